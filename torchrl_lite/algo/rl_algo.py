@@ -1,0 +1,255 @@
+"""The epoch loop. It owns time; a `Learner` owns the mathematics."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchrl_lite import checkpoint
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.collector import Collected, Collector, EpisodeStats
+from torchrl_lite.config import Config
+from torchrl_lite.console import Row, View
+from torchrl_lite.logger import Logger, finite
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.reward_scale import RewardScale
+from torchrl_lite.signals import SignalGuard
+
+
+class RLAlgo:
+    """Collect, learn, evaluate, log, save; then the same again.
+
+    Never subclassed: what differs between algorithms is the learner.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        learner: Learner,
+        collector: Collector,
+        buffer: ReplayBuffer,
+        logger: Logger,
+        view: View,
+        guard: SignalGuard,
+        folder: Path,
+    ) -> None:
+        self.config, self.folder = config, folder
+        self.learner, self.collector, self.buffer = learner, collector, buffer
+        self._logger, self._view, self._guard = logger, view, guard
+        self._reward_scale = RewardScale(config.num_tasks)
+        self.epoch = 0
+        self.frames = [0] * config.num_tasks
+        self._best: tuple[float, float] | None = None
+        self._wall_time = 0.0
+        self._durations: dict[str, float] = {}
+
+    @property
+    def total_frames(self) -> int:
+        return sum(self.frames)
+
+    @property
+    def tasks(self) -> Sequence[int]:
+        """The tasks that are trained now."""
+        return range(self.config.num_tasks)
+
+    def train(self, until: int | None = None) -> bool:
+        """Trains to the configured end, or to the first epoch end at or after ``until`` frames.
+
+        Returns whether the end was reached; a run that stops before it leaves a checkpoint.
+        """
+        saved = self.epoch
+        while self.epoch < self.config.total_epochs:
+            self._guard.expect_end_in(self._expected_seconds())
+            self._run_epoch()
+            stop = self._guard.requested is not None
+            stop |= until is not None and self.total_frames >= until
+            last = self.epoch == self.config.total_epochs
+            if stop or last or self.epoch % self.config.train.save_interval == 0:
+                self._save()
+                saved = self.epoch
+            if stop and not last:
+                return False
+        if saved == 0:  # nothing to train: what was asked for is still a complete run
+            self._save()
+        self._finish()
+        return True
+
+    def _run_epoch(self) -> None:
+        started = time.perf_counter()
+        train = self.config.train
+        row: Row = {"epoch": self.epoch + 1, "stage": 0}
+
+        self._view.phase("collecting")
+        collected, waited = self._collect()
+        self.buffer.add_block(collected.block, self.tasks)
+        if self.config.env.reward_normalization == "ema":
+            scale = self._reward_scale.update(collected.block, list(self.tasks))
+            self.buffer.reward_scale.copy_(scale)
+        for task in self.tasks:
+            self.frames[task] += self.config.frames_per_epoch // self.config.num_tasks
+        self.epoch += 1
+        row["total_frames"] = self.total_frames
+        row |= _episode_means(collected.episodes)
+        row |= {f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)}
+        if self.config.system.overlap and self.epoch < self.config.total_epochs:
+            self._submit(self.epoch)
+
+        self._view.phase("updating")
+        learning = self.epoch > train.pretrain_epochs
+        updating = time.perf_counter()
+        if learning:
+            self.learner.run(
+                self.buffer,
+                self.tasks,
+                opt_steps=train.opt_steps,
+                batch_size=train.batch_size // self.config.num_tasks,
+            )
+            row |= self.learner.flush()
+        update_s = time.perf_counter() - updating
+
+        eval_s = None
+        if self.epoch % train.eval_interval == 0:
+            evaluating = time.perf_counter()
+            evaluation = self._evaluate(train.eval_episodes)
+            row |= evaluation
+            self._keep_best(evaluation)
+            eval_s = time.perf_counter() - evaluating
+            self._durations["eval"] = eval_s
+        if train.snapshot_interval and self.epoch % train.snapshot_interval == 0:
+            self._save_weights(f"epoch_{self.epoch}")
+
+        total_s = time.perf_counter() - started
+        self._wall_time += total_s
+        self._durations["learn" if learning else "collect"] = total_s - (eval_s or 0.0)
+        row |= {
+            "time/collect_s": waited,
+            "time/update_s": update_s,
+            "time/eval_s": eval_s,
+            "time/save_s": self._durations.get("save"),
+            "time/total_s": total_s,
+            "rate/frames_per_second": self.config.frames_per_epoch / collected.seconds,
+            "rate/updates_per_second": train.opt_steps / update_s if learning else None,
+        }
+        self._logger.dump(row, best=self._best[0] if self._best else None)
+
+    def _collect(self) -> tuple[Collected, float]:
+        """The next epoch's transitions, and the seconds that the loop stood still for them."""
+        started = time.perf_counter()
+        if not self.collector.busy:
+            self._submit(self.epoch)
+        collected = self.collector.result()
+        return collected, time.perf_counter() - started
+
+    def _submit(self, epoch: int) -> None:
+        random = epoch < self.config.train.pretrain_epochs
+        self.collector.submit(self.learner.actor, self.tasks, random=random)
+
+    def _evaluate(self, episodes: int) -> Row:
+        """Success, return and length of the current weights, over all tasks and for each."""
+        self._view.phase("evaluating")
+        everything = range(self.config.num_tasks)
+        results = self.collector.evaluate(self.learner.actor, everything, episodes)
+        by_task: dict[int, list[EpisodeStats]] = defaultdict(list)
+        for stats in results:
+            by_task[stats.task].append(stats)
+        row: Row = {
+            "eval/success_rate": _mean([stats.success for stats in results]),
+            "eval/return": _mean([stats.ret for stats in results]),
+            "eval/ep_len_mean": _mean([stats.length for stats in results]),
+        }
+        for task, episodes_of_task in by_task.items():
+            name = self.config.env.tasks[task]
+            row[f"eval_success/{name}"] = _mean([stats.success for stats in episodes_of_task])
+            row[f"eval_return/{name}"] = _mean([stats.ret for stats in episodes_of_task])
+            row[f"eval_length/{name}"] = _mean([stats.length for stats in episodes_of_task])
+        return row
+
+    def _keep_best(self, evaluation: Row) -> None:
+        """Best by success, then by return."""
+        score = float(evaluation["eval/success_rate"] or 0), float(evaluation["eval/return"] or 0)
+        if self._best is None or score > self._best:
+            self._best = score
+            self._save_weights("best")
+
+    def _finish(self) -> None:
+        self._guard.expect_end_in(None)
+        final = self._evaluate(self.config.train.final_eval_episodes)
+        result = {
+            "frames": self.total_frames,
+            "updates": self.learner.updates,
+            "wall_time_s": round(self._wall_time, 3),
+            "final_eval_episodes": self.config.train.final_eval_episodes,
+            **{key: finite(value) for key, value in final.items()},
+        }
+        checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        self._view.say(
+            f"done: {self.total_frames} frames, success {final['eval/success_rate']:.2f}, "
+            f"return {final['eval/return']:.1f} over {self.config.train.final_eval_episodes} "
+            f"episodes a task"
+        )
+
+    def _expected_seconds(self) -> float | None:
+        """What the coming epoch will take, as far as one like it was seen."""
+        train = self.config.train
+        seconds = self._durations.get("learn" if self.epoch >= train.pretrain_epochs else "collect")
+        if seconds is None:
+            return None
+        if (self.epoch + 1) % train.eval_interval == 0:
+            if "eval" not in self._durations:
+                return None
+            seconds += self._durations["eval"]
+        return seconds + self._durations.get("save", 1.0)
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self._view.phase("saving")
+        started = time.perf_counter()
+        self._logger.flush()
+        checkpoint.save(self.folder / "checkpoint" / "last.pt", self.state_dict())
+        self._durations["save"] = time.perf_counter() - started
+
+    def _save_weights(self, name: str) -> None:
+        state = {
+            "networks": self.learner.state_dict(),
+            "frames": self.total_frames,
+            "config": self.config.model_dump(mode="json"),
+        }
+        checkpoint.save(self.folder / "checkpoint" / f"{name}.pt", state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on."""
+        return {
+            "epoch": self.epoch,
+            "frames": list(self.frames),
+            "best": self._best and list(self._best),
+            "wall_time": self._wall_time,
+            "learner": self.learner.training_state(),
+            "buffer": self.buffer.state_dict(),
+            "reward_scale": self._reward_scale.state_dict(),
+            "collector": self.collector.state_dict(),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.frames = state["epoch"], list(state["frames"])
+        self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self._wall_time = state["wall_time"]
+        self.learner.load_training_state(state["learner"])
+        self.buffer.load_state_dict(state["buffer"])
+        self._reward_scale.load_state_dict(state["reward_scale"])
+        self.collector.load_state_dict(state["collector"])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _episode_means(episodes: Sequence[EpisodeStats]) -> Row:
+    return {
+        "rollout/ep_rew_mean": _mean([stats.ret for stats in episodes]),
+        "rollout/ep_len_mean": _mean([stats.length for stats in episodes]),
+    }

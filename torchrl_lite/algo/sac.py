@@ -1,0 +1,166 @@
+"""Soft actor-critic for one task and for many.
+
+Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), with two
+Q functions and their minimum, an automatic, fixed or no temperature, and a stochastic or
+deterministic policy. With several tasks, each has its own temperature.
+"""
+
+from copy import deepcopy
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, QEnsemble, build
+from torchrl_lite.types import Batch, Noise, Spec
+
+
+class SACConfig(Section):
+    """Soft actor-critic."""
+
+    discount: Unit = Field(0.99, description="discount factor of a step")
+    tau: Unit = Field(0.005, description="share of the critics in a target update; 1 copies them")
+    target_update_interval: Annotated[int, Field(ge=1)] = Field(
+        1, description="updates between two target updates"
+    )
+    plr: Positive = Field(3e-4, description="learning rate of the policy and of the temperature")
+    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
+    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
+    alpha: Literal["auto"] | NonNegative = Field(
+        "auto", description='temperature: "auto" learns one per task from 1, a number is fixed'
+    )
+    target_entropy: Literal["auto"] | float = Field(
+        "auto", description='"auto" is minus the number of action dimensions'
+    )
+    policy: Literal["gaussian", "deterministic"] = Field(
+        "gaussian", description="deterministic: no entropy term, fixed exploration noise"
+    )
+    log_std_min: float = Field(-20.0, description="lower clamp of the policy's log std")
+    log_std_max: float = Field(2.0, description="upper clamp of the policy's log std")
+    noise_std: NonNegative = Field(0.1, description="noise of the deterministic policy")
+    noise_clip: NonNegative = Field(0.25, description="bound of that noise")
+    grad_clip: Positive | None = Field(
+        None, description="largest gradient norm of the policy and of both critics together"
+    )
+    reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
+
+
+class SAC(Learner):
+    """Two critics, their targets, an actor and a temperature per task."""
+
+    target_entropy: Tensor
+    METRICS = (
+        "q1_loss",
+        "q2_loss",
+        "actor_loss",
+        "alpha",
+        "entropy",
+        "q",
+        "critic_grad_norm",
+        "actor_grad_norm",
+    )
+
+    def __init__(
+        self,
+        config: SACConfig,
+        net: NetConfig,
+        spec: Spec,
+        *,
+        device: torch.device,
+        seed: int,
+        accel: str = "eager",
+    ) -> None:
+        super().__init__(spec, device=device, seed=seed, accel=accel)
+        self.config = config
+        self.actor = _actor(config, net, spec)
+        self.critic = QEnsemble(build(net, spec, role="critic", outputs=1, ensemble=2), spec)
+        self.target = deepcopy(self.critic).requires_grad_(False)
+        fixed = 0.0 if config.policy == "deterministic" else config.alpha
+        self.learns_alpha = fixed == "auto"
+        log_alpha = torch.zeros(spec.num_tasks)
+        if not self.learns_alpha:
+            log_alpha = torch.full_like(log_alpha, float(fixed)).log()  # log 0 = -inf, alpha = 0
+        self.log_alpha = nn.Parameter(log_alpha, requires_grad=self.learns_alpha)
+        target_entropy = (
+            -spec.act_mask.sum(1)
+            if config.target_entropy == "auto"
+            else torch.full((spec.num_tasks,), config.target_entropy)
+        )
+        self.register_buffer("target_entropy", target_entropy, persistent=False)
+        self.to(device)
+
+        eps = config.adam_eps
+        self.optimizers["critic"] = self.adam(
+            list(self.critic.parameters()), lr=config.qlr, eps=eps
+        )
+        self.optimizers["actor"] = self.adam(list(self.actor.parameters()), lr=config.plr, eps=eps)
+        if self.learns_alpha:
+            self.optimizers["alpha"] = self.adam([self.log_alpha], lr=config.plr, eps=eps)
+
+    def variant(self, step: int) -> str:
+        return "sync" if (step + 1) % self.config.target_update_interval == 0 else "keep"
+
+    def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
+        obs, act, task = batch.obs, batch.act, batch.task
+        config = self.config
+        alpha = self.log_alpha.detach()[task].exp()[:, None]  # [T, 1]
+
+        y = self.td_target(batch, noise.act[0], alpha)
+        q = self.critic(obs, act, task)  # [E, T, B]
+        q_losses = (q - y).square().mean(2)  # [E, T]
+        q_norm = self.step("critic", q_losses.mean(), max_norm=config.grad_clip)
+
+        new_act, logp = self.actor.sample(obs, task, noise.act[1])
+        new_q = self.critic(obs, new_act, task).amin(0)
+        actor_losses = (alpha * logp - new_q).mean(1)  # [T]
+        actor_norm = self.step("actor", actor_losses.mean(), max_norm=config.grad_clip)
+
+        entropy = -logp.detach().mean(1)  # [T]
+        if self.learns_alpha:
+            excess = entropy - self.target_entropy[task]
+            self.step("alpha", (self.log_alpha[task] * excess).mean())
+        if variant == "sync":
+            self.sync_target()
+        return {
+            "q1_loss": q_losses[0].detach(),
+            "q2_loss": q_losses[1].detach(),
+            "actor_loss": actor_losses.detach(),
+            "alpha": alpha[:, 0],
+            "entropy": entropy,
+            "q": q.detach().mean((0, 2)),
+            "critic_grad_norm": q_norm.expand(len(task)),
+            "actor_grad_norm": actor_norm.expand(len(task)),
+        }
+
+    @torch.no_grad()
+    def td_target(
+        self, batch: Batch, noise: Float[Tensor, "T B A"], alpha: Float[Tensor, "T 1"]
+    ) -> Float[Tensor, "T B"]:
+        """r + discount * cont * (min Q' - alpha log pi) at a fresh action; eq. 3 and 5."""
+        next_act, next_logp = self.actor.sample(batch.next_obs, batch.task, noise)
+        next_q = self.target(batch.next_obs, next_act, batch.task).amin(0)
+        next_v = next_q - alpha * next_logp
+        return self.config.reward_scale * batch.rew + self.config.discount * batch.cont * next_v
+
+    @torch.no_grad()
+    def sync_target(self) -> None:
+        """target <- (1 - tau) target + tau critic."""
+        torch._foreach_lerp_(
+            list(self.target.parameters()), list(self.critic.parameters()), self.config.tau
+        )
+
+
+def _actor(config: SACConfig, net: NetConfig, spec: Spec) -> Actor:
+    if config.policy == "deterministic":
+        body = build(net, spec, role="actor", outputs=spec.act_dim)
+        return DeterministicPolicy(
+            body, spec, noise_std=config.noise_std, noise_clip=config.noise_clip
+        )
+    body = build(net, spec, role="actor", outputs=2 * spec.act_dim, parts=2)
+    return GaussianPolicy(
+        body, spec, log_std_min=config.log_std_min, log_std_max=config.log_std_max
+    )

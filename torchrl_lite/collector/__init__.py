@@ -1,0 +1,7 @@
+"""From environments to Blocks."""
+
+from torchrl_lite.collector.collector import Collected, Collector
+from torchrl_lite.collector.episode import EpisodeError, EpisodeStats
+from torchrl_lite.collector.worker import WorkerError
+
+__all__ = ["Collected", "Collector", "EpisodeError", "EpisodeStats", "WorkerError"]

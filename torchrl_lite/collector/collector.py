@@ -1,0 +1,188 @@
+"""Collects epochs and evaluates, in this process or in workers, with the same bits either way."""
+
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, Self
+
+import torch
+
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, training_sites
+from torchrl_lite.collector.worker import Worker
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.network import Actor
+from torchrl_lite.types import Block, Spec
+
+
+class Collected(NamedTuple):
+    """An epoch. ``block`` is valid until the next `Collector.submit`."""
+
+    block: Block
+    episodes: list[EpisodeStats]
+    seconds: float
+
+
+class Collector:
+    """A queue of depth one: `submit` an epoch with today's weights, take its `result` later.
+
+    With workers, the epoch is collected while the caller goes on; without, inside `submit`.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        spec: Spec,
+        actor: Actor,
+        *,
+        epoch_frames: int,
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        self._config = config
+        shape = (len(config.tasks), epoch_frames, config.copies)
+        self._block = Block(
+            obs=torch.zeros(*shape, spec.obs_dim),
+            act=torch.zeros(*shape, spec.act_dim),
+            rew=torch.zeros(shape),
+            next_obs=torch.zeros(*shape, spec.obs_dim),
+            cont=torch.zeros(shape),
+        )
+        self._policy = deepcopy(actor).cpu().requires_grad_(False)
+        self._parameters = list(self._policy.parameters())
+        self._pending = False
+        self._ready: Collected | None = None
+        self._submitted = 0.0
+        self._workers: list[Worker] = []
+        self._rollout: Rollout | None = None
+        training = groups(training_sites(config), config.group_size)
+        if workers == 0:
+            self._rollout = Rollout(config, spec, self._policy, seed=seed, groups=training)
+            return
+        self._policy.share_memory()
+        for tensor in self._block:
+            tensor.share_memory_()
+        self._workers = [
+            Worker(
+                index, config, spec, self._policy, self._block,
+                seed=seed, groups=training[index::workers],
+            )
+            for index in range(workers)
+        ]  # fmt: skip
+        try:
+            self._gather()  # every worker says that its environments stand
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def busy(self) -> bool:
+        """Whether an epoch was submitted and not yet taken."""
+        return self._pending or self._ready is not None
+
+    def submit(self, actor: Actor, tasks: Sequence[int], *, random: bool) -> None:
+        """Starts an epoch of these tasks with the actor's weights, or with random actions."""
+        assert not self.busy, "one epoch at a time"
+        self._load_weights(actor)
+        self._submitted = time.perf_counter()
+        self._pending = True
+        if self._rollout is not None:
+            episodes = self._rollout.collect(self._block, tasks, random=random)
+            self._finish(episodes)
+        for worker in self._workers:
+            worker.send("collect", list(tasks), random)
+
+    def result(self) -> Collected:
+        """The submitted epoch; waits for it."""
+        self._wait()
+        assert self._ready is not None, "nothing was submitted"
+        ready, self._ready = self._ready, None
+        return ready
+
+    def evaluate(self, actor: Actor, tasks: Sequence[int], episodes: int) -> list[EpisodeStats]:
+        """Deterministic episodes in environments of their own: ``episodes`` of each task.
+
+        Episode j of n takes goal ``j * num_goals // n``, at every evaluation the same.
+        """
+        self._wait()
+        self._load_weights(actor)
+        parts = groups(eval_sites(tasks, episodes), self._config.group_size)
+        if self._rollout is not None:
+            results = [self._rollout.evaluate(part, episodes) for part in parts]
+        else:
+            results = [[] for _ in parts]
+            count = len(self._workers)
+            for start in range(0, len(parts), count):
+                busy = list(zip(self._workers, parts[start : start + count], strict=False))
+                for worker, part in busy:
+                    worker.send("evaluate", part, episodes)
+                for offset, (worker, _) in enumerate(busy):
+                    results[start + offset] = worker.receive()
+        return [stats for result in results for stats in result]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Positions of all environments, and an epoch that is collected but not yet taken."""
+        self._wait()
+        if self._rollout is not None:
+            sites = self._rollout.state_dict()
+        else:
+            for worker in self._workers:
+                worker.send("state_dict")
+            sites = {site: state for part in self._gather() for site, state in part.items()}
+        ready = None
+        if self._ready is not None:
+            ready = {
+                "block": {name: t.clone() for name, t in self._ready.block._asdict().items()},
+                "episodes": [vars(stats) for stats in self._ready.episodes],
+                "seconds": self._ready.seconds,
+            }
+        return {"sites": sites, "ready": ready}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replays the running episodes, whatever the number of workers was and is.
+
+        Raises:
+            EpisodeError, WorkerError: an episode led elsewhere than before.
+        """
+        if self._rollout is not None:
+            self._rollout.load_state_dict(state["sites"])
+        for worker in self._workers:
+            worker.send("load_state_dict", state["sites"])
+        self._gather()
+        ready = state["ready"]
+        if ready is not None:
+            for name, tensor in ready["block"].items():
+                getattr(self._block, name).copy_(tensor)
+            episodes = [EpisodeStats(**stats) for stats in ready["episodes"]]
+            self._ready = Collected(self._block, episodes, ready["seconds"])
+
+    def close(self) -> None:
+        if self._rollout is not None:
+            self._rollout.close()
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _load_weights(self, actor: Actor) -> None:
+        with torch.no_grad():
+            for mine, new in zip(self._parameters, actor.parameters(), strict=True):
+                mine.copy_(new)
+
+    def _gather(self) -> list[Any]:
+        return [worker.receive() for worker in self._workers]
+
+    def _wait(self) -> None:
+        if self._pending:
+            self._finish([stats for part in self._gather() for stats in part])
+
+    def _finish(self, episodes: list[EpisodeStats]) -> None:
+        # In the order of tasks, whoever collected them: a mean's bits depend on the order.
+        episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
+        self._pending = False
+        seconds = time.perf_counter() - self._submitted
+        self._ready = Collected(self._block, episodes, seconds)

@@ -1,0 +1,126 @@
+"""One environment's episodes: what they are drawn from, how they go on, how they are replayed."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from numpy import ndarray
+
+TRAIN, EVAL = 0, 1
+"""First part of an episode's address: what it is for."""
+
+
+class EpisodePlan(NamedTuple):
+    """All randomness of one episode, drawn whole before its first step."""
+
+    seed: int
+    goal: int
+    uniform: Float32[ndarray, "H A"]
+    """Actions in [-1, 1] for epochs of random actions."""
+    normal: Float32[ndarray, "H A"]
+    """The policy's exploration noise."""
+
+
+class EpisodeKey(NamedTuple):
+    """The address of an episode: with it, any process draws the same plan."""
+
+    run_seed: int
+    purpose: int
+    task: int
+    copy: int
+    episode: int
+
+    def plan(self, *, horizon: int, act_dim: int, num_goals: int) -> EpisodePlan:
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
+        return EpisodePlan(
+            seed=int(rng.integers(2**31)),
+            goal=int(rng.integers(num_goals)),
+            uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
+            normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class EpisodeStats:
+    """A finished episode. ``success`` is 1 if any of its steps succeeded."""
+
+    task: int
+    ret: float
+    length: int
+    success: float
+
+
+class EpisodeError(RuntimeError):
+    """An environment failed; the message names it."""
+
+
+class Transition(NamedTuple):
+    next_obs: Float[ndarray, "O"]
+    rew: float
+    cont: float
+
+
+class EpisodeRunner:
+    """Steps one environment through episodes and remembers enough to replay the running one.
+
+    ``obs`` is the current observation. No simulator state is ever saved: an episode is a pure
+    function of its plan and its actions.
+    """
+
+    def __init__(self, env: gym.Env, task: int, name: str) -> None:
+        self.env, self.task, self.name = env, task, name
+        self.obs: ndarray = np.zeros(0)
+        self.plan: EpisodePlan | None = None
+        self.actions: list[ndarray] = []
+        self._ret, self._success = 0.0, 0.0
+
+    def begin(self, plan: EpisodePlan) -> None:
+        self.plan = plan
+        self.actions, self._ret, self._success = [], 0.0, 0.0
+        self.obs = self._guard(lambda: self.env.reset(seed=plan.seed, options={"goal": plan.goal}))[
+            0
+        ]
+
+    @property
+    def frame(self) -> int:
+        """Steps since the reset."""
+        return len(self.actions)
+
+    def step(self, action: Float32[ndarray, "A"]) -> tuple[Transition, EpisodeStats | None]:
+        """One step with exactly this action; the statistics come with an episode's last one."""
+        obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(action))
+        self.obs = obs
+        self.actions.append(action.copy())
+        self._ret += float(rew)
+        self._success = max(self._success, float(info.get("success", 0.0)))
+        stats = None
+        if terminated or truncated:
+            stats = EpisodeStats(self.task, self._ret, self.frame, self._success)
+            self.plan = None
+        return Transition(obs, float(rew), 0.0 if terminated else 1.0), stats
+
+    def position(self) -> dict[str, Any]:
+        """The actions since the reset and the observation they led to."""
+        actions = np.array(self.actions, np.float32).reshape(self.frame, -1)
+        return {"actions": torch.from_numpy(actions), "obs": torch.from_numpy(self.obs.copy())}
+
+    def replay(self, plan: EpisodePlan, position: dict[str, Any]) -> None:
+        """Brings the environment to a saved position of the episode that ``plan`` began.
+
+        Raises:
+            EpisodeError: the replayed observation differs in a bit.
+        """
+        self.begin(plan)
+        for action in position["actions"].numpy():
+            self.step(action)
+        if not np.array_equal(self.obs, position["obs"].numpy()):
+            raise EpisodeError(f"{self.name}: replaying {self.frame} steps led elsewhere")
+
+    def _guard(self, call: Any) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            raise EpisodeError(f"{self.name}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,219 @@
+"""Steps groups of environments with a frozen policy. The same code in process and in workers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+
+from torchrl_lite.collector.episode import (
+    EVAL,
+    TRAIN,
+    EpisodeKey,
+    EpisodePlan,
+    EpisodeRunner,
+    EpisodeStats,
+)
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.env import make_task_env
+from torchrl_lite.network import Actor
+from torchrl_lite.types import Block, Spec
+
+
+class Site(NamedTuple):
+    """The place of an environment in a Block: copy number ``copy`` of task ``task``."""
+
+    task: int
+    copy: int
+
+
+def groups(sites: Sequence[Site], size: int) -> list[list[Site]]:
+    """Sites that act together. The split never depends on the number of workers: a row's bits
+    depend on the size of the batch it is computed in."""
+    return [list(sites[start : start + size]) for start in range(0, len(sites), size)]
+
+
+def training_sites(config: EnvConfig) -> list[Site]:
+    return [Site(task, copy) for copy in range(config.copies) for task in range(len(config.tasks))]
+
+
+def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
+    """Episode ``copy`` of each task, tasks innermost, so that a group meets few copies of one."""
+    return [Site(task, copy) for copy in range(episodes) for task in tasks]
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """One thread and full precision: an action's bits must not depend on the learner's settings."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+class _Inference:
+    """A policy applied to a fixed number of rows, each row its own task."""
+
+    def __init__(self, policy: Actor, spec: Spec, rows: int) -> None:
+        self._policy = policy
+        self.obs = np.zeros((rows, 1, spec.obs_dim), np.float32)
+        self.noise = np.zeros((rows, 1, spec.act_dim), np.float32)
+        self._obs, self._noise = torch.from_numpy(self.obs), torch.from_numpy(self.noise)
+
+    @torch.no_grad()
+    def __call__(self, task: torch.Tensor, *, explore: bool) -> Float32[ndarray, "k A"]:
+        if explore:
+            act = self._policy.explore(self._obs, task, self._noise)
+        else:
+            act = self._policy.act(self._obs, task)
+        return act[:, 0].numpy()
+
+
+class Rollout:
+    """The environments of some groups, and the episodes they are in."""
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        spec: Spec,
+        policy: Actor,
+        *,
+        seed: int,
+        groups: Sequence[Sequence[Site]],
+    ) -> None:
+        self._config, self._spec, self._seed = config, spec, seed
+        self._groups = [list(group) for group in groups]
+        self._infer = _Inference(policy, spec, config.group_size)
+        self._runners = {site: self._runner(site) for group in groups for site in group}
+        self._episodes = dict.fromkeys(self._runners, -1)
+        self._eval_runners: dict[Site, EpisodeRunner] = {}
+        self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
+
+    def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
+        """Fills the rows of these groups' environments; returns the episodes that ended.
+
+        An environment of a task that does not take part drops its episode.
+        """
+        views = [tensor.numpy() for tensor in block]
+        stats: list[EpisodeStats] = []
+        with exact_inference():
+            for group in self._groups:
+                active = [site for site in group if site.task in tasks]
+                for site in group:
+                    if site.task not in tasks:
+                        self._runners[site].plan = None
+                if active:
+                    stats += self._collect_group(views, group, active, random=random)
+        return stats
+
+    def _collect_group(
+        self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
+    ) -> list[EpisodeStats]:
+        obs, act, rew, next_obs, cont = views
+        infer, task = self._infer, self._rows(group)
+        lanes = [
+            (row, site, self._runners[site]) for row, site in enumerate(group) if site in active
+        ]
+        stats: list[EpisodeStats] = []
+        for frame in range(obs.shape[1]):
+            for row, site, runner in lanes:
+                plan = runner.plan or self._begin(site)
+                infer.obs[row, 0, : len(runner.obs)] = runner.obs
+                draws = plan.uniform if random else plan.normal
+                infer.noise[row, 0, : draws.shape[1]] = draws[runner.frame]
+            actions = infer.noise[:, 0] if random else infer(task, explore=True)
+            for row, (task_row, copy), runner in lanes:
+                at = (task_row, frame, copy)
+                obs[at] = infer.obs[row, 0]
+                act[at] = actions[row]
+                step, ended = runner.step(act[at][: self._act_dims[task_row]])
+                next_obs[at][: len(step.next_obs)] = step.next_obs
+                rew[at], cont[at] = step.rew, step.cont
+                if ended:
+                    stats.append(ended)
+        return stats
+
+    def evaluate(self, group: Sequence[Site], episodes: int) -> list[EpisodeStats]:
+        """One deterministic episode for each site of a group, in environments of their own."""
+        infer, task = self._infer, self._rows(group)
+        lanes = []
+        stats: dict[Site, EpisodeStats] = {}
+        for row, site in enumerate(group):
+            # A task's environment is used again for any of its episodes.
+            place = Site(site.task, sum(other.task == site.task for other in group[:row]))
+            runner = self._eval_runners.get(place) or self._runner(place)
+            self._eval_runners[place] = runner
+            plan = self._plan(EVAL, site, 0)
+            goal = site.copy * self._config.num_goals // episodes
+            runner.begin(plan._replace(goal=goal % self._config.num_goals))
+            lanes.append((row, site, runner))
+        with exact_inference():
+            while lanes:
+                for row, _, runner in lanes:
+                    infer.obs[row, 0, : len(runner.obs)] = runner.obs
+                actions = infer(task, explore=False)
+                for row, site, runner in lanes:
+                    _, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    if ended:
+                        stats[site] = ended
+                lanes = [lane for lane in lanes if lane[1] not in stats]
+        return [stats[site] for site in group]
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Position of every environment that is in an episode, and its episode's number."""
+        return {
+            f"{site.task}/{site.copy}": {
+                "episode": self._episodes[site],
+                "position": runner.position() if runner.plan else None,
+            }
+            for site, runner in self._runners.items()
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Replays the running episodes.
+
+        Raises:
+            EpisodeError: an episode led elsewhere than before.
+        """
+        for site, runner in self._runners.items():
+            saved = state[f"{site.task}/{site.copy}"]
+            self._episodes[site] = saved["episode"]
+            if saved["position"] is not None:
+                plan = self._plan(TRAIN, site, saved["episode"])
+                runner.replay(plan, saved["position"])
+
+    def close(self) -> None:
+        for runner in [*self._runners.values(), *self._eval_runners.values()]:
+            runner.env.close()
+
+    def _runner(self, site: Site) -> EpisodeRunner:
+        name = f"{self._config.tasks[site.task]} (copy {site.copy})"
+        env = make_task_env(self._config, site.task, seed=self._seed)
+        return EpisodeRunner(env, site.task, name)
+
+    def _begin(self, site: Site) -> EpisodePlan:
+        self._episodes[site] += 1
+        plan = self._plan(TRAIN, site, self._episodes[site])
+        self._runners[site].begin(plan)
+        return plan
+
+    def _plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
+        key = EpisodeKey(self._seed, purpose, site.task, site.copy, episode)
+        return key.plan(
+            horizon=self._config.max_episode_frames,
+            act_dim=self._act_dims[site.task],
+            num_goals=self._config.num_goals,
+        )
+
+    def _rows(self, group: Iterable[Site]) -> torch.Tensor:
+        rows = torch.zeros(self._config.group_size, dtype=torch.int64)
+        tasks = [site.task for site in group]
+        rows[: len(tasks)] = torch.tensor(tasks)
+        return rows

@@ -1,0 +1,141 @@
+"""A process around a `Rollout`: one message in and one message out per epoch."""
+
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from torchrl_lite.collector.rollout import Rollout, Site
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.network import Actor
+from torchrl_lite.types import Block, Spec
+
+
+class WorkerError(RuntimeError):
+    """A worker failed; the message carries its traceback, or how it died."""
+
+
+class Worker:
+    """The main process's end. The policy and the Block are shared memory: neither is ever sent.
+
+    The worker ignores SIGINT and SIGTERM from before its first instruction: what they mean is for
+    the main process to decide. It ends when the main process does, however that ends.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        config: EnvConfig,
+        spec: Spec,
+        policy: Actor,
+        block: Block,
+        *,
+        seed: int,
+        groups: Sequence[Sequence[Site]],
+    ) -> None:
+        self.index = index
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve,
+            args=(theirs, config, spec, policy, block, seed, groups),
+            name=f"rollout-{index}",
+            daemon=True,
+        )
+        with _signals_blocked():
+            self._process.start()
+        theirs.close()
+
+    def send(self, method: str, *args: Any) -> None:
+        try:
+            self._connection.send((method, args))
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died() from None
+
+    def receive(self) -> Any:
+        """The answer to the oldest unanswered `send`.
+
+        Raises:
+            WorkerError: the worker raised, or is dead.
+        """
+        connection.wait([self._connection, self._process.sentinel])
+        try:
+            good, value = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._died() from None
+        if not good:
+            raise WorkerError(f"rollout worker {self.index}: {value}")
+        return value
+
+    def close(self) -> None:
+        self._connection.close()  # the worker's recv ends, and with it the worker
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _died(self) -> WorkerError:
+        self._process.join(timeout=5)
+        return WorkerError(f"rollout worker {self.index} died (exit code {self._process.exitcode})")
+
+
+@contextmanager
+def _signals_blocked() -> Any:
+    """Children inherit the mask; a signal that arrives meanwhile is delivered afterwards."""
+    blocked = {signal.SIGINT, signal.SIGTERM}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _serve(
+    pipe: Connection,
+    config: EnvConfig,
+    spec: Spec,
+    policy: Actor,
+    block: Block,
+    seed: int,
+    groups: Sequence[Sequence[Site]],
+) -> None:
+    _die_with_parent()
+    torch.set_num_threads(1)
+    rollout: Rollout | None = None
+    try:
+        rollout = Rollout(config, spec, policy, seed=seed, groups=groups)
+        pipe.send((True, None))
+        while True:
+            method, args = pipe.recv()
+            if method == "collect":
+                tasks, random = args
+                pipe.send((True, rollout.collect(block, tasks, random=random)))
+            else:
+                pipe.send((True, getattr(rollout, method)(*args)))
+    except EOFError:
+        pass
+    except Exception as error:
+        with_traceback = f"{error}\n\n{traceback.format_exc()}"
+        with suppress(OSError):
+            pipe.send((False, with_traceback))
+    finally:
+        if rollout is not None:
+            rollout.close()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

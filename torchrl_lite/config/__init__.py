@@ -1,0 +1,36 @@
+"""The configuration of a run: models, files, and errors that a person can act on."""
+
+from torchrl_lite.config.check import Sections, check, load, model, reference
+from torchrl_lite.config.files import ConfigError, merge, nearest, nest, parse_override, read_tree
+from torchrl_lite.config.models import (
+    Config,
+    Count,
+    EnvConfig,
+    NetConfig,
+    NonNegative,
+    Positive,
+    Section,
+    Unit,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Count",
+    "EnvConfig",
+    "NetConfig",
+    "NonNegative",
+    "Positive",
+    "Section",
+    "Sections",
+    "Unit",
+    "check",
+    "load",
+    "merge",
+    "model",
+    "nearest",
+    "nest",
+    "parse_override",
+    "read_tree",
+    "reference",
+]

@@ -1,0 +1,168 @@
+"""From a plain tree to a `Config`, or to one clear line about what is wrong."""
+
+import json
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as at
+from pydantic import Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from torchrl_lite.config.files import (
+    ConfigError,
+    merge,
+    nearest,
+    nest,
+    parse_override,
+    plain_numbers,
+    read_tree,
+)
+from torchrl_lite.config.models import Config, Section
+
+Sections = Mapping[str, type[Section]]
+"""The model of every algorithm, by the name of its section."""
+
+
+def load(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    sections: Sections,
+    algo: str | None = None,
+) -> Config:
+    """The configuration in a file, with overrides ``a.b=value``, as a run of ``algo``.
+
+    ``algo`` defaults to what the file names, or to the only section there is. Sections of other
+    algorithms are checked and dropped.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with what is allowed.
+    """
+    tree = read_tree(path) if path else {}
+    for override in overrides:
+        tree = merge(tree, nest(*parse_override(override)))
+    source = str(path) if path else "configuration"
+    return check(
+        tree, algo=algo or tree.get("algo", next(iter(sections))), sections=sections, source=source
+    )
+
+
+def check(tree: dict[str, Any], *, algo: str, sections: Sections, source: str) -> Config:
+    """As `load`, from a tree; ``source`` names it in errors."""
+    tree = plain_numbers(dict(tree))
+    named = tree.setdefault("algo", algo)
+    if named != algo:
+        raise ConfigError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
+    for other in sections.keys() & tree.keys() - {algo}:
+        stub = {"algo": other, "env": {"tasks": ["any"]}, other: tree.pop(other)}
+        _validate(model(other, sections), stub, source)
+    return _validate(model(algo, sections), tree, source)
+
+
+def model(algo: str, sections: Mapping[str, type[Section]]) -> type[Config]:
+    """`Config` with the section of one algorithm."""
+    section = sections[algo]
+    field: Any = (section, Field(default_factory=section))
+    return create_model("Config", __base__=Config, **{algo: field})
+
+
+def _validate(kind: type[Config], tree: Mapping[str, Any], source: str) -> Config:
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        details = error.errors()
+        more = len({_keys(kind, d["loc"]) for d in details}) - 1
+        rest = f" (and {more} more)" if more else ""
+        raise ConfigError(f"{source}: {_explain(kind, details[0])}{rest}") from None
+
+
+def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys of a location, without pydantic's names of union members."""
+    keys: list[str] = []
+    fields: dict[str, FieldInfo] = kind.model_fields
+    for part in loc:
+        keys.append(str(part))
+        section: Any = fields[str(part)].annotation if str(part) in fields else None
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            break
+        fields = section.model_fields
+    return tuple(keys)
+
+
+def _explain(kind: type[Section], detail: ErrorDetails) -> str:
+    keys = _keys(kind, detail["loc"])
+    key = ".".join(keys)
+    if detail["type"] == "value_error":  # our own checks: they name the key themselves
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        return f"{key}.{message}" if key else message
+    fields: Mapping[str, FieldInfo] = kind.model_fields
+    for part in keys[:-1]:
+        section: Any = fields[part].annotation
+        fields = section.model_fields
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(fields)
+        return f"{key}: unknown key{nearest(keys[-1], fields) or f'; known are {known}'}"
+    info = fields[keys[-1]]
+    allowed = describe(info.annotation, info.metadata)
+    if detail["type"] == "missing":
+        return f"{key}: is missing; it is {allowed}"
+    value = detail["input"]
+    shown = json.dumps(value, default=str)
+    hint = nearest(value, _literals(info.annotation)) if isinstance(value, str) else ""
+    return f"{key}: {shown} is not allowed; it is {allowed}{hint}"
+
+
+def _literals(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [text for part in get_args(annotation) for text in _literals(part)]
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+_BOUNDS = {at.Ge: ("ge", ">="), at.Gt: ("gt", ">"), at.Le: ("le", "<="), at.Lt: ("lt", "<")}
+
+
+def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """A field's type in words."""
+    if get_origin(annotation) is Annotated:
+        annotation, *own = get_args(annotation)
+        metadata = [*metadata, *own]
+    if _is_union(annotation):
+        return " or ".join(describe(part) for part in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return " or ".join(json.dumps(value) for value in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"a list, each {describe(get_args(annotation)[0])}"
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "an object"
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    constraints = [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
+    bounds = [
+        f" {sign} {getattr(constraint, attribute)}"
+        for constraint in constraints
+        for kind, (attribute, sign) in _BOUNDS.items()
+        if isinstance(constraint, kind)
+    ]
+    return names.get(annotation, "any value") + " and".join(bounds)
+
+
+def reference(kind: type[Section], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Every field as (key, type, default, description)."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, info in kind.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            rows += reference(annotation, f"{prefix}{name}.")
+            continue
+        default = "required" if info.is_required() else json.dumps(info.get_default())
+        text = describe(annotation, info.metadata)
+        rows.append((f"{prefix}{name}", text, default, info.description or ""))
+    return rows

@@ -1,0 +1,179 @@
+"""The models of a configuration: every field, its type, its default and one line about it."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, exact types, no unknown key, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class EnvConfig(Section):
+    """The tasks and how they are run."""
+
+    suite: Literal["metaworld"] = Field("metaworld", description="where the tasks come from")
+    name: Name | None = Field(None, description="the set's name; null: the task's, or MT<number>")
+    tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
+    num_envs: Count = Field(1, description="environments over all tasks together")
+    group_size: Count = Field(1, description="environments that act in one inference batch")
+    max_episode_frames: Count = Field(500, description="time limit of an episode")
+    num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
+        50, description="Meta-World goals per task; 1 is garage's frozen goal"
+    )
+    reward_version: Literal["v1", "v2"] = Field("v2", description="Meta-World's reward functions")
+    reward_normalization: Literal["auto", "ema"] | None = Field(
+        "auto", description="running scale per task; auto: ema with v1 rewards, else null"
+    )
+
+    @property
+    def set_name(self) -> str:
+        if self.name is not None:
+            return self.name
+        return self.tasks[0] if len(self.tasks) == 1 else f"MT{len(self.tasks)}"
+
+    @property
+    def copies(self) -> int:
+        """Environments per task."""
+        return self.num_envs // len(self.tasks)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for task in self.tasks:
+            if self.tasks.count(task) > 1:
+                raise ValueError(f"tasks: {task!r} is named twice")
+        if self.num_envs % len(self.tasks):
+            raise ValueError(
+                f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
+            )
+        return self
+
+
+class NetConfig(Section):
+    """Networks of actor and critics."""
+
+    kind: Literal["mlp"] = Field("mlp", description="architecture")
+    hidden_shapes: Annotated[list[Count], Field(min_length=1)] = Field(
+        [256, 256], description="hidden units, layer by layer"
+    )
+    task_input: Literal["onehot"] = Field("onehot", description="how the task enters the network")
+    init: Literal["garage", "metaworld_algorithms"] = Field(
+        "garage", description="whose initialisation: Xavier throughout, or He with small heads"
+    )
+
+
+class ReplayBufferConfig(Section):
+    """What is remembered."""
+
+    size: Count = Field(1_000_000, description="transitions over all tasks together")
+
+
+class TrainConfig(Section):
+    """The epoch loop."""
+
+    num_epochs: Annotated[int, Field(ge=0)] = Field(
+        1980, description="training epochs, pretrain epochs not counted"
+    )
+    pretrain_epochs: Annotated[int, Field(ge=0)] = Field(
+        20, description="epochs of uniform random actions before the first update"
+    )
+    epoch_frames: Count = Field(500, description="frames of each environment in an epoch")
+    opt_steps: Annotated[int, Field(ge=0)] = Field(500, description="updates in an epoch")
+    batch_size: Count = Field(256, description="transitions in an update, over all tasks")
+    eval_interval: Count = Field(40, description="epochs between evaluations")
+    eval_episodes: Count = Field(10, description="episodes per task in an evaluation")
+    final_eval_episodes: Count = Field(50, description="episodes per task at the end")
+    save_interval: Count = Field(20, description="epochs between checkpoints")
+    snapshot_interval: Count | None = Field(
+        None, description="epochs between copies of the weights that are kept; null: none"
+    )
+
+
+class SystemConfig(Section):
+    """How the machine is used; no result depends on it, but for matmul_precision and overlap."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="rollout processes; 0 collects in the main process"
+    )
+    accel: Literal["auto", "eager", "graph"] = Field(
+        "auto", description="how updates run; auto: a CUDA graph on a GPU, else eager"
+    )
+    overlap: bool = Field(False, description="collect the next epoch while the learner works")
+    threads: Literal["auto"] | Count = Field("auto", description="CPU threads of the learner")
+    matmul_precision: Literal["highest", "high", "medium"] = Field(
+        "highest", description="precision of float32 matrix products"
+    )
+    grace_seconds: NonNegative = Field(
+        20, description="after a signal, an epoch that ends within this time is finished and saved"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.overlap and self.workers == 0:
+            raise ValueError("overlap: needs workers of its own, but workers is 0")
+        return self
+
+
+class LogConfig(Section):
+    """What is logged beyond the scalars."""
+
+    console: Literal["auto", "live", "plain"] = Field(
+        "auto", description="auto: a live view on a terminal, else a line per epoch"
+    )
+
+
+class Config(Section):
+    """A whole run. The section named after the algorithm joins by `check.model`."""
+
+    algo: str = Field(description="the algorithm")
+    env: EnvConfig
+    net: NetConfig = NetConfig()
+    replay_buffer: ReplayBufferConfig = ReplayBufferConfig()
+    train: TrainConfig = TrainConfig()
+    system: SystemConfig = SystemConfig()
+    curriculum: None = Field(None, description="stages of tasks")
+    transfer: None = Field(None, description="weights from another run")
+    log: LogConfig = LogConfig()
+
+    @property
+    def agent(self) -> Any:
+        """The algorithm's own section."""
+        return getattr(self, self.algo)
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.env.tasks)
+
+    @property
+    def frames_per_epoch(self) -> int:
+        return self.train.epoch_frames * self.env.num_envs
+
+    @property
+    def capacity(self) -> int:
+        """Transitions that the buffer holds per task."""
+        return self.replay_buffer.size // self.num_tasks
+
+    @property
+    def total_epochs(self) -> int:
+        return self.train.pretrain_epochs + self.train.num_epochs
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        tasks, batch = self.num_tasks, self.train.batch_size
+        if batch % tasks:
+            raise ValueError(f"train.batch_size: {batch} is no multiple of the {tasks} tasks")
+        per_task = self.frames_per_epoch // tasks
+        if per_task > self.capacity:
+            raise ValueError(
+                f"replay_buffer.size: {self.replay_buffer.size} is too small: an epoch brings "
+                f"{per_task} transitions per task, the buffer would hold {self.capacity}"
+            )
+        return self

@@ -1,0 +1,134 @@
+"""What a person sees while a run goes on: a live view on a terminal, else a line per epoch."""
+
+import sys
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Row = dict[str, float | int | None]
+
+
+class View(Protocol):
+    """Is told of each epoch and of the phases within it."""
+
+    def phase(self, name: str) -> None: ...
+
+    def epoch(self, row: Row, *, best: float | None) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_view(kind: str, *, title: str, total_frames: int, done_frames: int) -> View:
+    """``auto`` is live on a terminal that can move its cursor, and plain elsewhere."""
+    console = Console()
+    live = kind == "live" or (
+        kind == "auto" and console.is_terminal and not console.is_dumb_terminal
+    )
+    if live:
+        return LiveView(console, title, total_frames, done_frames)
+    return PlainView(title, total_frames)
+
+
+def _number(value: float | int | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+class PlainView:
+    """One line per epoch, for files and pipes."""
+
+    def __init__(self, title: str, total_frames: int) -> None:
+        self._total = total_frames
+        print(title, flush=True)
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def epoch(self, row: Row, *, best: float | None) -> None:
+        shown = row if row.get("eval/success_rate") is None else row | {"best": best}
+        parts = [f"epoch {row['epoch']}", f"frames {row['total_frames']}/{self._total}"]
+        for key, label, form in (
+            ("rollout/ep_rew_mean", "return", ".1f"),
+            ("eval/success_rate", "eval success", ".2f"),
+            ("eval/return", "eval return", ".1f"),
+            ("best", "best success", ".2f"),
+            ("train/alpha", "alpha", ".3g"),
+            ("train/entropy", "entropy", ".2f"),
+            ("train/q", "Q", ".1f"),
+            ("rate/frames_per_second", "frames/s", ".0f"),
+            ("rate/updates_per_second", "updates/s", ".0f"),
+        ):
+            if shown.get(key) is not None:
+                parts.append(f"{label} {shown[key]:{form}}")
+        print("  ".join(parts), flush=True)
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def close(self) -> None:
+        sys.stdout.flush()
+
+
+class LiveView:
+    """A progress bar with the time left, the rates, and the last and best evaluation."""
+
+    def __init__(self, console: Console, title: str, total_frames: int, done_frames: int) -> None:
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("frames, left"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=600,
+        )
+        self._task = self._bar.add_task(title, total=total_frames, completed=done_frames)
+        self._row: Row = {}
+        self._evaluation: Row = {}
+        self._best: float | None = None
+        self._phase = "building environments"
+        self._live = Live(self, console=console, refresh_per_second=4)
+        self._live.start()
+
+    def __rich__(self) -> Group:
+        row, evaluation = self._row, self._evaluation
+        table = Table.grid(padding=(0, 3))
+        table.add_row(
+            f"epoch {row.get('epoch', 0)}",
+            f"[dim]{self._phase}",
+            f"{_number(row.get('rate/frames_per_second'), ',.0f')} frames/s",
+            f"{_number(row.get('rate/updates_per_second'), ',.0f')} updates/s",
+        )
+        table.add_row(
+            f"train return {_number(row.get('rollout/ep_rew_mean'), '.1f')}",
+            f"alpha {_number(row.get('train/alpha'), '.3g')}",
+            f"entropy {_number(row.get('train/entropy'), '.2f')}",
+            f"Q {_number(row.get('train/q'), '.1f')}",
+        )
+        table.add_row(
+            f"evaluation at {_number(evaluation.get('total_frames'), ',')}",
+            f"success {_number(evaluation.get('eval/success_rate'), '.2f')}",
+            f"return {_number(evaluation.get('eval/return'), '.1f')}",
+            f"best success {_number(self._best, '.2f')}",
+        )
+        return Group(self._bar, table)
+
+    def phase(self, name: str) -> None:
+        self._phase = name
+
+    def epoch(self, row: Row, *, best: float | None) -> None:
+        self._row, self._best = row, best
+        if row.get("eval/return") is not None:
+            self._evaluation = row
+        self._bar.update(self._task, completed=row["total_frames"])
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._phase = "done"
+        self._live.stop()

@@ -1,0 +1,105 @@
+"""Meta-World v3 by the official multi-task protocol.
+
+50 goals per task from a seed, the goal visible in the observation, an episode of 500 steps that
+no state ends early, and success in each step's ``info``. See Yu et al. 2019 (arXiv:1910.10897) and
+McLean et al. 2025 (Meta-World+, arXiv:2505.11289).
+"""
+
+import re
+from functools import lru_cache
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import metaworld
+from jaxtyping import Float
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.types import Task
+from numpy import ndarray
+
+from torchrl_lite.config import ConfigError, nearest
+
+OBS_DIM, ACT_DIM = 39, 4
+"""Sizes of every task's observation and action."""
+TASKS: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
+MT10: tuple[str, ...] = tuple(metaworld.env_dict.MT10_V3)
+"""The ten tasks in the order of MT10: ``--task_id`` indexes this."""
+
+# Earlier versions spelled two tasks otherwise.
+_OLD_NAMES = {"door": "door-open", "peg-insertion-side": "peg-insert-side"}
+
+
+def check_task(name: str) -> str:
+    """The name, if it is one of the 50 v3 tasks.
+
+    Raises:
+        ConfigError: it is not; the message names the nearest one.
+    """
+    if name in TASKS:
+        return name
+    stem = re.sub(r"-v\d+$", "", name)
+    current = f"{_OLD_NAMES.get(stem, stem)}-v3"
+    hint = f"; use {current!r}" if current in TASKS else nearest(name, TASKS)
+    raise ConfigError(f"{name!r} is no Meta-World v3 task{hint or '; the ten of MT10: ' + ten()}")
+
+
+def ten() -> str:
+    """The ten tasks with their ids, for messages."""
+    return ", ".join(f"{index} {name}" for index, name in enumerate(MT10))
+
+
+@lru_cache(maxsize=64)
+def goals(task: str, seed: int) -> tuple[Task, ...]:
+    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, drawn once per process."""
+    return tuple(metaworld.MT1(task, seed=seed).train_tasks)
+
+
+class MetaWorldEnv(gym.Env):
+    """One task with its goals.
+
+    ``reset(seed=s)`` draws a goal from ``s``; ``reset(seed=s, options={"goal": j})`` takes goal
+    ``j``. Either way the episode is a pure function of the goal and the actions.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        seed: int = 1,
+        horizon: int | None = None,
+        render_mode: str | None = None,
+        num_goals: int = 50,
+        reward_version: str = "v2",
+    ) -> None:
+        self.task = check_task(task)
+        self._goals = goals(task, seed)[:num_goals]
+        self._env = ALL_V3_ENVIRONMENTS[task](
+            render_mode=render_mode, reward_function_version=reward_version
+        )
+        self._env.set_task(self._goals[0])  # decides the observation space: the goal is visible
+        self._env.max_path_length = horizon or self._env.max_path_length
+        self.render_mode = render_mode
+        self.metadata = self._env.metadata
+        self.observation_space = self._env.sawyer_observation_space
+        self.action_space = self._env.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float[ndarray, "O"], dict[str, Any]]:
+        super().reset(seed=seed)
+        goal = (options or {}).get("goal")
+        if goal is None:
+            goal = int(self.np_random.integers(len(self._goals)))
+        self._env.set_task(self._goals[goal])
+        return self._env.reset()[0], {"goal": goal}
+
+    def step(
+        self, action: Float[ndarray, "A"]
+    ) -> tuple[Float[ndarray, "O"], SupportsFloat, bool, bool, dict[str, Any]]:
+        obs, reward, _, truncated, info = self._env.step(action)
+        return obs, float(reward), False, truncated, info | {"success": float(info["success"])}
+
+    def render(self) -> Any:
+        return self._env.render()
+
+    def close(self) -> None:
+        self._env.close()

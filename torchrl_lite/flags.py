@@ -1,0 +1,68 @@
+"""The command line of every training starter."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from torchrl_lite.config import ConfigError, nearest
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are `ConfigError`s: one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = re.search(r"unrecognized arguments: (--?\w+)", message)
+        hint = nearest(unknown.group(1), flags) if unknown else ""
+        raise ConfigError(f"{message}{hint or '; see --help'}")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def _frames(text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (value >= 1 and value.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of frames")
+    return int(value)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of letters, digits and _ . + - (it becomes a folder)"
+        )
+    return text
+
+
+def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Namespace:
+    """
+    Raises:
+        ConfigError: an unknown flag, or a value that it does not take.
+    """
+    kind = "many tasks with one policy" if multi_task else "one task"
+    parser = _Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
+    if not multi_task:
+        add("--task_id", type=int, metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
+        add("--task", metavar="NAME", help="any of the 50 Meta-World v3 tasks")
+    add("--seed", type=_seed, default=1, metavar="N", help="default 1")
+    add(
+        "--id", type=_name, metavar="NAME", help="experiment, the first folder in the log directory"
+    )
+    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
+    add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
+    add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
+    add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    add("--resume", action="store_true", help="go on from the newest checkpoint")
+    add("--help_config", action="store_true", help="every field of the configuration")
+    return parser.parse_args(argv)

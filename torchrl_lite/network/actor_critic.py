@@ -1,0 +1,120 @@
+"""Roles: what a body of layers is used for. The architecture is the body's business."""
+
+from math import log, pi
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from torchrl_lite.types import Spec
+
+
+def tanh_log_jacobian(z: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
+    """log(1 - tanh(z)^2), exact for any z where the textbook form loses all its digits.
+
+    Haarnoja et al. 2018 (arXiv:1812.05905), appendix C, rewritten with
+    ``1 - tanh(z)^2 = 4 exp(-2z) / (1 + exp(-2z))^2``.
+    """
+    return 2 * (log(2) - z - softplus(-2 * z))
+
+
+class _Role(nn.Module):
+    """A body and the masks of tasks whose shapes are smaller than the largest one."""
+
+    obs_mask: Tensor
+    act_mask: Tensor
+
+    def __init__(self, body: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("obs_mask", spec.obs_mask[:, None].clone(), persistent=False)
+        self.register_buffer("act_mask", spec.act_mask[:, None].clone(), persistent=False)
+        self._padded = not bool(spec.obs_mask.all() and spec.act_mask.all())
+
+    def mask_obs(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]
+    ) -> Float[Tensor, "T B O"]:
+        return obs * self.obs_mask[task] if self._padded else obs
+
+    def mask_act(
+        self, act: Float[Tensor, "T B A"], task: Int[Tensor, "T"]
+    ) -> Float[Tensor, "T B A"]:
+        return act * self.act_mask[task] if self._padded else act
+
+
+class GaussianPolicy(_Role):
+    """Squashed Gaussian: tanh of a normal with state-dependent mean and standard deviation.
+
+    Haarnoja et al. 2018 (arXiv:1812.05905), appendix C.
+    """
+
+    def __init__(
+        self, body: nn.Module, spec: Spec, *, log_std_min: float, log_std_max: float
+    ) -> None:
+        super().__init__(body, spec)
+        self.log_std_min, self.log_std_max = log_std_min, log_std_max
+
+    def forward(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]
+    ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B A"]]:
+        """Mean and log standard deviation before the squashing."""
+        mean, log_std = self.body(self.mask_obs(obs, task)[None], task)[0].chunk(2, dim=-1)
+        return mean, log_std.clamp(self.log_std_min, self.log_std_max)
+
+    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]) -> Float[Tensor, "T B A"]:
+        """The deterministic action of evaluation, tanh(mean)."""
+        return self.mask_act(torch.tanh(self(obs, task)[0]), task)
+
+    def explore(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+    ) -> Float[Tensor, "T B A"]:
+        mean, log_std = self(obs, task)
+        return self.mask_act(torch.tanh(mean + log_std.exp() * noise), task)
+
+    def sample(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+    ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
+        """Actions by the reparametrisation of standard normal ``noise``, and their log-density."""
+        mean, log_std = self(obs, task)
+        z = mean + log_std.exp() * noise
+        logp = -0.5 * noise.square() - log_std - 0.5 * log(2 * pi) - tanh_log_jacobian(z)
+        return self.mask_act(torch.tanh(z), task), self.mask_act(logp, task).sum(-1)
+
+
+class DeterministicPolicy(_Role):
+    """tanh(mean) with fixed clipped noise to explore; its log-probability is 0 by convention."""
+
+    def __init__(self, body: nn.Module, spec: Spec, *, noise_std: float, noise_clip: float) -> None:
+        super().__init__(body, spec)
+        self.noise_std, self.noise_clip = noise_std, noise_clip
+
+    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]) -> Float[Tensor, "T B A"]:
+        return self.mask_act(torch.tanh(self.body(self.mask_obs(obs, task)[None], task)[0]), task)
+
+    def explore(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+    ) -> Float[Tensor, "T B A"]:
+        clipped = (noise * self.noise_std).clamp(-self.noise_clip, self.noise_clip)
+        return self.mask_act((self.act(obs, task) + clipped).clamp(-1, 1), task)
+
+    def sample(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+    ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
+        act = self.explore(obs, task, noise)
+        return act, act.new_zeros(act.shape[:2])
+
+
+Actor = GaussianPolicy | DeterministicPolicy
+"""What the collector and the learners ask for actions: ``act``, ``explore``, ``sample``. An action
+is masked and in [-1, 1]."""
+
+
+class QEnsemble(_Role):
+    """``E`` action-value functions of the same shape, computed at once."""
+
+    def forward(
+        self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, "T"]
+    ) -> Float[Tensor, "E T B"]:
+        inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
+        return self.body(inputs[None], task).squeeze(-1)

@@ -1,0 +1,80 @@
+"""Replay buffer ``[T, capacity, D]`` on the learner's device."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from torchrl_lite.types import Batch, Block, Spec
+
+
+class ReplayBuffer:
+    """One ring of transitions per task, so that a batch is balanced by construction.
+
+    A transition is one row ``obs | act | next_obs | rew | cont`` of float32, so that sampling is a
+    single gather of contiguous bytes. How much is filled is a device tensor: a sampling step can
+    be captured in a CUDA graph and replayed while the buffer grows.
+    """
+
+    def __init__(self, spec: Spec, capacity: int, device: torch.device) -> None:
+        """``capacity`` is in transitions per task."""
+        obs_dim, act_dim = spec.obs_dim, spec.act_dim
+        self._widths = [obs_dim, act_dim, obs_dim, 1, 1]
+        self.capacity = capacity
+        self.data = torch.zeros(spec.num_tasks, capacity, sum(self._widths), device=device)
+        self.size = torch.zeros(spec.num_tasks, dtype=torch.int64, device=device)
+        self.reward_scale = torch.ones(spec.num_tasks, device=device)
+        """Multiplies rewards as they are sampled; what is stored stays raw."""
+        self._written = [0] * spec.num_tasks
+
+    @property
+    def bytes_per_transition(self) -> int:
+        return self.data.shape[-1] * self.data.element_size()
+
+    def add_block(self, block: Block, tasks: Sequence[int]) -> None:
+        """Appends the rows of these tasks, oldest first, over the oldest of a full ring.
+
+        Raises:
+            ValueError: the block has more transitions per task than the buffer holds.
+        """
+        parts = [block.obs, block.act, block.next_obs, block.rew[..., None], block.cont[..., None]]
+        rows = torch.cat(parts, dim=-1).flatten(1, 2)  # [T, L * K, D]
+        count = rows.shape[1]
+        if count > self.capacity:
+            raise ValueError(
+                f"an epoch brings {count} transitions per task, the buffer holds {self.capacity}"
+            )
+        rows = rows.to(self.data.device)
+        for task in tasks:
+            start = self._written[task] % self.capacity
+            first = min(count, self.capacity - start)
+            self.data[task, start : start + first] = rows[task, :first]
+            self.data[task, : count - first] = rows[task, first:]
+            self._written[task] += count
+        self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))
+
+    def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, "T"]) -> Batch:
+        """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
+        size = self.size[task][:, None]
+        slot = torch.minimum((pick * size).long(), size - 1)
+        rows = self.data.flatten(0, 1)[slot + task[:, None] * self.capacity]
+        obs, act, next_obs, rew, cont = rows.split(self._widths, dim=-1)
+        scale = self.reward_scale[task][:, None]
+        return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)
+
+    def state_dict(self) -> dict[str, object]:
+        """What was written, without the empty part."""
+        filled = [self.data[t, : min(n, self.capacity)] for t, n in enumerate(self._written)]
+        return {
+            "written": list(self._written),
+            "reward_scale": self.reward_scale,
+            "data": [rows.cpu().clone() for rows in filled],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self._written = list(state["written"])
+        self.reward_scale.copy_(state["reward_scale"])
+        for ring, rows in zip(self.data, state["data"], strict=True):
+            ring[: len(rows)] = rows
+        self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))

@@ -1,0 +1,76 @@
+"""The tensors that travel through the project, and the names of their dimensions.
+
+One layout everywhere, ``[E, T, B, D]``; a single task is the case ``T = 1``.
+
+====  ==========================================================================
+E     members of an ensemble of Q functions
+T     task rows: one row per task in training, one row per environment in acting
+B     transitions per task row
+L     frames collected per environment in an epoch
+K     environments (copies) per task
+O     observation features, padded to the largest task
+A     action dimensions, padded to the largest task
+H     hidden units
+====  ==========================================================================
+
+``task`` is an integer per row; it is never glued to the observation.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Sampled transitions on the learner's device.
+
+    ``cont`` is 0 where the transition ended in a terminal state and 1 elsewhere: a time limit
+    never cuts the bootstrap. ``next_obs`` is the true successor, never a reset observation.
+    """
+
+    obs: Float[Tensor, "T B O"]
+    act: Float[Tensor, "T B A"]
+    rew: Float[Tensor, "T B"]
+    next_obs: Float[Tensor, "T B O"]
+    cont: Float[Tensor, "T B"]
+    task: Int[Tensor, "T"]
+
+
+class Noise(NamedTuple):
+    """All randomness of one update, drawn outside it so that every mode sees the same numbers."""
+
+    pick: Float[Tensor, "T B"]
+    """Uniform in [0, 1): which stored transition (float64, so that large buffers stay uniform)."""
+    act: Float[Tensor, "2 T B A"]
+    """Standard normal: row 0 for the actions at ``next_obs``, row 1 for those at ``obs``."""
+
+
+class Block(NamedTuple):
+    """What all environments produced in one epoch, float32 on the CPU."""
+
+    obs: Float[Tensor, "T L K O"]
+    act: Float[Tensor, "T L K A"]
+    rew: Float[Tensor, "T L K"]
+    next_obs: Float[Tensor, "T L K O"]
+    cont: Float[Tensor, "T L K"]
+
+
+class Spec(NamedTuple):
+    """Shapes of a set of tasks. Masks are 1 for the features a task has and 0 for padding."""
+
+    tasks: tuple[str, ...]
+    obs_mask: Float[Tensor, "T O"]
+    act_mask: Float[Tensor, "T A"]
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def obs_dim(self) -> int:
+        return self.obs_mask.shape[1]
+
+    @property
+    def act_dim(self) -> int:
+        return self.act_mask.shape[1]
