@@ -14,10 +14,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from torchrl_lite import checkpoint, flags
+from torchrl_lite import __version__, checkpoint, flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
-from torchrl_lite.collector import Collector
+from torchrl_lite.checkpoint import CheckpointError
+from torchrl_lite.collector import Collector, WorkerError
 from torchrl_lite.config import (
     Config,
     ConfigError,
@@ -57,6 +58,9 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (CheckpointError, WorkerError) as error:  # a worker's message carries its traceback
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}", file=sys.stderr)
         return 128 + interrupted.signum
@@ -226,7 +230,7 @@ def _resolve(config: Config, device: torch.device) -> Config:
         workers = min(cores, groups) if groups > 1 or config.system.overlap else 0
     auto = {
         "system.workers": workers,
-        "system.accel": "graph" if device.type == "cuda" else "eager",
+        "system.accel": "eager",
         "system.threads": cores,
         "env.reward_normalization": "ema" if config.env.reward_version == "v1" else None,
     }
@@ -296,9 +300,10 @@ def _write_header(config: Config, folder: Path, device: torch.device, seed: int)
 
 
 def _versions(device: torch.device) -> dict[str, str]:
-    packages = ("torchrl_lite", "torch", "numpy", "gymnasium", "metaworld", "mujoco")
+    packages = ("torch", "numpy", "gymnasium", "metaworld", "mujoco")
     return {
         "python": platform.python_version(),
+        "torchrl_lite": __version__,
         **{name: version(name) for name in packages},
         "platform": platform.platform(),
         "device": _describe(device),

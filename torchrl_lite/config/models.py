@@ -104,7 +104,7 @@ class SystemConfig(Section):
         "auto", description="rollout processes; 0 collects in the main process"
     )
     accel: Literal["auto", "eager", "graph"] = Field(
-        "auto", description="how updates run; auto: a CUDA graph on a GPU, else eager"
+        "auto", description="how updates run; graph: captured once, CUDA only; auto: eager"
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner works")
     threads: Literal["auto"] | Count = Field("auto", description="CPU threads of the learner")
