@@ -1,11 +1,13 @@
 """What a person sees while a run goes on: a live view on a terminal, else a line per epoch."""
 
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 Row = dict[str, float | int | None]
@@ -23,15 +25,17 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def make_view(kind: str, *, title: str, total_frames: int, done_frames: int) -> View:
+def make_view(
+    kind: str, *, title: str, tasks: Sequence[str], total_frames: int, done_frames: int
+) -> View:
     """``auto`` is live on a terminal that can move its cursor, and plain elsewhere."""
     console = Console()
     live = kind == "live" or (
         kind == "auto" and console.is_terminal and not console.is_dumb_terminal
     )
     if live:
-        return LiveView(console, title, total_frames, done_frames)
-    return PlainView(title, total_frames)
+        return LiveView(console, title, tasks, total_frames, done_frames)
+    return PlainView(title, tasks, total_frames)
 
 
 def _number(value: float | int | None, form: str) -> str:
@@ -41,8 +45,9 @@ def _number(value: float | int | None, form: str) -> str:
 class PlainView:
     """One line per epoch, for files and pipes."""
 
-    def __init__(self, title: str, total_frames: int) -> None:
+    def __init__(self, title: str, tasks: Sequence[str], total_frames: int) -> None:
         self._total = total_frames
+        self._tasks = tasks if len(tasks) > 1 else ()
         print(title, flush=True)
 
     def phase(self, name: str) -> None:
@@ -65,6 +70,10 @@ class PlainView:
             if shown.get(key) is not None:
                 parts.append(f"{label} {shown[key]:{form}}")
         print("  ".join(parts), flush=True)
+        successes = [(task, row.get(f"eval_success/{task}")) for task in self._tasks]
+        if any(value is not None for _, value in successes):
+            texts = [f"{task} {_number(value, '.2f')}" for task, value in successes]
+            print("  success: " + "  ".join(texts), flush=True)
 
     def say(self, text: str) -> None:
         print(text, flush=True)
@@ -76,7 +85,15 @@ class PlainView:
 class LiveView:
     """A progress bar with the time left, the rates, and the last and best evaluation."""
 
-    def __init__(self, console: Console, title: str, total_frames: int, done_frames: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        tasks: Sequence[str],
+        total_frames: int,
+        done_frames: int,
+    ) -> None:
+        self._tasks = tasks if len(tasks) > 1 else ()
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -115,7 +132,29 @@ class LiveView:
             f"return {_number(evaluation.get('eval/return'), '.1f')}",
             f"best success {_number(self._best, '.2f')}",
         )
-        return Group(self._bar, table)
+        return Group(self._bar, table, *([self._task_table()] if self._tasks else []))
+
+    def _task_table(self) -> Table:
+        """A line per task with a bar for success; in columns where there are many."""
+        columns = min(-(-len(self._tasks) // 12), max(1, self._live.console.width // 60))
+        lines = -(-len(self._tasks) // columns)
+        table = Table(box=None, padding=(0, 1))
+        for _ in range(columns):
+            for header in ("task", "success", "", "return", "alpha"):
+                table.add_column(header, justify="left" if header == "task" else "right")
+        for line in range(lines):
+            cells: list[str | ProgressBar] = []
+            for task in self._tasks[line::lines]:
+                success = self._evaluation.get(f"eval_success/{task}")
+                cells += [
+                    task,
+                    ProgressBar(total=1.0, completed=success or 0.0, width=12),
+                    _number(success, ".2f"),
+                    _number(self._evaluation.get(f"eval_return/{task}"), ".0f"),
+                    _number(self._row.get(f"train_alpha/{task}"), ".3g"),
+                ]
+            table.add_row(*cells)
+        return table
 
     def phase(self, name: str) -> None:
         self._phase = name

@@ -102,6 +102,7 @@ def _train(config: Config, args: Any, folder: Path, device: torch.device, *, res
         view = make_view(
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {args.seed}",
+            tasks=config.env.tasks,
             total_frames=_final_frames(config),
             done_frames=done,
         )
@@ -147,7 +148,7 @@ def _build(
         workers=int(config.system.workers),
     )
     stack.callback(collector.close)
-    header = columns(spec.tasks, learner.metric_names(spec.tasks))
+    header = columns(spec.tasks, learner.metric_names)
     logger = Logger(folder, header, view, keep_until=done)
     stack.callback(logger.close)
     return RLAlgo(

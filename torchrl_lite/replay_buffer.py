@@ -54,7 +54,7 @@ class ReplayBuffer:
             self._written[task] += count
         self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))
 
-    def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, "T"]) -> Batch:
+    def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Batch:
         """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
         size = self.size[task][:, None]
         slot = torch.minimum((pick * size).long(), size - 1)

@@ -22,7 +22,7 @@ class RewardScale:
         self.mean = np.zeros(num_tasks)
         self.var = np.ones(num_tasks)
 
-    def update(self, block: Block, tasks: list[int]) -> Float[Tensor, "T"]:
+    def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
         """Takes in these tasks' rewards in the order they came; returns every task's factor."""
         rewards = block.rew.flatten(1, 2).double().numpy()[tasks]
         mean, var = self.mean[tasks], self.var[tasks]

@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     rew: Float[Tensor, "T B"]
     next_obs: Float[Tensor, "T B O"]
     cont: Float[Tensor, "T B"]
-    task: Int[Tensor, "T"]
+    task: Int[Tensor, " T"]
 
 
 class Noise(NamedTuple):

@@ -1,14 +1,16 @@
 """What all learners share: optimisers, the update loop, metrics without synchronisation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from torchrl_lite.accel import Stepper
-from torchrl_lite.network import Actor
+from torchrl_lite.network import Actor, task_parameters
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise, Spec
 
@@ -24,12 +26,19 @@ class Learner(nn.Module):
     METRICS: tuple[str, ...]
     """Names of what `update` returns, in its order; each value has a number per task row."""
 
-    def __init__(self, spec: Spec, *, device: torch.device, seed: int, accel: str) -> None:
+    SHARED: tuple[str, ...] = ()
+    """Those of them that agents with shared parameters have in common."""
+
+    def __init__(
+        self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool
+    ) -> None:
         super().__init__()
         self.spec = spec
+        self.independent = independent
         self.device = device
         self.optimizers: dict[str, Adam] = {}
         self.updates = 0
+        self._with_task_rows: set[int] = set()
         self._generator = torch.Generator(device).manual_seed(seed)
         self._stepper = Stepper(accel)
         self._inputs: dict[int, tuple[Tensor, Noise]] = {}
@@ -50,23 +59,73 @@ class Learner(nn.Module):
         rate = torch.tensor(lr, device=self.device) if on_gpu else lr
         return Adam(parameters, lr=rate, eps=eps, fused=True, capturable=on_gpu)
 
-    def step(self, name: str, loss: Tensor, *, max_norm: float | None = None) -> Tensor:
-        """A step of optimiser ``name`` on its own parameters; returns the norm before the clip.
+    def step(
+        self,
+        name: str,
+        losses: Float[Tensor, " T"],
+        task: Int[Tensor, " T"],
+        *,
+        max_norm: float | None = None,
+    ) -> Float[Tensor, " T"]:
+        """A step of optimiser ``name`` on its own parameters; returns norms before the clip.
 
-        The gradient is taken with respect to those parameters alone: an actor's loss leaves the
-        critics' gradients untouched.
+        The loss is the mean over task rows; for independent agents it is their sum and each row
+        is clipped by itself, or they would not equal separate learners. The gradient is taken with
+        respect to those parameters alone: an actor's loss leaves the critics' untouched.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
+        loss = losses.sum() if self.independent else losses.mean()
         grads = torch.autograd.grad(loss, parameters)
-        norm = nn.utils.get_total_norm(grads)
+        norm = self._clip(grads, max_norm)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
-        if max_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-        optimizer.step()
+        with self.only(task, parameters, optimizer):
+            optimizer.step()
         optimizer.zero_grad()
+        return norm[task] if self.independent else norm.expand(len(task))
+
+    def _clip(self, grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
+        if not self.independent:
+            norm = nn.utils.get_total_norm(grads)
+            if max_norm is not None:
+                torch._foreach_mul_(list(grads), (max_norm / (norm + 1e-6)).clamp(max=1.0))
+            return norm
+        norm = torch.stack([_by_row(grad).square().sum(1) for grad in grads]).sum(0).sqrt()
+        if max_norm is not None:
+            scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            for grad in grads:
+                grad.mul_(_as_rows(scale, grad))
         return norm
+
+    @contextmanager
+    def only(
+        self,
+        task: Int[Tensor, " T"],
+        parameters: Sequence[Tensor],
+        optimizer: Adam | None = None,
+    ) -> Iterator[None]:
+        """Rows of tasks that do not take part stay as they are, to the last bit: parameters and
+        Adam's moments, which would go on moving without a gradient."""
+        if len(task) == self.spec.num_tasks:
+            yield
+            return
+        still = [p for p in parameters if id(p) in self._with_task_rows]
+        if optimizer is not None:
+            states = [optimizer.state[p] for p in still if p in optimizer.state]
+            still += [state[key] for state in states for key in ("exp_avg", "exp_avg_sq")]
+        before = [tensor.detach().clone() for tensor in still]
+        yield
+        moved = torch.zeros(self.spec.num_tasks, dtype=torch.bool, device=self.device)
+        moved[task] = True
+        with torch.no_grad():
+            for tensor, old in zip(still, before, strict=True):
+                tensor.copy_(torch.where(_as_rows(moved, tensor), tensor, old))
+
+    def rows_of_tasks(self, *parameters: nn.Parameter) -> None:
+        """Names the parameters with a row per task; to be called when all are made."""
+        named = [*parameters, *task_parameters(self)]
+        self._with_task_rows = {id(parameter) for parameter in named}
 
     def run(
         self, buffer: ReplayBuffer, tasks: Sequence[int], *, opt_steps: int, batch_size: int
@@ -112,26 +171,27 @@ class Learner(nn.Module):
         active = counts[0] > 0
         if not active.any():
             return {}
-        means = totals / counts
         result = {}
-        for name, row in zip(self.METRICS, means, strict=True):
+        for name, row in zip(self.METRICS, totals / counts, strict=True):
             result[f"train/{name}"] = float(row[active].mean())
-            if self.spec.num_tasks > 1:
-                result |= {
-                    f"train_{name}/{task}": float(value)
-                    for task, value, on in zip(self.spec.tasks, row, active, strict=True)
-                    if on
-                }
+            for task in active.nonzero()[:, 0].tolist() if self._per_task(name) else ():
+                result[f"train_{name}/{self.spec.tasks[task]}"] = float(row[task])
         return result
 
-    @classmethod
-    def metric_names(cls, tasks: Sequence[str]) -> list[str]:
+    def _per_task(self, name: str) -> bool:
+        return self.spec.num_tasks > 1 and (self.independent or name not in self.SHARED)
+
+    @property
+    def metric_names(self) -> list[str]:
         """Every name that `flush` can return, in its order."""
-        names = []
-        for name in cls.METRICS:
-            names.append(f"train/{name}")
-            names += [f"train_{name}/{task}" for task in tasks if len(tasks) > 1]
-        return names
+        return [
+            full
+            for name in self.METRICS
+            for full in (
+                f"train/{name}",
+                *(f"train_{name}/{task}" for task in self.spec.tasks if self._per_task(name)),
+            )
+        ]
 
     def training_state(self) -> dict[str, object]:
         """All that the next update depends on."""
@@ -148,3 +208,13 @@ class Learner(nn.Module):
             optimizer.load_state_dict(state["optimizers"][name])
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
+
+
+def _by_row(tensor: Tensor) -> Float[Tensor, "T n"]:
+    """A per-task parameter with its row dimension (the second, or the only one) in front."""
+    return tensor[:, None] if tensor.ndim == 1 else tensor.transpose(0, 1).flatten(1)
+
+
+def _as_rows(values: Shaped[Tensor, " T"], tensor: Tensor) -> Tensor:
+    """A value per task in a shape that broadcasts over a per-task parameter."""
+    return values if tensor.ndim == 1 else values.view(1, -1, *[1] * (tensor.ndim - 2))

@@ -45,6 +45,7 @@ class RLAlgo:
         self._best: tuple[float, float] | None = None
         self._wall_time = 0.0
         self._durations: dict[str, float] = {}
+        self._learned: Row = {}
 
     @property
     def total_frames(self) -> int:
@@ -107,7 +108,8 @@ class RLAlgo:
                 opt_steps=train.opt_steps,
                 batch_size=train.batch_size // self.config.num_tasks,
             )
-            row |= self.learner.flush()
+            self._learned = {**self.learner.flush()}
+            row |= self._learned
         update_s = time.perf_counter() - updating
 
         eval_s = None
@@ -182,7 +184,7 @@ class RLAlgo:
             "updates": self.learner.updates,
             "wall_time_s": round(self._wall_time, 3),
             "final_eval_episodes": self.config.train.final_eval_episodes,
-            **{key: finite(value) for key, value in final.items()},
+            **{key: finite(value) for key, value in (final | self._learned).items()},
         }
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         self._view.say(
@@ -227,6 +229,7 @@ class RLAlgo:
             "frames": list(self.frames),
             "best": self._best and list(self._best),
             "wall_time": self._wall_time,
+            "learned": self._learned,
             "learner": self.learner.training_state(),
             "buffer": self.buffer.state_dict(),
             "reward_scale": self._reward_scale.state_dict(),
@@ -238,6 +241,7 @@ class RLAlgo:
         self.epoch, self.frames = state["epoch"], list(state["frames"])
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time = state["wall_time"]
+        self._learned = state["learned"]
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])

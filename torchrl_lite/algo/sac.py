@@ -9,7 +9,7 @@ from copy import deepcopy
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -46,6 +46,9 @@ class SACConfig(Section):
     grad_clip: Positive | None = Field(
         None, description="largest gradient norm of the policy and of both critics together"
     )
+    temperature_weights: bool = Field(
+        False, description="weight tasks' losses by softmax(-log temperature)"
+    )
     reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
 
 
@@ -53,6 +56,7 @@ class SAC(Learner):
     """Two critics, their targets, an actor and a temperature per task."""
 
     target_entropy: Tensor
+    SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS = (
         "q1_loss",
         "q2_loss",
@@ -74,7 +78,9 @@ class SAC(Learner):
         seed: int,
         accel: str = "eager",
     ) -> None:
-        super().__init__(spec, device=device, seed=seed, accel=accel)
+        super().__init__(
+            spec, device=device, seed=seed, accel=accel, independent=net.kind == "independent"
+        )
         self.config = config
         self.actor = _actor(config, net, spec)
         self.critic = QEnsemble(build(net, spec, role="critic", outputs=1, ensemble=2), spec)
@@ -91,6 +97,7 @@ class SAC(Learner):
             else torch.full((spec.num_tasks,), config.target_entropy)
         )
         self.register_buffer("target_entropy", target_entropy, persistent=False)
+        self.rows_of_tasks(self.log_alpha)
         self.to(device)
 
         eps = config.adam_eps
@@ -112,19 +119,20 @@ class SAC(Learner):
         y = self.td_target(batch, noise.act[0], alpha)
         q = self.critic(obs, act, task)  # [E, T, B]
         q_losses = (q - y).square().mean(2)  # [E, T]
-        q_norm = self.step("critic", q_losses.mean(), max_norm=config.grad_clip)
+        weight = self.task_weight(task)
+        q_norm = self.step("critic", weight * q_losses.mean(0), task, max_norm=config.grad_clip)
 
         new_act, logp = self.actor.sample(obs, task, noise.act[1])
         new_q = self.critic(obs, new_act, task).amin(0)
         actor_losses = (alpha * logp - new_q).mean(1)  # [T]
-        actor_norm = self.step("actor", actor_losses.mean(), max_norm=config.grad_clip)
+        actor_norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
 
         entropy = -logp.detach().mean(1)  # [T]
         if self.learns_alpha:
             excess = entropy - self.target_entropy[task]
-            self.step("alpha", (self.log_alpha[task] * excess).mean())
+            self.step("alpha", self.log_alpha[task] * excess, task)
         if variant == "sync":
-            self.sync_target()
+            self.sync_target(task)
         return {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),
@@ -132,8 +140,8 @@ class SAC(Learner):
             "alpha": alpha[:, 0],
             "entropy": entropy,
             "q": q.detach().mean((0, 2)),
-            "critic_grad_norm": q_norm.expand(len(task)),
-            "actor_grad_norm": actor_norm.expand(len(task)),
+            "critic_grad_norm": q_norm,
+            "actor_grad_norm": actor_norm,
         }
 
     @torch.no_grad()
@@ -146,12 +154,21 @@ class SAC(Learner):
         next_v = next_q - alpha * next_logp
         return self.config.reward_scale * batch.rew + self.config.discount * batch.cont * next_v
 
+    def task_weight(self, task: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
+        """Weights of the losses, 1 in the mean: equal, or larger where the temperature is low.
+
+        Yang et al. 2020, section 4.3, as their code has it (softmax of minus log temperature).
+        """
+        if not self.config.temperature_weights:
+            return torch.ones_like(self.log_alpha[task].detach())
+        return (-self.log_alpha.detach()[task]).softmax(0) * len(task)
+
     @torch.no_grad()
-    def sync_target(self) -> None:
+    def sync_target(self, task: Int[Tensor, " T"]) -> None:
         """target <- (1 - tau) target + tau critic."""
-        torch._foreach_lerp_(
-            list(self.target.parameters()), list(self.critic.parameters()), self.config.tau
-        )
+        target: list[Tensor] = list(self.target.parameters())
+        with self.only(task, target):
+            torch._foreach_lerp_(target, list(self.critic.parameters()), self.config.tau)
 
 
 def _actor(config: SACConfig, net: NetConfig, spec: Spec) -> Actor:

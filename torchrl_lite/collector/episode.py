@@ -58,7 +58,7 @@ class EpisodeError(RuntimeError):
 
 
 class Transition(NamedTuple):
-    next_obs: Float[ndarray, "O"]
+    next_obs: Float[ndarray, " O"]
     rew: float
     cont: float
 
@@ -89,7 +89,7 @@ class EpisodeRunner:
         """Steps since the reset."""
         return len(self.actions)
 
-    def step(self, action: Float32[ndarray, "A"]) -> tuple[Transition, EpisodeStats | None]:
+    def step(self, action: Float32[ndarray, " A"]) -> tuple[Transition, EpisodeStats | None]:
         """One step with exactly this action; the statistics come with an episode's last one."""
         obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(action))
         self.obs = obs

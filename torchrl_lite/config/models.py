@@ -57,14 +57,32 @@ class EnvConfig(Section):
         return self
 
 
+class SoftModuleConfig(Section):
+    """Sizes of a soft-module network; the defaults are the shallow one of Yang et al. 2020."""
+
+    num_layers: Count = Field(2, description="layers of modules")
+    num_modules: Count = Field(2, description="modules in a layer")
+    module_hidden: Count = Field(256, description="outputs of a module")
+    num_gating_layers: Count = Field(2, description="fully connected layers before the routing")
+    gating_hidden: Count = Field(256, description="units of each of them")
+
+
 class NetConfig(Section):
     """Networks of actor and critics."""
 
-    kind: Literal["mlp"] = Field("mlp", description="architecture")
+    kind: Literal["mlp", "multihead", "independent", "soft_module"] = Field(
+        "mlp", description="architecture"
+    )
     hidden_shapes: Annotated[list[Count], Field(min_length=1)] = Field(
         [256, 256], description="hidden units, layer by layer"
     )
-    task_input: Literal["onehot"] = Field("onehot", description="how the task enters the network")
+    task_input: Literal["onehot", "embedding"] = Field(
+        "onehot", description="how the task enters a shared trunk"
+    )
+    embedding_dim: Count = Field(32, description="size of a learned task embedding")
+    soft_module: SoftModuleConfig = Field(
+        SoftModuleConfig(), description="sizes, where kind is soft_module"
+    )
     init: Literal["garage", "metaworld_algorithms"] = Field(
         "garage", description="whose initialisation: Xavier throughout, or He with small heads"
     )

@@ -84,7 +84,7 @@ class MetaWorldEnv(gym.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float[ndarray, "O"], dict[str, Any]]:
+    ) -> tuple[Float[ndarray, " O"], dict[str, Any]]:
         super().reset(seed=seed)
         goal = (options or {}).get("goal")
         if goal is None:
@@ -93,8 +93,8 @@ class MetaWorldEnv(gym.Env):
         return self._env.reset()[0], {"goal": goal}
 
     def step(
-        self, action: Float[ndarray, "A"]
-    ) -> tuple[Float[ndarray, "O"], SupportsFloat, bool, bool, dict[str, Any]]:
+        self, action: Float[ndarray, " A"]
+    ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, _, truncated, info = self._env.step(action)
         return obs, float(reward), False, truncated, info | {"success": float(info["success"])}
 

@@ -23,9 +23,17 @@ from torchrl_lite.network.layers import (
     xavier_uniform,
     zeros,
 )
+from torchrl_lite.network.soft_module import SoftModuleNetwork
 from torchrl_lite.types import Spec
 
-__all__ = ["Actor", "DeterministicPolicy", "GaussianPolicy", "QEnsemble", "build"]
+__all__ = [
+    "Actor",
+    "DeterministicPolicy",
+    "GaussianPolicy",
+    "QEnsemble",
+    "build",
+    "task_parameters",
+]
 
 
 class _Scheme(NamedTuple):
@@ -67,32 +75,65 @@ class _TrunkAndHead(nn.Module):
         self.trunk, self.head = trunk, head
 
     def forward(
-        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, "T"]
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:
         return self.head(self.trunk(x, task), task)
 
 
-def _mlp(
-    net: NetConfig, spec: Spec, *, in_features: int, outputs: int, ensemble: int, scheme: _Scheme
-) -> nn.Module:
+class _Shape(NamedTuple):
+    """What a role asks of an architecture."""
+
+    in_features: int
+    outputs: int
+    ensemble: int
+    scheme: _Scheme
+
+
+def _head(net: NetConfig, shape: _Shape, *, rows: int) -> EnsembleLinear:
+    return EnsembleLinear(
+        net.hidden_shapes[-1] if net.kind != "soft_module" else net.soft_module.module_hidden,
+        shape.outputs,
+        ensemble=shape.ensemble,
+        weight_rows=rows,
+        bias_rows=rows,
+        init=shape.scheme.head,
+        bias_init=shape.scheme.head_bias,
+    )
+
+
+def _mlp(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    """``mlp``, and what differs from it only in which parameters have a row per task."""
+    own_trunk = spec.num_tasks if net.kind == "independent" else 1
+    own_head = spec.num_tasks if net.kind in ("independent", "multihead") else 1
     trunk = MLP(
-        in_features,
+        shape.in_features,
         net.hidden_shapes,
-        ensemble=ensemble,
+        ensemble=shape.ensemble,
         task_rows=spec.num_tasks,
-        init=scheme.hidden,
+        weight_rows=own_trunk,
+        embedding_dim=net.embedding_dim if net.task_input == "embedding" else None,
+        init=shape.scheme.hidden,
     )
-    head = EnsembleLinear(
-        net.hidden_shapes[-1],
-        outputs,
-        ensemble=ensemble,
-        init=scheme.head,
-        bias_init=scheme.head_bias,
-    )
-    return _TrunkAndHead(trunk, head)
+    return _TrunkAndHead(trunk, _head(net, shape, rows=own_head))
 
 
-_BODIES: dict[str, Callable[..., nn.Module]] = {"mlp": _mlp}
+def _soft_module(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    return SoftModuleNetwork(
+        net,
+        num_tasks=spec.num_tasks,
+        in_features=shape.in_features,
+        ensemble=shape.ensemble,
+        hidden_init=shape.scheme.hidden,
+        head=_head(net, shape, rows=1),
+    )
+
+
+_BODIES: dict[str, Callable[[NetConfig, Spec, _Shape], nn.Module]] = {
+    "mlp": _mlp,
+    "multihead": _mlp,
+    "independent": _mlp,
+    "soft_module": _soft_module,
+}
 
 
 def build(
@@ -110,11 +151,19 @@ def build(
     how many heads of equal size the outputs are (2 for mean and log standard deviation).
     """
     scheme = _SCHEMES[net.init][role]
-    return _BODIES[net.kind](
-        net,
-        spec,
+    shape = _Shape(
         in_features=spec.obs_dim + (spec.act_dim if role == "critic" else 0),
         outputs=outputs,
         ensemble=ensemble,
         scheme=scheme._replace(head=_in_parts(scheme.head, parts)),
     )
+    return _BODIES[net.kind](net, spec, shape)
+
+
+def task_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Every parameter with a row per task, which is always its second dimension."""
+    return [
+        part.get_parameter(name)
+        for part in module.modules()
+        for name in getattr(part, "task_parameters", ())
+    ]

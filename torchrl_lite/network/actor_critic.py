@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 from torchrl_lite.types import Spec
 
 
-def tanh_log_jacobian(z: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
+def tanh_log_jacobian(z: Float[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
     """log(1 - tanh(z)^2), exact for any z where the textbook form loses all its digits.
 
     Haarnoja et al. 2018 (arXiv:1812.05905), appendix C, rewritten with
@@ -33,12 +33,12 @@ class _Role(nn.Module):
         self._padded = not bool(spec.obs_mask.all() and spec.act_mask.all())
 
     def mask_obs(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "T B O"]:
         return obs * self.obs_mask[task] if self._padded else obs
 
     def mask_act(
-        self, act: Float[Tensor, "T B A"], task: Int[Tensor, "T"]
+        self, act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "T B A"]:
         return act * self.act_mask[task] if self._padded else act
 
@@ -56,24 +56,24 @@ class GaussianPolicy(_Role):
         self.log_std_min, self.log_std_max = log_std_min, log_std_max
 
     def forward(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B A"]]:
         """Mean and log standard deviation before the squashing."""
         mean, log_std = self.body(self.mask_obs(obs, task)[None], task)[0].chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
-    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]) -> Float[Tensor, "T B A"]:
+    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]) -> Float[Tensor, "T B A"]:
         """The deterministic action of evaluation, tanh(mean)."""
         return self.mask_act(torch.tanh(self(obs, task)[0]), task)
 
     def explore(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"], noise: Float[Tensor, "T B A"]
     ) -> Float[Tensor, "T B A"]:
         mean, log_std = self(obs, task)
         return self.mask_act(torch.tanh(mean + log_std.exp() * noise), task)
 
     def sample(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"], noise: Float[Tensor, "T B A"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
         """Actions by the reparametrisation of standard normal ``noise``, and their log-density."""
         mean, log_std = self(obs, task)
@@ -89,17 +89,17 @@ class DeterministicPolicy(_Role):
         super().__init__(body, spec)
         self.noise_std, self.noise_clip = noise_std, noise_clip
 
-    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"]) -> Float[Tensor, "T B A"]:
+    def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]) -> Float[Tensor, "T B A"]:
         return self.mask_act(torch.tanh(self.body(self.mask_obs(obs, task)[None], task)[0]), task)
 
     def explore(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"], noise: Float[Tensor, "T B A"]
     ) -> Float[Tensor, "T B A"]:
         clipped = (noise * self.noise_std).clamp(-self.noise_clip, self.noise_clip)
         return self.mask_act((self.act(obs, task) + clipped).clamp(-1, 1), task)
 
     def sample(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, "T"], noise: Float[Tensor, "T B A"]
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"], noise: Float[Tensor, "T B A"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
         act = self.explore(obs, task, noise)
         return act, act.new_zeros(act.shape[:2])
@@ -114,7 +114,7 @@ class QEnsemble(_Role):
     """``E`` action-value functions of the same shape, computed at once."""
 
     def forward(
-        self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, "T"]
+        self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B"]:
         inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
         return self.body(inputs[None], task).squeeze(-1)

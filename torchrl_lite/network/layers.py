@@ -11,6 +11,7 @@ from math import sqrt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 Init = Callable[[Tensor], None]
 """Fills a weight ``[..., in, out]`` in place."""
@@ -57,7 +58,7 @@ def grouped_linear(
     weight: Float[Tensor, "E w I O"],
     bias: Float[Tensor, "E b O"],
     *,
-    task: Int[Tensor, "T"],
+    task: Int[Tensor, " T"],
 ) -> Float[Tensor, "E T B O"]:
     """``x @ weight + bias`` for each ensemble member and task row.
 
@@ -80,6 +81,9 @@ def grouped_linear(
 class EnsembleLinear(nn.Module):
     """A linear layer ``[E, T|1, in, out]``; see `grouped_linear`."""
 
+    task_parameters: list[str]
+    """Names of the parameters with a row per task, which is always their second dimension."""
+
     def __init__(
         self,
         in_features: int,
@@ -94,20 +98,44 @@ class EnsembleLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(ensemble, weight_rows, in_features, out_features))
         self.bias = nn.Parameter(torch.empty(ensemble, bias_rows, out_features))
+        rows = {"weight": weight_rows, "bias": bias_rows}
+        self.task_parameters = [name for name, count in rows.items() if count > 1]
         init(self.weight.data)
         bias_init(self.bias.data)
 
     def forward(
-        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, "T"]
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:
         return grouped_linear(x, self.weight, self.bias, task=task)
 
 
-class MLP(nn.Module):
-    """ReLU layers on features.
+class TaskEmbedding(nn.Module):
+    """A learned vector of unit length per task, and the layer that reads it.
 
-    With ``task_rows > 1`` the first layer has a bias row per task. That is exactly what a one-hot
-    task id at the input computes, without the columns.
+    Adding ``embedding @ weight`` to a layer's output is what concatenating the embedding to its
+    input computes. As in BRC (Nauman et al. 2025, arXiv:2505.23150).
+    """
+
+    task_parameters = ("rows",)
+
+    def __init__(
+        self, task_rows: int, size: int, out_features: int, *, ensemble: int, init: Init
+    ) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(ensemble, task_rows, size))
+        self.weight = nn.Parameter(torch.empty(ensemble, size, out_features))
+        init(self.weight.data)
+
+    def forward(self, task: Int[Tensor, " T"]) -> Float[Tensor, "E T 1 O"]:
+        return (normalize(self.rows[:, task], dim=-1) @ self.weight)[:, :, None]
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between and, unless ``linear_output``, behind them.
+
+    How the task enters: with ``weight_rows > 1`` each task has layers of its own; else with
+    ``task_rows > 1`` the first layer has a bias row per task, which is exactly what a one-hot task
+    id at the input computes, or with ``embedding_dim`` a learned embedding is added to it.
     """
 
     def __init__(
@@ -117,30 +145,45 @@ class MLP(nn.Module):
         *,
         ensemble: int = 1,
         task_rows: int = 1,
+        weight_rows: int = 1,
+        embedding_dim: int | None = None,
+        linear_output: bool = False,
         init: Init,
     ) -> None:
         super().__init__()
-        sizes = [in_features, *hidden_shapes]
+        self.linear_output = linear_output
+        onehot = task_rows > 1 and weight_rows == 1 and embedding_dim is None
         layers = [
             EnsembleLinear(
                 size_in,
                 size_out,
                 ensemble=ensemble,
-                bias_rows=task_rows if depth == 0 else 1,
+                weight_rows=weight_rows,
+                bias_rows=task_rows if onehot and depth == 0 else weight_rows,
                 init=init,
             )
-            for depth, (size_in, size_out) in enumerate(pairwise(sizes))
+            for depth, (size_in, size_out) in enumerate(pairwise([in_features, *hidden_shapes]))
         ]
-        if task_rows > 1:  # the bias rows are weights of a one-hot input: initialise them so
-            stacked = torch.empty(ensemble, 1, in_features + task_rows, sizes[1])
+        if onehot:  # the bias rows are weights of a one-hot input: initialise them so
+            stacked = torch.empty(ensemble, 1, in_features + task_rows, hidden_shapes[0])
             init(stacked)
             layers[0].weight.data.copy_(stacked[:, :, :in_features])
             layers[0].bias.data.copy_(stacked[:, 0, in_features:])
         self.layers = nn.ModuleList(layers)
+        self.embedding = None
+        if embedding_dim is not None and task_rows > 1 and weight_rows == 1:
+            self.embedding = TaskEmbedding(
+                task_rows, embedding_dim, hidden_shapes[0], ensemble=ensemble, init=init
+            )
 
     def forward(
-        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, "T"]
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B H"]:
-        for layer in self.layers:
-            x = torch.relu(layer(x, task))
+        last = len(self.layers) - 1
+        for depth, layer in enumerate(self.layers):
+            x = layer(x, task)
+            if depth == 0 and self.embedding is not None:
+                x = x + self.embedding(task)
+            if depth < last or not self.linear_output:
+                x = torch.relu(x)
         return x

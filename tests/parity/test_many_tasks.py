@@ -1,0 +1,237 @@
+"""Architectures for many tasks against the single-task learner and against literal loops."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import CPU, make_spec, random_batch, random_noise
+from torch import Tensor, nn
+
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.config import NetConfig
+from torchrl_lite.network import build, task_parameters
+from torchrl_lite.network.soft_module import Modules, SoftModuleNetwork
+from torchrl_lite.types import Batch, Noise, Spec
+
+KINDS = ("mlp", "multihead", "independent", "soft_module")
+SMALL = {"num_modules": 3, "num_layers": 3, "module_hidden": 6, "gating_hidden": 7}
+
+
+def make_learner(
+    kind: str, tasks: int, *, seed: int = 0, net: dict[str, Any] | None = None, **config: Any
+) -> SAC:
+    torch.manual_seed(seed)
+    options = {"kind": kind, "hidden_shapes": [10, 8], "soft_module": SMALL} | (net or {})
+    learner = SAC(
+        SACConfig(**config),
+        NetConfig.model_validate(options),
+        make_spec(tasks),
+        device=CPU,
+        seed=seed,
+    )
+    return learner.double()
+
+
+def row(batch: Batch, noise: Noise, task: int) -> tuple[Batch, Noise]:
+    """One task's part, as a learner of that task alone sees it."""
+    parts = [tensor[task : task + 1] for tensor in batch[:-1]]
+    alone = Batch(*parts, task=torch.zeros(1, dtype=torch.int64))
+    return alone, Noise(noise.pick[task : task + 1], noise.act[:, task : task + 1])
+
+
+def test_multihead_of_one_task_is_an_mlp() -> None:
+    one, other = make_learner("multihead", 1), make_learner("mlp", 1)
+    names = {name: tensor.shape for name, tensor in one.state_dict().items()}
+    assert names == {name: tensor.shape for name, tensor in other.state_dict().items()}
+    for seed in range(3):
+        batch = random_batch(one.spec, seed=seed)
+        noise = random_noise(batch, seed=seed)
+        one.update(batch, noise, "sync")
+        other.update(batch, noise, "sync")
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_independent_agents_equal_separate_learners(clip: float | None) -> None:
+    tasks = 3
+    together = make_learner("independent", tasks, grad_clip=clip)
+    alone = [make_learner("mlp", 1, grad_clip=clip) for _ in range(tasks)]
+    for task, learner in enumerate(alone):
+        state = {}
+        for name, tensor in together.state_dict().items():
+            own = tensor[task : task + 1] if tensor.ndim == 1 else tensor[:, task : task + 1]
+            state[name] = own.clone()
+        learner.load_state_dict(state)
+    for step in range(20):
+        batch = random_batch(together.spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        ours = together.update(batch, noise, "sync")
+        for task, learner in enumerate(alone):
+            theirs = learner.update(*row(batch, noise, task), "sync")
+            for name, value in theirs.items():
+                torch.testing.assert_close(ours[name][task], value[0], rtol=1e-9, atol=1e-9)
+    for task, learner in enumerate(alone):
+        for name, tensor in learner.state_dict().items():
+            full = together.state_dict()[name]
+            own = full[task : task + 1] if full.ndim == 1 else full[:, task : task + 1]
+            torch.testing.assert_close(own, tensor, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["multihead", "independent"])
+def test_a_head_gets_no_gradient_from_another_task(kind: str) -> None:
+    learner = make_learner(kind, 3)
+    batch = random_batch(learner.spec, tasks=[1])
+    q = learner.critic(batch.obs, batch.act, batch.task).sum()
+    head = learner.critic.body.get_parameter("head.weight")
+    (grad,) = torch.autograd.grad(q, [head])
+    assert grad[:, 1].abs().min() > 0 or grad[:, 1].abs().sum() > 0
+    assert torch.equal(grad[:, [0, 2]], torch.zeros_like(grad[:, [0, 2]]))
+
+
+@pytest.mark.parametrize("task_input", ["onehot", "embedding"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_train_does_not_move(kind: str, task_input: str) -> None:
+    learner = make_learner(kind, 3, net={"task_input": task_input}, grad_clip=1.0)
+
+    def rows(task: int) -> dict[str, Tensor]:
+        state = {}
+        named = dict(learner.named_parameters())
+        per_task = {id(p) for p in task_parameters(learner)} | {id(learner.log_alpha)}
+        moments = {
+            id(parameter): moment
+            for optimizer in learner.optimizers.values()
+            for parameter, moment in optimizer.state.items()
+        }
+        for name, parameter in named.items():
+            if id(parameter) not in per_task:
+                continue
+            tensors = {name: parameter}
+            for key in ("exp_avg", "exp_avg_sq"):
+                if id(parameter) in moments:
+                    tensors[f"{name}.{key}"] = moments[id(parameter)][key]
+            for key, tensor in tensors.items():
+                own = tensor[task] if tensor.ndim == 1 else tensor[:, task]
+                state[key] = own.detach().clone()
+        return state
+
+    def train(tasks: list[int], seed: int) -> None:
+        batch = random_batch(learner.spec, tasks=tasks, seed=seed)
+        learner.update(batch, random_noise(batch, seed=seed), "sync")
+
+    for seed in range(3):
+        train([0, 1, 2], seed)
+    still, moving = rows(1), rows(2)
+    assert any(name.startswith("target") for name in still)
+    assert any(name.endswith("exp_avg_sq") for name in still)
+    for seed in range(3, 8):
+        train([2, 0], seed)
+    for name, tensor in rows(1).items():
+        assert torch.equal(tensor, still[name]), name
+    assert all(not torch.equal(tensor, moving[name]) for name, tensor in rows(2).items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_of_task_rows_does_not_matter(kind: str) -> None:
+    learner = make_learner(kind, 3)
+    batch = random_batch(learner.spec)
+    order = [2, 0, 1]
+    shuffled = Batch(*(tensor[order] for tensor in batch))
+    q = learner.critic(batch.obs, batch.act, batch.task)
+    torch.testing.assert_close(
+        learner.critic(shuffled.obs, shuffled.act, shuffled.task), q[:, order]
+    )
+
+
+def test_a_task_embedding_is_a_unit_vector_at_the_input() -> None:
+    tasks, size = 3, 4
+    learner = make_learner("mlp", tasks, net={"task_input": "embedding", "embedding_dim": size})
+    trunk = learner.actor.body.trunk
+    batch = random_batch(learner.spec)
+    vectors = trunk.embedding.rows[0]
+    unit = vectors / vectors.square().sum(-1, keepdim=True).sqrt()
+    first = trunk.layers[0]
+    weight = torch.cat((first.weight[0, 0], trunk.embedding.weight[0]))
+    for task in range(tasks):
+        inputs = torch.cat((batch.obs[task], unit[task].expand(batch.obs.shape[1], -1)), dim=1)
+        literal = (inputs @ weight + first.bias[0]).relu()
+        literal = (literal @ trunk.layers[1].weight[0, 0] + trunk.layers[1].bias[0]).relu()
+        torch.testing.assert_close(trunk(batch.obs[None], batch.task)[0, task], literal)
+
+
+def test_temperature_weights_follow_the_softmax_and_average_one() -> None:
+    learner = make_learner("mlp", 3, temperature_weights=True)
+    learner.log_alpha.data = torch.tensor([0.0, -1.0, 2.0], dtype=torch.float64)
+    inverse = torch.tensor([0.0, -1.0, 2.0]).double().exp().reciprocal()
+    expected = 3 * inverse / inverse.sum()
+    torch.testing.assert_close(learner.task_weight(torch.arange(3)), expected)
+    plain = make_learner("mlp", 3)
+    torch.testing.assert_close(plain.task_weight(torch.arange(3)), torch.ones(3).double())
+
+
+def test_modules_equal_a_loop_over_them() -> None:
+    torch.manual_seed(0)
+    layer = Modules(3, 5, 4, ensemble=2, init=nn.init.normal_).double()
+    nn.init.normal_(layer.bias)
+    x = torch.randn(2, 2, 6, 3, 5, dtype=torch.float64)
+    out = layer(x)
+    for member in range(2):
+        for module in range(3):
+            literal = x[member, :, :, module] @ layer.weight[member, module]
+            literal = literal + layer.bias[member, module]
+            torch.testing.assert_close(out[member, :, :, module], literal)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_a_soft_module_network_equals_a_literal_loop(layers: int) -> None:
+    """One row at a time, one module at a time, from the equations and the listed deviations."""
+    spec: Spec = make_spec(3)
+    config = {"kind": "soft_module", "hidden_shapes": [10, 8]}
+    net = NetConfig.model_validate(config | {"soft_module": SMALL | {"num_layers": layers}})
+    torch.manual_seed(1)
+    body = build(net, spec, role="critic", outputs=2, ensemble=2).double()
+    assert isinstance(body, SoftModuleNetwork)
+    for parameter in body.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(1, 3, 4, 7, dtype=torch.float64)
+    out = body(x, torch.arange(3))
+    for member in range(2):
+        for task in range(3):
+            for sample in range(4):
+                literal = _literal(body, x[0, task, sample], member, task)
+                torch.testing.assert_close(out[member, task, sample], literal)
+
+
+def _linear(layer: nn.Module, x: Tensor, member: int) -> Tensor:
+    return x @ layer.get_parameter("weight")[member, 0] + layer.get_parameter("bias")[member, 0]
+
+
+def _literal(body: SoftModuleNetwork, x: Tensor, member: int, task: int) -> Tensor:
+    f = _linear(body.observation.layers[0], x, member).relu()
+    f = _linear(body.observation.layers[1], f, member)
+    g = (body.task_rows[member, task] * f).relu()
+    g = _linear(body.gating.layers[0], g, member).relu()
+    g = _linear(body.gating.layers[1], g, member)
+    modules, seen, mixtures = body.num_modules, [], []
+    condition = g
+    for route, after in zip(body.routes, body.conditions, strict=True):
+        raw = _linear(route, condition.relu(), member).view(modules, modules)
+        mixture = torch.stack([line.softmax(0) for line in raw])
+        mixtures.append(mixture)
+        seen += [p for line in mixture for p in line]
+        condition = _linear(after, torch.stack(seen), member) * g
+    last = _linear(body.last_route, condition.relu(), member).softmax(0)
+
+    def apply(depth: int, module: int, value: Tensor) -> Tensor:
+        layer = body.layers[depth]
+        return value @ layer.weight[member, module] + layer.bias[member, module]
+
+    outputs = [apply(0, module, f.relu()) for module in range(modules)]
+    for depth, mixture in enumerate(mixtures, start=1):
+        inputs = [
+            sum((mixture[j, i] * outputs[i] for i in range(modules)), start=torch.zeros(())).relu()
+            for j in range(modules)
+        ]
+        outputs = [apply(depth, j, inputs[j]) for j in range(modules)]
+    mixed = sum((last[i] * outputs[i] for i in range(modules)), start=torch.zeros(())).relu()
+    return _linear(body.head, mixed, member)

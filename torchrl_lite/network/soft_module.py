@@ -1,0 +1,132 @@
+"""Soft modularization (Yang et al. 2020, arXiv:2003.13661).
+
+Layers of modules, each module's input a mixture of the outputs before it; a routing network
+computes the mixture from the task and the observation.
+
+The authors' code, whose results are the published ones, differs from the paper; so does this, in
+the same places:
+
+1. Between the product of task and observation embedding and the first routing probabilities stand
+   further fully connected layers (``num_gating_layers`` of ``gating_hidden`` units).
+2. The observation embedding passes a ReLU before the first modules.
+3. The routing of layer l sees the probabilities of all layers before it, not of the last alone.
+4. The ReLU stands behind the weighted sum, not on each module's output.
+5. The last layer's modules are mixed too, by one more softmax over them.
+6. Loss weights are the softmax of minus log temperature times the number of tasks, not of minus
+   temperature (`torchrl_lite.algo.sac`, ``temperature_weights``).
+
+One deviation of our own: the task embedding is a row per task, without the shared bias that a
+linear layer on a one-hot id adds to every row; both represent the same functions.
+"""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from torchrl_lite.config import NetConfig
+from torchrl_lite.network.layers import MLP, EnsembleLinear, Init, uniform
+
+
+class Modules(nn.Module):
+    """``M`` linear modules of a layer, all computed in one batched product."""
+
+    def __init__(
+        self, modules: int, in_features: int, out_features: int, *, ensemble: int, init: Init
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(ensemble, modules, in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(ensemble, modules, out_features))
+        init(self.weight.data)
+
+    def forward(self, x: Float[Tensor, "E T B m I"]) -> Float[Tensor, "E T B M O"]:
+        ensemble, modules = self.weight.shape[:2]
+        x = x.expand(-1, -1, -1, modules, -1).movedim(3, 1)  # [E, M, T, B, I]
+        shape = x.shape[:-1]
+        flat = torch.baddbmm(
+            self.bias.flatten(0, 1)[:, None],
+            x.reshape(ensemble * modules, -1, x.shape[-1]),
+            self.weight.flatten(0, 1),
+        )
+        return flat.view(*shape, -1).movedim(1, 3)
+
+
+class SoftModuleNetwork(nn.Module):
+    """Observation embedding, modules with their routing, and a linear head."""
+
+    task_parameters = ("task_rows",)
+
+    def __init__(
+        self,
+        net: NetConfig,
+        *,
+        num_tasks: int,
+        in_features: int,
+        ensemble: int,
+        hidden_init: Init,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        config = net.soft_module
+        self.num_modules = modules = config.num_modules
+        width, gating = net.hidden_shapes[-1], config.gating_hidden
+
+        def linear(size_in: int, size_out: int, init: Init = hidden_init) -> EnsembleLinear:
+            return EnsembleLinear(size_in, size_out, ensemble=ensemble, init=init)
+
+        self.observation = MLP(
+            in_features, net.hidden_shapes, ensemble=ensemble, linear_output=True, init=hidden_init
+        )
+        self.task_rows = nn.Parameter(torch.empty(ensemble, num_tasks, width))
+        hidden_init(self.task_rows.data)
+        self.gating = MLP(
+            width,
+            [gating] * config.num_gating_layers,
+            ensemble=ensemble,
+            linear_output=True,
+            init=hidden_init,
+        )
+        # Routing starts near uniform, whatever the other layers' initialisation.
+        square = modules * modules
+        self.routes = nn.ModuleList(
+            linear(gating, square, uniform(1e-3)) for _ in range(config.num_layers - 1)
+        )
+        self.last_route = linear(gating, modules, uniform(1e-3))
+        self.conditions = nn.ModuleList(
+            linear(layer * square, gating) for layer in range(1, config.num_layers)
+        )
+        sizes = [width] + [config.module_hidden] * config.num_layers
+        self.layers = nn.ModuleList(
+            Modules(modules, size_in, size_out, ensemble=ensemble, init=hidden_init)
+            for size_in, size_out in pairwise(sizes)
+        )
+        self.head = head
+
+    def forward(
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "E T B O"]:
+        embedding = self.observation(x, task)
+        mixtures, last = self.routing(embedding, task)
+        outputs = self.layers[0](torch.relu(embedding)[:, :, :, None])  # deviation 2
+        for layer, mixture in zip(self.layers[1:], mixtures, strict=True):
+            outputs = layer(torch.relu(mixture @ outputs))  # deviation 4
+        mixed = (last[..., None, :] @ outputs).squeeze(-2)  # deviation 5
+        return self.head(torch.relu(mixed), task)
+
+    def routing(
+        self, embedding: Float[Tensor, "E T B H"], task: Int[Tensor, " T"]
+    ) -> tuple[list[Float[Tensor, "E T B M M"]], Float[Tensor, "E T B M"]]:
+        """Mixtures between layers (row j: what module j of the next layer takes from each module
+        of this one), and the weights of the last layer's modules."""
+        gate = torch.relu(self.task_rows[:, task][:, :, None] * embedding)
+        gate = self.gating(gate, task)  # deviation 1
+        mixtures: list[Tensor] = []
+        condition = gate
+        for route, condition_layer in zip(self.routes, self.conditions, strict=True):
+            raw = route(torch.relu(condition), task)
+            raw = raw.unflatten(-1, (self.num_modules, self.num_modules))
+            mixtures.append(raw.softmax(-1))
+            seen = torch.cat([mixture.flatten(-2) for mixture in mixtures], dim=-1)  # deviation 3
+            condition = condition_layer(seen, task) * gate
+        return mixtures, self.last_route(torch.relu(condition), task).softmax(-1)
