@@ -57,18 +57,22 @@ class ReplayBuffer:
     def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Batch:
         """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
         size = self.size[task][:, None]
-        slot = torch.minimum((pick * size).long(), size - 1)
+        slot = torch.minimum((pick * size).long(), size - 1)  # a product may round up to size
         rows = self.data.flatten(0, 1)[slot + task[:, None] * self.capacity]
         obs, act, next_obs, rew, cont = rows.split(self._widths, dim=-1)
         scale = self.reward_scale[task][:, None]
         return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)
+
+    def holds(self, task: int) -> bool:
+        """Whether there is anything of this task to sample."""
+        return self._written[task] > 0
 
     def state_dict(self) -> dict[str, object]:
         """What was written, without the empty part."""
         filled = [self.data[t, : min(n, self.capacity)] for t, n in enumerate(self._written)]
         return {
             "written": list(self._written),
-            "reward_scale": self.reward_scale,
+            "reward_scale": self.reward_scale.cpu().clone(),
             "data": [rows.cpu().clone() for rows in filled],
         }
 

@@ -33,7 +33,7 @@ class RewardScale:
         return torch.from_numpy(1 / (np.sqrt(self.var) + 1e-8)).float()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": torch.from_numpy(self.mean), "var": torch.from_numpy(self.var)}
+        return {"mean": torch.tensor(self.mean), "var": torch.tensor(self.var)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.mean, self.var = state["mean"].numpy().copy(), state["var"].numpy().copy()

@@ -130,7 +130,14 @@ class Learner(nn.Module):
     def run(
         self, buffer: ReplayBuffer, tasks: Sequence[int], *, opt_steps: int, batch_size: int
     ) -> None:
-        """``opt_steps`` updates on batches of ``batch_size`` transitions for each of ``tasks``."""
+        """``opt_steps`` updates on batches of ``batch_size`` transitions for each of ``tasks``.
+
+        Raises:
+            ValueError: the buffer holds nothing of a task.
+        """
+        for index in tasks:
+            if not buffer.holds(index):
+                raise ValueError(f"the buffer holds nothing of {self.spec.tasks[index]}")
         task, noise = self._static_inputs(tuple(tasks), batch_size)
 
         for _ in range(opt_steps):

@@ -248,7 +248,7 @@ class RLAlgo:
         self.collector.load_state_dict(state["collector"])
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float | int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 

@@ -1,0 +1,105 @@
+"""Small specs, learners and random data for the tests."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.config import NetConfig
+from torchrl_lite.types import Batch, Block, Noise, Spec
+
+CPU = torch.device("cpu")
+
+
+def make_spec(num_tasks: int = 1, *, obs_dim: int = 5, act_dim: int = 2) -> Spec:
+    """Tasks of the same shape."""
+    return padded_spec([obs_dim] * num_tasks, [act_dim] * num_tasks)
+
+
+def padded_spec(obs_dims: Sequence[int], act_dims: Sequence[int]) -> Spec:
+    """One task for each pair of sizes, padded to the largest."""
+
+    def mask(sizes: Sequence[int]) -> torch.Tensor:
+        return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).float()
+
+    names = tuple(f"task{index}" for index in range(len(obs_dims)))
+    return Spec(names, mask(obs_dims), mask(act_dims))
+
+
+def make_sac(
+    spec: Spec,
+    *,
+    hidden: Sequence[int] = (16, 12),
+    init: str = "garage",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **config: Any,
+) -> SAC:
+    """A learner whose weights and noise follow from ``seed``; ``config`` is its section."""
+    torch.manual_seed(seed)
+    net = NetConfig(hidden_shapes=list(hidden), init=init)
+    learner = SAC(SACConfig(**config), net, spec, device=CPU, seed=seed)
+    return learner.to(dtype)  # the parameters stay the objects that the optimisers hold
+
+
+def random_batch(
+    spec: Spec,
+    *,
+    tasks: Sequence[int] | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Batch:
+    """Transitions of these tasks (default: all), one in four of them terminal."""
+    generator = torch.Generator().manual_seed(seed)
+    task = torch.arange(spec.num_tasks) if tasks is None else torch.tensor(tasks)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    rows = len(task)
+    return Batch(
+        obs=normal(rows, batch_size, spec.obs_dim),
+        act=normal(rows, batch_size, spec.act_dim).tanh(),
+        rew=10 * normal(rows, batch_size),
+        next_obs=normal(rows, batch_size, spec.obs_dim),
+        cont=(torch.rand(rows, batch_size, generator=generator) > 0.25).to(dtype),
+        task=task,
+    )
+
+
+def random_noise(batch: Batch, *, seed: int = 0) -> Noise:
+    """Noise for an update on ``batch``."""
+    generator = torch.Generator().manual_seed(seed)
+    shape, dtype = batch.act.shape, batch.act.dtype
+    return Noise(
+        pick=torch.rand(shape[:2], generator=generator, dtype=torch.float64),
+        act=torch.randn(2, *shape, generator=generator, dtype=dtype),
+    )
+
+
+def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> Block:
+    """What ``copies`` environments per task might have produced in ``frames`` steps."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (spec.num_tasks, frames, copies)
+
+    def normal(*sizes: int) -> torch.Tensor:
+        return torch.randn(*sizes, generator=generator)
+
+    return Block(
+        obs=normal(*shape, spec.obs_dim),
+        act=normal(*shape, spec.act_dim),
+        rew=normal(*shape),
+        next_obs=normal(*shape, spec.obs_dim),
+        cont=(torch.rand(shape, generator=generator) > 0.25).float(),
+    )
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """``state`` as a checkpoint gives it back: written, then read without executing anything."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)

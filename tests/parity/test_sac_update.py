@@ -1,0 +1,363 @@
+"""One SAC update against a textbook: plain layers, two critics, one Adam each, a one-hot input."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import pytest
+import torch
+from helpers import make_sac, make_spec, random_batch, random_noise
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn.functional import mse_loss, one_hot
+from torch.optim import Adam
+
+from torchrl_lite.algo.sac import SAC
+from torchrl_lite.network.layers import EnsembleLinear
+from torchrl_lite.types import Batch, Noise
+
+OBS, ACT, HIDDEN = 5, 2, (16, 12)
+CLOSE = {"rtol": 0, "atol": 1e-9}
+Grads = dict[str, list[Tensor]]
+
+
+class Textbook:
+    """SAC as in Haarnoja et al. 2018, on a flat batch whose observations end in a one-hot.
+
+    It shares no code with the project, only two conventions: the critics' loss is the mean over
+    both of them (so the gradient of each is half of what a sum would give), and the temperature
+    is learned by the gradient of log alpha. With several tasks the first layers have no bias of
+    their own, because the columns of the one-hot already are one.
+    """
+
+    def __init__(
+        self, *, tasks: int, alpha: float | None, deterministic: bool, clip: float | None
+    ) -> None:
+        self.tasks, self.deterministic, self.clip = tasks, deterministic, clip
+        inputs = OBS + (tasks if tasks > 1 else 0)
+        self.q1, self.q2 = (_mlp(inputs + ACT, 1, tasks == 1) for _ in range(2))
+        self.pi = _mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
+        self.learned = alpha is None and not deterministic
+        self.log_alpha = torch.zeros(tasks, dtype=torch.float64, requires_grad=self.learned)
+        self.fixed = 0.0 if deterministic else alpha
+
+    def start(self) -> None:
+        """Targets and optimisers, once the weights are in."""
+        self.t1, self.t2 = deepcopy(self.q1), deepcopy(self.q2)
+        self.opt = {
+            name: Adam(params, lr=3e-4, eps=1e-8, foreach=False)
+            for name, params in self.params().items()
+        }
+
+    def params(self) -> Grads:
+        networks = {"q1": self.q1, "q2": self.q2, "actor": self.pi}
+        params = {name: list(net.parameters()) for name, net in networks.items()}
+        return params | ({"alpha": [self.log_alpha]} if self.learned else {})
+
+    def sample(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        if self.deterministic:
+            action = self.pi(x).tanh() + (0.1 * noise).clamp(-0.25, 0.25)
+            return action.clamp(-1, 1), x.new_zeros(len(x))
+        mean, log_std = self.pi(x).split(ACT, dim=1)
+        std = log_std.clamp(-20, 2).exp()
+        u = mean + std * noise
+        log_prob = Normal(mean, std).log_prob(u) - (1 - u.tanh() ** 2).log()
+        return u.tanh(), log_prob.sum(1)
+
+    def update(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Grads]:
+        rows = batch.task.repeat_interleave(batch.rew.shape[1])
+        obs, act, rew, next_obs, cont = (field.flatten(0, 1) for field in batch[:5])
+        if self.tasks > 1:
+            hot = one_hot(rows, self.tasks).double()
+            obs, next_obs = torch.cat((obs, hot), 1), torch.cat((next_obs, hot), 1)
+        alpha = self.log_alpha.detach()[rows].exp() if self.fixed is None else self.fixed
+        with torch.no_grad():
+            next_act, next_logp = self.sample(next_obs, noise.act[0].flatten(0, 1))
+            x = torch.cat((next_obs, next_act), 1)
+            next_q = torch.min(self.t1(x), self.t2(x))[:, 0]
+            y = rew + 0.99 * cont * (next_q - alpha * next_logp)
+
+        x = torch.cat((obs, act), 1)
+        q1_loss, q2_loss = mse_loss(self.q1(x)[:, 0], y), mse_loss(self.q2(x)[:, 0], y)
+        grads = self.descend((q1_loss + q2_loss) / 2, ["q1", "q2"])
+
+        new_act, logp = self.sample(obs, noise.act[1].flatten(0, 1))
+        x = torch.cat((obs, new_act), 1)
+        actor_loss = (alpha * logp - torch.min(self.q1(x), self.q2(x))[:, 0]).mean()
+        grads |= self.descend(actor_loss, ["actor"])
+        if self.learned:
+            alpha_loss = -(self.log_alpha[rows] * (logp.detach() - ACT)).mean()
+            grads |= self.descend(alpha_loss, ["alpha"], clip=False)
+        return {"q1_loss": q1_loss, "q2_loss": q2_loss, "actor_loss": actor_loss}, grads
+
+    def descend(self, loss: Tensor, names: list[str], clip: bool = True) -> Grads:
+        params = [p for name in names for p in self.params()[name]]
+        for p in [p for group in self.params().values() for p in group]:
+            p.grad = None
+        loss.backward()
+        if clip and self.clip is not None:
+            total = sum(p.grad.square().sum() for p in params).sqrt()
+            for p in params:
+                p.grad *= min(1.0, self.clip / (total + 1e-6))  # torch's margin
+        for name in names:
+            self.opt[name].step()
+        return {name: [p.grad.clone() for p in self.params()[name]] for name in names}
+
+    def move_targets(self, tau: float) -> None:
+        for net, target in ((self.q1, self.t1), (self.q2, self.t2)):
+            for p, t in zip(net.parameters(), target.parameters(), strict=True):
+                t.data = (1 - tau) * t.data + tau * p.data
+
+
+def _mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
+    sizes = [inputs, *HIDDEN, outputs]
+    layers: list[nn.Module] = []
+    for depth in range(len(sizes) - 1):
+        layers.append(nn.Linear(sizes[depth], sizes[depth + 1], bias=depth > 0 or first_bias))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers[:-1]).double()
+
+
+# --- the same numbers in both layouts -------------------------------------------------------------
+
+
+def in_textbook_order(parameters: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
+    """One member's values (weights or gradients) as the textbook's layers hold them.
+
+    Ours are ``[E, 1, in, out]`` and ``[E, rows, out]``. The rows of the first bias become the
+    one-hot's columns, which stand between the observation and the action.
+    """
+    result: list[Tensor] = []
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        matrix, rows = weight[member, 0], bias[member]
+        if tasks > 1 and not result:
+            stacked = torch.cat((matrix[:OBS], rows, matrix[OBS:]))
+            result.append(stacked.T)
+        else:
+            result += [matrix.T, rows[0]]
+    return result
+
+
+def ours_as_textbook(learner: SAC, values: dict[str, Sequence[Tensor]]) -> Grads:
+    """``values`` has an entry for each of our optimisers (or parameter groups)."""
+    tasks = learner.spec.num_tasks
+    result = {"actor": in_textbook_order(values["actor"], 0, tasks)}
+    for member, name in enumerate(("q1", "q2")):
+        result[name] = in_textbook_order(values["critic"], member, tasks)
+    if "alpha" in values:
+        result["alpha"] = list(values["alpha"])
+    return result
+
+
+def our_weights(learner: SAC) -> dict[str, Sequence[Tensor]]:
+    names = [name for name in ("actor", "critic", "alpha") if name in learner.optimizers]
+    return {name: learner.optimizers[name].param_groups[0]["params"] for name in names}
+
+
+def record_gradients(learner: SAC) -> dict[str, list[Tensor]]:
+    """Filled at every step with the gradients that the optimisers are given."""
+    seen: dict[str, list[Tensor]] = {}
+    for name, optimizer in learner.optimizers.items():
+
+        def remember(optimizer: torch.optim.Optimizer, *_: object, name: str = name) -> None:
+            seen[name] = [p.grad.clone() for p in optimizer.param_groups[0]["params"]]
+
+        optimizer.register_step_pre_hook(remember)
+    return seen
+
+
+def make_pair(tasks: int = 1, **config: object) -> tuple[SAC, Textbook]:
+    """Our learner and a textbook with its weights."""
+    learner = make_sac(
+        make_spec(tasks, obs_dim=OBS, act_dim=ACT), hidden=HIDDEN, dtype=torch.float64, **config
+    )
+    generator = torch.Generator().manual_seed(7)
+    for module in learner.modules():  # biases that are not zero, so that a lost one shows
+        if isinstance(module, EnsembleLinear):
+            module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
+    learner.target.load_state_dict(learner.critic.state_dict())
+    alpha = None
+    if config.get("alpha", "auto") != "auto":
+        alpha = learner.log_alpha[0].exp().item()  # what is left of it as a float32 logarithm
+        assert alpha == pytest.approx(config["alpha"], rel=1e-7)
+    book = Textbook(
+        tasks=tasks,
+        alpha=alpha,
+        deterministic=config.get("policy") == "deterministic",
+        clip=config.get("grad_clip"),
+    )
+    weights = ours_as_textbook(learner, our_weights(learner))
+    for name, params in book.params().items():
+        for p, weight in zip(params, weights[name], strict=True):
+            p.data.copy_(weight)
+    book.start()
+    return learner, book
+
+
+def assert_same(ours: Grads, books: Grads) -> None:
+    assert ours.keys() == books.keys()
+    for name, tensors in books.items():
+        for mine, theirs in zip(ours[name], tensors, strict=True):
+            torch.testing.assert_close(mine, theirs, **CLOSE, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def assert_update_agrees(
+    learner: SAC, book: Textbook, batch: Batch, seed: int = 0, tau: float = 0.005
+) -> Grads:
+    """Updates both on the same numbers, compares all that comes out; returns our gradients."""
+    noise = random_noise(batch, seed=seed)
+    seen = record_gradients(learner)
+    metrics = learner.update(batch, noise, learner.variant(0))
+    losses, grads = book.update(batch, noise)
+    book.move_targets(tau)
+
+    for name, loss in losses.items():
+        torch.testing.assert_close(metrics[name].mean(), loss.detach(), **CLOSE)
+    assert_same(ours_as_textbook(learner, seen), grads)
+    assert_state_agrees(learner, book)
+    return seen
+
+
+def assert_state_agrees(learner: SAC, book: Textbook) -> None:
+    ours = ours_as_textbook(learner, our_weights(learner))
+    assert_same(ours, {name: [p.detach() for p in ps] for name, ps in book.params().items()})
+    targets = list(learner.target.parameters())
+    for member, target in enumerate((book.t1, book.t2)):
+        mine = in_textbook_order(targets, member, learner.spec.num_tasks)
+        assert_same({"target": mine}, {"target": [p.detach() for p in target.parameters()]})
+
+
+CASES = {
+    "automatic temperature": {},
+    "fixed temperature": {"alpha": 0.2},
+    "no temperature": {"alpha": 0.0},
+    "deterministic policy": {"policy": "deterministic"},
+    "clipped gradients": {"grad_clip": 1.0},
+    "two tasks": {"tasks": 2},
+    "two tasks with clipped gradients": {"tasks": 2, "grad_clip": 1.0},
+    "two tasks with a deterministic policy": {"tasks": 2, "policy": "deterministic"},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_one_update_is_the_textbooks(case: dict[str, object]) -> None:
+    learner, book = make_pair(**case)
+    assert_update_agrees(learner, book, random_batch(learner.spec))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object]) -> None:
+    learner, book = make_pair(**case, tau=0.1)
+    for step in range(5):
+        batch = random_batch(learner.spec, seed=step)
+        assert_update_agrees(learner, book, batch, seed=step, tau=0.1)
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_hard_targets_are_copied_every_third_update(tasks: int) -> None:
+    learner, book = make_pair(tasks, tau=1.0, target_update_interval=3)
+    for step in range(7):
+        batch = random_batch(learner.spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        learner.update(batch, noise, learner.variant(step))
+        book.update(batch, noise)
+        if step in (2, 5):
+            book.move_targets(1.0)
+        assert_state_agrees(learner, book)
+
+
+def norm(gradients: Sequence[Tensor]) -> float:
+    return torch.cat([grad.flatten() for grad in gradients]).norm().item()
+
+
+def test_the_clip_bounds_the_norm_of_the_actor_and_of_both_critics_together() -> None:
+    learner, _ = make_pair(grad_clip=0.5)
+    batch = random_batch(learner.spec)
+    seen = record_gradients(learner)
+    learner.update(batch, random_noise(batch), "sync")
+    assert norm(seen["critic"]) == pytest.approx(0.5, abs=1e-6)
+    assert norm(seen["actor"]) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_temperature_is_not_clipped() -> None:
+    learner, _ = make_pair(grad_clip=1e-3)
+    batch = random_batch(learner.spec)
+    seen = record_gradients(learner)
+    learner.update(batch, random_noise(batch), "sync")
+    assert norm(seen["alpha"]) > 0.1
+
+
+def test_a_gradient_below_the_clip_is_left_alone() -> None:
+    learner, book = make_pair(grad_clip=1e6)
+    book.clip = None
+    assert_update_agrees(learner, book, random_batch(learner.spec))
+
+
+def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
+    learner, book = make_pair(grad_clip=0.5)
+    book.clip = None
+    batch = random_batch(learner.spec)
+    noise = random_noise(batch)
+    metrics = learner.update(batch, noise, "sync")
+    _, grads = book.update(batch, noise)
+    critic_norm = norm([*grads["q1"], *grads["q2"]])
+    assert critic_norm > 1
+    assert metrics["critic_grad_norm"].item() == pytest.approx(critic_norm, abs=1e-9)
+
+
+def test_without_a_clip_the_norms_that_are_logged_are_those_of_the_gradients() -> None:
+    learner, _ = make_pair()
+    batch = random_batch(learner.spec)
+    seen = record_gradients(learner)
+    metrics = learner.update(batch, random_noise(batch), "sync")
+    for name in ("critic", "actor"):
+        assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm(seen[name]), abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.1, 5.0])
+def test_the_reward_scale_multiplies_rewards(scale: float) -> None:
+    learner, book = make_pair(reward_scale=scale)
+    batch = random_batch(learner.spec)
+    noise = random_noise(batch)
+    metrics = learner.update(batch, noise, "sync")
+    losses, _ = book.update(batch._replace(rew=scale * batch.rew), noise)
+    torch.testing.assert_close(metrics["q1_loss"][0], losses["q1_loss"].detach(), **CLOSE)
+
+
+def test_an_update_of_one_of_two_tasks_is_the_textbooks() -> None:
+    learner, book = make_pair(2)
+    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1]))
+
+
+def test_rows_in_another_order_are_the_same_update() -> None:
+    learner, book = make_pair(2)
+    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1, 0]))
+
+
+def test_only_the_temperature_of_the_task_in_the_batch_has_a_gradient() -> None:
+    learner, _ = make_pair(2)
+    batch = random_batch(learner.spec, tasks=[1])
+    seen = record_gradients(learner)
+    learner.update(batch, random_noise(batch), "sync")
+    (grad,) = seen["alpha"]
+    assert grad[0] == 0
+    assert grad[1].abs() > 1e-3
+
+
+@pytest.mark.parametrize("tasks", [[0, 1], [1, 0], [1]], ids=str)
+def test_each_task_uses_its_own_temperature(tasks: list[int]) -> None:
+    learner, book = make_pair(2)
+    for log_alpha in (learner.log_alpha, book.log_alpha):
+        log_alpha.data.copy_(torch.tensor([-3.0, 0.5], dtype=torch.float64))
+    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=tasks))
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("auto", -2.0), (-0.5, -0.5)])
+def test_the_target_entropy_is_minus_the_action_dimensions_unless_given(
+    chosen: float | str, expected: float
+) -> None:
+    """The gradient of log alpha is the entropy's excess over its target."""
+    learner, _ = make_pair(target_entropy=chosen)
+    batch = random_batch(learner.spec)
+    seen = record_gradients(learner)
+    metrics = learner.update(batch, random_noise(batch), "sync")
+    torch.testing.assert_close(seen["alpha"][0], metrics["entropy"] - expected, **CLOSE)

@@ -1,0 +1,165 @@
+"""Terminal states cut the bootstrap and time limits do not, on an MDP solved by hand.
+
+Two states, one action dimension, gamma = 0.5. In A, action a earns a and leads to B; in B it earns
+2 - a and leads to A. The best actions are +1 and -1, worth 1 and 3.
+
+- The second step ends the episode: V(B) = 3, V(A) = 1 + 3/2 = 5/2.
+- The second step only reaches the time limit: V(A) = 1 + V(B)/2 and V(B) = 3 + V(A)/2,
+  so V(A) = 10/3 and V(B) = 14/3.
+"""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from helpers import CPU, make_sac, make_spec
+from torch import Tensor
+
+from torchrl_lite.algo.sac import SAC
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.types import Batch, Block
+
+GAMMA = 0.5
+SPEC = make_spec(obs_dim=2, act_dim=1)
+A, B = torch.eye(2, dtype=torch.float64)
+ELSEWHERE = torch.tensor([5.0, 7.0], dtype=torch.float64)
+NO_NOISE = {"policy": "deterministic", "noise_std": 0.0, "discount": GAMMA}
+
+
+class Solution(NamedTuple):
+    """The values of the states under the best policy, and ``cont`` of B's transitions."""
+
+    value_a: float
+    value_b: float
+    cont_b: float
+
+    def q(self, state: Tensor, act: Tensor) -> Tensor:
+        """Q* of state A or B, written out from the rewards and the value of the successor."""
+        in_a = act + GAMMA * self.value_b
+        in_b = 2 - act + GAMMA * self.cont_b * self.value_a
+        return torch.where(state[..., 0] == 1, in_a, in_b)
+
+
+TERMINATED = Solution(value_a=5 / 2, value_b=3.0, cont_b=0.0)
+TRUNCATED = Solution(value_a=10 / 3, value_b=14 / 3, cont_b=1.0)
+BOTH = pytest.mark.parametrize("solution", [TERMINATED, TRUNCATED], ids=["terminated", "truncated"])
+
+
+def solved(solution: Solution) -> SAC:
+    """A learner whose critics and targets are Q* and whose policy is the best one.
+
+    On the inputs (A, B, a), three units: a + 10 in state A and 0 in B, 10 - a in B and 0 in A, and
+    what does not depend on the action, plus 10 to stay positive. The head subtracts the 20.
+    """
+    learner = make_sac(SPEC, hidden=[3], dtype=torch.float64, **NO_NOISE)
+    q_a, q_b = GAMMA * solution.value_b, 2 + GAMMA * solution.cont_b * solution.value_a
+    units = [[10.0, -10.0, q_a + 10], [-10.0, 10.0, q_b + 10], [1.0, -1.0, 0.0]]
+    hidden, head = learner.target.body.trunk.layers[0], learner.target.body.head
+    hidden.weight.data.copy_(torch.tensor(units, dtype=torch.float64))
+    hidden.bias.data.zero_()
+    head.weight.data.fill_(1.0)
+    head.bias.data.fill_(-20.0)
+    learner.critic.load_state_dict(learner.target.state_dict())
+
+    hidden, head = learner.actor.body.trunk.layers[0], learner.actor.body.head
+    hidden.weight.data.zero_()
+    hidden.weight.data[:, :, 1, 0] = 1.0  # one unit sees B
+    hidden.bias.data.zero_()
+    head.weight.data.zero_()
+    head.weight.data[:, :, 0, 0] = -80.0  # tanh(40) is 1 and tanh(-40) is -1
+    head.bias.data.fill_(40.0)
+    return learner
+
+
+def batch(solution: Solution, *, after_b: Tensor = A) -> Batch:
+    """Eleven actions in each state. The successor of B's transitions is ``after_b``."""
+    act = torch.linspace(-1, 1, 11, dtype=torch.float64).repeat(2)
+    in_a = torch.arange(22) < 11
+    obs = torch.where(in_a[:, None], A, B)
+    return Batch(
+        obs=obs[None],
+        act=act[None, :, None],
+        rew=torch.where(in_a, act, 2 - act)[None],
+        next_obs=torch.where(in_a[:, None], B, after_b)[None],
+        cont=torch.where(in_a, 1.0, solution.cont_b).double()[None],
+        task=torch.zeros(1, dtype=torch.int64),
+    )
+
+
+def td_target(learner: SAC, data: Batch) -> Tensor:
+    no_entropy = torch.zeros(1, 1, dtype=torch.float64)
+    return learner.td_target(data, torch.zeros_like(data.act), no_entropy)
+
+
+@BOTH
+def test_the_optimal_values_are_a_fixed_point_of_the_td_target(solution: Solution) -> None:
+    learner, data = solved(solution), batch(solution)
+    expected = solution.q(data.obs, data.act[..., 0])
+    q = learner.target(data.obs, data.act, data.task)
+    torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(td_target(learner, data), expected, rtol=0, atol=1e-12)
+
+
+def test_what_comes_after_a_terminal_state_never_enters_the_target() -> None:
+    learner = solved(TERMINATED)
+    data, other = batch(TERMINATED), batch(TERMINATED, after_b=ELSEWHERE)
+    assert torch.equal(td_target(learner, data), td_target(learner, other))
+
+
+def test_a_time_limit_bootstraps_from_the_true_successor() -> None:
+    learner = solved(TRUNCATED)
+    data, other = batch(TRUNCATED), batch(TRUNCATED, after_b=B)
+    in_b = slice(11, 22)
+    gap = (td_target(learner, data) - td_target(learner, other))[0, in_b]
+    expected = GAMMA * (TRUNCATED.value_a - TRUNCATED.value_b)
+    torch.testing.assert_close(gap, torch.full_like(gap, expected))
+
+
+def test_a_terminal_state_is_worth_less_than_a_time_limit_by_the_discounted_value() -> None:
+    learner = solved(TRUNCATED)
+    gap = td_target(learner, batch(TRUNCATED)) - td_target(learner, batch(TERMINATED))
+    expected = torch.zeros_like(gap)
+    expected[0, 11:] = GAMMA * TRUNCATED.value_a
+    torch.testing.assert_close(gap, expected)
+
+
+def test_the_target_takes_the_smaller_of_two_critics() -> None:
+    learner, data = solved(TRUNCATED), batch(TRUNCATED)
+    before = td_target(learner, data)
+    learner.target.body.head.bias.data[0] += 100.0
+    torch.testing.assert_close(td_target(learner, data), before)
+    learner.target.body.head.bias.data[1] -= 1.0
+    torch.testing.assert_close(td_target(learner, data), before - GAMMA)
+
+
+def test_entropy_is_a_part_of_the_value_of_the_successor_only() -> None:
+    """y = r + gamma * cont * (Q - alpha log pi), with the policy's own log pi."""
+    learner = make_sac(SPEC, dtype=torch.float64, discount=GAMMA)
+    data = batch(TERMINATED)
+    noise = torch.linspace(-1, 1, 22, dtype=torch.float64)[None, :, None]
+    low, high = (
+        learner.td_target(data, noise, torch.full((1, 1), alpha, dtype=torch.float64))
+        for alpha in (0.0, 0.3)
+    )
+    _, logp = learner.actor.sample(data.next_obs, data.task, noise)
+    torch.testing.assert_close(high - low, -GAMMA * 0.3 * data.cont * logp)
+
+
+@BOTH
+def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Solution) -> None:
+    learner = make_sac(SPEC, hidden=[64], plr=1e-2, qlr=1e-2, tau=0.1, **NO_NOISE)
+    buffer = ReplayBuffer(SPEC, 1000, CPU)
+    data = batch(solution)
+    fields = {name: getattr(data, name).float()[:, :, None] for name in Block._fields}
+    buffer.add_block(Block(**fields), [0])
+    learner.run(buffer, [0], opt_steps=300, batch_size=64)
+    for optimizer in learner.optimizers.values():  # let Adam come to rest
+        optimizer.param_groups[0]["lr"] = 1e-3
+    learner.run(buffer, [0], opt_steps=100, batch_size=64)
+
+    data = batch(solution)
+    expected = solution.q(data.obs, data.act[..., 0]).float()
+    q = learner.critic(data.obs.float(), data.act.float(), data.task)
+    torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=0.04)
+    best = learner.actor.act(torch.stack((A, B)).float()[None], data.task)
+    torch.testing.assert_close(best[0, :, 0], torch.tensor([1.0, -1.0]), rtol=0, atol=0.01)
