@@ -30,7 +30,7 @@ class Learner(nn.Module):
     """Those of them that agents with shared parameters have in common."""
 
     def __init__(
-        self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool
+        self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool = False
     ) -> None:
         super().__init__()
         self.spec = spec
