@@ -14,7 +14,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
-        unknown = re.search(r"unrecognized arguments: (--?\w+)", message)
+        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
         hint = nearest(unknown.group(1), flags) if unknown else ""
         raise ConfigError(f"{message}{hint or '; see --help'}")
 
@@ -53,7 +53,7 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     add = parser.add_argument
     add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
     if not multi_task:
-        add("--task_id", type=int, metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
+        add("--task_id", metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
         add("--task", metavar="NAME", help="any of the 50 Meta-World v3 tasks")
     add("--seed", type=_seed, default=1, metavar="N", help="default 1")
     add(

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from torchrl_lite import __version__, checkpoint, flags
 from torchrl_lite.algo import ALGORITHMS
@@ -48,6 +46,8 @@ RESUMABLE = (
     "log.",
 )
 """What may be changed when a run goes on."""
+RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
+"""Fields whose ``auto`` depends on the machine or on other fields: a run stores what it chose."""
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
@@ -78,6 +78,8 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
 
     stored = folder / "params.json"
     resuming = args.resume and stored.exists()
+    if _is_used(folder) and not args.resume:
+        raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
         config = _resumed(args, config, stored, algo)
         result = folder / "result.json"
@@ -85,10 +87,10 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
         result.unlink(missing_ok=True)
-    elif folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     else:
-        config = _resolve(config, device)
+        config = _resolve(config)
+    if config.system.accel == "graph" and device.type == "cpu":
+        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -176,6 +178,10 @@ def _requested(args: Any, algo: str, *, multi_task: bool) -> Config:
     if task is not None:
         overrides.insert(0, f"env.tasks={json.dumps([task])}")
     path = args.config or _default_config(task)
+    if not _names_a_task(path, overrides):
+        raise ConfigError(
+            f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
+        )
     config = load(path, overrides, sections=SECTIONS, algo=algo)
     if config.num_tasks > 1:
         raise ConfigError(
@@ -184,18 +190,20 @@ def _requested(args: Any, algo: str, *, multi_task: bool) -> Config:
     return config
 
 
+def _names_a_task(path: Path, overrides: Sequence[str]) -> bool:
+    env = read_tree(path).get("env")
+    inside = not isinstance(env, dict) or "tasks" in env
+    return inside or any(text.strip().startswith("env.tasks") for text in overrides)
+
+
 def _task(args: Any) -> str | None:
     if args.task is not None and args.task_id is not None:
         raise ConfigError("--task and --task_id: give one of them")
     if args.task_id is not None:
-        if args.task_id not in range(len(metaworld.MT10)):
-            raise ConfigError(f"--task_id: {args.task_id} is not one of {metaworld.ten()}")
-        return metaworld.MT10[args.task_id]
-    if args.task is not None:
-        return metaworld.check_task(args.task)
-    if args.config is None and not any(text.startswith("env.tasks=") for text in args.set):
-        raise ConfigError(f"no task; give --task_id with one of {metaworld.ten()}, or --task NAME")
-    return None
+        if args.task_id not in [str(index) for index in range(len(metaworld.MT10))]:
+            raise ConfigError(f"--task_id: {args.task_id!r} is not one of {metaworld.ten()}")
+        return metaworld.MT10[int(args.task_id)]
+    return None if args.task is None else metaworld.check_task(args.task, "--task")
 
 
 def _default_config(task: str | None) -> Path:
@@ -222,21 +230,20 @@ def _device(name: str) -> torch.device:
     return torch.device(full)
 
 
-def _resolve(config: Config, device: torch.device) -> Config:
+def _resolve(config: Config) -> Config:
     """Every ``auto`` that depends on the machine or on other fields becomes what it stands for."""
     cores = len(os.sched_getaffinity(0))
     groups = -(-config.env.num_envs // config.env.group_size)
     workers = config.system.workers
     if workers == "auto":
         workers = min(cores, groups) if groups > 1 or config.system.overlap else 0
-    auto = {
+    auto: dict[str, Any] = {
         "system.workers": workers,
         "system.accel": "eager",
         "system.threads": cores,
         "env.reward_normalization": "ema" if config.env.reward_version == "v1" else None,
     }
-    if config.system.accel == "graph" and device.type == "cpu":
-        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
+    assert auto.keys() == RESOLVED
     tree = config.model_dump()
     for key, value in auto.items():
         path = key.split(".")
@@ -261,7 +268,7 @@ def _resumed(args: Any, requested: Config, stored: Path, algo: str) -> Config:
         new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()
     for key, value in _flat(own.model_dump()).items():
-        if new[key] in (value, "auto"):
+        if new[key] == value or (new[key] == "auto" and key in RESOLVED):
             continue
         if not key.startswith(RESUMABLE):
             raise ConfigError(
@@ -284,6 +291,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _final_frames(config: Config) -> int:
     return config.total_epochs * config.frames_per_epoch
+
+
+def _is_used(folder: Path) -> bool:
+    try:
+        return folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be used ({error.strerror})") from None
 
 
 # --- what is written down ------------------------------------------------------------------------
@@ -318,7 +332,5 @@ def _describe(device: torch.device) -> str:
 
 
 def _print_reference(algo: str) -> None:
-    table = Table("field", "type", "default", "meaning")
-    for row in reference(model(algo, SECTIONS)):
-        table.add_row(*row)
-    Console().print(table)
+    for key, kind, default, meaning in reference(model(algo, SECTIONS)):
+        print(f"{key} = {default}\n    {meaning} ({kind})")

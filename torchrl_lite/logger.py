@@ -23,10 +23,8 @@ def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
         "rollout/ep_len_mean",
         "eval/success_rate",
         "eval/return",
-        "eval/ep_len_mean",
         *(f"eval_success/{task}" for task in tasks),
         *(f"eval_return/{task}" for task in tasks),
-        *(f"eval_length/{task}" for task in tasks),
         *(f"frames/{task}" for task in tasks),
         *train_names,
         "time/collect_s",
@@ -36,6 +34,8 @@ def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
         "time/total_s",
         "rate/frames_per_second",
         "rate/updates_per_second",
+        "eval/ep_len_mean",
+        *(f"eval_length/{task}" for task in tasks),
     ]
 
 

@@ -104,7 +104,8 @@ class EpisodeRunner:
 
     def position(self) -> dict[str, Any]:
         """The actions since the reset and the observation they led to."""
-        actions = np.array(self.actions, np.float32).reshape(self.frame, -1)
+        shape = self.env.action_space.shape or ()
+        actions = np.array(self.actions, np.float32).reshape(self.frame, *shape)
         return {"actions": torch.from_numpy(actions), "obs": torch.from_numpy(self.obs.copy())}
 
     def replay(self, plan: EpisodePlan, position: dict[str, Any]) -> None:

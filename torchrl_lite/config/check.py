@@ -17,7 +17,7 @@ from torchrl_lite.config.files import (
     nearest,
     nest,
     parse_override,
-    plain_numbers,
+    plain,
     read_tree,
 )
 from torchrl_lite.config.models import Config, Section
@@ -45,14 +45,20 @@ def load(
     for override in overrides:
         tree = merge(tree, nest(*parse_override(override)))
     source = str(path) if path else "configuration"
-    return check(
-        tree, algo=algo or tree.get("algo", next(iter(sections))), sections=sections, source=source
-    )
+    chosen = algo or tree.get("algo", next(iter(sections)))
+    return check(tree, algo=chosen, sections=sections, source=source)
 
 
-def check(tree: dict[str, Any], *, algo: str, sections: Sections, source: str) -> Config:
+def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -> Config:
     """As `load`, from a tree; ``source`` names it in errors."""
-    tree = plain_numbers(dict(tree))
+    try:
+        tree = plain(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if not isinstance(algo, str) or algo not in sections:
+        hint = nearest(algo, sections) if isinstance(algo, str) else ""
+        known = ", ".join(sections)
+        raise ConfigError(f"{source}: algo: {algo!r} is not known; known are {known}{hint}")
     named = tree.setdefault("algo", algo)
     if named != algo:
         raise ConfigError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
@@ -104,7 +110,7 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
         fields = section.model_fields
     if detail["type"] == "extra_forbidden":
         known = ", ".join(fields)
-        return f"{key}: unknown key{nearest(keys[-1], fields) or f'; known are {known}'}"
+        return f"{key}: unknown key{nearest(keys[-1], fields)}; known are {known}"
     info = fields[keys[-1]]
     allowed = describe(info.annotation, info.metadata)
     if detail["type"] == "missing":
@@ -137,14 +143,17 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(describe(part) for part in get_args(annotation))
     if get_origin(annotation) is Literal:
         return " or ".join(json.dumps(value) for value in get_args(annotation))
+    constraints = [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
     if get_origin(annotation) is list:
-        return f"a list, each {describe(get_args(annotation)[0])}"
+        some = " that is not empty" if any(isinstance(c, at.MinLen) for c in constraints) else ""
+        return f"a list{some}, each {describe(get_args(annotation)[0])}"
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return "an object"
+    if any(getattr(constraint, "pattern", None) for constraint in constraints):
+        return "a string of letters, digits and _ . + -"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-    constraints = [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
     bounds = [
         f" {sign} {getattr(constraint, attribute)}"
         for constraint in constraints

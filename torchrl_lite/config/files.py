@@ -9,9 +9,15 @@ from typing import Any
 
 import yaml
 
+MAX_DEPTH = 20
+"""Levels of nesting; a configuration has four."""
+
 
 class ConfigError(ValueError):
-    """A user's mistake, told in one line."""
+    """A user's mistake, told in one line whatever stands in it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -21,14 +27,27 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.2 numbers: ``3e-4`` and ``.5`` are floats, not strings."""
+    """YAML with the values of JSON: what looks like a date or an octal number is none."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        pairs = [(self.construct_object(key, deep=True), key) for key, _ in node.value]
+        for name, key in pairs:
+            if not isinstance(name, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name!r} is no string", key.start_mark
+                )
+        _unique_keys([(name, None) for name, _ in pairs])
+        return super().construct_mapping(node, deep)
 
 
-_YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$"),
-    list("-+.0123456789"),
-)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_YamlLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern in (
+    ("bool", re.compile(r"^(true|false)$")),
+    ("null", re.compile(r"^(null|~|)$")),
+    ("float", re.compile(f"^{_NUMBER.pattern}$")),
+):
+    _YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -43,15 +62,30 @@ def _no_constant(name: str) -> None:
     raise ConfigError(f"{name} is not a number that JSON or a configuration knows")
 
 
-def plain_numbers(value: Any) -> Any:
-    """An integral float is an integer, everywhere."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """An integral float is an integer, everywhere.
+
+    Raises:
+        ConfigError: nested too deeply or without end, or half a character in a string.
+    """
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, str) and not value.isascii():
+        _check_text(value)
     if isinstance(value, list):
-        return [plain_numbers(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {key: plain_numbers(item) for key, item in value.items()}
+        return {plain(key): plain(item, depth + 1) for key, item in value.items()}
     return value
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!r} is no text") from None
 
 
 def parse_json(text: str) -> Any:
@@ -60,7 +94,7 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: anything else.
     """
-    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    return plain(json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -68,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: a configuration ends in .json, .yaml or .yml")
     try:
         text = path.read_text(encoding="utf-8")
-        tree = parse_json(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
+        tree = parse_json(text) if path.suffix == ".json" else plain(yaml.load(text, _YamlLoader))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration{_beside(path)}") from None
     except OSError as error:
@@ -112,10 +146,10 @@ def read_tree(path: Path) -> dict[str, Any]:
     trees: list[dict[str, Any]] = []
     seen: list[Path] = []
     while True:
+        tree = _read(path)
         if path.resolve() in seen:
             raise ConfigError(f"{path}: extends itself")
         seen.append(path.resolve())
-        tree = _read(path)
         trees.append(tree)
         parent = tree.pop("extends", None)
         if parent is None:
@@ -137,7 +171,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
-    if not equals or not all(path):
+    if not equals or not all(path) or len(path) > MAX_DEPTH:
         raise ConfigError(f"--set {text}: give it as section.key=value")
     try:
         return path, parse_json(value)
@@ -145,8 +179,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         raise ConfigError(f"--set {text}: {error}") from None
     except (ValueError, RecursionError):
         # `.5` and `1.` are numbers to a person, though not to JSON.
-        number = re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value.strip())
-        return path, float(value) if number else value
+        number = _NUMBER.fullmatch(value.strip())
+        return path, plain(float(value)) if number else value
 
 
 def nest(path: list[str], value: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class EnvConfig(Section):
     """The tasks and how they are run."""
 
     suite: Literal["metaworld"] = Field("metaworld", description="where the tasks come from")
-    name: Name | None = Field(None, description="the set's name; null: the task's, or MT<number>")
+    name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
     tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Count = Field(1, description="environments over all tasks together")
     group_size: Count = Field(1, description="environments that act in one inference batch")
@@ -36,9 +36,9 @@ class EnvConfig(Section):
 
     @property
     def set_name(self) -> str:
-        if self.name is not None:
-            return self.name
-        return self.tasks[0] if len(self.tasks) == 1 else f"MT{len(self.tasks)}"
+        if len(self.tasks) == 1:
+            return self.tasks[0]
+        return self.name or f"MT{len(self.tasks)}"
 
     @property
     def copies(self) -> int:

@@ -57,7 +57,7 @@ def make_spec(config: EnvConfig) -> Spec:
         ConfigError: a task does not exist.
     """
     for task in config.tasks:
-        metaworld.check_task(task)
+        metaworld.check_task(task, "env.tasks")
     rows = len(config.tasks)
     return Spec(
         tasks=tuple(config.tasks),

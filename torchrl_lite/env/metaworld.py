@@ -28,8 +28,8 @@ MT10: tuple[str, ...] = tuple(metaworld.env_dict.MT10_V3)
 _OLD_NAMES = {"door": "door-open", "peg-insertion-side": "peg-insert-side"}
 
 
-def check_task(name: str) -> str:
-    """The name, if it is one of the 50 v3 tasks.
+def check_task(name: str, source: str = "task") -> str:
+    """The name, if it is one of the 50 v3 tasks; ``source`` says where it was given.
 
     Raises:
         ConfigError: it is not; the message names the nearest one.
@@ -39,7 +39,8 @@ def check_task(name: str) -> str:
     stem = re.sub(r"-v\d+$", "", name)
     current = f"{_OLD_NAMES.get(stem, stem)}-v3"
     hint = f"; use {current!r}" if current in TASKS else nearest(name, TASKS)
-    raise ConfigError(f"{name!r} is no Meta-World v3 task{hint or '; the ten of MT10: ' + ten()}")
+    hint = hint or f"; the ten of MT10: {ten()}"
+    raise ConfigError(f"{source}: {name!r} is no Meta-World v3 task{hint}")
 
 
 def ten() -> str:

@@ -1,0 +1,290 @@
+"""Checkpoints: written whole or not at all, and read without executing anything in them."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import torch
+
+from torchrl_lite import checkpoint
+from torchrl_lite.checkpoint import CheckpointError, write_atomically, write_text
+
+STATE: dict[str, Any] = {
+    "networks": {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(3)},
+    "epoch": 7,
+    "best": [0.5, 12.25],
+    "none": None,
+    "config": {"env": {"tasks": ["reach-v3"]}, "on": True},
+}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def write_state(path: Path) -> None:
+    checkpoint.save(path, STATE)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "params.json", "{}\n")
+
+    assert (tmp_path / "params.json").read_text() == "{}\n"
+    assert names(tmp_path) == ["params.json"]
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "params.json", "{}")
+
+    assert (tmp_path / "a" / "b" / "params.json").read_text() == "{}"
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        write_text(tmp_path / "params.json", text)
+
+    assert (tmp_path / "params.json").read_text() == "second"
+    assert names(tmp_path) == ["params.json"]
+
+
+def test_text_is_written_in_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "params.json", "é→")
+
+    assert (tmp_path / "params.json").read_bytes() == "é→".encode()
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "params.json", "{}")
+
+    assert (tmp_path / "params.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), OSError(28, "no space"),
+                                   KeyboardInterrupt(), SystemExit(3)], ids=repr)  # fmt: skip
+def test_a_write_that_fails_half_way_leaves_the_old_file(
+    tmp_path: Path, error: BaseException
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+
+    def half(file: BinaryIO) -> None:
+        file.write(b"n")
+        file.flush()
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(path, half)
+
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["over an old file", "without an old file"])
+def test_a_write_that_fails_leaves_no_temporary_file(tmp_path: Path, old: bool) -> None:
+    path = tmp_path / "last.pt"
+    if old:
+        path.write_bytes(b"old")
+
+    def fail(_file: BinaryIO) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, fail)
+
+    assert names(tmp_path) == (["last.pt"] if old else [])
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "no space left")
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_text(path, "new")
+
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["last.pt"]
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+    seen: list[bytes] = []
+
+    def look(file: BinaryIO) -> None:
+        file.write(b"new")
+        file.flush()
+        seen.append(path.read_bytes())
+
+    write_atomically(path, look)
+
+    assert seen == [b"old"]
+    assert path.read_bytes() == b"new"
+
+
+def test_the_content_is_on_disk_before_the_name_points_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def logged_fsync(handle: int) -> None:
+        steps.append("sync")
+        fsync(handle)
+
+    def logged_replace(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(Path, "replace", logged_replace)
+    write_text(tmp_path / "params.json", "{}")
+
+    assert steps == ["sync", "rename", "sync"]  # the file, its name, the folder
+
+
+# --- reading back --------------------------------------------------------------------------------
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    write_state(tmp_path / "last.pt")
+
+    state = checkpoint.load(tmp_path / "last.pt")
+
+    torch.testing.assert_close(state.pop("networks"), STATE["networks"], rtol=0, atol=0)
+    assert state == {key: value for key, value in STATE.items() if key != "networks"}
+
+
+def test_a_state_loads_without_executing_anything(tmp_path: Path) -> None:
+    write_state(tmp_path / "last.pt")
+
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 7
+
+
+def test_a_missing_file_is_a_file_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        checkpoint.load(tmp_path / "last.pt")
+
+
+def cut(share: float) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        write_state(path)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+
+    return damage
+
+
+def flip(path: Path) -> None:
+    """Damages the pickle within the archive."""
+    write_state(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"networks")
+    content[at - 6 : at] = b"\xff" * 6
+    path.write_bytes(content)
+
+
+def other_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("epoch 1\n"),
+    "zeros": lambda path: path.write_bytes(b"\0" * 4096),
+    "cut at a tenth": cut(0.1),
+    "cut in the middle": cut(0.5),
+    "cut near the end": cut(0.99),
+    "damaged inside": flip,
+    "another archive": other_archive,
+    "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"epoch": object()}, protocol=2)),
+    "a folder": lambda path: path.mkdir(),
+    "a tensor": lambda path: torch.save(torch.zeros(3), path),
+    "a list": lambda path: torch.save([1, 2], path),
+    "none": lambda path: torch.save(None, path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
+    path = tmp_path / "last.pt"
+    damage(path)
+
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(path)
+
+    message = str(caught.value)
+    assert str(path) in message
+    assert len(message.splitlines()) == 1
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self.target),))
+
+
+@pytest.mark.parametrize("place", ["whole", "a value", "deep inside"])
+@pytest.mark.parametrize("legacy", [True, False], ids=["old format", "new format"])
+def test_a_file_with_code_is_refused_and_executes_nothing(
+    tmp_path: Path, place: str, legacy: bool
+) -> None:
+    payload = Payload(tmp_path / "executed")
+    states: dict[str, Any] = {
+        "whole": payload,
+        "a value": {"epoch": payload},
+        "deep inside": {"learner": {"optimizers": [payload]}},
+    }
+    path = tmp_path / "last.pt"
+    torch.save(states[place], path, _use_new_zipfile_serialization=not legacy)
+
+    with pytest.raises(CheckpointError):
+        checkpoint.load(path)
+
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_pickle_with_code_is_refused_and_executes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(pickle.dumps({"epoch": Payload(tmp_path / "executed")}, protocol=2))
+
+    with pytest.raises(CheckpointError):
+        checkpoint.load(path)
+
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_payload_of_these_tests_would_execute(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Payload(tmp_path / "executed")))
+
+    assert (tmp_path / "executed").exists()
+
+
+def test_a_refused_file_is_not_recommended_to_be_executed(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    torch.save({"epoch": Payload(tmp_path / "executed")}, path)
+
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(path)
+
+    assert "weights_only" not in str(caught.value)

@@ -1,0 +1,252 @@
+"""Who may import whom, read from the syntax trees; and what an import needs."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "torchrl_lite"
+
+# From the bottom to the top: a module imports from its own floor and from those below.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("types", "config"),
+    (
+        "network",
+        "replay_buffer",
+        "reward_scale",
+        "env",
+        "logger",
+        "console",
+        "signals",
+        "flags",
+        "accel",
+        "curriculum",
+        "checkpoint",
+    ),
+    (
+        "collector",
+        "transfer",
+        "algo.learner",
+        "algo.sac",
+        "algo.td3",
+        "algo.ddpg",
+        "algo",  # the table of the algorithms
+    ),
+    ("algo.rl_algo",),
+    ("launch",),
+    ("starter",),
+)
+LEAVES = ("types", "config")
+
+
+def module_of(path: Path) -> str:
+    """``algo.sac`` for a file of the package, ``starter`` for any of the starters."""
+    if path.is_relative_to(ROOT / "starter"):
+        return "starter"
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """The most specific entry of the plan that holds a module: ``env`` holds ``env.metaworld``."""
+    rooms = [room for floor in FLOORS for room in floor]
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        room = ".".join(parts[:end])
+        if room in rooms:
+            return room
+    raise KeyError(f"{module or 'torchrl_lite'} has no place in the plan")
+
+
+def floor_of(room: str) -> int:
+    return next(index for index, floor in enumerate(FLOORS) if room in floor)
+
+
+def exists(module: str) -> bool:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports_of(path: Path, source: str) -> Iterator[str]:
+    """Modules of the package that a file imports, anywhere in it, without ``torchrl_lite.``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: from the package that the file is in
+                package = path.relative_to(ROOT).parts[: -node.level]
+                base = ".".join([*package, base] if base else package)
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first != "torchrl_lite":
+                continue
+            while rest and not exists(rest):  # a name within a module
+                rest = rest.rpartition(".")[0]
+            if rest:
+                yield rest
+
+
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "starter").glob("*.py")])
+MODULES = [path for path in FILES if path != PACKAGE / "__init__.py"]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def rooms_imported_by(path: Path) -> set[str]:
+    rooms = {room_of(module) for module in imports_of(path, path.read_text(encoding="utf-8"))}
+    return rooms - {room_of(module_of(path))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_has_its_place(path: Path) -> None:
+    assert room_of(module_of(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_nothing_above_its_floor(path: Path) -> None:
+    own = floor_of(room_of(module_of(path)))
+
+    above = {room for room in rooms_imported_by(path) if floor_of(room) > own}
+
+    assert not above
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(room_of(module_of(path)), set()).update(rooms_imported_by(path))
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_no_two_files_import_each_other() -> None:
+    graph = {
+        module_of(path): set(imports_of(path, path.read_text(encoding="utf-8")))
+        for path in MODULES
+        if module_of(path) != "starter"
+    }
+    for package in list(graph):  # `from package import name` inside it is not an import of itself
+        graph[package].discard(package)
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if room_of(module_of(path)) in LEAVES], ids=name_of
+)
+def test_a_leaf_imports_nothing_of_the_project(path: Path) -> None:
+    assert rooms_imported_by(path) == set()
+
+
+def test_the_configuration_knows_no_algorithm() -> None:
+    files = [path for path in MODULES if room_of(module_of(path)) == "config"]
+
+    assert not [path for path in files if "SACConfig" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if module_of(path) != "starter"], ids=name_of
+)
+def test_nothing_imports_a_starter(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    froms = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert not {name for name in froms if name and name.split(".")[0] == "starter"}
+
+
+@pytest.mark.parametrize("learner", ["learner", "sac", "td3", "ddpg"])
+def test_a_learner_knows_no_collector(learner: str) -> None:
+    path = PACKAGE / "algo" / f"{learner}.py"
+    if not path.exists():
+        pytest.skip("not there yet")
+
+    assert not rooms_imported_by(path) & {"collector", "transfer", "logger", "console", "env"}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import torchrl_lite.launch", {"launch"}),
+        ("from torchrl_lite.launch import main", {"launch"}),
+        ("from torchrl_lite import launch, types", {"launch", "types"}),
+        ("from torchrl_lite.algo.sac import SAC", {"algo.sac"}),
+        ("from torchrl_lite.algo import sac, ALGORITHMS", {"algo.sac", "algo"}),
+        ("from . import worker", {"collector.worker"}),
+        ("from .worker import Worker", {"collector.worker"}),
+        ("from .. import launch", {"launch"}),
+        ("from ..launch import main", {"launch"}),
+        ("def f():\n    from torchrl_lite.launch import main", {"launch"}),
+        ("import torch, os.path", set()),
+    ],
+)
+def test_every_way_to_import_is_seen(source: str, found: set[str]) -> None:
+    assert set(imports_of(PACKAGE / "collector" / "collector.py", source)) == found
+
+
+# --- what an import needs ------------------------------------------------------------------------
+
+PROBE = """
+import socket, sys
+
+def refuse(*_):
+    raise OSError("no network here")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+socket.create_connection = refuse
+
+import torchrl_lite.launch
+import torch
+
+print(sorted({"wandb", "matplotlib", "ray", "stable_baselines3"} & sys.modules.keys()))
+print(torch.cuda.is_initialized())
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The launcher, imported by a process with no display, no GPU, no network and no home."""
+    hidden = {"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "MUJOCO_GL", "PYOPENGL_PLATFORM"}
+    env = {key: value for key, value in os.environ.items() if key not in hidden}
+    env |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    folder = tmp_path_factory.mktemp("home")
+    return subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env=env | {"HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_the_launcher_needs_no_display_no_gpu_and_no_network(
+    imported: subprocess.CompletedProcess[str],
+) -> None:
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_optional_packages_are_not_imported(imported: subprocess.CompletedProcess[str]) -> None:
+    assert imported.stdout.splitlines()[0] == "[]"
+
+
+def test_importing_the_launcher_starts_no_gpu(imported: subprocess.CompletedProcess[str]) -> None:
+    assert imported.stdout.splitlines()[1] == "False"

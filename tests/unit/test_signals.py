@@ -1,0 +1,295 @@
+"""What SIGINT and SIGTERM do to a run."""
+
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from torchrl_lite import signals
+from torchrl_lite.signals import Interrupted, SignalGuard
+
+GRACE = 20.0
+BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+
+
+class Clock:
+    """Time that passes, and alarms that ring, only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.alarms: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def setitimer(self, _which: int, seconds: float, _interval: float = 0.0) -> None:
+        self.alarms.append(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(signals.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(signals.signal, "setitimer", clock.setitimer)
+    return clock
+
+
+@pytest.fixture
+def guard(clock: Clock) -> Iterator[SignalGuard]:
+    with SignalGuard(GRACE) as guard:
+        assert clock.alarms == []
+        yield guard
+
+
+def test_nothing_is_requested_before_a_signal(guard: SignalGuard) -> None:
+    assert guard.requested is None
+
+
+# --- the first signal ----------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [0.0, 5.0, GRACE])
+def test_an_epoch_that_ends_soon_is_finished(
+    guard: SignalGuard, signum: signal.Signals, seconds: float
+) -> None:
+    guard.expect_end_in(seconds)
+
+    signal.raise_signal(signum)
+
+    assert guard.requested == signum
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [GRACE + 0.001, 3600.0])
+def test_an_epoch_that_ends_late_is_left_at_once(
+    guard: SignalGuard, signum: signal.Signals, seconds: float
+) -> None:
+    guard.expect_end_in(seconds)
+
+    with pytest.raises(Interrupted) as caught:
+        signal.raise_signal(signum)
+
+    assert caught.value.signum == signum
+
+
+@BOTH
+@pytest.mark.usefixtures("guard")
+def test_a_run_that_announced_no_end_is_left_at_once(signum: signal.Signals) -> None:
+    with pytest.raises(Interrupted) as caught:
+        signal.raise_signal(signum)
+
+    assert caught.value.signum == signum
+
+
+def test_a_withdrawn_end_counts_as_none(guard: SignalGuard) -> None:
+    guard.expect_end_in(1.0)
+    guard.expect_end_in(None)
+
+    with pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_end_comes_nearer_as_time_passes(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(100.0)
+    clock.now += 85.0
+
+    signal.raise_signal(signal.SIGTERM)
+
+    assert guard.requested == signal.SIGTERM
+
+
+def test_an_end_that_is_overdue_is_near(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(1.0)
+    clock.now += 50.0
+
+    signal.raise_signal(signal.SIGINT)
+
+    assert guard.requested == signal.SIGINT
+
+
+def test_the_latest_announcement_counts(guard: SignalGuard) -> None:
+    guard.expect_end_in(1000.0)
+    guard.expect_end_in(1.0)
+
+    signal.raise_signal(signal.SIGINT)
+
+    assert guard.requested == signal.SIGINT
+
+
+@pytest.mark.usefixtures("clock")
+def test_without_grace_only_an_end_that_is_due_is_waited_for() -> None:
+    with SignalGuard(0.0) as guard:
+        guard.expect_end_in(0.5)
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
+
+
+# --- repeats -------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 0.999])
+def test_a_repeat_within_a_second_is_the_same_signal(
+    guard: SignalGuard, clock: Clock, signum: signal.Signals, seconds: float
+) -> None:
+    guard.expect_end_in(10.0)
+    signal.raise_signal(signum)
+    clock.now += seconds
+
+    signal.raise_signal(signum)
+
+    assert guard.requested == signum
+
+
+def test_a_repeat_by_the_other_signal_leaves_the_first(guard: SignalGuard) -> None:
+    guard.expect_end_in(10.0)
+
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+
+    assert guard.requested == signal.SIGTERM
+
+
+def test_many_repeats_within_a_second_are_one(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(10.0)
+    for _ in range(9):
+        signal.raise_signal(signal.SIGINT)
+        clock.now += 0.1
+
+    assert guard.requested == signal.SIGINT
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [1.5, 10.0])
+def test_a_later_signal_ends_the_run_at_once(
+    guard: SignalGuard, clock: Clock, signum: signal.Signals, seconds: float
+) -> None:
+    guard.expect_end_in(15.0)
+    signal.raise_signal(signal.SIGTERM)
+    clock.now += seconds
+
+    with pytest.raises(Interrupted) as caught:
+        signal.raise_signal(signum)
+
+    assert caught.value.signum == signum
+
+
+def test_repeats_do_not_stretch_the_second(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(15.0)
+    signal.raise_signal(signal.SIGINT)
+    clock.now += 0.75
+    signal.raise_signal(signal.SIGINT)
+    clock.now += 0.75
+
+    with pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
+
+
+# --- the alarm -----------------------------------------------------------------------------------
+
+
+def test_an_awaited_end_sets_an_alarm_of_the_grace(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(10.0)
+
+    signal.raise_signal(signal.SIGINT)
+
+    assert clock.alarms == [GRACE]
+
+
+def test_a_repeat_does_not_put_off_the_alarm(guard: SignalGuard, clock: Clock) -> None:
+    guard.expect_end_in(10.0)
+    signal.raise_signal(signal.SIGINT)
+    clock.now += 0.5
+
+    signal.raise_signal(signal.SIGINT)
+
+    assert clock.alarms == [GRACE]
+
+
+@BOTH
+def test_an_end_that_does_not_come_within_the_grace_ends_the_run(
+    guard: SignalGuard, signum: signal.Signals
+) -> None:
+    guard.expect_end_in(10.0)
+    signal.raise_signal(signum)
+
+    with pytest.raises(Interrupted) as caught:
+        signal.raise_signal(signal.SIGALRM)
+
+    assert caught.value.signum == signum
+
+
+def test_the_alarm_really_rings() -> None:
+    with SignalGuard(0.0) as guard, pytest.raises(Interrupted) as caught:
+        guard.expect_end_in(-1.0)
+        signal.raise_signal(signal.SIGTERM)
+        signal.pause()  # until the alarm, a thousandth of a second later
+
+    assert caught.value.signum == signal.SIGTERM
+
+
+def test_no_alarm_is_left_behind() -> None:
+    with SignalGuard(GRACE) as guard:
+        guard.expect_end_in(10.0)
+        signal.raise_signal(signal.SIGINT)
+
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+# --- the handlers --------------------------------------------------------------------------------
+
+HANDLED = pytest.mark.parametrize(
+    "signum", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM], ids=lambda s: s.name
+)
+
+
+def own_handler(_signum: int, _frame: FrameType | None) -> None:
+    """Someone else's."""
+
+
+@HANDLED
+def test_the_old_handler_is_restored(signum: signal.Signals) -> None:
+    before = signal.signal(signum, own_handler)
+    try:
+        with SignalGuard(GRACE):
+            assert signal.getsignal(signum) != own_handler
+        assert signal.getsignal(signum) is own_handler
+    finally:
+        signal.signal(signum, before)
+
+
+@HANDLED
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_the_old_handler_is_restored_after_an_error(
+    signum: signal.Signals, error: type[BaseException]
+) -> None:
+    before = signal.getsignal(signum)
+
+    with pytest.raises(error), SignalGuard(GRACE):
+        raise error
+
+    assert signal.getsignal(signum) == before
+
+
+@HANDLED
+def test_the_old_handler_is_restored_after_an_interruption(signum: signal.Signals) -> None:
+    before = signal.getsignal(signum)
+
+    with pytest.raises(Interrupted), SignalGuard(GRACE):
+        signal.raise_signal(signal.SIGINT)
+
+    assert signal.getsignal(signum) == before
+
+
+# --- the exception -------------------------------------------------------------------------------
+
+
+@BOTH
+def test_an_interruption_names_its_signal(signum: signal.Signals) -> None:
+    assert str(Interrupted(signum)) == signum.name
+
+
+def test_an_interruption_is_not_caught_as_an_error() -> None:
+    assert not issubclass(Interrupted, Exception)
