@@ -191,9 +191,11 @@ def _requested(args: Any, algo: str, *, multi_task: bool) -> Config:
 
 
 def _names_a_task(path: Path, overrides: Sequence[str]) -> bool:
-    env = read_tree(path).get("env")
-    inside = not isinstance(env, dict) or "tasks" in env
-    return inside or any(text.strip().startswith("env.tasks") for text in overrides)
+    tree = read_tree(path)
+    for override in overrides:
+        tree = merge(tree, nest(*parse_override(override)))
+    env = tree.get("env", {})
+    return not isinstance(env, dict) or "tasks" in env
 
 
 def _task(args: Any) -> str | None:

@@ -731,11 +731,11 @@ def test_a_key_stands_once_in_an_override() -> None:
     assert "num_envs" in error_of(overridden, 'env={"num_envs": 1, "num_envs": 2}')
 
 
-def test_yaml_may_merge_an_anchored_section(tmp_path: Path) -> None:
-    text = "train: &train {batch_size: 8}\nenv: {tasks: [reach-v3]}\n"
-    config = loaded(write(tmp_path / "config.yaml", text))
+def test_yaml_may_use_a_value_twice(tmp_path: Path) -> None:
+    text = "env: {tasks: [reach-v3]}\ntrain: {eval_interval: &n 8, save_interval: *n}\n"
+    train = loaded(write(tmp_path / "config.yaml", text)).train
 
-    assert config.train.batch_size == 8
+    assert (train.eval_interval, train.save_interval) == (8, 8)
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "train: &t {train: *t}", "env: &e {tasks: [*e]}"])
@@ -1048,3 +1048,7 @@ def test_the_default_in_the_reference_is_the_default(key: str) -> None:
         value = value[part]
 
     assert json.loads(default) == value
+
+
+def test_the_bounds_of_the_log_std_are_in_order() -> None:
+    assert "log_std_max" in refusal("sac.log_std_min", 3.0)

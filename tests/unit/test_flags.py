@@ -643,3 +643,8 @@ def test_help_config_tells_types_defaults_and_meanings(
     out = start("--help_config").out
 
     assert any(form in out for form in text.split("|"))
+
+
+def test_tasks_may_be_set_with_their_whole_section(start: Start, started: list[Started]) -> None:
+    assert start("--set", 'env={"tasks": ["push-v3"]}', *SMALL).code == 0
+    assert started[0].folder.parts[-2:] == ("push-v3", "1")

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
+from torchrl_lite.collector import Collector, EpisodeStats
 from torchrl_lite.config import load
 from torchrl_lite.console import PlainView
 from torchrl_lite.launch import main
@@ -371,7 +372,7 @@ NAMES = ["epoch", "total_frames", "stage", "train/q1_loss", "train/alpha"]
 
 def logger_in(folder: Path, *, keep_until: int = 0) -> Logger:
     folder.mkdir(exist_ok=True)
-    return Logger(folder, NAMES, PlainView("test", [], 100), keep_until=keep_until)
+    return Logger(folder, NAMES, PlainView("test", 100), keep_until=keep_until)
 
 
 def row(frames: int, **values: float | None) -> dict[str, float | int | None]:
@@ -432,7 +433,7 @@ def test_rows_behind_the_checkpoint_are_dropped(tmp_path: Path, keep_until: int,
     assert len(rows_of(tmp_path)) == left
 
 
-@pytest.mark.parametrize("torn", ["4", "4,", "4,40", "4,40,0,1.", ","])
+@pytest.mark.parametrize("torn", ["4", "4,", "4,4", "4,40", "4,40,0,1.", ","])
 def test_a_row_that_was_torn_by_a_crash_is_dropped(tmp_path: Path, torn: str) -> None:
     logger = logger_in(tmp_path)
     for frames in (10, 20):
@@ -476,12 +477,11 @@ def test_the_result_counts_frames_and_updates(whole: Path) -> None:
     assert result["wall_time_s"] > 0
 
 
-def test_the_result_names_evaluation_and_last_updates_as_the_log_does(whole: Path) -> None:
+def test_the_result_names_its_evaluation_as_the_log_does(whole: Path) -> None:
     result = json.loads((whole / "result.json").read_text())
     own = {"frames", "updates", "wall_time_s", "final_eval_episodes"}
 
-    logged = {name for name in header_of(whole) if name.startswith(("eval", "train"))}
-    assert result.keys() - own == logged
+    assert result.keys() - own == {name for name in header_of(whole) if name.startswith("eval")}
 
 
 def test_the_result_has_no_nan(whole: Path) -> None:
@@ -520,6 +520,54 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation(whole: Path) -> None
     best = max(rows, key=lambda row: (float(row["eval/success_rate"]), float(row["eval/return"])))
 
     assert state_of(whole, "best")["frames"] == int(best["total_frames"])
+
+
+def score_evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
+    """Evaluations give these (success, return) in turn."""
+    results = iter(scores)
+
+    def evaluate(_self: Collector, *_: object) -> list[EpisodeStats]:
+        success, ret = next(results)
+        return [EpisodeStats(task=0, ret=ret, length=15, success=success)]
+
+    monkeypatch.setattr(Collector, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.0, 1.0), (0.0, 2.0), (0.0, 3.0)], 60),
+        ([(0.0, 3.0), (0.0, 2.0), (0.0, 1.0)], 20),
+        ([(0.5, 1.0), (0.0, 9.0), (0.25, 9.0)], 20),
+        ([(0.5, 1.0), (0.5, 2.0), (0.25, 9.0)], 40),
+        ([(0.5, 2.0), (0.5, 1.0), (0.75, 0.0)], 60),
+        ([(0.0, -9.0), (0.0, -8.0), (0.0, -8.5)], 40),
+        ([(0.5, 1.0), (0.5, 1.0), (0.5, 1.0)], 20),
+    ],
+)
+def test_the_best_is_best_by_success_and_then_by_return(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[tuple[float, float]],
+    best: int,
+) -> None:
+    score_evaluations(monkeypatch, [*scores, (0.0, 0.0)])
+
+    assert start(tmp_path, *overrides()) == 0
+
+    assert state_of(folder_in(tmp_path), "best")["frames"] == best
+
+
+@pytest.mark.parametrize("until", ["20", "40"])
+def test_a_resumed_run_remembers_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: str
+) -> None:
+    score_evaluations(monkeypatch, [(0.5, 9.0), (0.5, 8.0), (0.25, 7.0), (0.0, 0.0)])
+
+    assert start(tmp_path, *overrides(), "--until", until) == 0
+    assert start(tmp_path, "--resume") == 0
+
+    assert state_of(folder_in(tmp_path), "best")["frames"] == 20
 
 
 def test_every_nth_checkpoint_is_kept(whole: Path) -> None:

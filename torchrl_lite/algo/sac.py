@@ -6,11 +6,11 @@ deterministic policy. With several tasks, each has its own temperature.
 """
 
 from copy import deepcopy
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from torchrl_lite.algo.learner import Learner
@@ -50,6 +50,14 @@ class SACConfig(Section):
         False, description="weight tasks' losses by softmax(-log temperature)"
     )
     reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.log_std_min > self.log_std_max:
+            raise ValueError(
+                f"log_std_min: {self.log_std_min} is above log_std_max, {self.log_std_max}"
+            )
+        return self
 
 
 class SAC(Learner):

@@ -144,6 +144,8 @@ class Collector:
         Raises:
             EpisodeError, WorkerError: an episode led elsewhere than before.
         """
+        self._wait()
+        self._ready = None
         if self._rollout is not None:
             self._rollout.load_state_dict(state["sites"])
         for worker in self._workers:

@@ -185,6 +185,7 @@ class Rollout:
         for site, runner in self._runners.items():
             saved = state[f"{site.task}/{site.copy}"]
             self._episodes[site] = saved["episode"]
+            runner.plan = None
             if saved["position"] is not None:
                 plan = self._plan(TRAIN, site, saved["episode"])
                 runner.replay(plan, saved["position"])

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -89,6 +89,7 @@ class Worker:
 @contextmanager
 def _signals_blocked() -> Any:
     """Children inherit the mask; a signal that arrives meanwhile is delivered afterwards."""
+    resource_tracker.ensure_running()  # its start, which the first child's would bring, unblocks
     blocked = {signal.SIGINT, signal.SIGTERM}
     old = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:

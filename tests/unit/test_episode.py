@@ -1,0 +1,266 @@
+"""Episodes are drawn from an address and are replayed from their actions."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from torchrl_lite.collector.episode import (
+    EVAL,
+    TRAIN,
+    EpisodeError,
+    EpisodeKey,
+    EpisodePlan,
+    EpisodeRunner,
+)
+from torchrl_lite.env import make_env
+
+KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
+HORIZON = 12
+
+
+def plan_of(key: EpisodeKey, *, horizon: int = HORIZON, num_goals: int = 50) -> EpisodePlan:
+    return key.plan(horizon=horizon, act_dim=4, num_goals=num_goals)
+
+
+def same_plan(one: EpisodePlan, other: EpisodePlan) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class ScriptedEnv(gym.Env):
+    """Counts its steps in its observation; ends, succeeds and fails where it is told to."""
+
+    def __init__(
+        self,
+        *,
+        terminates_at: int = 10**9,
+        truncates_at: int = 10**9,
+        succeeds_at: int = 10**9,
+        raises_at: int = 10**9,
+    ) -> None:
+        self.action_space = gym.spaces.Box(-1, 1, (4,))
+        self.terminates_at, self.truncates_at = terminates_at, truncates_at
+        self.succeeds_at, self.raises_at = succeeds_at, raises_at
+        self.frame = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        if self.raises_at == 0:
+            raise ValueError("no reset today")
+        self.frame = 0
+        return np.zeros(3), {"goal": (options or {}).get("goal")}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.frame += 1
+        if self.frame == self.raises_at:
+            raise ZeroDivisionError("the simulator broke")
+        ended, cut = self.frame == self.terminates_at, self.frame == self.truncates_at
+        info = {"success": float(self.frame == self.succeeds_at)}
+        return np.full(3, float(self.frame)), 0.5 + float(action[0]), ended, cut, info
+
+
+def begun(**options: int) -> EpisodeRunner:
+    runner = EpisodeRunner(ScriptedEnv(**options), task=1, name="scripted (copy 0)")
+    runner.begin(plan_of(KEY))
+    return runner
+
+
+@pytest.fixture(scope="module")
+def runners() -> list[EpisodeRunner]:
+    """Two of the same real environment."""
+    return [
+        EpisodeRunner(make_env("metaworld", "drawer-close-v3", seed=1, horizon=HORIZON), 0, "real")
+        for _ in range(2)
+    ]
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+def test_the_same_address_gives_the_same_plan() -> None:
+    assert same_plan(plan_of(KEY), plan_of(EpisodeKey(*KEY)))
+
+
+@pytest.mark.parametrize("part", EpisodeKey._fields)
+@pytest.mark.parametrize("step", [1, 2**20])
+def test_each_part_of_the_address_changes_the_plan(part: str, step: int) -> None:
+    other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
+    plan = plan_of(KEY)
+    assert plan.seed != other.seed
+    assert not (plan.uniform == other.uniform).any()
+    assert not (plan.normal == other.normal).any()
+
+
+def test_evaluation_is_drawn_apart_from_training() -> None:
+    assert EVAL != TRAIN
+
+
+def test_parts_of_the_address_cannot_stand_for_each_other() -> None:
+    keys = [KEY._replace(task=a, copy=b, episode=c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    assert len({plan_of(key).seed for key in keys}) == 8
+
+
+def test_drawing_a_plan_leaves_global_random_states_alone() -> None:
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    plan_of(KEY)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_random_actions_are_uniform_in_minus_one_to_one() -> None:
+    uniform = plan_of(KEY, horizon=5000).uniform
+    assert (uniform.shape, uniform.dtype) == ((5000, 4), np.float32)
+    assert np.abs(uniform).max() <= 1
+    share = np.histogram(uniform, bins=8, range=(-1, 1))[0] / uniform.size
+    assert share == pytest.approx(1 / 8, abs=0.01)
+
+
+def test_exploration_noise_is_standard_normal() -> None:
+    normal = plan_of(KEY, horizon=5000).normal
+    assert (normal.shape, normal.dtype) == ((5000, 4), np.float32)
+    assert normal.mean() == pytest.approx(0, abs=0.03)
+    assert normal.std() == pytest.approx(1, abs=0.03)
+
+
+def test_goals_are_spread_over_all_there_are() -> None:
+    drawn = {plan_of(KEY._replace(episode=n), num_goals=5).goal for n in range(60)}
+    assert drawn == set(range(5))
+
+
+# --- episodes ------------------------------------------------------------------------------------
+
+
+def test_an_episode_counts_return_and_length() -> None:
+    runner = begun(truncates_at=3)
+    ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
+    assert ended[:2] == [None, None]
+    assert vars(ended[2]) == {"task": 1, "ret": 1.5, "length": 3, "success": 0.0}
+
+
+def test_one_successful_step_makes_a_successful_episode() -> None:
+    runner = begun(truncates_at=3, succeeds_at=1)
+    stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)][-1]
+    assert stats is not None
+    assert stats.success == 1.0
+
+
+def test_the_next_episode_starts_its_statistics_anew() -> None:
+    runner = begun(truncates_at=2, succeeds_at=1)
+    for _ in range(2):
+        runner.step(np.zeros(4, np.float32))
+    runner.env.unwrapped.succeeds_at = 10**9
+    runner.begin(plan_of(KEY))
+    stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
+    assert vars(stats) == {"task": 1, "ret": 1.0, "length": 2, "success": 0.0}
+
+
+def test_a_time_limit_does_not_cut_the_bootstrap() -> None:
+    assert begun(truncates_at=1).step(np.zeros(4, np.float32))[0].cont == 1.0
+
+
+def test_a_terminal_state_cuts_the_bootstrap() -> None:
+    assert begun(terminates_at=1).step(np.zeros(4, np.float32))[0].cont == 0.0
+
+
+def test_a_terminal_state_at_the_time_limit_cuts_the_bootstrap() -> None:
+    runner = begun(terminates_at=1, truncates_at=1)
+    assert runner.step(np.zeros(4, np.float32))[0].cont == 0.0
+
+
+def test_an_ended_episode_leaves_no_plan() -> None:
+    runner = begun(truncates_at=1)
+    runner.step(np.zeros(4, np.float32))
+    assert runner.plan is None
+
+
+def test_an_error_in_reset_names_the_environment_and_the_cause() -> None:
+    with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ValueError: no reset today"):
+        begun(raises_at=0)
+
+
+def test_an_error_in_step_names_the_environment_and_the_cause() -> None:
+    runner = begun(raises_at=2)
+    runner.step(np.zeros(4, np.float32))
+    with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ZeroDivisionError: the sim"):
+        runner.step(np.zeros(4, np.float32))
+
+
+# --- replay --------------------------------------------------------------------------------------
+
+
+def test_replaying_reaches_the_observation_to_the_last_bit(runners: list[EpisodeRunner]) -> None:
+    one, other = runners
+    plan = plan_of(KEY)
+    one.begin(plan)
+    for action in plan.uniform[:7]:
+        one.step(action)
+    other.replay(plan, one.position())
+    assert other.obs.tobytes() == one.obs.tobytes()
+
+
+def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner]) -> None:
+    one, other = runners
+    plan = plan_of(KEY)
+    one.begin(plan)
+    for action in plan.uniform[:7]:
+        one.step(action)
+    other.replay(plan, one.position())
+    for action in plan.uniform[7:]:
+        (step, ended), (same_step, same_ended) = one.step(action), other.step(action)
+        assert step.next_obs.tobytes() == same_step.next_obs.tobytes()
+        assert (step.rew, step.cont) == (same_step.rew, same_step.cont)
+    assert ended is not None
+    assert ended == same_ended
+
+
+def test_an_episode_that_has_just_begun_is_replayed(runners: list[EpisodeRunner]) -> None:
+    one, other = runners
+    one.begin(plan_of(KEY))
+    other.replay(plan_of(KEY), one.position())
+    assert other.frame == 0
+    assert other.obs.tobytes() == one.obs.tobytes()
+
+
+def test_a_position_holds_the_actions_and_not_views_of_them() -> None:
+    runner = begun()
+    action = np.full(4, 0.25, np.float32)
+    runner.step(action)
+    action[:] = 9
+    assert runner.position()["actions"].tolist() == [[0.25] * 4]
+
+
+def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner]) -> None:
+    runner = runners[0]
+    plan = plan_of(KEY)
+    runner.begin(plan)
+    runner.step(plan.uniform[0])
+    position = runner.position()
+    actions, obs = position["actions"].clone(), position["obs"].clone()
+    runner.step(plan.uniform[1])
+    assert torch.equal(position["actions"], actions)
+    assert torch.equal(position["obs"], obs)
+
+
+def test_a_replay_that_ends_one_bit_elsewhere_is_an_error(runners: list[EpisodeRunner]) -> None:
+    one, other = runners
+    plan = plan_of(KEY)
+    one.begin(plan)
+    for action in plan.uniform[:5]:
+        one.step(action)
+    position = one.position()
+    position["obs"][0] = np.nextafter(position["obs"][0].item(), np.inf)
+    with pytest.raises(EpisodeError, match="real: replaying 5 steps led elsewhere"):
+        other.replay(plan, position)
+
+
+def test_a_replay_with_another_goal_is_an_error(runners: list[EpisodeRunner]) -> None:
+    one, other = runners
+    plan = plan_of(KEY)
+    one.begin(plan)
+    one.step(plan.uniform[0])
+    with pytest.raises(EpisodeError, match="led elsewhere"):
+        other.replay(plan._replace(goal=(plan.goal + 1) % 50), one.position())
