@@ -372,7 +372,7 @@ NAMES = ["epoch", "total_frames", "stage", "train/q1_loss", "train/alpha"]
 
 def logger_in(folder: Path, *, keep_until: int = 0) -> Logger:
     folder.mkdir(exist_ok=True)
-    return Logger(folder, NAMES, PlainView("test", 100), keep_until=keep_until)
+    return Logger(folder, NAMES, PlainView("test", [], 100), keep_until=keep_until)
 
 
 def row(frames: int, **values: float | None) -> dict[str, float | int | None]:
@@ -477,11 +477,12 @@ def test_the_result_counts_frames_and_updates(whole: Path) -> None:
     assert result["wall_time_s"] > 0
 
 
-def test_the_result_names_its_evaluation_as_the_log_does(whole: Path) -> None:
+def test_the_result_names_evaluation_and_last_updates_as_the_log_does(whole: Path) -> None:
     result = json.loads((whole / "result.json").read_text())
     own = {"frames", "updates", "wall_time_s", "final_eval_episodes"}
 
-    assert result.keys() - own == {name for name in header_of(whole) if name.startswith("eval")}
+    logged = {name for name in header_of(whole) if name.startswith(("eval", "train"))}
+    assert result.keys() - own == logged
 
 
 def test_the_result_has_no_nan(whole: Path) -> None:
