@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -17,37 +18,13 @@ from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import CheckpointError
 from torchrl_lite.collector import Collector, WorkerError
-from torchrl_lite.config import (
-    Config,
-    ConfigError,
-    Sections,
-    check,
-    load,
-    merge,
-    model,
-    nest,
-    parse_override,
-    read_tree,
-    reference,
-)
+from torchrl_lite.config import Config, ConfigError, model, reference
 from torchrl_lite.console import make_view
-from torchrl_lite.env import make_spec, metaworld
+from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
-
-CONFIGS = Path(__file__).parent.parent / "config"
-SECTIONS: Sections = {name: section for name, (_, section) in ALGORITHMS.items()}
-RESUMABLE = (
-    "train.num_epochs",
-    "train.eval_interval",
-    "train.save_interval",
-    "system.workers",
-    "log.",
-)
-"""What may be changed when a run goes on."""
-RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
-"""Fields whose ``auto`` depends on the machine or on other fields: a run stores what it chose."""
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
@@ -71,30 +48,30 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
     if args.help_config:
         _print_reference(algo)
         return 0
-    config = _requested(args, algo, multi_task=multi_task)
-    folder = args.log_dir / _experiment(args, algo) / config.env.set_name / str(args.seed)
+    config = requested(args, algo, multi_task=multi_task)
+    folder = args.log_dir / experiment(args, algo) / config.env.set_name / str(args.seed)
     make_spec(config.env)  # names of tasks, before anything is built
-    device = _device(args.device)
+    device = find_device(args.device)
 
     stored = folder / "params.json"
     resuming = args.resume and stored.exists()
     if _is_used(folder) and not args.resume:
         raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
-        config = _resumed(args, config, stored, algo)
-        result = folder / "result.json"
-        if result.exists() and json.loads(result.read_text())["frames"] >= _final_frames(config):
+        config = resumed(args, config, stored, algo)
+        if _frames_of_result(folder / "result.json") >= config.total_frames:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
-        result.unlink(missing_ok=True)
     else:
-        config = _resolve(config)
+        config = resolve(config)
     if config.system.accel == "graph" and device.type == "cpu":
         raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
     return _train(config, args, folder, device, resuming=resuming)
 
 
-def _train(config: Config, args: Any, folder: Path, device: torch.device, *, resuming: bool) -> int:
+def _train(
+    config: Config, args: Namespace, folder: Path, device: torch.device, *, resuming: bool
+) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
         _write_header(config, folder, device, args.seed)
@@ -105,7 +82,7 @@ def _train(config: Config, args: Any, folder: Path, device: torch.device, *, res
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {args.seed}",
             tasks=config.env.tasks,
-            total_frames=_final_frames(config),
+            total_frames=config.total_frames,
             done_frames=done,
         )
         stack.callback(view.close)
@@ -116,6 +93,7 @@ def _train(config: Config, args: Any, folder: Path, device: torch.device, *, res
         run = _build(config, folder, device, args.seed, stack, guard=guard, view=view, done=done)
         if state:
             run.load_state_dict(state)
+        (folder / "result.json").unlink(missing_ok=True)  # it will be another
         finished = run.train(args.until)
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
@@ -165,134 +143,12 @@ def _build(
     )
 
 
-# --- what is asked for ---------------------------------------------------------------------------
-
-
-def _requested(args: Any, algo: str, *, multi_task: bool) -> Config:
-    overrides = list(args.set)
-    if multi_task:
-        if args.config is None:
-            raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
-        return load(args.config, overrides, sections=SECTIONS, algo=algo)
-    task = _task(args)
-    if task is not None:
-        overrides.insert(0, f"env.tasks={json.dumps([task])}")
-    path = args.config or _default_config(task)
-    if not _names_a_task(path, overrides):
-        raise ConfigError(
-            f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
-        )
-    config = load(path, overrides, sections=SECTIONS, algo=algo)
-    if config.num_tasks > 1:
-        raise ConfigError(
-            f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
-        )
-    return config
-
-
-def _names_a_task(path: Path, overrides: Sequence[str]) -> bool:
-    tree = read_tree(path)
-    for override in overrides:
-        tree = merge(tree, nest(*parse_override(override)))
-    env = tree.get("env", {})
-    return not isinstance(env, dict) or "tasks" in env
-
-
-def _task(args: Any) -> str | None:
-    if args.task is not None and args.task_id is not None:
-        raise ConfigError("--task and --task_id: give one of them")
-    if args.task_id is not None:
-        if args.task_id not in [str(index) for index in range(len(metaworld.MT10))]:
-            raise ConfigError(f"--task_id: {args.task_id!r} is not one of {metaworld.ten()}")
-        return metaworld.MT10[int(args.task_id)]
-    return None if args.task is None else metaworld.check_task(args.task, "--task")
-
-
-def _default_config(task: str | None) -> Path:
-    own = CONFIGS / "mt10_tasks" / f"{task}.json"
-    return own if own.exists() else CONFIGS / "base_st.json"
-
-
-def _experiment(args: Any, algo: str) -> str:
-    if args.id is not None:
-        return args.id
-    behind = "" if algo == "sac" else f"_{algo}"
-    if args.config is None:
-        return f"MT10_Individual_Tasks{behind}"
-    return args.config.stem + ("" if "algo" in read_tree(args.config) else behind)
-
-
-def _device(name: str) -> torch.device:
-    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if name == "auto":
-        return torch.device("cuda:0" if len(there) > 1 else "cpu")
-    full = "cuda:0" if name == "cuda" else name
-    if full not in there:
-        raise ConfigError(f"--device: {name!r} is not there; there is {', '.join(there)}")
-    return torch.device(full)
-
-
-def _resolve(config: Config) -> Config:
-    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for."""
-    cores = len(os.sched_getaffinity(0))
-    groups = -(-config.env.num_envs // config.env.group_size)
-    workers = config.system.workers
-    if workers == "auto":
-        workers = min(cores, groups) if groups > 1 or config.system.overlap else 0
-    auto: dict[str, Any] = {
-        "system.workers": workers,
-        "system.accel": "eager",
-        "system.threads": cores,
-        "env.reward_normalization": "ema" if config.env.reward_version == "v1" else None,
-    }
-    assert auto.keys() == RESOLVED
-    tree = config.model_dump()
-    for key, value in auto.items():
-        path = key.split(".")
-        if tree[path[0]][path[1]] == "auto":
-            tree = merge(tree, nest(path, value))
-    return check(tree, algo=config.algo, sections=SECTIONS, source="configuration")
-
-
-def _resumed(args: Any, requested: Config, stored: Path, algo: str) -> Config:
-    """The stored configuration with the changes that a run may meet.
-
-    Raises:
-        ConfigError: another change, by its key.
-    """
-    own = load(stored, sections=SECTIONS, algo=algo)
-    if args.config is not None:
-        new = _flat(requested.model_dump())
-    else:
-        tree = own.model_dump()
-        for override in args.set:
-            tree = merge(tree, nest(*parse_override(override)))
-        new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
-    tree = own.model_dump()
-    for key, value in _flat(own.model_dump()).items():
-        if new[key] == value or (new[key] == "auto" and key in RESOLVED):
-            continue
-        if not key.startswith(RESUMABLE):
-            raise ConfigError(
-                f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
-                f"with --resume only {', '.join(RESUMABLE)}* may change"
-            )
-        tree = merge(tree, nest(key.split("."), new[key]))
-    return check(tree, algo=algo, sections=SECTIONS, source="--resume")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _final_frames(config: Config) -> int:
-    return config.total_epochs * config.frames_per_epoch
+def _frames_of_result(path: Path) -> int:
+    """How far a finished run came; -1 without a readable result."""
+    try:
+        return int(json.loads(path.read_text())["frames"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
 
 
 def _is_used(folder: Path) -> bool:
@@ -300,9 +156,6 @@ def _is_used(folder: Path) -> bool:
         return folder.exists() and any(folder.iterdir())
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be used ({error.strerror})") from None
-
-
-# --- what is written down ------------------------------------------------------------------------
 
 
 def _write_header(config: Config, folder: Path, device: torch.device, seed: int) -> None:

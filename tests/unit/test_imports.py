@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "algo.ddpg",
         "algo",  # the table of the algorithms
     ),
-    ("algo.rl_algo",),
+    ("algo.rl_algo", "request"),
     ("launch",),
     ("starter",),
 )

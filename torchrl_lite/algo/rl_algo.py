@@ -52,10 +52,6 @@ class RLAlgo:
         return sum(self.frames)
 
     @property
-    def _final_frames(self) -> int:
-        return self.config.total_epochs * self.config.frames_per_epoch
-
-    @property
     def tasks(self) -> Sequence[int]:
         """The tasks that are trained now."""
         return range(self.config.num_tasks)
@@ -66,7 +62,7 @@ class RLAlgo:
         Returns whether the end was reached; a run that stops before it leaves a checkpoint.
         """
         saved = self.epoch
-        if until is not None and 0 < until <= self.total_frames < self._final_frames:
+        if until is not None and 0 < until <= self.total_frames < self.config.total_frames:
             return False
         while self.epoch < self.config.total_epochs:
             self._guard.expect_end_in(self._expected_seconds())

@@ -175,6 +175,10 @@ class Config(Section):
         return self.train.epoch_frames * self.env.num_envs
 
     @property
+    def total_frames(self) -> int:
+        return self.total_epochs * self.frames_per_epoch
+
+    @property
     def capacity(self) -> int:
         """Transitions that the buffer holds per task."""
         return self.replay_buffer.size // self.num_tasks

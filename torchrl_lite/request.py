@@ -1,0 +1,169 @@
+"""From flags to a configuration: what a user asks of a new run, and of one that goes on.
+
+Everything here raises `ConfigError` for a mistake.
+"""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.config import (
+    Config,
+    ConfigError,
+    Sections,
+    check,
+    load,
+    merge,
+    nest,
+    parse_override,
+    read_tree,
+)
+from torchrl_lite.env import metaworld
+
+CONFIGS = Path(__file__).parent.parent / "config"
+SECTIONS: Sections = {name: section for name, (_, section) in ALGORITHMS.items()}
+RESUMABLE = (
+    "train.num_epochs",
+    "train.eval_interval",
+    "train.save_interval",
+    "system.workers",
+    "log.",
+)
+"""What may be changed when a run goes on."""
+RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
+"""Fields whose ``auto`` depends on the machine or on other fields: a run stores what it chose."""
+
+
+def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
+    """What the flags ask for, checked, with ``auto`` as it stands."""
+    overrides = list(args.set)
+    if multi_task:
+        if args.config is None:
+            raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
+        return load(args.config, overrides, sections=SECTIONS, algo=algo)
+    task = _task(args)
+    if task is not None:
+        overrides.insert(0, f"env.tasks={json.dumps([task])}")
+    path = args.config or _default_config(task)
+    if not _names_a_task(path, overrides):
+        raise ConfigError(
+            f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
+        )
+    config = load(path, overrides, sections=SECTIONS, algo=algo)
+    if config.num_tasks > 1:
+        raise ConfigError(
+            f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
+        )
+    return config
+
+
+def _names_a_task(path: Path, overrides: Sequence[str]) -> bool:
+    tree = read_tree(path)
+    for override in overrides:
+        tree = merge(tree, nest(*parse_override(override)))
+    env = tree.get("env", {})
+    return not isinstance(env, dict) or "tasks" in env
+
+
+def _task(args: Namespace) -> str | None:
+    if args.task is not None and args.task_id is not None:
+        raise ConfigError("--task and --task_id: give one of them")
+    if args.task_id is not None:
+        if args.task_id not in [str(index) for index in range(len(metaworld.MT10))]:
+            raise ConfigError(f"--task_id: {args.task_id!r} is not one of {metaworld.ten()}")
+        return metaworld.MT10[int(args.task_id)]
+    return None if args.task is None else metaworld.check_task(args.task, "--task")
+
+
+def _default_config(task: str | None) -> Path:
+    own = CONFIGS / "mt10_tasks" / f"{task}.json"
+    return own if own.exists() else CONFIGS / "base_st.json"
+
+
+def experiment(args: Namespace, algo: str) -> str:
+    """The first folder below the log directory."""
+    if args.id is not None:
+        return args.id
+    behind = "" if algo == "sac" else f"_{algo}"
+    if args.config is None:
+        return f"MT10_Individual_Tasks{behind}"
+    return args.config.stem + ("" if "algo" in read_tree(args.config) else behind)
+
+
+def find_device(name: str) -> torch.device:
+    """
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda:0" if len(there) > 1 else "cpu")
+    full = "cuda:0" if name == "cuda" else name
+    if full not in there:
+        raise ConfigError(f"--device: {name!r} is not there; there is {', '.join(there)}")
+    return torch.device(full)
+
+
+def resolve(config: Config) -> Config:
+    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for."""
+    cores = len(os.sched_getaffinity(0))
+    groups = -(-config.env.num_envs // config.env.group_size)
+    workers = config.system.workers
+    if workers == "auto":
+        workers = min(cores, groups) if groups > 1 or config.system.overlap else 0
+    auto: dict[str, Any] = {
+        "system.workers": workers,
+        "system.accel": "eager",
+        "system.threads": cores,
+        "env.reward_normalization": "ema" if config.env.reward_version == "v1" else None,
+    }
+    assert auto.keys() == RESOLVED
+    tree = config.model_dump()
+    for key, value in auto.items():
+        path = key.split(".")
+        if tree[path[0]][path[1]] == "auto":
+            tree = merge(tree, nest(path, value))
+    return check(tree, algo=config.algo, sections=SECTIONS, source="configuration")
+
+
+def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Config:
+    """The stored configuration with the changes that a run may meet.
+
+    Raises:
+        ConfigError: another change, by its key.
+    """
+    own = load(stored, sections=SECTIONS, algo=algo)
+    if args.config is not None:
+        new = _flat(new_config.model_dump())
+    else:
+        tree = own.model_dump()
+        for override in args.set:
+            tree = merge(tree, nest(*parse_override(override)))
+        new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
+    tree = own.model_dump()
+    for key, value in _flat(own.model_dump()).items():
+        if new[key] == value or (new[key] == "auto" and key in RESOLVED):
+            continue
+        if not key.startswith(RESUMABLE):
+            raise ConfigError(
+                f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
+                f"with --resume only {', '.join(RESUMABLE)}* may change"
+            )
+        tree = merge(tree, nest(key.split("."), new[key]))
+    return check(tree, algo=algo, sections=SECTIONS, source="--resume")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
