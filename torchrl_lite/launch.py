@@ -74,10 +74,13 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
-        _write_header(config, folder, device, args.seed)
         last = folder / "checkpoint" / "last.pt"
         state = checkpoint.load(last) if resuming and last.exists() else None
         done = sum(state["frames"]) if state else 0
+        if state and state["learner"]["device"] != device.type:
+            trained_on = state["learner"]["device"]
+            raise ConfigError(f"--device: the run is on {trained_on}, not on {device.type}")
+        _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {args.seed}",
@@ -93,6 +96,7 @@ def _train(
         run = _build(config, folder, device, args.seed, stack, guard=guard, view=view, done=done)
         if state:
             run.load_state_dict(state)
+        del state  # a second replay buffer
         (folder / "result.json").unlink(missing_ok=True)  # it will be another
         finished = run.train(args.until)
         if not finished:

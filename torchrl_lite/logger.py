@@ -52,7 +52,7 @@ class Logger:
         rows = _rows_until(path, keep_until) if path.exists() else []
         write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._board = SummaryWriter(str(folder), purge_step=keep_until + 1 if keep_until else None)
+        self._board = SummaryWriter(str(folder), purge_step=keep_until + 1)
 
     def dump(self, row: Row, *, best: float | None) -> None:
         """One epoch.

@@ -70,10 +70,12 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, object]:
         """What was written, without the empty part."""
         filled = [self.data[t, : min(n, self.capacity)] for t, n in enumerate(self._written)]
+        # A view would be written with all of its storage, the empty part too.
+        partly = min(self._written) < self.capacity
         return {
             "written": list(self._written),
             "reward_scale": self.reward_scale.cpu().clone(),
-            "data": [rows.cpu().clone() for rows in filled],
+            "data": [rows.cpu().clone() if partly else rows.cpu() for rows in filled],
         }
 
     def load_state_dict(self, state: dict) -> None:

@@ -153,7 +153,8 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
         if not key.startswith(RESUMABLE):
             raise ConfigError(
                 f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
-                f"with --resume only {', '.join(RESUMABLE)}* may change"
+                f"with --resume only {', '.join(RESUMABLE)}* may change "
+                "(where a --config is given, so is every --set of the start)"
             )
         tree = merge(tree, nest(key.split("."), new[key]))
     return check(tree, algo=algo, sections=SECTIONS, source="--resume")

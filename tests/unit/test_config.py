@@ -228,7 +228,7 @@ def test_an_unknown_key_of_an_override_is_named_with_the_nearest_one(key: str, r
 
 @pytest.mark.parametrize(
     ("key", "known"),
-    [("qqqq", "replay_buffer"), ("log.video", "console"), ("net.qqqq", "hidden_shapes")],
+    [("qqqq", "replay_buffer"), ("log.qqqq", "console"), ("net.qqqq", "hidden_shapes")],
 )
 def test_an_unknown_key_far_from_all_is_told_with_those_that_are_allowed(
     key: str, known: str
@@ -1052,3 +1052,24 @@ def test_the_default_in_the_reference_is_the_default(key: str) -> None:
 
 def test_the_bounds_of_the_log_std_are_in_order() -> None:
     assert "log_std_max" in refusal("sac.log_std_min", 3.0)
+
+
+@pytest.mark.parametrize("other", [{"alpha": 0.2}, {"policy": "deterministic"}])
+def test_temperature_weights_need_temperatures(other: dict[str, object]) -> None:
+    tree = one_task(sac={"temperature_weights": True} | other)
+    assert "sac.temperature_weights" in error_of(checked, tree)
+
+
+@pytest.mark.parametrize("kind", ["independent", "soft_module"])
+def test_an_embedding_that_no_layer_would_read_is_refused(kind: str) -> None:
+    tree = one_task(net={"kind": kind, "task_input": "embedding"})
+    assert "net.task_input" in error_of(checked, tree)
+
+
+def test_independent_agents_are_not_weighted_against_each_other() -> None:
+    tree = one_task(net={"kind": "independent"}, sac={"temperature_weights": True})
+    assert "sac.temperature_weights" in error_of(checked, tree)
+
+
+def test_the_configuration_of_the_contract_loads() -> None:
+    assert checked(one_task(curriculum=None, transfer=None, log={"video": False}))

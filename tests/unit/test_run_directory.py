@@ -992,3 +992,37 @@ def test_a_run_leaves_the_handlers_as_they_were(
 
     assert len(no_training) == 1
     assert signal.getsignal(signum) == before
+
+
+# --- what a second part of a run must not get wrong ----------------------------------------------
+
+
+def test_a_run_goes_on_only_on_its_kind_of_device(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its noise comes from that kind's generator."""
+    last = folder_in(stopped) / "checkpoint" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    state["learner"]["device"] = "cuda"
+    torch.save(state, last)
+
+    assert start(stopped, "--resume") == 2
+
+    assert "--device" in capsys.readouterr().err
+
+
+def test_starting_over_takes_old_points_out_of_tensorboard(stopped: Path) -> None:
+    folder = folder_in(stopped)
+    (folder / "checkpoint" / "last.pt").unlink()
+
+    assert start(stopped, "--resume") == 0
+
+    steps = [step for step, _ in scalars(folder)["epoch"]]
+    assert steps == sorted(set(steps))
+
+
+def test_the_time_of_a_save_stands_once_in_the_row_after_it(tmp_path: Path) -> None:
+    assert start(tmp_path, *overrides(), "--set", "train.save_interval=3") == 0
+
+    times = [row["time/save_s"] != "" for row in rows_of(folder_in(tmp_path))]
+    assert times == [row > 0 and row % 3 == 0 for row in range(len(times))]

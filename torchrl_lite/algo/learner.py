@@ -39,7 +39,8 @@ class Learner(nn.Module):
         self.optimizers: dict[str, Adam] = {}
         self.updates = 0
         self._with_task_rows: set[int] = set()
-        self._generator = torch.Generator(device).manual_seed(seed)
+        # Not the stream that the initial weights come from.
+        self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel)
         self._inputs: dict[int, tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
@@ -205,6 +206,7 @@ class Learner(nn.Module):
         return {
             "networks": self.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
+            "device": self.device.type,
             "generator": self._generator.get_state(),
             "updates": self.updates,
         }

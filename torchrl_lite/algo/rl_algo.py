@@ -43,13 +43,19 @@ class RLAlgo:
         self.epoch = 0
         self.frames = [0] * config.num_tasks
         self._best: tuple[float, float] | None = None
-        self._wall_time = 0.0
+        self._wall_time_before, self._started = 0.0, time.perf_counter()
+        self._save_s: float | None = None
         self._durations: dict[str, float] = {}
         self._learned: Row = {}
 
     @property
     def total_frames(self) -> int:
         return sum(self.frames)
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds of training, saving and evaluating, over all parts of the run."""
+        return self._wall_time_before + time.perf_counter() - self._started
 
     @property
     def tasks(self) -> Sequence[int]:
@@ -73,7 +79,7 @@ class RLAlgo:
             if stop or last or self.epoch % self.config.train.save_interval == 0:
                 self._save()
                 saved = self.epoch
-            if stop and not last:
+            if (stop or self._guard.requested is not None) and not last:
                 return False
         if saved == 0:  # nothing to train: what was asked for is still a complete run
             self._save()
@@ -126,17 +132,17 @@ class RLAlgo:
             self._save_weights(f"epoch_{self.epoch}")
 
         total_s = time.perf_counter() - started
-        self._wall_time += total_s
         self._durations["learn" if learning else "collect"] = total_s - (eval_s or 0.0)
         row |= {
             "time/collect_s": waited,
             "time/update_s": update_s,
             "time/eval_s": eval_s,
-            "time/save_s": self._durations.get("save"),
+            "time/save_s": self._save_s,
             "time/total_s": total_s,
             "rate/frames_per_second": self.config.frames_per_epoch / collected.seconds,
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
+        self._save_s = None
         self._logger.dump(row, best=self._best[0] if self._best else None)
 
     def _collect(self) -> tuple[Collected, float]:
@@ -184,7 +190,7 @@ class RLAlgo:
         result = {
             "frames": self.total_frames,
             "updates": self.learner.updates,
-            "wall_time_s": round(self._wall_time, 3),
+            "wall_time_s": round(self.wall_time, 3),
             "final_eval_episodes": self.config.train.final_eval_episodes,
             **{key: finite(value) for key, value in (final | self._learned).items()},
         }
@@ -214,7 +220,7 @@ class RLAlgo:
         started = time.perf_counter()
         self._logger.flush()
         checkpoint.save(self.folder / "checkpoint" / "last.pt", self.state_dict())
-        self._durations["save"] = time.perf_counter() - started
+        self._save_s = self._durations["save"] = time.perf_counter() - started
 
     def _save_weights(self, name: str) -> None:
         state = {
@@ -230,7 +236,7 @@ class RLAlgo:
             "epoch": self.epoch,
             "frames": list(self.frames),
             "best": self._best and list(self._best),
-            "wall_time": self._wall_time,
+            "wall_time": self.wall_time,
             "learned": self._learned,
             "learner": self.learner.training_state(),
             "buffer": self.buffer.state_dict(),
@@ -242,7 +248,7 @@ class RLAlgo:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.frames = state["epoch"], list(state["frames"])
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
-        self._wall_time = state["wall_time"]
+        self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])

@@ -57,6 +57,10 @@ class SACConfig(Section):
             raise ValueError(
                 f"log_std_min: {self.log_std_min} is above log_std_max, {self.log_std_max}"
             )
+        if self.temperature_weights and (self.alpha != "auto" or self.policy != "gaussian"):
+            raise ValueError(
+                'temperature_weights: needs learned temperatures: alpha "auto", a gaussian policy'
+            )
         return self
 
 

@@ -16,7 +16,8 @@ from torchrl_lite.types import Block, Spec
 
 
 class Collected(NamedTuple):
-    """An epoch. ``block`` is valid until the next `Collector.submit`."""
+    """An epoch. ``block`` is valid until the next `Collector.submit`; ``seconds`` is the time of
+    the slowest worker."""
 
     block: Block
     episodes: list[EpisodeStats]
@@ -52,7 +53,6 @@ class Collector:
         self._parameters = list(self._policy.parameters())
         self._pending = False
         self._ready: Collected | None = None
-        self._submitted = 0.0
         self._workers: list[Worker] = []
         self._rollout: Rollout | None = None
         training = groups(training_sites(config), config.group_size)
@@ -84,11 +84,11 @@ class Collector:
         """Starts an epoch of these tasks with the actor's weights, or with random actions."""
         assert not self.busy, "one epoch at a time"
         self._load_weights(actor)
-        self._submitted = time.perf_counter()
         self._pending = True
         if self._rollout is not None:
+            started = time.perf_counter()
             episodes = self._rollout.collect(self._block, tasks, random=random)
-            self._finish(episodes)
+            self._finish(episodes, time.perf_counter() - started)
         for worker in self._workers:
             worker.send("collect", list(tasks), random)
 
@@ -162,7 +162,9 @@ class Collector:
         if self._rollout is not None:
             self._rollout.close()
         for worker in self._workers:
-            worker.close()
+            worker.kill()
+        for worker in self._workers:
+            worker.join()
 
     def __enter__(self) -> Self:
         return self
@@ -180,11 +182,12 @@ class Collector:
 
     def _wait(self) -> None:
         if self._pending:
-            self._finish([stats for part in self._gather() for stats in part])
+            parts = self._gather()
+            episodes = [stats for part, _ in parts for stats in part]
+            self._finish(episodes, max(seconds for _, seconds in parts))
 
-    def _finish(self, episodes: list[EpisodeStats]) -> None:
+    def _finish(self, episodes: list[EpisodeStats], seconds: float) -> None:
         # In the order of tasks, whoever collected them: a mean's bits depend on the order.
         episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
         self._pending = False
-        seconds = time.perf_counter() - self._submitted
         self._ready = Collected(self._block, episodes, seconds)

@@ -151,8 +151,7 @@ class Rollout:
             runner = self._eval_runners.get(place) or self._runner(place)
             self._eval_runners[place] = runner
             plan = self._plan(EVAL, site, 0)
-            goal = site.copy * self._config.num_goals // episodes
-            runner.begin(plan._replace(goal=goal % self._config.num_goals))
+            runner.begin(plan._replace(goal=site.copy * self._config.num_goals // episodes))
             lanes.append((row, site, runner))
         with exact_inference():
             while lanes:

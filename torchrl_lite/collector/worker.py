@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
@@ -74,12 +75,13 @@ class Worker:
             raise WorkerError(f"rollout worker {self.index}: {value}")
         return value
 
-    def close(self) -> None:
-        self._connection.close()  # the worker's recv ends, and with it the worker
-        self._process.join(timeout=5)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+    def kill(self) -> None:
+        """Ends the process at once: nothing in it is needed, and it may be in mid-epoch."""
+        self._connection.close()
+        self._process.kill()
+
+    def join(self) -> None:
+        self._process.join()
 
     def _died(self) -> WorkerError:
         self._process.join(timeout=5)
@@ -117,7 +119,9 @@ def _serve(
             method, args = pipe.recv()
             if method == "collect":
                 tasks, random = args
-                pipe.send((True, rollout.collect(block, tasks, random=random)))
+                started = time.perf_counter()
+                episodes = rollout.collect(block, tasks, random=random)
+                pipe.send((True, (episodes, time.perf_counter() - started)))
             else:
                 pipe.send((True, getattr(rollout, method)(*args)))
     except EOFError:

@@ -87,6 +87,12 @@ class NetConfig(Section):
         "garage", description="whose initialisation: Xavier throughout, or He with small heads"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.task_input == "embedding" and self.kind not in ("mlp", "multihead"):
+            raise ValueError(f'task_input: "embedding" is not for kind {self.kind!r}')
+        return self
+
 
 class ReplayBufferConfig(Section):
     """What is remembered."""
@@ -146,6 +152,7 @@ class LogConfig(Section):
     console: Literal["auto", "live", "plain"] = Field(
         "auto", description="auto: a live view on a terminal, else a line per epoch"
     )
+    video: Literal[False] = Field(False, description="videos of evaluations: not there yet")
 
 
 class Config(Section):
@@ -189,6 +196,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        weighted = getattr(getattr(self, self.algo, None), "temperature_weights", False)
+        if weighted and self.net.kind == "independent":
+            raise ValueError(
+                f"{self.algo}.temperature_weights: would couple agents that are independent"
+            )
         tasks, batch = self.num_tasks, self.train.batch_size
         if batch % tasks:
             raise ValueError(f"train.batch_size: {batch} is no multiple of the {tasks} tasks")
