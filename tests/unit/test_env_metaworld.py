@@ -325,3 +325,10 @@ def test_a_task_like_no_other_is_refused_with_the_ten_of_mt10() -> None:
 def test_an_unknown_suite_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"metawrld.*metaworld"):
         make_env("metawrld", "reach-v3")
+
+
+@pytest.mark.parametrize("goal", [-1, 50])
+def test_a_goal_that_does_not_exist_is_refused(goal: int) -> None:
+    env = make_env("metaworld", "reach-v3")
+    with pytest.raises(ValueError, match=f"goal {goal}"):
+        env.reset(seed=0, options={"goal": goal})

@@ -58,7 +58,8 @@ class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
     ``reset(seed=s)`` draws a goal from ``s``; ``reset(seed=s, options={"goal": j})`` takes goal
-    ``j``. Either way the episode is a pure function of the goal and the actions.
+    ``j``, a ValueError where there is none. Either way the episode is a pure function of the goal
+    and the actions.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class MetaWorldEnv(gym.Env):
         goal = (options or {}).get("goal")
         if goal is None:
             goal = int(self.np_random.integers(len(self._goals)))
+        if goal not in range(len(self._goals)):
+            raise ValueError(f"goal {goal} is not one of the {len(self._goals)}")
         self._env.set_task(self._goals[goal])
         return self._env.reset()[0], {"goal": goal}
 
