@@ -39,7 +39,9 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Interrupted as interrupted:
-        print(f"stopped by {interrupted}", file=sys.stderr)
+        print(
+            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
+        )
         return 128 + interrupted.signum
 
 

@@ -387,7 +387,8 @@ def test_a_run_that_is_stopped_prints_no_traceback(
 
 
 def test_a_run_that_is_stopped_at_once_says_so(terminated: Stopped) -> None:
-    assert terminated.err.splitlines()[-1] == "stopped by SIGTERM"
+    line = terminated.err.splitlines()[-1]
+    assert line == "stopped by SIGTERM; --resume goes on from the last checkpoint"
 
 
 @pytest.mark.parametrize("how", ["interrupted", "terminated", "killed"])
