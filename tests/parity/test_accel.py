@@ -1,0 +1,47 @@
+"""A captured update is the eager one. Eager is the reference."""
+
+import pytest
+import torch
+from helpers import make_spec, random_block
+
+from torchrl_lite.accel import Stepper
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.config import NetConfig
+from torchrl_lite.replay_buffer import ReplayBuffer
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def test_an_eager_step_is_one_call() -> None:
+    calls: list[int] = []
+    stepper = Stepper("eager")
+    for number in range(5):
+        stepper("key", lambda number=number: calls.append(number))
+    assert calls == [0, 1, 2, 3, 4]
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+def test_a_graph_gives_the_updates_of_eager_mode(kind: str) -> None:
+    device, spec = torch.device("cuda:0"), make_spec(3)
+    results = []
+    for accel in ("eager", "graph"):
+        torch.manual_seed(0)
+        net = NetConfig(kind=kind, hidden_shapes=[32, 32])
+        config = SACConfig(target_update_interval=2, grad_clip=1.0)
+        learner = SAC(config, net, spec, device=device, seed=1, accel=accel)
+        buffer = ReplayBuffer(spec, 500, device)
+        buffer.add_block(random_block(spec, 400), range(3))
+        learner.run(buffer, range(3), opt_steps=8, batch_size=16)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            learner.run(buffer, range(3), opt_steps=12, batch_size=16)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
+    (eager, eager_weights), (graph, graph_weights) = results
+    for name, value in eager.items():
+        assert graph[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    for one, other in zip(eager_weights, graph_weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
