@@ -42,7 +42,7 @@ class Learner(nn.Module):
         # Not the stream that the initial weights come from.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel)
-        self._inputs: dict[int, tuple[Tensor, Noise]] = {}
+        self._inputs: dict[tuple[int, ...], tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
         self._counts = torch.zeros(spec.num_tasks, device=device)
 
@@ -146,7 +146,7 @@ class Learner(nn.Module):
             noise.pick.uniform_(generator=self._generator)
             noise.act.normal_(generator=self._generator)
             self._stepper(
-                (len(tasks), variant), partial(self._sampled_update, buffer, task, noise, variant)
+                (tuple(tasks), variant), partial(self._sampled_update, buffer, task, noise, variant)
             )
             self.updates += 1
 
@@ -159,17 +159,15 @@ class Learner(nn.Module):
         self._counts.index_add_(0, task, torch.ones_like(values[0]))
 
     def _static_inputs(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Tensor, Noise]:
-        """The same tensors for the same number of rows, as a captured graph needs them."""
-        rows = len(tasks)
-        if rows not in self._inputs:
+        """The same tensors for the same tasks, as a captured graph needs them."""
+        if tasks not in self._inputs:
+            rows, act_dim = len(tasks), self.spec.act_dim
             noise = Noise(
                 pick=torch.empty(rows, batch_size, dtype=torch.float64, device=self.device),
-                act=torch.empty(2, rows, batch_size, self.spec.act_dim, device=self.device),
+                act=torch.empty(2, rows, batch_size, act_dim, device=self.device),
             )
-            self._inputs[rows] = torch.empty(rows, dtype=torch.int64, device=self.device), noise
-        task, noise = self._inputs[rows]
-        task.copy_(torch.tensor(tasks))
-        return task, noise
+            self._inputs[tasks] = torch.tensor(tasks, device=self.device), noise
+        return self._inputs[tasks]
 
     def flush(self) -> dict[str, float]:
         """Means since the last flush, over tasks and per task; empty without an update."""
