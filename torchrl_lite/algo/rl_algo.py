@@ -79,7 +79,8 @@ class RLAlgo:
             if stop or last or self.epoch % self.config.train.save_interval == 0:
                 self._save()
                 saved = self.epoch
-            if (stop or self._guard.requested is not None) and not last:
+            stop |= self._guard.requested is not None and saved == self.epoch  # during the save
+            if stop and not last:
                 return False
         if saved == 0:  # nothing to train: what was asked for is still a complete run
             self._save()
