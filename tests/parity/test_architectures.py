@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network import build, task_parameters
+from torchrl_lite.network.layers import Init, xavier_normal
 from torchrl_lite.network.soft_module import Modules, SoftModuleNetwork
 from torchrl_lite.types import Batch, Noise, Spec
 
@@ -173,8 +174,7 @@ def test_temperature_weights_follow_the_softmax_and_average_one() -> None:
 
 def test_modules_equal_a_loop_over_them() -> None:
     torch.manual_seed(0)
-    layer = Modules(3, 5, 4, ensemble=2, init=nn.init.normal_).double()
-    nn.init.normal_(layer.bias)
+    layer = Modules(3, 5, 4, ensemble=2, init=Init(xavier_normal, xavier_normal)).double()
     x = torch.randn(2, 2, 6, 3, 5, dtype=torch.float64)
     out = layer(x)
     for member in range(2):

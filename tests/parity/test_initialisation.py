@@ -1,4 +1,4 @@
-"""Initial weights are those of the two baselines that the configurations mirror."""
+"""Initial weights are those of the two baselines that the configurations mirror, or PyTorch's."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -149,7 +149,44 @@ def test_metaworld_algorithms_draws_the_heads_biases_as_small_as_their_weights(
     assert bias.unique().numel() == bias.numel()
 
 
-# --- both -----------------------------------------------------------------------------------------
+# --- torch: torch.nn.Linear's own -----------------------------------------------------------------
+
+
+@NETWORKS
+@TASKS
+def test_torch_draws_weights_as_wide_as_a_torch_linear(tasks: int, network: str) -> None:
+    sac = learner("torch", tasks)
+    layers = [*hidden_layers(sac, network), head(sac, network)]
+    for layer, fan_in in zip(layers, [*fan_ins(network, tasks), HIDDEN], strict=True):
+        stock = torch.nn.Linear(fan_in, 2000).weight.detach()
+        for weight in members(layer):
+            assert_uniform(weight, 1 / sqrt(fan_in))
+            assert weight.abs().max().item() == pytest.approx(stock.abs().max().item(), rel=0.05)
+
+
+@NETWORKS
+def test_torch_draws_biases_as_wide_as_a_torch_linear(network: str) -> None:
+    sac = learner("torch")
+    layers = [*hidden_layers(sac, network), head(sac, network)]
+    for layer, fan_in in zip(layers, [*fan_ins(network, 1), HIDDEN], strict=True):
+        stock = torch.nn.Linear(fan_in, 2000).bias.detach()
+        bias = layer.bias.detach()
+        assert bias.abs().max() <= 1 / sqrt(fan_in)
+        assert bias.unique().numel() == bias.numel()
+        if bias.numel() > 100:
+            assert bias.std().item() == pytest.approx(stock.std().item(), rel=0.2)
+
+
+@NETWORKS
+def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
+    """Differences of the rows are those of uniform weights; their mean is as wide as the bias."""
+    bias = hidden_layers(learner("torch", 10), network)[0].bias.detach()
+    variance = 1 / (3 * fan_ins(network, 10)[0])
+    assert bias.var(1).mean().item() == pytest.approx(variance, rel=0.1)
+    assert bias.mean(1).var().item() == pytest.approx(1.1 * variance, rel=0.25)
+
+
+# --- all ------------------------------------------------------------------------------------------
 
 
 def test_task_biases_of_an_actor_are_weights_of_a_one_hot() -> None:
@@ -173,7 +210,7 @@ def test_task_biases_of_metaworld_algorithms_are_weights_of_a_one_hot(network: s
         assert_uniform(rows, sqrt(6 / fan_in))
 
 
-@pytest.mark.parametrize("init", ["garage", "metaworld_algorithms"])
+@pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
 def test_layers_behind_the_first_are_shared_by_all_tasks(init: str) -> None:
     sac = learner(init, 10)
     for network in ("actor", "critic"):
@@ -181,7 +218,7 @@ def test_layers_behind_the_first_are_shared_by_all_tasks(init: str) -> None:
             assert layer.weight.shape[1] == layer.bias.shape[1] == 1
 
 
-@pytest.mark.parametrize("init", ["garage", "metaworld_algorithms"])
+@pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
 def test_the_two_critics_start_with_different_weights(init: str) -> None:
     sac = learner(init)
     for layer in [*hidden_layers(sac, "critic"), head(sac, "critic")]:

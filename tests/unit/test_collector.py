@@ -631,7 +631,7 @@ def test_an_error_in_step_names_the_task_and_the_cause() -> None:
 
 def test_an_error_in_reset_names_the_task_and_the_cause() -> None:
     with make_collector(NO_SUCH_GOALS) as collector:
-        message = r"drawer-close-v3 \(copy 0\): IndexError"
+        message = r"drawer-close-v3 \(copy 0\): ValueError"
         with pytest.raises(EpisodeError, match=message):
             collector.submit(YOUNG, BOTH, random=True)
 

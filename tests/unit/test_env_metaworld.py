@@ -212,7 +212,7 @@ def test_one_goal_is_the_frozen_goal_of_garage(task: str) -> None:
 
 def test_a_goal_outside_num_goals_is_refused() -> None:
     env = make_env("metaworld", "reach-v3", seed=SEED, num_goals=5)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError):
         env.reset(seed=0, options={"goal": 5})
 
 

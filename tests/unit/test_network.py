@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.network.layers import MLP, grouped_linear, uniform, xavier_uniform
+from torchrl_lite.network.layers import MLP, Init, grouped_linear, xavier_uniform, zeros
 
 E, T, B, I, O = 2, 3, 5, 4, 6  # noqa: E741 - the project's names of dimensions
 NUM_TASKS = 4
@@ -85,7 +85,9 @@ def test_shapes_that_do_not_fit_a_signature_are_caught() -> None:
 @pytest.mark.parametrize("ensemble", [1, E])
 def test_a_bias_row_per_task_is_a_one_hot_at_the_input(ensemble: int) -> None:
     torch.manual_seed(0)
-    mlp = MLP(I, [8, 7], ensemble=ensemble, task_rows=NUM_TASKS, init=xavier_uniform).double()
+    mlp = MLP(
+        I, [8, 7], ensemble=ensemble, task_rows=NUM_TASKS, init=Init(xavier_uniform, zeros)
+    ).double()
     x, task = normal(1, T, B, I), torch.tensor([3, 0, 3])
 
     first, second = mlp.layers
@@ -99,7 +101,7 @@ def test_a_bias_row_per_task_is_a_one_hot_at_the_input(ensemble: int) -> None:
 
 
 def test_a_single_task_has_a_plain_bias() -> None:
-    mlp = MLP(I, [8, 7], init=xavier_uniform)
+    mlp = MLP(I, [8, 7], init=Init(xavier_uniform, zeros))
     assert [tuple(layer.bias.shape) for layer in mlp.layers] == [(1, 1, 8), (1, 1, 7)]
 
 
@@ -255,7 +257,7 @@ def test_critics_of_an_ensemble_are_independent() -> None:
     obs, act = normal(2, B, 5), normal(2, B, 2)
     before = sac.critic(obs, act, ALL)
     for parameter in sac.critic.parameters():
-        uniform(0.5)(parameter.data[1])
+        torch.nn.init.uniform_(parameter.data[1], -0.5, 0.5)
     after = sac.critic(obs, act, ALL)
     assert torch.equal(before[0], after[0])
     assert not (before[1] == after[1]).any()

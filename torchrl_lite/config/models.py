@@ -83,8 +83,9 @@ class NetConfig(Section):
     soft_module: SoftModuleConfig = Field(
         SoftModuleConfig(), description="sizes, where kind is soft_module"
     )
-    init: Literal["garage", "metaworld_algorithms"] = Field(
-        "garage", description="whose initialisation: Xavier throughout, or He with small heads"
+    init: Literal["garage", "metaworld_algorithms", "torch"] = Field(
+        "garage",
+        description="whose initialisation: Xavier, He with small heads, or that of torch.nn.Linear",
     )
 
     @model_validator(mode="after")

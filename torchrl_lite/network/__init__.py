@@ -16,8 +16,11 @@ from torchrl_lite.network.actor_critic import (
 from torchrl_lite.network.layers import (
     MLP,
     EnsembleLinear,
+    Fans,
+    Fill,
     Init,
     he_uniform,
+    lecun_uniform,
     uniform,
     xavier_normal,
     xavier_uniform,
@@ -39,32 +42,42 @@ __all__ = [
 class _Scheme(NamedTuple):
     hidden: Init
     head: Init
-    head_bias: Init = zeros
 
 
-# The two baselines that the configurations mirror differ in how they begin, and it shows in the
-# first thousands of frames: garage's heads are as large as any layer, metaworld-algorithms' start
-# near zero.
+def _small(bound: float) -> Init:
+    return Init(uniform(bound), uniform(bound))
+
+
+_HE = Init(he_uniform, zeros)
+_XAVIER_UNIFORM, _XAVIER_NORMAL = Init(xavier_uniform, zeros), Init(xavier_normal, zeros)
+_TORCH = Init(lecun_uniform, lecun_uniform)
+
+# How a network begins shows in the first thousands of frames: garage's heads are as large as any
+# layer, metaworld-algorithms' start near zero, PyTorch's own layers (SB3's, CleanRL's) between.
 _SCHEMES: dict[str, dict[str, _Scheme]] = {
     "garage": {
-        "actor": _Scheme(xavier_uniform, xavier_uniform),
-        "critic": _Scheme(xavier_normal, xavier_normal),
+        "actor": _Scheme(_XAVIER_UNIFORM, _XAVIER_UNIFORM),
+        "critic": _Scheme(_XAVIER_NORMAL, _XAVIER_NORMAL),
     },
     "metaworld_algorithms": {
-        "actor": _Scheme(he_uniform, uniform(1e-3), uniform(1e-3)),
-        "critic": _Scheme(he_uniform, uniform(3e-3), uniform(3e-3)),
+        "actor": _Scheme(_HE, _small(1e-3)),
+        "critic": _Scheme(_HE, _small(3e-3)),
     },
+    "torch": {"actor": _Scheme(_TORCH, _TORCH), "critic": _Scheme(_TORCH, _TORCH)},
 }
 
 
 def _in_parts(init: Init, parts: int) -> Init:
     """Initialises each part of the output as a layer of its own (mean and log std)."""
 
-    def fill(weight: Tensor) -> None:
-        for part in weight.chunk(parts, dim=-1):
-            init(part)
+    def split(fill: Fill) -> Fill:
+        def fill_parts(tensor: Tensor, fans: Fans) -> None:
+            for part in tensor.chunk(parts, dim=-1):
+                fill(part, Fans(fans.inputs, fans.outputs // parts))
 
-    return fill
+        return fill_parts
+
+    return Init(split(init.weight), split(init.bias))
 
 
 class _TrunkAndHead(nn.Module):
@@ -97,7 +110,6 @@ def _head(net: NetConfig, shape: _Shape, *, rows: int) -> EnsembleLinear:
         weight_rows=rows,
         bias_rows=rows,
         init=shape.scheme.head,
-        bias_init=shape.scheme.head_bias,
     )
 
 

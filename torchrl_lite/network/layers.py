@@ -7,48 +7,64 @@ share has 1 in the place of ``T``; a parameter of their own has one row per task
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-Init = Callable[[Tensor], None]
-"""Fills a weight ``[..., in, out]`` in place."""
+
+class Fans(NamedTuple):
+    """Inputs and outputs of a layer, whatever the shape of the tensor that holds its weights."""
+
+    inputs: int
+    outputs: int
 
 
-def _fans(weight: Tensor) -> tuple[int, int]:
-    return weight.shape[-2], weight.shape[-1]
+Fill = Callable[[Tensor, Fans], None]
+"""Fills a tensor of a layer in place."""
 
 
-def xavier_uniform(weight: Tensor) -> None:
+class Init(NamedTuple):
+    """How the layers of a network start."""
+
+    weight: Fill
+    bias: Fill
+
+
+def xavier_uniform(tensor: Tensor, fans: Fans) -> None:
     """Glorot & Bengio 2010, eq. 16."""
-    fan_in, fan_out = _fans(weight)
-    bound = sqrt(6 / (fan_in + fan_out))
-    nn.init.uniform_(weight, -bound, bound)
+    bound = sqrt(6 / sum(fans))
+    nn.init.uniform_(tensor, -bound, bound)
 
 
-def xavier_normal(weight: Tensor) -> None:
+def xavier_normal(tensor: Tensor, fans: Fans) -> None:
     """Glorot & Bengio 2010, eq. 12, drawn from a normal."""
-    fan_in, fan_out = _fans(weight)
-    nn.init.normal_(weight, std=sqrt(2 / (fan_in + fan_out)))
+    nn.init.normal_(tensor, std=sqrt(2 / sum(fans)))
 
 
-def he_uniform(weight: Tensor) -> None:
+def he_uniform(tensor: Tensor, fans: Fans) -> None:
     """He et al. 2015, eq. 10, drawn from a uniform."""
-    bound = sqrt(6 / weight.shape[-2])
-    nn.init.uniform_(weight, -bound, bound)
+    bound = sqrt(6 / fans.inputs)
+    nn.init.uniform_(tensor, -bound, bound)
 
 
-def zeros(weight: Tensor) -> None:
-    nn.init.zeros_(weight)
+def lecun_uniform(tensor: Tensor, fans: Fans) -> None:
+    """LeCun et al. 1998 as ``torch.nn.Linear`` starts, weights and biases: ±1/sqrt(fan_in)."""
+    bound = 1 / sqrt(fans.inputs)
+    nn.init.uniform_(tensor, -bound, bound)
 
 
-def uniform(bound: float) -> Init:
-    """Weights in ±bound, as small output layers want them."""
+def zeros(tensor: Tensor, _fans: Fans) -> None:
+    nn.init.zeros_(tensor)
 
-    def fill(weight: Tensor) -> None:
-        nn.init.uniform_(weight, -bound, bound)
+
+def uniform(bound: float) -> Fill:
+    """Values in ±bound, as small output layers want them."""
+
+    def fill(tensor: Tensor, _fans: Fans) -> None:
+        nn.init.uniform_(tensor, -bound, bound)
 
     return fill
 
@@ -93,15 +109,15 @@ class EnsembleLinear(nn.Module):
         weight_rows: int = 1,
         bias_rows: int = 1,
         init: Init,
-        bias_init: Init = zeros,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(ensemble, weight_rows, in_features, out_features))
         self.bias = nn.Parameter(torch.empty(ensemble, bias_rows, out_features))
         rows = {"weight": weight_rows, "bias": bias_rows}
         self.task_parameters = [name for name, count in rows.items() if count > 1]
-        init(self.weight.data)
-        bias_init(self.bias.data)
+        fans = Fans(in_features, out_features)
+        init.weight(self.weight.data, fans)
+        init.bias(self.bias.data, fans)
 
     def forward(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
@@ -119,12 +135,12 @@ class TaskEmbedding(nn.Module):
     task_parameters = ("rows",)
 
     def __init__(
-        self, task_rows: int, size: int, out_features: int, *, ensemble: int, init: Init
+        self, task_rows: int, size: int, out_features: int, *, ensemble: int, init: Fill
     ) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.randn(ensemble, task_rows, size))
         self.weight = nn.Parameter(torch.empty(ensemble, size, out_features))
-        init(self.weight.data)
+        init(self.weight.data, Fans(size, out_features))
 
     def forward(self, task: Int[Tensor, " T"]) -> Float[Tensor, "E T 1 O"]:
         return (normalize(self.rows[:, task], dim=-1) @ self.weight)[:, :, None]
@@ -164,16 +180,19 @@ class MLP(nn.Module):
             )
             for depth, (size_in, size_out) in enumerate(pairwise([in_features, *hidden_shapes]))
         ]
-        if onehot:  # the bias rows are weights of a one-hot input: initialise them so
-            stacked = torch.empty(ensemble, 1, in_features + task_rows, hidden_shapes[0])
-            init(stacked)
+        if onehot:  # the bias rows are weights of a one-hot input and a bias: initialise them so
+            fans = Fans(in_features + task_rows, hidden_shapes[0])
+            stacked = torch.empty(ensemble, 1, *fans)
+            bias = torch.empty(ensemble, 1, fans.outputs)
+            init.weight(stacked, fans)
+            init.bias(bias, fans)
             layers[0].weight.data.copy_(stacked[:, :, :in_features])
-            layers[0].bias.data.copy_(stacked[:, 0, in_features:])
+            layers[0].bias.data.copy_(stacked[:, 0, in_features:] + bias)
         self.layers = nn.ModuleList(layers)
         self.embedding = None
         if embedding_dim is not None and task_rows > 1 and weight_rows == 1:
             self.embedding = TaskEmbedding(
-                task_rows, embedding_dim, hidden_shapes[0], ensemble=ensemble, init=init
+                task_rows, embedding_dim, hidden_shapes[0], ensemble=ensemble, init=init.weight
             )
 
     def forward(

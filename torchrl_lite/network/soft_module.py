@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network.layers import MLP, EnsembleLinear, Init, uniform
+from torchrl_lite.network.layers import MLP, EnsembleLinear, Fans, Init, uniform, zeros
 
 
 class Modules(nn.Module):
@@ -37,8 +37,10 @@ class Modules(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(ensemble, modules, in_features, out_features))
-        self.bias = nn.Parameter(torch.zeros(ensemble, modules, out_features))
-        init(self.weight.data)
+        self.bias = nn.Parameter(torch.empty(ensemble, modules, out_features))
+        fans = Fans(in_features, out_features)
+        init.weight(self.weight.data, fans)
+        init.bias(self.bias.data, fans)
 
     def forward(self, x: Float[Tensor, "E T B m I"]) -> Float[Tensor, "E T B M O"]:
         ensemble, modules = self.weight.shape[:2]
@@ -79,7 +81,7 @@ class SoftModuleNetwork(nn.Module):
             in_features, net.hidden_shapes, ensemble=ensemble, linear_output=True, init=hidden_init
         )
         self.task_rows = nn.Parameter(torch.empty(ensemble, num_tasks, width))
-        hidden_init(self.task_rows.data)
+        hidden_init.weight(self.task_rows.data, Fans(num_tasks, width))
         self.gating = MLP(
             width,
             [gating] * config.num_gating_layers,
@@ -88,11 +90,12 @@ class SoftModuleNetwork(nn.Module):
             init=hidden_init,
         )
         # Routing starts near uniform, whatever the other layers' initialisation.
+        near_uniform = Init(uniform(1e-3), zeros)
         square = modules * modules
         self.routes = nn.ModuleList(
-            linear(gating, square, uniform(1e-3)) for _ in range(config.num_layers - 1)
+            linear(gating, square, near_uniform) for _ in range(config.num_layers - 1)
         )
-        self.last_route = linear(gating, modules, uniform(1e-3))
+        self.last_route = linear(gating, modules, near_uniform)
         self.conditions = nn.ModuleList(
             linear(layer * square, gating) for layer in range(1, config.num_layers)
         )
