@@ -30,6 +30,9 @@ class EnvConfig(Section):
         50, description="Meta-World goals per task; 1 is garage's frozen goal"
     )
     reward_version: Literal["v1", "v2"] = Field("v2", description="Meta-World's reward functions")
+    fast: bool = Field(
+        True, description="the fast Meta-World, equal to stock to the last bit; false: stock"
+    )
     reward_normalization: Literal["auto", "ema"] | None = Field(
         "auto", description="running scale per task; auto: ema with v1 rewards, else null"
     )

@@ -26,7 +26,7 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``.
+    ``num_goals``, ``reward_version``, ``fast``.
 
     Raises:
         ConfigError: no such suite or task.
@@ -47,6 +47,7 @@ def make_task_env(config: EnvConfig, task: int, *, seed: int) -> gym.Env:
         horizon=config.max_episode_frames,
         num_goals=config.num_goals,
         reward_version=config.reward_version,
+        fast=config.fast,
     )
 
 

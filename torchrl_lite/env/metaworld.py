@@ -6,17 +6,17 @@ McLean et al. 2025 (Meta-World+, arXiv:2505.11289).
 """
 
 import re
-from functools import lru_cache
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import metaworld
 from jaxtyping import Float
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from metaworld.types import Task
 from numpy import ndarray
 
 from torchrl_lite.config import ConfigError, nearest
+from torchrl_lite.env.fast_sawyer import FastSawyer
+from torchrl_lite.env.goals import goals
 
 OBS_DIM, ACT_DIM = 39, 4
 """Sizes of every task's observation and action."""
@@ -48,18 +48,12 @@ def ten() -> str:
     return ", ".join(f"{index} {name}" for index, name in enumerate(MT10))
 
 
-@lru_cache(maxsize=64)
-def goals(task: str, seed: int) -> tuple[Task, ...]:
-    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, drawn once per process."""
-    return tuple(metaworld.MT1(task, seed=seed).train_tasks)
-
-
 class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
     ``reset(seed=s)`` draws a goal from ``s``; ``reset(seed=s, options={"goal": j})`` takes goal
     ``j``, a ValueError where there is none. Either way the episode is a pure function of the goal
-    and the actions.
+    and the actions. ``fast`` chooses `FastSawyer` where nothing is rendered: the same bits.
     """
 
     def __init__(
@@ -71,16 +65,19 @@ class MetaWorldEnv(gym.Env):
         render_mode: str | None = None,
         num_goals: int = 50,
         reward_version: str = "v2",
+        fast: bool = True,
     ) -> None:
         self.task = check_task(task)
         self._goals = goals(task, seed)[:num_goals]
-        self._env = ALL_V3_ENVIRONMENTS[task](
-            render_mode=render_mode, reward_function_version=reward_version
-        )
-        self._env.set_task(self._goals[0])  # decides the observation space: the goal is visible
+        stock = ALL_V3_ENVIRONMENTS[task]
+        self._env: Any
+        if fast and render_mode is None:
+            self._env = FastSawyer(stock, self._goals[0], reward_function_version=reward_version)
+        else:
+            self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
+            self._env.set_task(self._goals[0])  # makes the goal visible
         self._env.max_path_length = horizon or self._env.max_path_length
-        self.render_mode = render_mode
-        self.metadata = self._env.metadata
+        self.render_mode, self.metadata = render_mode, stock.metadata
         self.observation_space = self._env.sawyer_observation_space
         self.action_space = self._env.action_space
 

@@ -1,0 +1,232 @@
+"""Meta-World v3's environment, several times as fast and equal to the last bit.
+
+The physics is MuJoCo's; what is saved is the Python around it. Meta-World's own methods run, not
+copies of them: `_rebound` gives each the same code over a private copy of its module's globals, in
+which numpy, scipy's rotations and the reward helpers are their scalar forms (`scalar_math`). The
+installed package and stock environments in the same process stay as they are. Named MuJoCo parts
+are looked up once, and a reset, which stock simulates for hundreds of steps, is remembered for each
+goal. The model has nothing to draw (`lean_model`).
+"""
+
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any, NamedTuple, SupportsFloat
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+from metaworld.types import Task
+from numpy import ndarray
+from numpy._core.umath import clip  # type: ignore[attr-defined]  # np.clip without its detours
+
+from torchrl_lite.env import scalar_math
+from torchrl_lite.env.lean_model import lean
+
+_FAST = {
+    "np": scalar_math.numpy,
+    "Rotation": scalar_math.Quaternion,
+    "reward_utils": scalar_math.rewards,
+    "tolerance": scalar_math.tolerance,
+}
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+def _rebind(function: Any) -> FunctionType:
+    if "func" in function.__code__.co_freevars:  # behind Meta-World's check that a task is set
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        function = cells["func"].cell_contents
+    module = function.__globals__
+    private = module | {name: value for name, value in _FAST.items() if name in module}
+    rebound = FunctionType(
+        function.__code__, private, function.__name__, function.__defaults__, function.__closure__
+    )
+    rebound.__kwdefaults__ = function.__kwdefaults__
+    return rebound
+
+
+def _rebound(cls: type) -> dict[str, Any]:
+    """A class's constants and methods, these over fast globals."""
+    members: dict[str, Any] = {}
+    for name, value in vars(cls).items():
+        if name.startswith("__"):
+            continue
+        if isinstance(value, FunctionType):
+            value = _rebind(value)
+        elif isinstance(value, staticmethod):
+            value = staticmethod(_rebind(value.__func__))
+        elif isinstance(value, property) and value.fget is not None:
+            value = property(_rebind(value.fget))
+        members[name] = value
+    return members
+
+
+class _Part:
+    """A named body, geom, site or joint; its arrays are views that stay valid."""
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._accessor, name)
+        setattr(self, name, value)
+        return value
+
+
+class _Parts(dict[str, _Part]):
+    def __init__(self, lookup: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._lookup = lookup
+
+    def __missing__(self, name: str) -> _Part:
+        part = self[name] = _Part(self._lookup(name))
+        return part
+
+
+class _Data:
+    """What Meta-World's observations and rewards read of an ``MjData``."""
+
+    def __init__(self, data: mujoco.MjData) -> None:
+        self.real = data
+        self.bodies = _Parts(data.body)
+        self.body = self.bodies.__getitem__
+        self.geom = _Parts(data.geom).__getitem__
+        self.site = _Parts(data.site).__getitem__
+        self.joint = _Parts(data.joint).__getitem__
+
+
+class _Steps:
+    """Methods of `SawyerXYZEnv` that a step calls, without their detours."""
+
+    data: _Data
+
+    def get_body_com(self, body_name: str) -> ndarray:
+        return self.data.bodies[body_name].xpos
+
+    @property
+    def tcp_center(self) -> ndarray:
+        site = self.data.site
+        return (site("rightEndEffector").xpos + site("leftEndEffector").xpos) / 2.0
+
+    def touching_object(self, object_geom_id: int) -> bool:
+        """Whether both fingers press on the object."""
+        real = self.data.real
+        if real.ncon == 0:
+            return False
+        pairs, addresses = real.contact.geom.tolist(), real.contact.efc_address
+        for pad in ("leftpad_geom", "rightpad_geom"):
+            pad_id = self.data.geom(pad).id
+            force = sum(
+                real.efc_force[addresses[index]]
+                for index, pair in enumerate(pairs)
+                if pad_id in pair and object_geom_id in pair
+            )
+            if not force > 0:
+                return False
+        return True
+
+
+@cache
+def _steps_class(stock: Any) -> type:
+    """A class that has of a task what a step calls, and shares nothing with stock Meta-World."""
+    return type(stock.__name__, (), _rebound(SawyerXYZEnv) | _rebound(_Steps) | _rebound(stock))
+
+
+class _Snapshot(NamedTuple):
+    """All that a reset leaves behind, which is a function of the goal."""
+
+    obs: Float[ndarray, " O"]
+    state: Float[ndarray, " S"]
+    body_pos: Float[ndarray, "bodies 3"]
+    site_pos: Float[ndarray, "sites 3"]
+    attributes: dict[str, Any]
+
+
+class FastSawyer:
+    """A task of Meta-World, used as a stock `SawyerXYZEnv` is, its goal always visible.
+
+    ``task`` is any task of the class. There is nothing to draw: `render` a stock environment.
+    """
+
+    def __init__(
+        self, stock_class: Any, task: Task, *, reward_function_version: str = "v2"
+    ) -> None:
+        stock: Any = lean(stock_class)(reward_function_version=reward_function_version)
+        stock.set_task(task)
+        self._stock, self._task = stock, task
+        self.max_path_length = stock.max_path_length
+        self.sawyer_observation_space = stock.sawyer_observation_space
+        self.action_space = stock.action_space
+        self._model, self._real = stock.model, stock.data
+        self._steps: Any = object.__new__(_steps_class(stock_class))
+        self._data = _Data(stock.data)
+        self._hand = self._data.body("hand").xpos
+        self._claws = self._data.body("rightclaw").xpos, self._data.body("leftclaw").xpos
+        self._mocap, self._mocap_quat = stock.data.mocap_pos[0], stock.data.mocap_quat[0]
+        self._ctrl = stock.data.ctrl
+        space = self.sawyer_observation_space
+        self._low, self._high = space.low, space.high
+        self._snapshots: dict[bytes, _Snapshot] = {}
+
+    def set_task(self, task: Task) -> None:
+        self._task = task
+
+    def reset(self) -> tuple[Float[ndarray, " O"], dict[str, Any]]:
+        snapshot = self._snapshots.get(self._task.data)
+        if snapshot is None:
+            snapshot = self._snapshots[self._task.data] = self._simulate_reset()
+        mujoco.mj_setState(self._model, self._real, snapshot.state, _STATE)
+        self._model.body_pos[:] = snapshot.body_pos
+        self._model.site_pos[:] = snapshot.site_pos
+        self._steps.__dict__ = snapshot.attributes | {"data": self._data}
+        return snapshot.obs.copy(), {}
+
+    def _simulate_reset(self) -> _Snapshot:
+        self._stock.set_task(self._task)
+        obs, _ = self._stock.reset()
+        state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
+        mujoco.mj_getState(self._model, self._real, state, _STATE)
+        positions = self._model.body_pos.copy(), self._model.site_pos.copy()
+        return _Snapshot(obs, state, *positions, dict(vars(self._stock)))
+
+    def step(
+        self, action: Float[ndarray, " A"]
+    ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
+        steps = self._steps
+        if steps.curr_path_length >= self.max_path_length:
+            raise ValueError("the episode is over: reset first")
+        steps.curr_path_length += 1
+        self._simulate(action)
+        obs = self._observe()
+        reward, info = steps.evaluate_state(obs, action)
+        return obs, reward, False, steps.curr_path_length == self.max_path_length, info
+
+    def _simulate(self, action: Float[ndarray, " A"]) -> None:
+        steps, mocap = self._steps, self._mocap
+        mocap += clip(action[:3], -1, 1) * steps.action_scale
+        clip(mocap, steps.mocap_low, steps.mocap_high, out=mocap)
+        self._mocap_quat[:] = (1, 0, 1, 0)
+        self._ctrl[:] = action[-1], -action[-1]
+        mujoco.mj_step(self._model, self._real, steps.frame_skip)
+        mujoco.mj_forward(self._model, self._real)
+
+    def _observe(self) -> Float[ndarray, " O"]:
+        """Hand, gripper, objects; the same of the step before; the goal. Clipped to its space."""
+        steps = self._steps
+        right, left = self._claws
+        obs = np.zeros(39)
+        obs[:3] = self._hand
+        obs[3] = min(max(scalar_math.norm(right - left) / 0.1, 0.0), 1.0)
+        positions, quaternions = steps._get_pos_objects(), steps._get_quat_objects()
+        for index in range(len(positions) // 3):
+            start = 4 + 7 * index
+            obs[start : start + 3] = positions[3 * index : 3 * index + 3]
+            obs[start + 3 : start + 7] = quaternions[4 * index : 4 * index + 4]
+        obs[18:36] = steps._prev_obs
+        steps._prev_obs = obs[:18].copy()
+        obs[36:] = steps._target_pos
+        return clip(obs, self._low, self._high, out=obs)
+
+    def close(self) -> None:
+        self._stock.close()

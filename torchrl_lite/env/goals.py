@@ -1,0 +1,75 @@
+"""The goals of ``metaworld.MT1``, drawn without simulating the resets that stock draws them in."""
+
+import pickle
+from functools import cache, lru_cache
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+from metaworld.types import Task
+from numpy import ndarray
+
+from torchrl_lite.env.lean_model import lean
+
+NUM_GOALS = 50
+"""Goals of a task."""
+
+
+def _nothing(*_args: Any, **_kwargs: Any) -> None:
+    pass
+
+
+def _draw(self: Any) -> Float[ndarray, " G"]:
+    space = self._random_reset_space
+    self._last_rand_vec = self.generator.uniform(space.low, space.high, size=space.low.size)
+    return self._last_rand_vec
+
+
+@cache
+def _still(stock: Any) -> type[SawyerXYZEnv]:
+    """The class of a task whose resets draw goals and move nothing."""
+    reset = stock.reset_model
+    still = SimpleNamespace(**vars(mujoco) | {"mj_forward": _nothing, "mj_step": _nothing})
+    no_physics = reset.__globals__ | {"mujoco": still}
+    still_reset = FunctionType(
+        reset.__code__, no_physics, reset.__name__, reset.__defaults__, reset.__closure__
+    )
+    members = {
+        "reset_model": still_reset,
+        "set_state": _nothing,
+        "do_simulation": _nothing,
+        "_get_obs": _nothing,
+        "_get_state_rand_vec": _draw,
+    }
+    return type(stock.__name__, (lean(stock),), members)
+
+
+@lru_cache(maxsize=64)
+def goals(task: str, seed: int) -> tuple[Task, ...]:
+    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, equal to the last bit.
+
+    Meta-World seeds numpy's global generator and resets an environment 50 times, each reset
+    drawing twice; here the draws come from a generator of their own.
+    """
+    stock: Any = ALL_V3_ENVIRONMENTS[task]
+    env: Any = _still(stock)()
+    env.generator = np.random.RandomState(seed)
+    drawn = []
+    for _ in range(NUM_GOALS):
+        env.reset_model()
+        env.reset_model()
+        drawn.append(env._last_rand_vec)
+    env.close()
+    return tuple(
+        Task(
+            env_name=task,
+            data=pickle.dumps(
+                {"rand_vec": rand_vec, "env_cls": stock, "partially_observable": False}
+            ),
+        )
+        for rand_vec in drawn
+    )
