@@ -8,6 +8,7 @@ are looked up once, and a reset, which stock simulates for hundreds of steps, is
 goal. The model has nothing to draw (`lean_model`).
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -33,33 +34,38 @@ _FAST = {
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-def _rebind(function: Any) -> FunctionType:
+def _rebind(function: Any, names: dict[str, Any]) -> FunctionType:
+    """The same code, over other globals."""
     if "func" in function.__code__.co_freevars:  # behind Meta-World's check that a task is set
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
         function = cells["func"].cell_contents
-    module = function.__globals__
-    private = module | {name: value for name, value in _FAST.items() if name in module}
     rebound = FunctionType(
-        function.__code__, private, function.__name__, function.__defaults__, function.__closure__
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
     )
     rebound.__kwdefaults__ = function.__kwdefaults__
     return rebound
 
 
-def _rebound(cls: type) -> dict[str, Any]:
-    """A class's constants and methods, these over fast globals."""
+def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
+    """A class's constants, and its methods over ``names``."""
     members: dict[str, Any] = {}
     for name, value in vars(cls).items():
         if name.startswith("__"):
             continue
         if isinstance(value, FunctionType):
-            value = _rebind(value)
+            value = _rebind(value, names)
         elif isinstance(value, staticmethod):
-            value = staticmethod(_rebind(value.__func__))
-        elif isinstance(value, property) and value.fget is not None:
-            value = property(_rebind(value.fget))
+            value = staticmethod(_rebind(value.__func__, names))
+        elif isinstance(value, property):
+            value = property(_rebind(value.fget, names))
         members[name] = value
     return members
+
+
+def _fast_globals(cls: type) -> dict[str, Any]:
+    """A copy of the globals of a class's module, with what is fast in the place of what is not."""
+    module = vars(sys.modules[cls.__module__])
+    return module | {name: value for name, value in _FAST.items() if name in module}
 
 
 class _Part:
@@ -130,7 +136,12 @@ class _Steps:
 @cache
 def _steps_class(stock: Any) -> type:
     """A class that has of a task what a step calls, and shares nothing with stock Meta-World."""
-    return type(stock.__name__, (), _rebound(SawyerXYZEnv) | _rebound(_Steps) | _rebound(stock))
+    names = _fast_globals(stock)
+    base = _rebound(SawyerXYZEnv, _fast_globals(SawyerXYZEnv))
+    own = {name: value for name, value in vars(_Steps).items() if not name.startswith("__")}
+    steps = type(stock.__name__, (), base | own | _rebound(stock, names))
+    names[stock.__name__] = steps  # tasks call their static methods by the class's name
+    return steps
 
 
 class _Snapshot(NamedTuple):

@@ -14,13 +14,11 @@ from metaworld.utils import reward_utils
 from numpy import float64, ndarray
 from scipy.spatial.transform import Rotation
 
-_FLOAT64 = np.dtype(np.float64)
-
 
 def norm(x: Any, *args: Any, **kwargs: Any) -> Any:
     """``numpy.linalg.norm``: for a vector, the root of the product with itself."""
     if not args and (not kwargs or kwargs == {"ord": 2}):
-        if type(x) is ndarray and x.dtype is _FLOAT64 and x.ndim == 1:
+        if type(x) is ndarray and x.dtype.char == "d" and x.ndim == 1:
             return float64(sqrt(x.dot(x)))
         if type(x) is float64 and not kwargs:
             return float64(sqrt(x * x))
