@@ -1,5 +1,6 @@
 """How one argument-free step on static tensors is run: eagerly, or as a CUDA graph."""
 
+import ctypes
 from collections.abc import Callable, Hashable
 
 import torch
@@ -38,3 +39,16 @@ class Stepper:
                 step()
             graph.replay()
             self._graphs[key] = graph
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed instead of handing it back to the system.
+
+    An update on the CPU allocates and frees the same activations again and again; without this
+    each time brings page faults, a tenth of its time. Elsewhere than on glibc, nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_threshold, largest = -1, -3, 32 << 20
+        mallopt(m_mmap_threshold, largest)
+        mallopt(m_trim_threshold, 1 << 30)

@@ -83,7 +83,8 @@ class Learner(nn.Module):
             parameter.grad = grad
         with self.only(task, parameters, optimizer):
             optimizer.step()
-        optimizer.zero_grad()
+        for parameter in parameters:
+            parameter.grad = None
         return norm[task] if self.independent else norm.expand(len(task))
 
     def _clip(self, grads: Sequence[Tensor], max_norm: float | None) -> Tensor:

@@ -75,8 +75,9 @@ def grouped_linear(
     bias: Float[Tensor, "E b O"],
     *,
     task: Int[Tensor, " T"],
+    relu: bool = False,
 ) -> Float[Tensor, "E T B O"]:
-    """``x @ weight + bias`` for each ensemble member and task row.
+    """``x @ weight + bias`` for each ensemble member and task row, and a ReLU if asked for.
 
     ``e`` is ``E`` or 1 (one input for all members); ``w`` and ``b`` are 1 (shared) or the number
     of tasks, whose rows are then chosen by ``task``. A shared weight is applied to all rows folded
@@ -84,14 +85,19 @@ def grouped_linear(
     """
     ensemble, rows, batch = weight.shape[0], x.shape[1], x.shape[2]
     x = x.expand(ensemble, -1, -1, -1)
+    # In place, and on what is no view: both spare autograd a copy.
+    activate = torch.relu_ if relu else lambda out: out
     if weight.shape[1] > 1:
         flat = torch.bmm(x.flatten(0, 1), weight[:, task].flatten(0, 1))
-        out = flat.view(ensemble, rows, batch, -1)
-        return out + (bias[:, task] if bias.shape[1] > 1 else bias)[:, :, None]
+        own = (bias[:, task] if bias.shape[1] > 1 else bias)[:, :, None]
+        return activate(flat.view(ensemble, rows, batch, -1) + own)
     if bias.shape[1] > 1:
-        out = torch.bmm(x.flatten(1, 2), weight[:, 0]).view(ensemble, rows, batch, -1)
-        return out + bias[:, task][:, :, None]
-    return torch.baddbmm(bias, x.flatten(1, 2), weight[:, 0]).view(ensemble, rows, batch, -1)
+        flat = torch.bmm(x.flatten(1, 2), weight.squeeze(1))
+        return activate(flat.view(ensemble, rows, batch, -1) + bias[:, task][:, :, None])
+    if weight.shape[-1] == 1:  # a product with one column is slower than what it consists of
+        return activate((x * weight.transpose(2, 3)).sum(-1, keepdim=True) + bias[:, :, None])
+    flat = activate(torch.baddbmm(bias, x.flatten(1, 2), weight.squeeze(1)))
+    return flat.view(ensemble, rows, batch, -1)
 
 
 class EnsembleLinear(nn.Module):
@@ -120,9 +126,9 @@ class EnsembleLinear(nn.Module):
         init.bias(self.bias.data, fans)
 
     def forward(
-        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"], *, relu: bool = False
     ) -> Float[Tensor, "E T B O"]:
-        return grouped_linear(x, self.weight, self.bias, task=task)
+        return grouped_linear(x, self.weight, self.bias, task=task, relu=relu)
 
 
 class TaskEmbedding(nn.Module):
@@ -200,9 +206,10 @@ class MLP(nn.Module):
     ) -> Float[Tensor, "E T B H"]:
         last = len(self.layers) - 1
         for depth, layer in enumerate(self.layers):
-            x = layer(x, task)
+            relu = depth < last or not self.linear_output
             if depth == 0 and self.embedding is not None:
-                x = x + self.embedding(task)
-            if depth < last or not self.linear_output:
-                x = torch.relu(x)
+                x = layer(x, task) + self.embedding(task)
+                x = torch.relu(x) if relu else x
+            else:
+                x = layer(x, task, relu=relu)
         return x
