@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
+    ("bench",),
     ("starter",),
 )
 LEAVES = ("types", "config")
