@@ -28,6 +28,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "accel",
         "curriculum",
         "checkpoint",
+        "results",
+        "statistics",
+        "figures",
     ),
     (
         "collector",
