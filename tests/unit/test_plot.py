@@ -91,7 +91,8 @@ def test_runs_over_time_are_interpolated_up_to_the_shortest(write: Write) -> Non
 
 
 def test_a_run_without_evaluations_has_no_curve(write: Write) -> None:
-    curve = aggregate([Run(write({"a": []}, finished=False))], ["a"], metric="success", axis="frames")
+    run = Run(write({"a": []}, finished=False))
+    curve = aggregate([run], ["a"], metric="success", axis="frames")
     assert len(curve.x) == len(curve.estimates) == 0
 
 
