@@ -26,7 +26,7 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``.
 
     Raises:
         ConfigError: no such suite or task.
@@ -38,16 +38,20 @@ def make_env(
     )
 
 
-def make_task_env(config: EnvConfig, task: int, *, seed: int) -> gym.Env:
+def make_task_env(
+    config: EnvConfig, task: int, *, seed: int, render_mode: str | None = None, **options: Any
+) -> gym.Env:
     """The environment of task number ``task`` of a configuration."""
     return make_env(
         config.suite,
         config.tasks[task],
         seed=seed,
         horizon=config.max_episode_frames,
+        render_mode=render_mode,
         num_goals=config.num_goals,
         reward_version=config.reward_version,
         fast=config.fast,
+        **options,
     )
 
 
