@@ -245,7 +245,7 @@ def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner])
     assert torch.equal(position["obs"], obs)
 
 
-def test_a_replay_that_ends_one_bit_elsewhere_restarts_the_episode(
+def test_a_replay_one_bit_elsewhere_restarts_the_episode(
     runners: list[EpisodeRunner],
 ) -> None:
     one, other = runners
