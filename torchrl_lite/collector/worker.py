@@ -147,7 +147,7 @@ def _serve(
     except EOFError:
         pass
     except Exception as error:
-        with_traceback = f"{error}\n\n{traceback.format_exc()}"
+        with_traceback = f"{error}\n\n{traceback.format_exc().rstrip()}"
         with suppress(OSError):
             pipe.send((False, with_traceback))
     finally:
