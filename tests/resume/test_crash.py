@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from resume.crash import SETUPS, Crashes, Moment, Server, random_moments
@@ -54,7 +53,7 @@ def test_killed_anywhere_in_the_first_saves(runs: Runs, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SETUPS)
-def test_killed_at_25_random_moments(runs: Runs, name: str, tmp_path: Path) -> None:
+def test_killed_at_25_random_moments(runs: Runs, name: str) -> None:
     rng, kills, number = random.Random(25), 0, 0
     while kills < 25:
         kills += runs(name).crash(f"random_{number}", random_moments(rng, 4))

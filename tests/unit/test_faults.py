@@ -106,7 +106,7 @@ def test_a_metric_that_is_none_names_its_task(value: float) -> None:
 
 
 def test_a_metric_that_tasks_share_names_them_all() -> None:
-    with pytest.raises(NotFiniteError, match="^reach-v3, push-v3: actor_grad_norm is nan"):
+    with pytest.raises(NotFiniteError, match=r"^reach-v3, push-v3: actor_grad_norm is nan"):
         check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)
 
 
@@ -149,11 +149,21 @@ FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights after two healthy epochs."""
+    log_dir = tmp_path_factory.mktemp("healthy")
+    assert main("sac", command(log_dir, train__num_epochs=1)) == 0
+    state = torch.load(newest_checkpoint(run_of(log_dir)), weights_only=True)
+    return state["learner"]["networks"]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    healthy: dict[str, torch.Tensor],
     fault: str,
 ) -> None:
     answer, said = FAULTS[fault]
@@ -161,8 +171,6 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
     def broken(*args: Any, **options: Any) -> gym.Env:
         return Broken(make_task_env(*args, **options), 25, answer)
 
-    whole = tmp_path / "whole"
-    assert main("sac", command(whole, train__num_epochs=1)) == 0
     with monkeypatch.context() as patch:
         patch.setattr(rollout, "make_task_env", broken)
         try:
@@ -172,12 +180,10 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
             code, told = 1, str(error)
     assert code == 1
     assert f"{TASK} (copy 0): " in told and said in told
-    state, healthy = (
-        torch.load(newest_checkpoint(run_of(path)), weights_only=True) for path in (tmp_path, whole)
-    )
+    state = torch.load(newest_checkpoint(run_of(tmp_path)), weights_only=True)
     assert state["epoch"] == 2
     assert state["buffer"]["written"] == [20]
-    for key, weights in healthy["learner"]["networks"].items():
+    for key, weights in healthy.items():
         assert torch.equal(state["learner"]["networks"][key], weights)
 
 
@@ -235,7 +241,7 @@ if __name__ == "__main__":
 def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> None:
     script = tmp_path / "hangs.py"
     script.write_text(HANGS)
-    argv = command(tmp_path, system__workers=workers, system__env_timeout_s=4)
+    argv = command(tmp_path, system__workers=workers, system__env_timeout_s=3)
     done = subprocess.run(
         [sys.executable, str(script), *argv],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -245,7 +251,7 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
         check=False,
     )
     assert done.returncode == 1
-    said = f"{TASK} (copy 0): no answer for 4 s (system.env_timeout_s)"
+    said = f"{TASK} (copy 0): no answer for 3 s (system.env_timeout_s)"
     assert said in done.stderr.splitlines()[-1]
 
 
