@@ -1,5 +1,6 @@
 """Small specs, learners and random data for the tests."""
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -132,3 +133,18 @@ def complete_state(run: Path) -> dict[str, Any]:
         for numbered, end in zip(rows, written, strict=True)
     ]
     return state
+
+
+def sign(changed: Path) -> None:
+    """Makes a changed file of the newest checkpoint one that its manifest vouches for."""
+    manifest = newest_checkpoint(changed.parents[1]).with_suffix(".json")
+    files = json.loads(manifest.read_text())["files"]
+    content = changed.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    files[changed.name] = {"bytes": len(content), "sha256": digest}
+    write_manifest(manifest, files)
+
+
+def write_manifest(path: Path, files: dict[str, Any]) -> None:
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"files": files, "sha256": digest}))

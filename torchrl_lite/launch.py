@@ -79,7 +79,7 @@ def _train(
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
         _lock(folder, stack, resume=args.resume, resuming=resuming)
         store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
-        saved, passed_over = store.newest() if resuming else (None, [])
+        saved, damaged = store.newest() if resuming else (None, [])
         done = _frames_of(saved, device) if saved else 0
         _write_header(config, folder, device, args.seed)
         view = make_view(
@@ -91,8 +91,8 @@ def _train(
         )
         stack.callback(view.close)
         view.say(f"{folder} on {_describe(device)}")
-        for line in passed_over:
-            view.say(f"passed over {line}")
+        for line in damaged:
+            view.say(f"warning: passed over {line}")
         if args.resume:
             where = f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0"
             view.say(where)

@@ -41,7 +41,7 @@ TINY = {
 }
 EPOCHS, FRAMES_PER_EPOCH = 3, 40
 ENDLESS = {"train__num_epochs": 100_000, "train__save_interval": 1}
-LAST = ("2.rows", "2.pt", "2.json")
+LAST = ("3.rows", "3.pt", "3.json")
 SHARED_MEMORY = Path("/dev/shm")
 
 

@@ -1,6 +1,5 @@
 """Files and names from strangers: nothing in them is executed, nothing is written elsewhere."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import newest_checkpoint
+from helpers import newest_checkpoint, sign
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,15 +94,6 @@ def test_a_run_with_a_malicious_checkpoint_is_refused(
     error = capsys.readouterr().err
     assert path.name in error and len(error.splitlines()) == 1
     assert not target.exists()
-
-
-def sign(path: Path) -> None:
-    """A manifest that vouches for the file: what an attacker would send with it."""
-    manifest = path.with_suffix(".json")
-    tree = json.loads(manifest.read_text())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    tree["files"][path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-    manifest.write_text(json.dumps(tree))
 
 
 def plain_pickle(path: Path, target: Path) -> None:

@@ -1,7 +1,6 @@
 """What a run writes, and how it goes on after a stop: one tiny run, looked at from all sides."""
 
 import csv
-import hashlib
 import json
 import math
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import complete_state, newest_checkpoint
+from helpers import complete_state, newest_checkpoint, sign
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchrl_lite.algo import ALGORITHMS
@@ -112,18 +111,6 @@ def assert_same_run(folder: Path, whole: Path) -> None:
         state.pop("wall_time")
         state.pop("config")
     assert_same_bits(ours, theirs)
-
-
-def sign(changed: Path) -> None:
-    """Makes a changed file of the newest checkpoint one that its manifest vouches for."""
-    manifest = newest_checkpoint(changed.parents[1]).with_suffix(".json")
-    tree = json.loads(manifest.read_text())
-    content = changed.read_bytes()
-    tree["files"][changed.name] = {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    manifest.write_text(json.dumps(tree))
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

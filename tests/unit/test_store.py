@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from helpers import CPU, make_spec, random_block
+from helpers import CPU, make_spec, random_block, write_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -92,21 +92,24 @@ def test_a_store_that_was_read_goes_on_as_the_one_that_wrote(tmp_path: Path, sto
 def test_the_last_ones_are_kept_with_the_rows_that_they_need(tmp_path: Path, keep: int) -> None:
     Run(tmp_path, keep=keep).live(*range(1, 9))
     kept = range(9 - keep, 9)
-    needed = range(min(kept) - 2, 9)  # a ring of twelve holds three epochs
+    chains = {n: range(n, n - 3, -keep) for n in kept}  # a ring of twelve holds three epochs
+    needed = {link for chain in chains.values() for link in chain}
+    assert len(needed) == sum(map(len, chains.values()))  # no file belongs to two of them
     assert names(tmp_path) == {f"last_{n}.{kind}" for n in kept for kind in ("pt", "json")} | {
         f"last_{n}.rows" for n in needed
     }
 
 
 def test_a_save_writes_only_the_new_transitions(tmp_path: Path) -> None:
+    """Those since the checkpoint that it replaces."""
     run = Run(tmp_path, capacity=100_000)
     run.buffer.add_block(random_block(SPEC, 90_000), [0, 1])
-    first = run.live(1)
-    second = run.live(2)
+    first, _, third = (run.live(epoch) for epoch in (1, 2, 3))
     row = run.buffer.bytes_per_transition
+    new = 2 * 2 * EPOCH * row  # two tasks, two epochs
     assert first > 2 * 90_000 * row
-    assert 2 * EPOCH * row < second < 2 * EPOCH * row + 10_000
-    assert (tmp_path / "last_2.rows").stat().st_size == 2 * EPOCH * row
+    assert new < third < new + 10_000
+    assert (tmp_path / "last_3.rows").stat().st_size == new
 
 
 def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
@@ -151,15 +154,29 @@ DAMAGES: list[Callable[[Path], Any]] = [truncate, flip, swell, Path.unlink]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "flipped", "swollen", "removed"])
-@pytest.mark.parametrize("kind", ["pt", "rows", "json"])
+@pytest.mark.parametrize("name", ["last_3.pt", "last_3.rows", "last_1.rows", "last_3.json"])
 def test_a_damaged_checkpoint_is_named_and_passed_over(
-    tmp_path: Path, kind: str, damage: Callable[[Path], Any]
+    tmp_path: Path, name: str, damage: Callable[[Path], Any]
 ) -> None:
+    """Whichever of its files it is: the first rows are not those of the checkpoint before."""
     Run(tmp_path).live(1, 2, 3)
-    damage(tmp_path / f"last_3.{kind}")
-    gone = kind == "json" and damage is Path.unlink  # as if that save had never ended
+    damage(tmp_path / name)
+    gone = name == "last_3.json" and damage is Path.unlink  # as if that save had never ended
     lines = assert_goes_on_from(tmp_path, 2, passed=0 if gone else 1)
-    assert gone or f"last_3.{kind}" in lines[0]
+    assert gone or name in lines[0]
+
+
+def test_damage_to_the_one_before_is_named_and_nothing_builds_on_it(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    flip(tmp_path / "last_2.rows")
+    assert "last_2.rows" in assert_goes_on_from(tmp_path, 3, passed=1)[0]
+    run = Run(tmp_path)
+    saved, _ = run.store.newest()
+    assert saved is not None
+    run.buffer.load_state_dict(saved.state["buffer"])
+    saved.fill(run.buffer)
+    run.live(4)
+    assert_goes_on_from(tmp_path, 4)
 
 
 def test_a_run_goes_on_beyond_a_damaged_checkpoint(tmp_path: Path) -> None:
@@ -193,6 +210,9 @@ def test_a_checkpoint_of_an_earlier_version_is_not_overlooked(tmp_path: Path) ->
         Store(tmp_path, keep=2).newest()
 
 
+HUGE = b" " * (MAX_MANIFEST + 1)
+
+
 @pytest.mark.parametrize(
     "manifest",
     [
@@ -200,30 +220,50 @@ def test_a_checkpoint_of_an_earlier_version_is_not_overlooked(tmp_path: Path) ->
         b"{}",
         b"[]",
         b"null",
-        b'{"files": []}',
-        b'{"files": {"last_3.pt": {}}}',
-        b'{"files": {"last_3.pt": {"bytes": "1", "sha256": ""}}}',
-        b'{"files": {"last_3.pt": {"bytes": -1, "sha256": ""}}}',
-        b'{"files": {"../../last_3.pt": {"bytes": 1, "sha256": ""}}}',
-        b'{"files": {"/etc/passwd": {"bytes": 1, "sha256": ""}}}',
         b'{"files": {}}',
         b"[" * 100_000,
         b"\xff\xfe",
-        b'{"files": ' + b" " * MAX_MANIFEST + b"}",
+        b" " * MAX_MANIFEST,
     ],
-    ids=lambda text: text[:40].decode(errors="replace"),
+    ids=lambda text: repr(text[:20]),
 )
 def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: bytes) -> None:
     Run(tmp_path).live(1, 2, 3)
     (tmp_path / "last_3.json").write_bytes(manifest)
+    assert "last_3.json" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
+
+
+ENTRY = {"bytes": 1, "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        [],
+        None,
+        {"last_3.pt": {}},
+        {"last_3.pt": None},
+        {"last_3.pt": ENTRY | {"bytes": "1"}},
+        {"last_3.pt": ENTRY | {"bytes": -1}},
+        {"last_3.pt": ENTRY | {"bytes": 10**30}},
+        {"../../last_3.pt": ENTRY},
+        {"/etc/passwd": ENTRY},
+        {"last_3.pt/../../x": ENTRY},
+    ],
+    ids=repr,
+)
+def test_a_manifest_of_a_stranger_is_passed_over(tmp_path: Path, files: Any) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    write_manifest(tmp_path / "last_3.json", files)
     assert_goes_on_from(tmp_path, 2, passed=1)
 
 
 def test_a_state_that_does_not_fit_its_manifest_is_passed_over(tmp_path: Path) -> None:
     Run(tmp_path).live(1, 2, 3)
-    manifest = json.loads((tmp_path / "last_3.json").read_text())
-    del manifest["files"]["last_1.rows"]
-    (tmp_path / "last_3.json").write_text(json.dumps(manifest))
+    path = tmp_path / "last_3.json"
+    files = json.loads(path.read_text())["files"]
+    write_manifest(path, {name: files[name] for name in ("last_3.pt", "last_3.rows")})
     assert "does not belong" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
 
 

@@ -1,8 +1,8 @@
 """The complete checkpoints of a run: the newest good one is found, and only what is new is written.
 
-``last_<epoch>.pt`` holds the state, ``last_<epoch>.rows`` the transitions that came since the save
-before it, and ``last_<epoch>.json``, written last, the size and SHA-256 of every file that this
-checkpoint consists of: its own state, and the rows of all saves whose transitions still count.
+``last_<epoch>.pt`` holds the state, ``last_<epoch>.rows`` the transitions that its predecessor
+lacks, and ``last_<epoch>.json``, written last, the size and SHA-256 of every file that the
+checkpoint consists of: its state, and the rows of all saves that it builds on.
 """
 
 import hashlib
@@ -61,41 +61,54 @@ class Saved(NamedTuple):
                 buffer.restore(task, first, rows)
 
 
+class _Kept(NamedTuple):
+    """What is known of a good checkpoint without reading it again."""
+
+    epoch: int
+    written: list[int]
+    chunks: list[Chunk]
+    files: dict[str, dict[str, Any]]
+    """Size and checksum of each."""
+
+
 class Store:
-    """The folder ``checkpoint`` of one run, to be used under the run's lock."""
+    """The folder ``checkpoint`` of one run, to be used under the run's lock.
+
+    The kept checkpoints share no file, so that no damage to one harms another: each builds on the
+    rows of the one that it replaces, ``keep`` saves before it.
+    """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         """``keep`` is how many complete checkpoints stay."""
         self._folder, self._keep = folder, keep
-        self._good: list[int] = []
-        self._chunks: list[Chunk] = []
-        self._written: list[int] | None = None
-        self._files: dict[str, dict[str, Any]] = {}
+        self._good: list[_Kept] = []
 
     def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest good checkpoint, and a line about each newer one that is not good.
+        """The newest good checkpoint, and a line about each one that is not good.
 
         Raises:
             CheckpointError: there are checkpoints, but no good one.
         """
         remove_temporaries(self._folder)
-        epochs = sorted(self._epochs("json"), reverse=True)
-        passed: list[str] = []
-        for index, epoch in enumerate(epochs):
+        found = [_OURS.fullmatch(path.name) for path in self._folder.glob("last_*.json")]
+        newest: Saved | None = None
+        bad: list[str] = []
+        for epoch in sorted((int(match[1]) for match in found if match), reverse=True):
             try:
-                saved, files = self._read(epoch)
+                saved, kept = self._read(epoch)
             except CheckpointError as error:
-                passed.append(str(error))
+                bad.append(str(error))
                 continue
-            self._good = epochs[index:][::-1]
-            self._chunks, self._files = list(saved.chunks), files
-            self._written = list(saved.state["buffer"]["written"])
-            return saved, passed
-        if passed:
-            raise CheckpointError(f"no good checkpoint: {'; '.join(passed)}")
-        if (old := self._folder / "last.pt").exists():
+            newest = newest or saved
+            self._good.insert(0, kept)
+        if bad and newest is None:
+            raise CheckpointError(f"no good checkpoint: {'; '.join(bad)}")
+        if newest is None and (old := self._folder / "last.pt").exists():
             raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
-        return None, passed
+        if newest and not bad:
+            self._good = self._good[-self._keep :]
+            self._prune()  # a save may have been killed before it came to that
+        return newest, bad
 
     def save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
         """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
@@ -108,7 +121,7 @@ class Store:
         try:
             return self._save(epoch, state, buffer)
         except OSError as error:
-            stands = f"; that of epoch {self._good[-1]} stands" if self._good else ""
+            stands = f"; that of epoch {self._good[-1].epoch} stands" if self._good else ""
             raise CheckpointError(
                 f"{self._folder}: the checkpoint of epoch {epoch} could not be written "
                 f"({error.strerror or error}){stands}"
@@ -117,26 +130,28 @@ class Store:
     def _save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
         written = buffer.written
         oldest = [max(0, count - buffer.capacity) for count in written]
-        before = self._written or [0] * len(written)
-        first = [max(pair) for pair in zip(before, oldest, strict=True)]
-        count = [end - start for end, start in zip(written, first, strict=True)]
-        chunks = [chunk for chunk in self._chunks if _counts(chunk, oldest)]
-        files = {chunk.file: self._files[chunk.file] for chunk in chunks}
+        good = [kept for kept in self._good if kept.epoch < epoch][-self._keep :]
+        base = good.pop(0) if len(good) == self._keep else _Kept(0, [0] * len(written), [], {})
+        starts = [max(pair) for pair in zip(base.written, oldest, strict=True)]
+        counts = [end - start for end, start in zip(written, starts, strict=True)]
+        chunks = [chunk for chunk in base.chunks if _matters(chunk, oldest)]
+        files = {chunk.file: base.files[chunk.file] for chunk in chunks}
         new: dict[str, dict[str, Any]] = {}
-        if any(count):
-            chunks.append(Chunk(f"last_{epoch}.rows", first, count))
-            rows = [buffer.rows(task, start).numpy() for task, start in enumerate(first)]
+        if any(counts):
+            chunks.append(Chunk(f"last_{epoch}.rows", starts, counts))
+            rows = [buffer.rows(task, start).numpy() for task, start in enumerate(starts)]
             parts = [part.reshape(-1).view(np.uint8) for part in rows]
             new[chunks[-1].file] = self._write(chunks[-1].file, parts)
         content = BytesIO()
         names = {"chunks": [chunk._asdict() for chunk in chunks]}
         torch.save(state | {"buffer": buffer.state_dict() | names}, content)
         new[f"last_{epoch}.pt"] = self._write(f"last_{epoch}.pt", [content.getbuffer()])
-        manifest = json.dumps({"files": files | new}, indent=1)
+        files |= new
+        tree = {"files": files, "sha256": _digest(files)}
+        manifest = json.dumps(tree, separators=(",", ":"))
         write_text(self._folder / f"last_{epoch}.json", manifest)
 
-        self._written, self._chunks, self._files = written, chunks, files | new
-        self._good = [*(good for good in self._good if good < epoch), epoch][-self._keep :]
+        self._good = [*good, _Kept(epoch, written, chunks, files)]
         self._prune()
         return len(manifest) + sum(entry["bytes"] for entry in new.values())
 
@@ -152,53 +167,44 @@ class Store:
         size = sum(memoryview(part).nbytes for part in parts)
         return {"bytes": size, "sha256": digest.hexdigest()}
 
-    def _read(self, epoch: int) -> tuple[Saved, dict[str, dict[str, Any]]]:
+    def _read(self, epoch: int) -> tuple[Saved, _Kept]:
         files = _manifest(self._folder / f"last_{epoch}.json")
         path = self._folder / f"last_{epoch}.pt"
-        if path.name not in files:
-            raise CheckpointError(f"{path.with_suffix('.json')}: does not name {path.name}")
         for name, entry in files.items():
             _check(self._folder / name, entry)
-        state = load(path)
         try:
+            state = load(path)
             chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
+            kept = _Kept(epoch, list(state["buffer"]["written"]), chunks, files)
             complete = {chunk.file for chunk in chunks} | {path.name} == files.keys()
-        except (KeyError, TypeError):
+        except (FileNotFoundError, KeyError, TypeError):
             complete = False
         if not complete:
             raise CheckpointError(f"{path}: does not belong to its manifest")
-        return Saved(path, state, chunks), files
+        return Saved(path, state, chunks), kept
 
     def _prune(self) -> None:
-        """Removes what no kept checkpoint needs: never anything that one of them names."""
-        needed = {f"last_{epoch}.json" for epoch in self._good}
-        for epoch in self._good[:-1]:
-            try:
-                needed |= _manifest(self._folder / f"last_{epoch}.json").keys()
-            except CheckpointError:  # damaged meanwhile: it would be passed over
-                needed.discard(f"last_{epoch}.json")
-        needed |= self._files.keys()
+        """Removes what no kept checkpoint needs."""
+        needed = {name for kept in self._good for name in kept.files}
+        needed |= {f"last_{kept.epoch}.json" for kept in self._good}
         for path in self._folder.iterdir():
             if _OURS.fullmatch(path.name) and path.name not in needed:
                 path.unlink()
 
-    def _epochs(self, kind: str) -> list[int]:
-        found = [_OURS.fullmatch(path.name) for path in self._folder.glob("last_*")]
-        return [int(match[1]) for match in found if match and match[2] == kind]
 
-
-def _counts(chunk: Chunk, oldest: Sequence[int]) -> bool:
+def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
     """Whether some of its rows are still in the ring."""
     spans = zip(chunk.starts, chunk.counts, oldest, strict=True)
-    return any(first + count > old for first, count, old in spans if count)
+    return any(start + count > old for start, count, old in spans if count)
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:
     try:
         if path.stat().st_size > MAX_MANIFEST:
             raise CheckpointError(f"{path}: larger than any manifest")
-        files = json.loads(path.read_bytes())["files"]
-        good = all(
+        tree = json.loads(path.read_bytes())
+        files = tree["files"]
+        good = tree["sha256"] == _digest(files) and all(
             _OURS.fullmatch(name)  # so that nothing outside the folder is ever named
             and type(entry["bytes"]) is int
             and type(entry["sha256"]) is str
@@ -211,6 +217,11 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]]:
     if not good:
         raise CheckpointError(f"{path}: damaged")
     return files
+
+
+def _digest(files: dict[str, dict[str, Any]]) -> str:
+    """Of a manifest itself."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _check(path: Path, entry: dict[str, Any]) -> None:
