@@ -3,11 +3,15 @@
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+TEMPORARY = ".tmp"
+"""What the names of files that are being written end with; they begin with a dot."""
 
 
 class CheckpointError(RuntimeError):
@@ -17,7 +21,7 @@ class CheckpointError(RuntimeError):
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """``path`` holds the old content or the new one, also after a crash or on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -53,6 +57,7 @@ def load(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is none.
     """
     try:
+        _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -64,3 +69,24 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """An archive may neither unpack to more than it is nor name files outside itself.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: it does, or it is none.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("it claims to hold more than its own size")
+    for entry in entries:
+        if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
+            raise ValueError(f"it names {entry.filename!r}")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed writes left behind."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink()
