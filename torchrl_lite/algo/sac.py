@@ -144,7 +144,7 @@ class SAC(Learner):
             excess = entropy - self.target_entropy[task]
             self.step("alpha", self.log_alpha[task] * excess, task)
         if variant == "sync":
-            self.sync_target(task)
+            self.follow(self.target, self.critic, tau=config.tau, task=task)
         return {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),
@@ -174,13 +174,6 @@ class SAC(Learner):
         if not self.config.temperature_weights:
             return torch.ones_like(self.log_alpha[task].detach())
         return (-self.log_alpha.detach()[task]).softmax(0) * len(task)
-
-    @torch.no_grad()
-    def sync_target(self, task: Int[Tensor, " T"]) -> None:
-        """target <- (1 - tau) target + tau critic."""
-        target: list[Tensor] = list(self.target.parameters())
-        with self.only(task, target):
-            torch._foreach_lerp_(target, list(self.critic.parameters()), self.config.tau)
 
 
 def _actor(config: SACConfig, net: NetConfig, spec: Spec) -> Actor:
