@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torchrl_lite.collector.episode import (
     EpisodeStats,
 )
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_task_env
+from torchrl_lite.env import make_task_env, task_horizon
 from torchrl_lite.network import Actor
 from torchrl_lite.types import Block, Spec
 
@@ -67,6 +67,12 @@ class _Inference:
         self.noise = np.zeros((rows, 1, spec.act_dim), np.float32)
         self._obs, self._noise = torch.from_numpy(self.obs), torch.from_numpy(self.noise)
 
+    def clear(self) -> Self:
+        """Rows get other tasks, whose padding must be zero."""
+        self.obs.fill(0)
+        self.noise.fill(0)
+        return self
+
     @torch.no_grad()
     def __call__(self, task: torch.Tensor, *, explore: bool) -> Float32[ndarray, "k A"]:
         if explore:
@@ -95,6 +101,7 @@ class Rollout:
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
         self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
+        self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
         """Fills the rows of these groups' environments; returns the episodes that ended.
@@ -117,7 +124,7 @@ class Rollout:
         self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
     ) -> list[EpisodeStats]:
         obs, act, rew, next_obs, cont = views
-        infer, task = self._infer, self._rows(group)
+        infer, task = self._infer.clear(), self._rows(group)
         lanes = [
             (row, site, self._runners[site]) for row, site in enumerate(group) if site in active
         ]
@@ -142,7 +149,7 @@ class Rollout:
 
     def evaluate(self, group: Sequence[Site], episodes: int) -> list[EpisodeStats]:
         """One deterministic episode for each site of a group, in environments of their own."""
-        infer, task = self._infer, self._rows(group)
+        infer, task = self._infer.clear(), self._rows(group)
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
         for row, site in enumerate(group):
@@ -207,7 +214,7 @@ class Rollout:
     def _plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
         key = EpisodeKey(self._seed, purpose, site.task, site.copy, episode)
         return key.plan(
-            horizon=self._config.max_episode_frames,
+            horizon=self._horizons[site.task],
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
         )

@@ -20,12 +20,19 @@ class Section(BaseModel):
 class EnvConfig(Section):
     """The tasks and how they are run."""
 
-    suite: Literal["metaworld"] = Field("metaworld", description="where the tasks come from")
+    suite: Literal["metaworld", "gymnasium"] = Field(
+        "metaworld", description="where the tasks come from"
+    )
+    imports: list[Name] = Field(
+        [], description="packages whose import registers Gymnasium ids; it runs their code"
+    )
     name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
     tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Count = Field(1, description="environments over all tasks together")
     group_size: Count = Field(1, description="environments that act in one inference batch")
-    max_episode_frames: Count = Field(500, description="time limit of an episode")
+    max_episode_frames: Count | None = Field(
+        None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
+    )
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
         50, description="Meta-World goals per task; 1 is garage's frozen goal"
     )
@@ -53,6 +60,8 @@ class EnvConfig(Section):
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
+        if self.imports and self.suite != "gymnasium":
+            raise ValueError('imports: is for the suite "gymnasium"')
         if self.num_envs % len(self.tasks):
             raise ValueError(
                 f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
