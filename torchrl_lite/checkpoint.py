@@ -4,6 +4,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,15 +46,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Tensors on the CPU.
+def load(path: Path, content: BufferedIOBase | None = None) -> dict[str, Any]:
+    """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
+    of it.
 
     Raises:
         CheckpointError: the file is damaged or holds objects.
         FileNotFoundError: there is none.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(content or path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:

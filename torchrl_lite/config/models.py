@@ -159,6 +159,14 @@ class SystemConfig(Section):
         return self
 
 
+class TransferConfig(Section):
+    """Weights to start from, as ``--init_from`` names them."""
+
+    optional: bool = Field(
+        False, description="weights of which nothing fits are a warning, and training starts anew"
+    )
+
+
 class LogConfig(Section):
     """What is logged beyond the scalars."""
 
@@ -178,7 +186,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     system: SystemConfig = SystemConfig()
     curriculum: None = Field(None, description="stages of tasks")
-    transfer: None = Field(None, description="weights from another run")
+    transfer: TransferConfig | None = Field(None, description="weights from another run")
     log: LogConfig = LogConfig()
 
     @property
