@@ -4,7 +4,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
-from io import BufferedIOBase
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,7 +46,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load(path: Path, content: BufferedIOBase | None = None) -> dict[str, Any]:
+def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
     of it.
 

@@ -98,6 +98,10 @@ class DDPG(Learner):
             self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
         return metrics
 
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        y = self.td_target(batch, noise.act[0])
+        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
+
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B"]:
         """r + discount * cont * min Q'(s', mu'(s') + noise), the noise being the target's own."""

@@ -51,6 +51,18 @@ class Learner(nn.Module):
         that it measured, each ``[T]``, detached."""
         raise NotImplementedError
 
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        """The mean squared error of the critics that `update` would lessen."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def validate(self, batch: Batch) -> Float[Tensor, " T"]:
+        """`td_error` with the same noise every time."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (2, *batch.act.shape)
+        act = torch.randn(shape, generator=generator, dtype=batch.act.dtype).to(self.device)
+        return self.td_error(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
+
     def variant(self, step: int) -> str:
         """Which kind of update is number ``step`` (from 0); each kind is captured separately."""
         raise NotImplementedError

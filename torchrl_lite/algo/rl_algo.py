@@ -3,10 +3,12 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from torchrl_lite import checkpoint
 from torchrl_lite.algo.learner import Learner
@@ -171,6 +173,7 @@ class RLAlgo:
             "eval/success_rate": _success_rate(results),
             "eval/return": _mean([stats.ret for stats in results]),
             "eval/ep_len_mean": _mean([stats.length for stats in results]),
+            "eval/td_error": self._td_error(by_task),
         }
         for task, episodes_of_task in by_task.items():
             name = self.config.env.tasks[task]
@@ -178,6 +181,18 @@ class RLAlgo:
             row[f"eval_return/{name}"] = _mean([stats.ret for stats in episodes_of_task])
             row[f"eval_length/{name}"] = _mean([stats.length for stats in episodes_of_task])
         return row
+
+    def _td_error(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> float | None:
+        """On transitions that are never trained on: what it is above the training loss is
+        overfitting."""
+        errors = []
+        for index, episodes in by_task.items():
+            rows = [torch.from_numpy(e.sample) for e in episodes if e.sample is not None]
+            if rows:
+                task = torch.tensor([index], device=self.learner.device)
+                batch = self.buffer.batch(torch.cat(rows)[None].to(task.device), task)
+                errors.append(float(self.learner.validate(batch)))
+        return _mean(errors)
 
     def _keep_best(self, evaluation: Row) -> None:
         """Best by success, then by return; by return alone where no task tells of success."""

@@ -156,6 +156,11 @@ class SAC(Learner):
             "actor_grad_norm": actor_norm,
         }
 
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        alpha = self.log_alpha.detach()[batch.task].exp()[:, None]
+        y = self.td_target(batch, noise.act[0], alpha)
+        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
+
     @torch.no_grad()
     def td_target(
         self, batch: Batch, noise: Float[Tensor, "T B A"], alpha: Float[Tensor, "T 1"]

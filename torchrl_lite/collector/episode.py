@@ -1,6 +1,6 @@
 """One environment's episodes: what they are drawn from, how they go on, how they are replayed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -52,6 +52,8 @@ class EpisodeStats:
     ret: float
     length: int
     success: float | None
+    sample: Float32[ndarray, "n D"] | None = field(default=None, compare=False)
+    """Of an evaluation: some of its transitions, as rows of a replay buffer."""
 
 
 class EpisodeError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchrl_lite.collector.episode import (
     EpisodePlan,
     EpisodeRunner,
     EpisodeStats,
+    Transition,
 )
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import make_task_env, task_horizon
@@ -82,8 +84,20 @@ class _Inference:
         return act[:, 0].numpy()
 
 
+def _as_row(
+    obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
+) -> Float32[ndarray, " D"]:
+    """A transition as a replay buffer has it."""
+    next_obs = np.zeros_like(obs)
+    next_obs[: len(step.next_obs)] = step.next_obs
+    return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont), np.float32)))
+
+
 class Rollout:
     """The environments of some groups, and the episodes they are in."""
+
+    SAMPLE = 50
+    """Transitions that an evaluation keeps of an episode of full length, evenly spread."""
 
     def __init__(
         self,
@@ -152,6 +166,7 @@ class Rollout:
         infer, task = self._infer.clear(), self._rows(group)
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
+        samples: dict[Site, list[ndarray]] = {site: [] for site in group}
         for row, site in enumerate(group):
             # A task's environment is used again for any of its episodes.
             place = Site(site.task, sum(other.task == site.task for other in group[:row]))
@@ -166,9 +181,12 @@ class Rollout:
                     infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 actions = infer(task, explore=False)
                 for row, site, runner in lanes:
-                    _, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    keep = runner.frame % -(-self._horizons[site.task] // self.SAMPLE) == 0
+                    step, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    if keep:
+                        samples[site].append(_as_row(infer.obs[row, 0], actions[row], step))
                     if ended:
-                        stats[site] = ended
+                        stats[site] = replace(ended, sample=np.array(samples[site]))
                 lanes = [lane for lane in lanes if lane[1] not in stats]
         return [stats[site] for site in group]
 
