@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from torchrl_lite import __version__, checkpoint, flags
-from torchrl_lite.accel import keep_freed_memory
+from torchrl_lite import __version__, accel, checkpoint, flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
@@ -69,8 +68,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
     else:
         config = resolve(config)
     make_spec(config.env)  # names and spaces of tasks, before anything is built
-    if config.system.accel == "graph" and device.type == "cpu":
-        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
+    accel.check(config.system.accel, device)
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -117,7 +115,7 @@ def _train(
 
 
 def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
-    keep_freed_memory()
+    accel.keep_freed_memory()
     torch.set_num_threads(int(config.system.threads))
     torch.set_float32_matmul_precision(config.system.matmul_precision)
     torch.manual_seed(seed)  # the initial weights; everything else has generators of its own

@@ -256,13 +256,13 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     buffer = ReplayBuffer(spec, 50, CPU)
     buffer.add_block(random_block(spec, 40), [0, 1])
     seen: list[dict[str, Tensor]] = []
-    update = learner.update
+    update = learner._update
 
     def remember(*args: Any) -> dict[str, Tensor]:
         seen.append(update(*args))
         return seen[-1]
 
-    learner.update = remember  # type: ignore[method-assign]
+    learner._update = remember
     learner.run(buffer, [0, 1], opt_steps=7, batch_size=8)
     told = learner.flush()
 
