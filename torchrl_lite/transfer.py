@@ -7,10 +7,9 @@ and nothing is unpacked to disk.
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,13 +59,12 @@ def read_weights(path: Path) -> Parts:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
     try:
-        if _is_sb3(path):
-            return _of_sb3(path)
-        return _of_state(checkpoint.load(path), path)
+        members = _zip_of_sb3(path)
+        return _of_state(checkpoint.load(path), path) if members is None else _of_sb3(members, path)
     except (CheckpointError, OSError) as error:
         raise ConfigError(f"--init_from: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise ConfigError(f"--init_from: {path}: a damaged zip ({error})") from None
+    except (RuntimeError, ValueError) as error:  # shapes that do not go together
+        raise ConfigError(f"--init_from: {path}: its tensors are no networks ({error})") from None
 
 
 def load_weights(learner: Learner, parts: Parts, *, load: Sequence[str] = ("actor",)) -> Report:
@@ -119,14 +117,17 @@ def _is_mean(theirs: Tensor, mine: Tensor) -> bool:
 
 
 def _of_state(state: dict, path: Path) -> Parts:
-    if "learner" in state:  # a complete checkpoint
-        state = state["learner"]
+    learner = state.get("learner")
+    if isinstance(learner, dict):  # a complete checkpoint
+        state = learner
     networks = state.get("networks", state)
     if not isinstance(networks, dict) or not networks:
         raise CheckpointError(f"{path}: holds no weights")
-    strange = [name for name, value in networks.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise CheckpointError(f"{path}: {strange[0]!r} is no tensor, as in a state_dict all are")
+    for name, value in networks.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: {name!r} is no named tensor, as in a state_dict all are"
+            )
     if any(name.startswith("actor.body.") for name in networks):
         parts: Parts = {}
         for name, value in networks.items():
@@ -136,6 +137,14 @@ def _of_state(state: dict, path: Path) -> Parts:
     if any(name.startswith("body.") for name in networks):
         return {"actor": networks}
     return {"actor": _actor(_linears(networks), path)}
+
+
+def _check_names(tensors: Mapping[Any, Any], path: Path) -> None:
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: {name!r} is no named tensor, as in a state_dict all are"
+            )
 
 
 class _Linear(NamedTuple):
@@ -187,36 +196,45 @@ def _body(members: Sequence[list[_Linear]]) -> dict[str, Tensor]:
 # --- Stable-Baselines3 ----------------------------------------------------------------------------
 
 
-def _is_sb3(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "policy.pth" in archive.namelist()
+_MEMBERS = ("data", "policy.pth")
 
 
-def _of_sb3(path: Path) -> Parts:
-    """``policy.pth`` holds the tensors. Its data are JSON with pickles in them, as text; what we
+def _zip_of_sb3(path: Path) -> dict[str, bytes] | None:
+    """The members that we read, or None where it is no zip of Stable-Baselines3."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "policy.pth" not in names:
+                return None  # torch's own files are zips too
+            members = {name: archive.read(name) for name in names if name in _MEMBERS}
+    except Exception as error:  # a damaged zip raises a dozen kinds
+        raise CheckpointError(f"{path}: a damaged zip ({error})") from None
+    for name in names:
+        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
+            raise CheckpointError(f"{path}: {name!r} leads out of the archive")
+    return members
+
+
+def _of_sb3(members: Mapping[str, bytes], path: Path) -> Parts:
+    """``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text; what we
     ask of them, the activation, stands in plain words too."""
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-                raise CheckpointError(f"{path}: {name!r} leads out of the archive")
-        _check_activation(archive, path)
-        tensors = checkpoint.load(path, io.BytesIO(archive.read("policy.pth")))
+    _check_activation(members.get("data", b""), path)
+    tensors = checkpoint.load(path, io.BytesIO(members["policy.pth"]))
+    _check_names(tensors, path)
     critics = sorted({name.split(".")[1] for name in tensors if name.startswith("critic.qf")})
-    members = [_linears(tensors, f"critic.{name}.") for name in critics]
     parts: Parts = {"actor": _actor(_linears(tensors, "actor."), path)}
-    if members:
-        parts["critic"] = _body(members)
+    if critics:
+        parts["critic"] = _body([_linears(tensors, f"critic.{name}.") for name in critics])
     return parts
 
 
-def _check_activation(archive: zipfile.ZipFile, path: Path) -> None:
+def _check_activation(data: bytes, path: Path) -> None:
     try:
-        data = json.loads(archive.read("data"))
-        kwargs = data.get("policy_kwargs") or {}
+        kwargs = json.loads(data).get("policy_kwargs") or {}
         activation = str(kwargs.get("activation_fn", "ReLU"))
-    except (KeyError, ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise CheckpointError(f"{path}: its data are not those of Stable-Baselines3") from None
     if "ReLU" not in activation:
         raise CheckpointError(f"{path}: its networks use {activation}, ours ReLU")

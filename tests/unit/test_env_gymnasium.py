@@ -257,6 +257,19 @@ def test_a_name_with_a_colon_cannot_import() -> None:
         EnvConfig(suite="gymnasium", tasks=["foreign_envs:Foreign-v0"])
 
 
+def test_an_id_may_have_a_namespace(toy: Any) -> None:
+    task = toy("spaces/Toy")
+    config = EnvConfig(suite="gymnasium", tasks=[task])
+    assert make_spec(config).obs_dim == 2
+    assert config.set_name == task.replace("/", "_")
+
+
+@pytest.mark.parametrize("task", ["../Toy-v0", "a/../Toy-v0", "/Toy-v0", "a//b", "a/b/c"])
+def test_an_id_is_no_path(task: str) -> None:
+    with pytest.raises(ValueError, match="tasks"):
+        EnvConfig(suite="gymnasium", tasks=[task])
+
+
 def test_imports_are_for_gymnasium() -> None:
     with pytest.raises(ValueError, match="imports: is for the suite"):
         EnvConfig(tasks=["reach-v3"], imports=["foreign_envs"])

@@ -1,5 +1,6 @@
 """Weights of other files: what they compute there they compute here, and nothing in them runs."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -236,7 +237,10 @@ def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) ->
         (saved({}), "no weights"),
         (saved([torch.zeros(2)]), "not a checkpoint"),
         (saved({"a": torch.zeros(2)}), "no linear layers"),
-        (saved({"a.weight": torch.zeros(2, 2), "epoch": 3}), "'epoch' is no tensor"),
+        (saved({"networks": {0: torch.zeros(2)}}), "0 is no named tensor"),
+        (saved({"learner": 3}), "'learner' is no named tensor"),
+        (saved({"networks": {}}), "no weights"),
+        (saved({"a.weight": torch.zeros(2, 2), "epoch": 3}), "'epoch' is no named tensor"),
     ],
 )
 def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_path: Path) -> None:
@@ -244,6 +248,35 @@ def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_pa
     message = error_of(read_weights, tmp_path / "file.pt")
     assert needle in message
     assert str(tmp_path / "file.pt") in message
+
+
+def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
+    layer = {"actor.mu.0.weight": torch.zeros(1, 3), "critic.qf0.0.weight": torch.zeros(1, 4)}
+    odd = layer | {"critic.qf1.0.weight": torch.zeros(1, 5)}
+    members = {"data": b"{}", "policy.pth": saved(odd)}
+    assert "no networks" in error_of(read_weights, write_zip(tmp_path / "sb3.zip", members))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("form", ["torch.pt", "sb3.zip"])
+def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> None:
+    linear = {"actor.mu.0.weight": torch.randn(2, 5), "actor.mu.0.bias": torch.zeros(2)}
+    path = tmp_path / form
+    if form == "torch.pt":
+        path.write_bytes(saved(linear))
+    else:
+        write_zip(path, {"data": b"{}", "policy.pth": saved(linear)})
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(
+            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole
+        )
+        for place in rng.integers(0, len(broken), 3):
+            broken[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(broken)
+        with contextlib.suppress(ConfigError):
+            read_weights(path)
 
 
 def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:

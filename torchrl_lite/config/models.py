@@ -10,6 +10,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
+"""Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
+
 
 class Section(BaseModel):
     """A part of the configuration: frozen, exact types, no unknown key, no NaN."""
@@ -27,7 +30,7 @@ class EnvConfig(Section):
         [], description="packages whose import registers Gymnasium ids; it runs their code"
     )
     name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
-    tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Count = Field(1, description="environments over all tasks together")
     group_size: Count = Field(1, description="environments that act in one inference batch")
     max_episode_frames: Count | None = Field(
@@ -47,7 +50,7 @@ class EnvConfig(Section):
     @property
     def set_name(self) -> str:
         if len(self.tasks) == 1:
-            return self.tasks[0]
+            return self.tasks[0].replace("/", "_")  # it becomes a folder
         return self.name or f"MT{len(self.tasks)}"
 
     @property
