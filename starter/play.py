@@ -22,6 +22,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
     parser.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
     parser.add_argument("--camera", help="a camera of the model, such as corner2")
+    parser.add_argument("--trust_imports", action="store_true", help="import what it names")
     parser.add_argument("--json", type=Path, help="the figures as a file")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         path = play.weights_of_run(args.run) if args.run else args.checkpoint
-        policy = play.load_policy(path)
+        policy = play.load_policy(path, trust_imports=args.trust_imports)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
     for column in ("task", "episodes", "success", "95 %", "return", "length"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for one in summaries:
-        interval = f"{one.low:.2f} to {one.high:.2f}"
-        cells = (f"{one.success:.2f}", interval, f"{one.ret:.1f}", f"{one.length:.0f}")
+        told = one.success is not None
+        success = f"{one.success:.2f}" if told else ""
+        interval = f"{one.low:.2f} to {one.high:.2f}" if told else ""
+        cells = (success, interval, f"{one.ret:.1f}", f"{one.length:.0f}")
         table.add_row(one.task, str(one.episodes), *cells)
     Console().print(table)
     if args.json:

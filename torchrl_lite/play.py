@@ -30,13 +30,16 @@ class Policy(NamedTuple):
 
 
 class TaskSummary(NamedTuple):
-    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence."""
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence.
+
+    The three are None where the task does not tell of success.
+    """
 
     task: str
     episodes: int
-    success: float
-    low: float
-    high: float
+    success: float | None
+    low: float | None
+    high: float | None
     ret: float
     length: float
 
@@ -55,11 +58,12 @@ def weights_of_run(folder: Path) -> Path:
     return best
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
     """The policy of a checkpoint.
 
     Raises:
-        ConfigError: there is no such file, or its configuration is none.
+        ConfigError: there is no such file, its configuration is none, or names packages to import
+            and is not trusted.
         CheckpointError: it is damaged, or no checkpoint with weights.
     """
     if not path.is_file():
@@ -70,6 +74,9 @@ def load_policy(path: Path) -> Policy:
     if networks is None or not isinstance(tree, dict):
         raise checkpoint.CheckpointError(f"{path}: holds no weights with their configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
+    if config.env.imports and not trust_imports:
+        packages = ", ".join(config.env.imports)
+        raise ConfigError(f"{path}: would import {packages}; if you trust it, --trust_imports")
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
@@ -125,14 +132,14 @@ def evaluate(
 
 def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
     count = len(results)
-    successes = sum(stats.success > 0 for stats in results)
-    interval = binomtest(successes, count).proportion_ci(method="wilson")
+    told = [stats.success > 0 for stats in results if stats.success is not None]
+    interval = binomtest(sum(told), count).proportion_ci(method="wilson") if told else None
     return TaskSummary(
         task=task,
         episodes=count,
-        success=successes / count,
-        low=float(interval.low),
-        high=float(interval.high),
+        success=sum(told) / count if told else None,
+        low=float(interval.low) if interval else None,
+        high=float(interval.high) if interval else None,
         ret=sum(stats.ret for stats in results) / count,
         length=sum(stats.length for stats in results) / count,
     )
@@ -149,7 +156,8 @@ def watch(
 ) -> Iterator[Any]:
     """A deterministic episode on the task's first goal; yields a picture ``[H, W, 3]`` at every
     so many steps, or None where a window shows them."""
-    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, camera=camera)
+    options = {} if camera is None else {"camera": camera}
+    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
     spec, row = make_spec(policy.config.env), torch.tensor([task])
     act_dim = int(spec.act_mask[task].sum())
     try:
