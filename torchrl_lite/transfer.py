@@ -50,11 +50,11 @@ def read_weights(path: Path) -> Parts:
         ConfigError: there is no such file, or it is none of these.
     """
     if path.is_dir():
-        found = [path / "checkpoint" / f"{name}.pt" for name in ("best", "last")]
-        there = [file for file in found if file.exists()]
+        best, complete = path / "checkpoint" / "best.pt", path.glob("checkpoint/last_*.pt")
+        there = [best] if best.exists() else sorted(complete, key=lambda file: file.stat().st_mtime)
         if not there:
             raise ConfigError(f"--init_from: {path} is no run directory: it has no checkpoint")
-        path = there[0]
+        path = there[-1]
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
+from helpers import newest_checkpoint
 
 from torchrl_lite.env import gymnasium
 from torchrl_lite.launch import main
@@ -53,8 +54,9 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def networks_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    state = torch.load(folder / "checkpoint" / f"{name}.pt", weights_only=True)
-    return state["learner"]["networks"] if name == "last" else state["networks"]
+    if name == "last":
+        return torch.load(newest_checkpoint(folder), weights_only=True)["learner"]["networks"]
+    return torch.load(folder / "checkpoint" / f"{name}.pt", weights_only=True)["networks"]
 
 
 # --- every algorithm ------------------------------------------------------------------------------
@@ -68,10 +70,8 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(algo: str, tmp_path: P
     whole = tmp_path / "whole" / "x" / "HalfCheetah-v5" / "1"
     half = tmp_path / "half" / "x" / "HalfCheetah-v5" / "1"
     assert start(tmp_path / "half", config, *sets(), "--until", "40", algo=algo) == 0
-    last = half / "checkpoint" / "last.pt"
-    old = last.read_bytes()
     assert start(tmp_path / "half", config, *sets(), "--resume", "--until", "60", algo=algo) == 0
-    last.write_bytes(old)
+    newest_checkpoint(half).write_bytes(b"damaged")
 
     assert start(tmp_path / "half", config, *sets(), "--resume", algo=algo) == 0
 

@@ -60,6 +60,8 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     """
     try:
         _check_archive(content or path)
+        if content is not None:
+            content.seek(0)
         state = torch.load(content or path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
