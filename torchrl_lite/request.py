@@ -46,6 +46,12 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
     if multi_task:
         if args.config is None:
             raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
+        config = load(args.config, overrides, sections=SECTIONS, algo=algo)
+        if args.stage is None:
+            return config
+        if config.curriculum is None:
+            raise ConfigError(f"--stage: {args.config} has no curriculum")
+        overrides.append(f"curriculum.first_stage={args.stage}")
         return load(args.config, overrides, sections=SECTIONS, algo=algo)
     task = _task(args)
     if task is not None:
@@ -147,12 +153,15 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
             tree = merge(tree, nest(*parse_override(override)))
         new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()
-    for key, value in _flat(own.model_dump()).items():
-        if new[key] == value or (new[key] == "auto" and key in RESOLVED):
+    old = _flat(tree)
+    for key in old | new:  # a section that was null, or is now, has keys in one of them only
+        same = key in old and key in new and new[key] == old[key]
+        if same or (new.get(key) == "auto" and key in RESOLVED):
             continue
         if not key.startswith(RESUMABLE):
+            there = json.dumps(old[key]) if key in old else "none"
             raise ConfigError(
-                f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
+                f"{key}: the run in {stored.parent} has {there}; "
                 f"with --resume only {', '.join(RESUMABLE)}* may change "
                 "(where a --config is given, so is every --set of the start)"
             )

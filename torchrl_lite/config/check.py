@@ -20,7 +20,8 @@ from torchrl_lite.config.files import (
     plain,
     read_tree,
 )
-from torchrl_lite.config.models import Config, Section
+from torchrl_lite.config.models import Config
+from torchrl_lite.config.section import Section
 
 Sections = Mapping[str, type[Section]]
 """The model of every algorithm, by the name of its section."""
@@ -91,11 +92,19 @@ def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
     fields: dict[str, FieldInfo] = kind.model_fields
     for part in loc:
         keys.append(str(part))
-        section: Any = fields[str(part)].annotation if str(part) in fields else None
-        if not (isinstance(section, type) and issubclass(section, Section)):
+        section = _section(fields[str(part)].annotation) if str(part) in fields else None
+        if section is None:
             break
         fields = section.model_fields
     return tuple(keys)
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section that a field is, or may be."""
+    for part in get_args(annotation) if _is_union(annotation) else (annotation,):
+        if isinstance(part, type) and issubclass(part, Section):
+            return part
+    return None
 
 
 def _explain(kind: type[Section], detail: ErrorDetails) -> str:
@@ -106,7 +115,8 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
         return f"{key}.{message}" if key else message
     fields: Mapping[str, FieldInfo] = kind.model_fields
     for part in keys[:-1]:
-        section: Any = fields[part].annotation
+        section = _section(fields[part].annotation)
+        assert section is not None, "only a section has keys of its own"
         fields = section.model_fields
     if detail["type"] == "extra_forbidden":
         known = ", ".join(fields)
@@ -147,6 +157,8 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if get_origin(annotation) is list:
         some = " that is not empty" if any(isinstance(c, at.MinLen) for c in constraints) else ""
         return f"a list{some}, each {describe(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return f"an object, each value {describe(get_args(annotation)[1])}"
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -168,10 +180,13 @@ def reference(kind: type[Section], prefix: str = "") -> list[tuple[str, str, str
     rows: list[tuple[str, str, str, str]] = []
     for name, info in kind.model_fields.items():
         annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            rows += reference(annotation, f"{prefix}{name}.")
+        section = _section(annotation)
+        if section is annotation and section is not None:
+            rows += reference(section, f"{prefix}{name}.")
             continue
         default = "required" if info.is_required() else json.dumps(info.get_default())
         text = describe(annotation, info.metadata)
         rows.append((f"{prefix}{name}", text, default, info.description or ""))
+        if section is not None:  # one that may be null
+            rows += reference(section, f"{prefix}{name}.")
     return rows

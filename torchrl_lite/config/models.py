@@ -2,19 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, exact types, no unknown key, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from torchrl_lite.config.curriculum import CurriculumConfig
+from torchrl_lite.config.section import Count, Name, NonNegative, Section
 
 
 class EnvConfig(Section):
@@ -168,7 +159,7 @@ class Config(Section):
     replay_buffer: ReplayBufferConfig = ReplayBufferConfig()
     train: TrainConfig = TrainConfig()
     system: SystemConfig = SystemConfig()
-    curriculum: None = Field(None, description="stages of tasks")
+    curriculum: CurriculumConfig | None = Field(None, description="stages of tasks; null: none")
     transfer: None = Field(None, description="weights from another run")
     log: LogConfig = LogConfig()
 
@@ -214,4 +205,6 @@ class Config(Section):
                 f"replay_buffer.size: {self.replay_buffer.size} is too small: an epoch brings "
                 f"{per_task} transitions per task, the buffer would hold {self.capacity}"
             )
+        if self.curriculum is not None:
+            self.curriculum.stages_of(self.env.tasks)
         return self
