@@ -14,7 +14,9 @@ Row = dict[str, float | int | None]
 
 
 class View(Protocol):
-    """Is told of each epoch and of the phases within it."""
+    """Is told of each epoch, of the phases within it, and how many frames the run will have."""
+
+    def expect(self, total_frames: int) -> None: ...
 
     def phase(self, name: str) -> None: ...
 
@@ -49,6 +51,9 @@ class PlainView:
         self._total = total_frames
         self._tasks = tasks if len(tasks) > 1 else ()
         print(title, flush=True)
+
+    def expect(self, total_frames: int) -> None:
+        self._total = total_frames
 
     def phase(self, name: str) -> None:
         pass
@@ -155,6 +160,9 @@ class LiveView:
                 ]
             table.add_row(*cells)
         return table
+
+    def expect(self, total_frames: int) -> None:
+        self._bar.update(self._task, total=total_frames)
 
     def phase(self, name: str) -> None:
         self._phase = name

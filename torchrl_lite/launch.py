@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from torchrl_lite import __version__, checkpoint, flags
+from torchrl_lite import __version__, checkpoint, curriculum, flags
 from torchrl_lite.accel import keep_freed_memory
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
@@ -62,7 +62,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
         config = resumed(args, config, stored, algo)
-        if _frames_of_result(folder / "result.json") >= config.total_frames:
+        if _epochs_of_result(folder / "result.json") >= config.total_epochs:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
     else:
@@ -136,14 +136,18 @@ def _build(
         workers=int(config.system.workers),
     )
     stack.callback(collector.close)
-    header = columns(spec.tasks, learner.metric_names)
+    stages = config.curriculum
+    more = curriculum.columns(spec.tasks) if stages else []
+    header = columns(spec.tasks, learner.metric_names, more)
     logger = Logger(folder, header, view, keep_until=done)
     stack.callback(logger.close)
     return RLAlgo(
         config,
         learner=learner,
         collector=collector,
-        buffer=ReplayBuffer(spec, config.capacity, device),
+        buffer=ReplayBuffer(
+            spec, config.capacity, device, old_weight=stages.old_weight if stages else 1.0
+        ),
         logger=logger,
         view=view,
         guard=guard,
@@ -151,10 +155,10 @@ def _build(
     )
 
 
-def _frames_of_result(path: Path) -> int:
+def _epochs_of_result(path: Path) -> int:
     """How far a finished run came; -1 without a readable result."""
     try:
-        return int(json.loads(path.read_text())["frames"])
+        return int(json.loads(path.read_text())["epochs"])
     except (OSError, ValueError, KeyError, TypeError):
         return -1
 

@@ -12,6 +12,7 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import Collected, Collector, EpisodeStats
 from torchrl_lite.config import Config
 from torchrl_lite.console import Row, View
+from torchrl_lite.curriculum import Curriculum, Forgetting, Progress
 from torchrl_lite.logger import Logger, finite
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.reward_scale import RewardScale
@@ -42,6 +43,11 @@ class RLAlgo:
         self._reward_scale = RewardScale(config.num_tasks)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
+        self._curriculum = Curriculum(config.curriculum, config.env.tasks)
+        self._progress = self._curriculum.start
+        self.stage = self._submitted = self._progress.stage
+        self._check_frames = 0
+        self._forgetting = Forgetting()
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._save_s: float | None = None
@@ -59,8 +65,11 @@ class RLAlgo:
 
     @property
     def tasks(self) -> Sequence[int]:
-        """The tasks that are trained now."""
-        return range(self.config.num_tasks)
+        """The tasks that are trained now: those of the stage that the last epoch came from.
+
+        Where epochs overlap, that lags one behind the stage that was decided on.
+        """
+        return self._curriculum.stages[self.stage]
 
     def train(self, until: int | None = None) -> bool:
         """Trains to the configured end, or to the first epoch end at or after ``until`` frames.
@@ -68,7 +77,12 @@ class RLAlgo:
         Returns whether the end was reached; a run that stops before it leaves a checkpoint.
         """
         saved = self.epoch
-        if until is not None and 0 < until <= self.total_frames < self.config.total_frames:
+        self._expect_frames(self._progress.stage)
+        if (
+            until is not None
+            and until <= self.total_frames
+            and self.epoch < self.config.total_epochs
+        ):
             return False
         while self.epoch < self.config.total_epochs:
             self._guard.expect_end_in(self._expected_seconds())
@@ -90,16 +104,18 @@ class RLAlgo:
     def _run_epoch(self) -> None:
         started = time.perf_counter()
         train = self.config.train
-        row: Row = {"epoch": self.epoch + 1, "stage": 0}
-
         self._view.phase("collecting")
         collected, waited = self._collect()
+        self._enter(self._submitted)
+        row: Row = {"epoch": self.epoch + 1, "stage": self.stage}
         self.buffer.add_block(collected.block, self.tasks)
         if self.config.env.reward_normalization == "ema":
             scale = self._reward_scale.update(collected.block, list(self.tasks))
             self.buffer.reward_scale.copy_(scale)
         for task in self.tasks:
             self.frames[task] += self.config.frames_per_epoch // self.config.num_tasks
+        if self.stage == self._progress.stage:
+            self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
         self.epoch += 1
         row["total_frames"] = self.total_frames
         row |= _episode_means(collected.episodes)
@@ -125,22 +141,30 @@ class RLAlgo:
         if self.epoch % train.eval_interval == 0:
             evaluating = time.perf_counter()
             evaluation = self._evaluate(train.eval_episodes)
-            row |= evaluation
+            row |= evaluation | self._forgotten(evaluation)
             self._keep_best(evaluation)
             eval_s = time.perf_counter() - evaluating
             self._durations["eval"] = eval_s
+        check_s = None
+        if self._curriculum.is_due(self._progress):
+            checking = time.perf_counter()
+            row |= self._check_stage()
+            check_s = self._durations["check"] = time.perf_counter() - checking
+        if self.config.curriculum is not None:
+            row["stage/check_frames"] = self._check_frames
         if train.snapshot_interval and self.epoch % train.snapshot_interval == 0:
             self._save_weights(f"epoch_{self.epoch}")
 
         total_s = time.perf_counter() - started
-        self._durations["learn" if learning else "collect"] = total_s - (eval_s or 0.0)
+        evaluations_s = (eval_s or 0.0) + (check_s or 0.0)
+        self._durations["learn" if learning else "collect"] = total_s - evaluations_s
         row |= {
             "time/collect_s": waited,
             "time/update_s": update_s,
-            "time/eval_s": eval_s,
+            "time/eval_s": evaluations_s or None,
             "time/save_s": self._save_s,
             "time/total_s": total_s,
-            "rate/frames_per_second": self.config.frames_per_epoch / collected.seconds,
+            "rate/frames_per_second": self._epoch_frames() / collected.seconds,
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
         self._save_s = None
@@ -156,7 +180,9 @@ class RLAlgo:
 
     def _submit(self, epoch: int) -> None:
         random = epoch < self.config.train.pretrain_epochs
-        self.collector.submit(self.learner.actor, self.tasks, random=random)
+        self._submitted = self._progress.stage
+        tasks = self._curriculum.stages[self._submitted]
+        self.collector.submit(self.learner.actor, tasks, random=random)
 
     def _evaluate(self, episodes: int) -> Row:
         """Success, return and length of the current weights, over all tasks and for each."""
@@ -191,10 +217,18 @@ class RLAlgo:
         result = {
             "frames": self.total_frames,
             "updates": self.learner.updates,
+            "epochs": self.epoch,
             "wall_time_s": round(self.wall_time, 3),
             "final_eval_episodes": self.config.train.final_eval_episodes,
             **{key: finite(value) for key, value in (final | self._learned).items()},
         }
+        if self.config.curriculum is not None:
+            result |= {
+                "stage": self.stage,
+                "stage/complete": self._progress.complete,
+                "stage/check_frames": self._check_frames,
+                **self._forgotten(final),
+            }
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         self._view.say(
             f"done: {self.total_frames} frames, success {final['eval/success_rate']:.2f}, "
@@ -212,7 +246,65 @@ class RLAlgo:
             if "eval" not in self._durations:
                 return None
             seconds += self._durations["eval"]
+        stage = self._progress.stage
+        if self._curriculum.is_due(
+            self._curriculum.collected(self._progress, self._epoch_frames(stage))
+        ):
+            if "check" not in self._durations:
+                return None
+            seconds += self._durations["check"]
         return seconds + self._durations.get("save", 1.0)
+
+    # --- curriculum ------------------------------------------------------------------------------
+
+    def _epoch_frames(self, stage: int | None = None) -> int:
+        """Transitions that an epoch of a stage brings; by default, of the present one."""
+        tasks = self._curriculum.stages[self.stage if stage is None else stage]
+        return self.config.frames_per_epoch // self.config.num_tasks * len(tasks)
+
+    def _expect_frames(self, stage: int) -> None:
+        epochs = self.config.total_epochs - self.epoch
+        self._view.expect(self.total_frames + epochs * self._epoch_frames(stage))
+
+    def _enter(self, stage: int) -> None:
+        """The transitions that come now, and all that is learned from them, are of this stage."""
+        if stage == self.stage:
+            return
+        assert self.config.curriculum is not None
+        left = sorted(set(self.tasks) - set(self._curriculum.stages[stage]))
+        if self.config.curriculum.old_data == "drop":
+            self.buffer.drop(left)
+        else:
+            self.buffer.retire(left)
+        self.stage = stage
+        self._durations.clear()  # epochs of another number of tasks take another time
+        self._expect_frames(stage)
+
+    def _check_stage(self) -> Row:
+        """Measures the stage's own tasks and moves on where their success allows it."""
+        assert self.config.curriculum is not None
+        self._view.phase("checking the stage")
+        before = self._progress
+        tasks = self._curriculum.stages[before.stage]
+        episodes = self.config.curriculum.stage_eval_episodes
+        results = self.collector.evaluate(self.learner.actor, tasks, episodes)
+        self._check_frames += sum(stats.length for stats in results)
+        success = sum(stats.success for stats in results) / len(results)
+        self._progress = self._curriculum.checked(before, success)
+        if (self._progress.stage, self._progress.complete) != (before.stage, before.complete):
+            story = self._curriculum.story(before, self._progress, success)
+            text = f"frame {self.total_frames}: {story}"
+            self._logger.mark("curriculum", text, frames=self.total_frames)
+            self._save_weights(f"transfer_stage{before.stage}")
+        return {"stage/success": success}
+
+    def _forgotten(self, evaluation: Row) -> Row:
+        """What each task lost since its best evaluation, where there is a curriculum."""
+        if self.config.curriculum is None:
+            return {}
+        success = {task: evaluation[f"eval_success/{task}"] for task in self.config.env.tasks}
+        lost = self._forgetting.update({t: float(s) for t, s in success.items() if s is not None})
+        return {f"forgetting/{task}": value for task, value in lost.items()}
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -239,6 +331,13 @@ class RLAlgo:
             "best": self._best and list(self._best),
             "wall_time": self.wall_time,
             "learned": self._learned,
+            "curriculum": {
+                "progress": list(self._progress),
+                "stage": self.stage,
+                "submitted": self._submitted,
+                "check_frames": self._check_frames,
+                "best_success": dict(self._forgetting.best),
+            },
             "learner": self.learner.training_state(),
             "buffer": self.buffer.state_dict(),
             "reward_scale": self._reward_scale.state_dict(),
@@ -251,6 +350,11 @@ class RLAlgo:
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
+        curriculum = state["curriculum"]
+        self._progress = Progress(*curriculum["progress"])
+        self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
+        self._check_frames = curriculum["check_frames"]
+        self._forgetting.best = dict(curriculum["best_success"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])
