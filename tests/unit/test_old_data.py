@@ -68,7 +68,7 @@ LIVES: dict[str, tuple[list[int | str], list[int], list[int]]] = {
 def test_old_transitions_are_drawn_with_their_weight(name: str, weight: float) -> None:
     events, old, new = LIVES[name]
     total = weight * len(old) + len(new)
-    expected = {rew: weight / total for rew in old} | {rew: 1 / total for rew in new}
+    expected = dict.fromkeys(old, weight / total) | dict.fromkeys(new, 1 / total)
     count = 4000
 
     drawn = rewards_at(buffer_with(weight, events), uniform(count))
