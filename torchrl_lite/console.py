@@ -63,6 +63,7 @@ class PlainView:
         parts = [f"epoch {row['epoch']}", f"frames {row['total_frames']}/{self._total}"]
         for key, label, form in (
             ("rollout/ep_rew_mean", "return", ".1f"),
+            ("stage/success", "stage success", ".2f"),
             ("eval/success_rate", "eval success", ".2f"),
             ("eval/return", "eval return", ".1f"),
             ("best", "best success", ".2f"),

@@ -12,7 +12,7 @@ class Progress(NamedTuple):
     stage: int = 0
     """The stage that is being trained for, counted from 0."""
     frames: int = 0
-    """Transitions that were collected in it."""
+    """Transitions that were collected in it, as long as that matters."""
     checked: int = 0
     """How many those were at its last check."""
     complete: bool = False
@@ -40,6 +40,8 @@ class Curriculum:
 
     def collected(self, progress: Progress, frames: int) -> Progress:
         """After an epoch of the stage's own tasks."""
+        if progress.complete:
+            return progress
         return progress._replace(frames=progress.frames + frames)
 
     def is_due(self, progress: Progress) -> bool:

@@ -154,18 +154,17 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
         new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()
     old = _flat(tree)
-    for key in old | new:  # a section that was null, or is now, has keys in one of them only
-        same = key in old and key in new and new[key] == old[key]
-        if same or (new.get(key) == "auto" and key in RESOLVED):
+    for key in {**old, **new}:  # a section that is null in one has keys in the other
+        value, wanted = old.get(key), new.get(key)
+        if wanted == value or (wanted == "auto" and key in RESOLVED):
             continue
         if not key.startswith(RESUMABLE):
-            there = json.dumps(old[key]) if key in old else "none"
             raise ConfigError(
-                f"{key}: the run in {stored.parent} has {there}; "
+                f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
                 f"with --resume only {', '.join(RESUMABLE)}* may change "
                 "(where a --config is given, so is every --set of the start)"
             )
-        tree = merge(tree, nest(key.split("."), new[key]))
+        tree = merge(tree, nest(key.split("."), wanted))
     return check(tree, algo=algo, sections=SECTIONS, source="--resume")
 
 

@@ -240,7 +240,7 @@ class RLAlgo:
         """What the coming epoch will take, as far as one like it was seen."""
         train = self.config.train
         seconds = self._durations.get("learn" if self.epoch >= train.pretrain_epochs else "collect")
-        if seconds is None:
+        if seconds is None or self.stage != self._progress.stage:
             return None
         if (self.epoch + 1) % train.eval_interval == 0:
             if "eval" not in self._durations:
@@ -350,11 +350,12 @@ class RLAlgo:
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
-        curriculum = state["curriculum"]
-        self._progress = Progress(*curriculum["progress"])
-        self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
-        self._check_frames = curriculum["check_frames"]
-        self._forgetting.best = dict(curriculum["best_success"])
+        if "curriculum" in state:  # not in checkpoints from before there were any
+            curriculum = state["curriculum"]
+            self._progress = Progress(*curriculum["progress"])
+            self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
+            self._check_frames = curriculum["check_frames"]
+            self._forgetting.best = dict(curriculum["best_success"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])

@@ -100,8 +100,8 @@ def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _section(annotation: Any) -> type[Section] | None:
-    """The section that a field is, or may be."""
-    for part in get_args(annotation) if _is_union(annotation) else (annotation,):
+    """The model of a field that is a section, also where it may be null."""
+    for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, Section):
             return part
     return None
@@ -116,7 +116,7 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
     fields: Mapping[str, FieldInfo] = kind.model_fields
     for part in keys[:-1]:
         section = _section(fields[part].annotation)
-        assert section is not None, "only a section has keys of its own"
+        assert section is not None, "only sections have keys"
         fields = section.model_fields
     if detail["type"] == "extra_forbidden":
         known = ", ".join(fields)
@@ -181,12 +181,10 @@ def reference(kind: type[Section], prefix: str = "") -> list[tuple[str, str, str
     for name, info in kind.model_fields.items():
         annotation = info.annotation
         section = _section(annotation)
-        if section is annotation and section is not None:
+        if section is not None:
             rows += reference(section, f"{prefix}{name}.")
             continue
         default = "required" if info.is_required() else json.dumps(info.get_default())
         text = describe(annotation, info.metadata)
         rows.append((f"{prefix}{name}", text, default, info.description or ""))
-        if section is not None:  # one that may be null
-            rows += reference(section, f"{prefix}{name}.")
     return rows
