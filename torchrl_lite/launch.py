@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from torchrl_lite import __version__, checkpoint, curriculum, flags
-from torchrl_lite.accel import keep_freed_memory
+from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import CheckpointError
@@ -67,8 +66,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             return 0
     else:
         config = resolve(config)
-    if config.system.accel == "graph" and device.type == "cpu":
-        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
+    accel.check(config.system.accel, device)
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -118,7 +116,7 @@ def _build(
     view: Any,
     done: int,
 ) -> RLAlgo:
-    keep_freed_memory()
+    accel.keep_freed_memory()
     torch.set_num_threads(int(config.system.threads))
     torch.set_float32_matmul_precision(config.system.matmul_precision)
     torch.manual_seed(seed)  # the initial weights; everything else has generators of its own

@@ -28,6 +28,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "accel",
         "curriculum",
         "checkpoint",
+        "results",
+        "statistics",
+        "figures",
     ),
     (
         "collector",
@@ -40,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
+    ("bench",),
     ("starter",),
 )
 LEAVES = ("types", "config")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from torchrl_lite.accel import Stepper
+from torchrl_lite.accel import Stepper, compiled
 from torchrl_lite.network import Actor, task_parameters
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise, Spec
@@ -42,6 +42,7 @@ class Learner(nn.Module):
         # Not the stream that the initial weights come from.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel)
+        self._update = compiled(self.update) if accel == "compile" else self.update
         self._inputs: dict[tuple[int, ...], tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
         self._counts = torch.zeros(spec.num_tasks, device=device)
@@ -154,7 +155,7 @@ class Learner(nn.Module):
     def _sampled_update(
         self, buffer: ReplayBuffer, task: Tensor, noise: Noise, variant: str
     ) -> None:
-        metrics = self.update(buffer.sample(noise.pick, task), noise, variant)
+        metrics = self._update(buffer.sample(noise.pick, task), noise, variant)
         values = torch.stack([metrics[name] for name in self.METRICS])
         self._totals.index_add_(1, task, values)
         self._counts.index_add_(0, task, torch.ones_like(values[0]))

@@ -123,7 +123,8 @@ class RLAlgo:
         if self.config.system.overlap and self.epoch < self.config.total_epochs:
             self._submit(self.epoch)
 
-        self._view.phase("updating")
+        compiling = self.config.system.accel == "compile" and not self.learner.updates
+        self._view.phase("compiling" if compiling else "updating")
         learning = self.epoch > train.pretrain_epochs
         updating = time.perf_counter()
         if learning:

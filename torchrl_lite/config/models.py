@@ -122,8 +122,10 @@ class SystemConfig(Section):
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="rollout processes; 0 collects in the main process"
     )
-    accel: Literal["auto", "eager", "graph"] = Field(
-        "auto", description="how updates run; graph: captured once, CUDA only; auto: eager"
+    accel: Literal["auto", "eager", "compile", "graph"] = Field(
+        "auto",
+        description="how updates run: as written, by torch.compile, or captured once (graph, "
+        "CUDA only); auto: eager",
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner works")
     threads: Literal["auto"] | Count = Field("auto", description="CPU threads of the learner")
