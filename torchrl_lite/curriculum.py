@@ -104,10 +104,10 @@ class Curriculum:
 class Forgetting:
     """Per task, the best success of any earlier evaluation minus the success now.
 
-    Chaudhry et al. 2018 (arXiv:1801.10112), eq. 3. Continual World (Wolczyk et al. 2021,
-    arXiv:2105.10919, section 4.2) takes the success at the end of the task's training in place of
-    the best; the two agree where a task left at its best, and this one is also defined for tasks
-    that are still being trained. Negative values are new bests.
+    Chaudhry et al. 2018, "Riemannian Walk" (arXiv:1801.10112). Continual World (Wolczyk et al.
+    2021, arXiv:2105.10919) takes the success at the end of the task's training in place of the
+    best; the two agree where a task left at its best, and this one is also defined for tasks that
+    are still being trained. Negative values are new bests.
     """
 
     def __init__(self) -> None:
