@@ -1,12 +1,14 @@
 """Tiny runs with a curriculum: who trains when, what is written, and how they go on."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -87,10 +89,47 @@ def indices(stage: Sequence[str]) -> list[int]:
     return sorted(TASKS.index(task) for task in stage)
 
 
+class Recorded(NamedTuple):
+    """An uninterrupted run, and what happened in it."""
+
+    folder: Path
+    shown: list[str]
+    updates: list[tuple[list[int], int]]
+    """Tasks and transitions of each, epoch by epoch."""
+    evaluations: list[tuple[list[int], int]]
+    """Tasks and episodes of each."""
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    updates: list[tuple[list[int], int]] = []
+    evaluations: list[tuple[list[int], int]] = []
+    run, evaluate = Learner.run, Collector.evaluate
+
+    def recorded_run(
+        self: Learner, buffer: ReplayBuffer, tasks: Sequence[int], **sizes: int
+    ) -> None:
+        updates.append((list(tasks), sizes["batch_size"]))
+        run(self, buffer, tasks, **sizes)
+
+    def recorded_evaluate(
+        self: Collector, actor: Actor, tasks: Sequence[int], episodes: int
+    ) -> list[EpisodeStats]:
+        evaluations.append((list(tasks), episodes))
+        return evaluate(self, actor, tasks, episodes)
+
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown):
+        patch.setattr(Learner, "run", recorded_run)
+        patch.setattr(Collector, "evaluate", recorded_evaluate)
+        folder = start(tmp_path_factory.mktemp("whole"))
+    return Recorded(folder, shown.getvalue().splitlines(), updates, evaluations)
+
+
+@pytest.fixture(scope="module")
+def whole(recorded: Recorded) -> Path:
     """The directory of an uninterrupted run; only to be read."""
-    return start(tmp_path_factory.mktemp("whole"))
+    return recorded.folder
 
 
 # --- who trains when -----------------------------------------------------------------------------
@@ -115,20 +154,8 @@ def test_the_buffer_holds_the_frames_of_every_task(whole: Path) -> None:
     assert [len(rows) for rows in state["buffer"]["data"]] == state["frames"] == [80, 60, 70]
 
 
-def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[list[int], int]] = []
-    run = Learner.run
-
-    def recorded(self: Learner, buffer: ReplayBuffer, tasks: Sequence[int], **sizes: int) -> None:
-        calls.append((list(tasks), sizes["batch_size"]))
-        run(self, buffer, tasks, **sizes)
-
-    monkeypatch.setattr(Learner, "run", recorded)
-    start(tmp_path)
-
-    assert calls == [(indices(STAGES[stage]), 4) for stage in STAGE_OF_EPOCH[1:]]
+def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Recorded) -> None:
+    assert recorded.updates == [(indices(STAGES[stage]), 4) for stage in STAGE_OF_EPOCH[1:]]
 
 
 def test_a_task_that_leaves_drops_its_episode(tmp_path: Path) -> None:
@@ -174,24 +201,13 @@ def test_one_number_says_what_the_checks_cost(whole: Path) -> None:
     assert json.loads((whole / "result.json").read_text())["stage/check_frames"] == sum(cost)
 
 
-def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[list[int], int]] = []
-    evaluate = Collector.evaluate
-
-    def recorded(
-        self: Collector, actor: Actor, tasks: Sequence[int], episodes: int
-    ) -> list[EpisodeStats]:
-        calls.append((list(tasks), episodes))
-        return evaluate(self, actor, tasks, episodes)
-
-    monkeypatch.setattr(Collector, "evaluate", recorded)
-    start(tmp_path)
-
+def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all(recorded: Recorded) -> None:
     everything = ([0, 1, 2], 1)
     checks = [(indices(stage), CHECKS) for stage in STAGES]
-    assert calls == [*checks[:2], everything, *checks[2:], everything, everything]
+
+    assert recorded.evaluations == [
+        *checks[:2], everything, *checks[2:], everything, everything,
+    ]  # fmt: skip
 
 
 def test_every_evaluation_measures_all_tasks(whole: Path) -> None:
@@ -237,10 +253,9 @@ def test_each_stage_that_is_passed_leaves_its_weights(whole: Path) -> None:
         assert_same_bits(ours, there)
 
 
-def test_each_change_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start(tmp_path)
+def test_each_change_is_a_line(recorded: Recorded) -> None:
+    lines = [line for line in recorded.shown if " passed " in line]
 
-    lines = [line for line in capsys.readouterr().out.splitlines() if " passed " in line]
     assert [line.split(" after ")[0] for line in lines] == [
         "frame 20: stage 0 passed",
         "frame 40: stage 1 passed",
@@ -261,18 +276,14 @@ def test_each_change_is_a_mark_in_tensorboard(whole: Path) -> None:
     assert marks(whole) == [20, 40, 60, 90]
 
 
-def test_the_progress_ends_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start(tmp_path)
+def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
+    epochs = [line for line in recorded.shown if line.startswith("epoch ")]
+    progress = [line.split("frames ")[1].split()[0] for line in epochs]
 
-    shown = [
-        line.split("frames ")[1].split()[0]
-        for line in capsys.readouterr().out.splitlines()
-        if line.startswith("epoch ")
-    ]
     # What the run would come to if its present stage stayed, then what it comes to.
-    assert shown[0] == "10/100"
-    assert shown[2] == "40/180"
-    assert shown[-1] == "210/210"
+    assert progress[0] == "10/100"
+    assert progress[2] == "40/180"
+    assert progress[-1] == "210/210"
 
 
 def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(
