@@ -23,7 +23,7 @@ class ReplayBuffer:
         """``capacity`` is in transitions per task.
 
         ``old_weight``: how likely a transition from before `retire` is drawn, against one from
-        after it.
+        after it; with 0 it is never drawn again.
         """
         obs_dim, act_dim = spec.obs_dim, spec.act_dim
         self._widths = [obs_dim, act_dim, obs_dim, 1, 1]
@@ -71,12 +71,6 @@ class ReplayBuffer:
             self._retired[task] = self._written[task]
         self._publish()
 
-    def drop(self, tasks: Sequence[int]) -> None:
-        """Forgets what these tasks hold."""
-        for task in tasks:
-            self._written[task] = self._retired[task] = 0
-        self._publish()
-
     def _publish(self) -> None:
         """Tells the device what is stored where."""
         gone = [max(0, n - self.capacity) for n in self._written]  # overwritten
@@ -109,14 +103,15 @@ class ReplayBuffer:
         size, old = self.size[task][:, None], self._old[task][:, None]
         of_old = self.old_weight * old.double()
         place = pick * (of_old + size - old)
-        among_old = torch.minimum((place / self.old_weight).long(), old - 1)
+        among_old = torch.minimum((place / (self.old_weight or 1.0)).long(), old - 1)
         among_new = torch.minimum(old + (place - of_old).long(), size - 1)
         age = torch.where(place < of_old, among_old, among_new)
         return (self._first[task][:, None] + age) % self.capacity
 
     def holds(self, task: int) -> bool:
         """Whether there is anything of this task to sample."""
-        return self._written[task] > 0
+        lost = self._retired[task] if self.old_weight == 0 else 0
+        return self._written[task] > lost
 
     def state_dict(self) -> dict[str, object]:
         """What was written, without the empty part."""

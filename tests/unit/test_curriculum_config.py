@@ -125,7 +125,7 @@ def test_the_reference_lists_its_fields() -> None:
     )
 
 
-@pytest.mark.parametrize(("old_data", "weight"), [("keep", 1.0), ("drop", 1.0), (0.25, 0.25)])
+@pytest.mark.parametrize(("old_data", "weight"), [("keep", 1.0), ("drop", 0.0), (0.25, 0.25)])
 def test_old_data_is_a_word_or_a_weight(old_data: Any, weight: float) -> None:
     config = config_with({"kind": "mixed", "old_data": old_data}).curriculum
 

@@ -23,14 +23,12 @@ def numbered(first: int, frames: int) -> Block:
 
 
 def buffer_with(weight: float, events: Sequence[int | str]) -> ReplayBuffer:
-    """Task 0 after blocks of so many frames, ``leaves`` (its data is old from there) and
-    ``drops``; task 1 gets all the blocks and never leaves."""
+    """Task 0 after blocks of so many frames and ``leaves`` (its data is old from there); task 1
+    gets all the blocks and never leaves."""
     buffer, written = ReplayBuffer(SPEC, CAPACITY, CPU, old_weight=weight), 0
     for event in events:
         if event == "leaves":
             buffer.retire([0])
-        elif event == "drops":
-            buffer.drop([0])
         else:
             assert isinstance(event, int)
             buffer.add_block(numbered(written, event), [0, 1])
@@ -57,9 +55,6 @@ LIVES: dict[str, tuple[list[int | str], list[int], list[int]]] = {
     "all old ones are overwritten": ([4, "leaves", 6, 6], [], list(range(6, 16))),
     "left with a ring that went round": ([9, 6, "leaves", 2], list(range(7, 15)), [15, 16]),
     "left twice": ([3, "leaves", 3, "leaves", 2], [0, 1, 2, 3, 4, 5], [6, 7]),
-    "dropped and came back": ([4, "drops", 3], [], [4, 5, 6]),
-    "dropped from a ring that went round": ([9, 6, "drops", 3], [], [15, 16, 17]),
-    "left, dropped, came back": ([4, "leaves", "drops", 3], [], [4, 5, 6]),
 }
 
 
@@ -106,14 +101,31 @@ def test_a_weight_leaves_other_tasks_evenly_drawn() -> None:
     assert chisquare([drawn.count(1000 + rew) for rew in range(10)]).pvalue > 1e-4
 
 
-def test_what_is_dropped_is_not_held_any_more() -> None:
-    buffer = buffer_with(1.0, [4, "drops"])
-
-    assert [buffer.holds(task) for task in (0, 1)] == [False, True]
-    assert buffer.size.tolist() == [0, 4]
+CAME_BACK = [name for name, (_, _, new) in LIVES.items() if new]
 
 
-@pytest.mark.parametrize("weight", [0.25, 1.0])
+@pytest.mark.parametrize("name", CAME_BACK)
+def test_with_a_weight_of_zero_old_transitions_are_gone(name: str) -> None:
+    events, _, new = LIVES[name]
+    picks = torch.cat([torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64), uniform(4000)])
+
+    first, last, *drawn = rewards_at(buffer_with(0.0, events), picks)
+
+    assert (first, last) == (new[0], new[-1])
+    assert set(drawn) == set(new)
+    if len(new) > 1:
+        assert chisquare([drawn.count(rew) for rew in new]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("weight", "holds"), [(0.0, False), (0.25, True), (1.0, True)])
+def test_what_is_gone_is_not_held_any_more(weight: float, holds: bool) -> None:
+    left = buffer_with(weight, [4, "leaves"])
+    assert [left.holds(task) for task in (0, 1)] == [holds, True]
+
+    assert buffer_with(weight, [4, "leaves", 1]).holds(0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("name", LIVES)
 def test_a_checkpoint_keeps_what_is_old(name: str, weight: float) -> None:
     buffer = buffer_with(weight, LIVES[name][0])

@@ -271,12 +271,8 @@ class RLAlgo:
         """The transitions that come now, and all that is learned from them, are of this stage."""
         if stage == self.stage:
             return
-        assert self.config.curriculum is not None
         left = sorted(set(self.tasks) - set(self._curriculum.stages[stage]))
-        if self.config.curriculum.old_data == "drop":
-            self.buffer.drop(left)
-        else:
-            self.buffer.retire(left)
+        self.buffer.retire(left)
         self.stage = stage
         self._durations.clear()  # epochs of another number of tasks take another time
         self._expect_frames(stage)

@@ -71,7 +71,9 @@ class CurriculumConfig(Section):
     @property
     def old_weight(self) -> float:
         """How likely a transition from before its task left is drawn, against a newer one."""
-        return 1.0 if isinstance(self.old_data, str) else self.old_data
+        if isinstance(self.old_data, str):
+            return {"keep": 1.0, "drop": 0.0}[self.old_data]
+        return self.old_data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
