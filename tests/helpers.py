@@ -1,11 +1,16 @@
 """Small specs, learners and random data for the tests."""
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.types import Batch, Block, Noise, Spec
@@ -42,6 +47,24 @@ def make_sac(
     net = NetConfig(hidden_shapes=list(hidden), init=init)
     learner = SAC(SACConfig(**config), net, spec, device=CPU, seed=seed)
     return learner.to(dtype)  # the parameters stay the objects that the optimisers hold
+
+
+def make_learner(
+    algo: str,
+    spec: Spec,
+    *,
+    kind: str = "mlp",
+    hidden: Sequence[int] = (16, 12),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **config: Any,
+) -> Any:
+    """A learner of any algorithm; fields of ``config`` that it does not have are left out."""
+    torch.manual_seed(seed)
+    learner, section = ALGORITHMS[algo]
+    own = {key: value for key, value in config.items() if key in section.model_fields}
+    net = NetConfig(kind=kind, hidden_shapes=list(hidden))
+    return learner(section(**own), net, spec, device=CPU, seed=seed).to(dtype)
 
 
 def random_batch(
@@ -103,3 +126,44 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     torch.save(state, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The state file of a run's newest complete checkpoint."""
+    manifests = (run / "checkpoint").glob("last_*.json")
+    return max(manifests, key=lambda path: int(path.stem.split("_")[1])).with_suffix(".pt")
+
+
+def complete_state(run: Path) -> dict[str, Any]:
+    """A run's newest checkpoint with the transitions of every task, oldest first, as ``data``."""
+    path = newest_checkpoint(run)
+    state = torch.load(path, weights_only=True)
+    config = json.loads((run / "params.json").read_text())
+    written = state["buffer"]["written"]
+    capacity = config["replay_buffer"]["size"] // len(written)
+    rows: list[dict[int, np.ndarray]] = [{} for _ in written]
+    for chunk in state["buffer"].pop("chunks"):
+        flat = np.fromfile(path.parent / chunk["file"], np.float32)
+        left = iter(flat.reshape(sum(chunk["counts"]), -1))
+        for task, (start, count) in enumerate(zip(chunk["starts"], chunk["counts"], strict=True)):
+            rows[task] |= {start + number: next(left) for number in range(count)}
+    state["buffer"]["data"] = [
+        torch.tensor(np.array([numbered[n] for n in range(max(0, end - capacity), end)]))
+        for numbered, end in zip(rows, written, strict=True)
+    ]
+    return state
+
+
+def sign(changed: Path) -> None:
+    """Makes a changed file of the newest checkpoint one that its manifest vouches for."""
+    manifest = newest_checkpoint(changed.parents[1]).with_suffix(".json")
+    files = json.loads(manifest.read_text())["files"]
+    content = changed.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    files[changed.name] = {"bytes": len(content), "sha256": digest}
+    write_manifest(manifest, files)
+
+
+def write_manifest(path: Path, files: dict[str, Any]) -> None:
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"files": files, "sha256": digest}))

@@ -72,5 +72,7 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     if multi_task:
         add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
     add("--resume", action="store_true", help="go on from the newest checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
+    add("--trust_imports", action="store_true", help="import what a stored run's env.imports name")
     add("--help_config", action="store_true", help="every field of the configuration")
     return parser.parse_args(argv)

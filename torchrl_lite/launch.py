@@ -9,22 +9,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
 from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
-from torchrl_lite.checkpoint import CheckpointError
-from torchrl_lite.collector import Collector, WorkerError
+from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
+from torchrl_lite.collector import Collector, NotFiniteError, WorkerError
 from torchrl_lite.config import Config, ConfigError, model, reference
-from torchrl_lite.console import make_view
+from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.transfer import start_from
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
@@ -35,7 +36,8 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (CheckpointError, WorkerError) as error:  # a worker's message carries its traceback
+    except (CheckpointError, NotFiniteError, WorkerError, OSError) as error:
+        # A worker's message carries its traceback; the others need none.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Interrupted as interrupted:
@@ -52,7 +54,6 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         return 0
     config = requested(args, algo, multi_task=multi_task)
     folder = args.log_dir / experiment(args, algo) / config.env.set_name / str(args.seed)
-    make_spec(config.env)  # names of tasks, before anything is built
     device = find_device(args.device)
 
     stored = folder / "params.json"
@@ -66,6 +67,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             return 0
     else:
         config = resolve(config)
+    make_spec(config.env)  # names and spaces of tasks, before anything is built
     accel.check(config.system.accel, device)
     return _train(config, args, folder, device, resuming=resuming)
 
@@ -75,12 +77,15 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
-        last = folder / "checkpoint" / "last.pt"
-        state = checkpoint.load(last) if resuming and last.exists() else None
-        done = sum(state["frames"]) if state else 0
-        if state and state["learner"]["device"] != device.type:
-            trained_on = state["learner"]["device"]
-            raise ConfigError(f"--device: the run is on {trained_on}, not on {device.type}")
+        _lock(folder, stack, resume=args.resume, resuming=resuming)
+        store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
+        saved, damaged = store.newest() if resuming else (None, [])
+        done = _frames_of(saved, device) if saved else 0
+        learner = _make_learner(config, device, args.seed)
+        notes = [f"warning: passed over {line}" for line in damaged]
+        if args.init_from is not None and saved is None:
+            optional = config.transfer is not None and config.transfer.optional
+            notes += start_from(learner, args.init_from, optional=optional)
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
@@ -92,12 +97,24 @@ def _train(
         stack.callback(view.close)
         view.say(f"{folder} on {_describe(device)}")
         if args.resume:
-            where = f"going on from frame {done}" if state else "no checkpoint yet: from frame 0"
+            where = f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0"
             view.say(where)
-        run = _build(config, folder, device, args.seed, stack, guard=guard, view=view, done=done)
-        if state:
-            run.load_state_dict(state)
-        del state  # a second replay buffer
+        for note in notes:
+            view.say(note)
+        run = _build(
+            config,
+            folder,
+            learner,
+            args.seed,
+            stack,
+            guard=guard,
+            view=view,
+            store=store,
+            done=done,
+        )
+        if saved:
+            run.resume(saved)
+        del saved  # a second copy of networks and moments
         (folder / "result.json").unlink(missing_ok=True)  # it will be another
         finished = run.train(args.until)
         if not finished:
@@ -105,26 +122,30 @@ def _train(
         return 0 if guard.requested is None or finished else 128 + guard.requested
 
 
-def _build(
-    config: Config,
-    folder: Path,
-    device: torch.device,
-    seed: int,
-    stack: ExitStack,
-    *,
-    guard: SignalGuard,
-    view: Any,
-    done: int,
-) -> RLAlgo:
+def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
     accel.keep_freed_memory()
     torch.set_num_threads(int(config.system.threads))
     torch.set_float32_matmul_precision(config.system.matmul_precision)
     torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
-    spec = make_spec(config.env)
-    learner_class = ALGORITHMS[config.algo][0]
-    learner = learner_class(
+    spec, learner_class = make_spec(config.env), ALGORITHMS[config.algo][0]
+    return learner_class(
         config.agent, config.net, spec, device=device, seed=seed, accel=config.system.accel
     )
+
+
+def _build(
+    config: Config,
+    folder: Path,
+    learner: Learner,
+    seed: int,
+    stack: ExitStack,
+    *,
+    guard: SignalGuard,
+    view: View,
+    store: Store,
+    done: int,
+) -> RLAlgo:
+    spec = learner.spec
     collector = Collector(
         config.env,
         spec,
@@ -132,6 +153,8 @@ def _build(
         epoch_frames=config.train.epoch_frames,
         seed=seed,
         workers=int(config.system.workers),
+        env_timeout_s=config.system.env_timeout_s,
+        say=view.say,
     )
     stack.callback(collector.close)
     stages = config.curriculum
@@ -144,13 +167,42 @@ def _build(
         learner=learner,
         collector=collector,
         buffer=ReplayBuffer(
-            spec, config.capacity, device, old_weight=stages.old_weight if stages else 1.0
+            spec,
+            config.capacity,
+            learner.device,
+            old_weight=stages.old_weight if stages else 1.0,
         ),
         logger=logger,
         view=view,
         guard=guard,
+        store=store,
         folder=folder,
     )
+
+
+def _lock(folder: Path, stack: ExitStack, *, resume: bool, resuming: bool) -> None:
+    """Holds the run directory until the end, and looks again whether it is what it was."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(checkpoint.locked(folder))
+    except BusyError as error:
+        raise ConfigError(f"{error}; wait for its end, or choose another --id or --seed") from None
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be used ({error.strerror})") from None
+    begun = (folder / "params.json").exists() if resume else _is_used(folder)
+    if begun and not resuming:  # by a process that has ended since
+        raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+    checkpoint.remove_temporaries(folder)
+
+
+def _frames_of(saved: Saved, device: torch.device) -> int:
+    try:
+        done, trained_on = sum(saved.state["frames"]), saved.state["learner"]["device"]
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
+    if trained_on != device.type:
+        raise ConfigError(f"--device: the run is on {trained_on}, not on {device.type}")
+    return done
 
 
 def _epochs_of_result(path: Path) -> int:

@@ -33,10 +33,12 @@ def columns(
         "time/update_s",
         "time/eval_s",
         "time/save_s",
+        "time/save_mb",
         "time/total_s",
         "rate/frames_per_second",
         "rate/updates_per_second",
         "eval/ep_len_mean",
+        "eval/td_error",
         *(f"eval_length/{task}" for task in tasks),
         *more,
     ]

@@ -86,7 +86,10 @@ class ReplayBuffer:
     def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Batch:
         """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
         slot = self._slot(pick, task) if self.old_weight == 1 else self._weighted_slot(pick, task)
-        rows = self.data.flatten(0, 1)[slot + task[:, None] * self.capacity]
+        return self.batch(self.data.flatten(0, 1)[slot + task[:, None] * self.capacity], task)
+
+    def batch(self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"]) -> Batch:
+        """Transitions as rows of the buffer, with rewards in today's scale."""
         obs, act, next_obs, rew, cont = rows.split(self._widths, dim=-1)
         scale = self.reward_scale[task][:, None]
         return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)
@@ -113,22 +116,38 @@ class ReplayBuffer:
         lost = self._retired[task] if self.old_weight == 0 else 0
         return self._written[task] > lost
 
+    @property
+    def written(self) -> list[int]:
+        """How many rows each task has ever received; row n of them is in slot n % capacity."""
+        return list(self._written)
+
+    def rows(self, task: int, start: int) -> Float[Tensor, "n D"]:
+        """A task's rows from number ``start`` on, oldest first, on the CPU.
+
+        Raises:
+            ValueError: the ring holds other rows there by now.
+        """
+        end = self._written[task]
+        if not max(0, end - self.capacity) <= start <= end:
+            raise ValueError(f"row {start} of task {task} is not in the buffer")
+        slots = torch.arange(start, end, device=self.data.device) % self.capacity
+        return self.data[task, slots].cpu()
+
+    def restore(self, task: int, start: int, rows: Float[Tensor, "n D"]) -> None:
+        """Puts rows number ``start`` and following back; `load_state_dict` says which count."""
+        slots = torch.arange(start, start + len(rows), device=self.data.device) % self.capacity
+        self.data[task, slots] = rows.to(self.data.device)
+
     def state_dict(self) -> dict[str, object]:
-        """What was written, without the empty part."""
-        filled = [self.data[t, : min(n, self.capacity)] for t, n in enumerate(self._written)]
-        # A view would be written with all of its storage, the empty part too.
-        partly = min(self._written) < self.capacity
+        """What there is besides the rows."""
         return {
-            "written": list(self._written),
+            "written": self.written,
             "retired": list(self._retired),
             "reward_scale": self.reward_scale.cpu().clone(),
-            "data": [rows.cpu().clone() if partly else rows.cpu() for rows in filled],
         }
 
     def load_state_dict(self, state: dict) -> None:
         self._written = list(state["written"])
-        self._retired = list(state.get("retired", self._retired))
+        self._retired = list(state["retired"])
         self.reward_scale.copy_(state["reward_scale"])
-        for ring, rows in zip(self.data, state["data"], strict=True):
-            ring[: len(rows)] = rows
         self._publish()

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "statistics",
         "figures",
         "forward_transfer",
+        "rendering",
     ),
     (
         "collector",
@@ -44,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
-    ("bench",),
+    ("bench", "play"),
     ("starter",),
 )
 LEAVES = ("types", "config")

@@ -3,14 +3,24 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from torchrl_lite import checkpoint
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import Collected, Collector, EpisodeStats
-from torchrl_lite.config import Config
+from torchrl_lite.checkpoint import CheckpointError, Saved, Store
+from torchrl_lite.collector import (
+    Collected,
+    Collector,
+    EpisodeStats,
+    check_block,
+    check_metrics,
+)
+from torchrl_lite.config import Config, ConfigError
 from torchrl_lite.console import Row, View
 from torchrl_lite.curriculum import Curriculum, Forgetting, Progress
 from torchrl_lite.logger import Logger, finite
@@ -35,11 +45,12 @@ class RLAlgo:
         logger: Logger,
         view: View,
         guard: SignalGuard,
+        store: Store,
         folder: Path,
     ) -> None:
         self.config, self.folder = config, folder
         self.learner, self.collector, self.buffer = learner, collector, buffer
-        self._logger, self._view, self._guard = logger, view, guard
+        self._logger, self._view, self._guard, self._store = logger, view, guard, store
         self._reward_scale = RewardScale(config.num_tasks)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
@@ -50,7 +61,7 @@ class RLAlgo:
         self._forgetting = Forgetting()
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
-        self._save_s: float | None = None
+        self._saved: Row = {}
         self._durations: dict[str, float] = {}
         self._learned: Row = {}
 
@@ -108,6 +119,8 @@ class RLAlgo:
         collected, waited = self._collect()
         self._enter(self._submitted)
         row: Row = {"epoch": self.epoch + 1, "stage": self.stage}
+        lived = self.epoch * train.epoch_frames
+        check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
         self.buffer.add_block(collected.block, self.tasks)
         if self.config.env.reward_normalization == "ema":
             scale = self._reward_scale.update(collected.block, list(self.tasks))
@@ -134,7 +147,9 @@ class RLAlgo:
                 opt_steps=train.opt_steps,
                 batch_size=train.batch_size // self.config.num_tasks,
             )
-            self._learned = {**self.learner.flush()}
+            learned = self.learner.flush()
+            check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
+            self._learned = {**learned}
             row |= self._learned
         update_s = time.perf_counter() - updating
 
@@ -163,13 +178,13 @@ class RLAlgo:
             "time/collect_s": waited,
             "time/update_s": update_s,
             "time/eval_s": evaluations_s or None,
-            "time/save_s": self._save_s,
+            **self._saved,
             "time/total_s": total_s,
             "rate/frames_per_second": self._epoch_frames() / collected.seconds,
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
-        self._save_s = None
-        self._logger.dump(row, best=self._best[0] if self._best else None)
+        self._saved = {}
+        self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
 
     def _collect(self) -> tuple[Collected, float]:
         """The next epoch's transitions, and the seconds that the loop stood still for them."""
@@ -194,20 +209,34 @@ class RLAlgo:
         for stats in results:
             by_task[stats.task].append(stats)
         row: Row = {
-            "eval/success_rate": _mean([stats.success for stats in results]),
+            "eval/success_rate": _success_rate(results),
             "eval/return": _mean([stats.ret for stats in results]),
             "eval/ep_len_mean": _mean([stats.length for stats in results]),
+            "eval/td_error": self._td_error(by_task),
         }
         for task, episodes_of_task in by_task.items():
             name = self.config.env.tasks[task]
-            row[f"eval_success/{name}"] = _mean([stats.success for stats in episodes_of_task])
+            row[f"eval_success/{name}"] = _success_rate(episodes_of_task)
             row[f"eval_return/{name}"] = _mean([stats.ret for stats in episodes_of_task])
             row[f"eval_length/{name}"] = _mean([stats.length for stats in episodes_of_task])
         return row
 
+    def _td_error(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> float | None:
+        """On transitions that are never trained on: what it is above the training loss is
+        overfitting."""
+        errors = []
+        for index, episodes in by_task.items():
+            rows = [torch.from_numpy(e.sample) for e in episodes if e.sample is not None]
+            if rows:
+                task = torch.tensor([index], device=self.learner.device)
+                batch = self.buffer.batch(torch.cat(rows)[None].to(task.device), task)
+                errors.append(float(self.learner.validate(batch)))
+        return _mean(errors)
+
     def _keep_best(self, evaluation: Row) -> None:
-        """Best by success, then by return."""
-        score = float(evaluation["eval/success_rate"] or 0), float(evaluation["eval/return"] or 0)
+        """Best by success, then by return; by return alone where no task tells of success."""
+        success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
+        score = -inf if success is None else float(success), float(ret or 0)
         if self._best is None or score > self._best:
             self._best = score
             self._save_weights("best")
@@ -231,10 +260,11 @@ class RLAlgo:
                 **self._forgotten(final),
             }
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        rate = final["eval/success_rate"]
+        success = "" if rate is None else f"success {rate:.2f}, "
         self._view.say(
-            f"done: {self.total_frames} frames, success {final['eval/success_rate']:.2f}, "
-            f"return {final['eval/return']:.1f} over {self.config.train.final_eval_episodes} "
-            f"episodes a task"
+            f"done: {self.total_frames} frames, {success}return {final['eval/return']:.1f} over "
+            f"{self.config.train.final_eval_episodes} episodes a task"
         )
 
     def _expected_seconds(self) -> float | None:
@@ -286,7 +316,10 @@ class RLAlgo:
         episodes = self.config.curriculum.stage_eval_episodes
         results = self.collector.evaluate(self.learner.actor, tasks, episodes)
         self._check_frames += sum(stats.length for stats in results)
-        success = sum(stats.success for stats in results) / len(results)
+        success = _success_rate(results)
+        if success is None:
+            names = ", ".join(self.config.env.tasks[task] for task in tasks)
+            raise ConfigError(f"curriculum: needs tasks that tell of success; {names} do not")
         self._progress = self._curriculum.checked(before, success)
         if (self._progress.stage, self._progress.complete) != (before.stage, before.complete):
             story = self._curriculum.story(before, self._progress, success)
@@ -309,8 +342,9 @@ class RLAlgo:
         self._view.phase("saving")
         started = time.perf_counter()
         self._logger.flush()
-        checkpoint.save(self.folder / "checkpoint" / "last.pt", self.state_dict())
-        self._save_s = self._durations["save"] = time.perf_counter() - started
+        size = self._store.save(self.epoch, self.state_dict(), self.buffer)
+        self._durations["save"] = time.perf_counter() - started
+        self._saved = {"time/save_s": self._durations["save"], "time/save_mb": size / 1e6}
 
     def _save_weights(self, name: str) -> None:
         state = {
@@ -321,7 +355,7 @@ class RLAlgo:
         checkpoint.save(self.folder / "checkpoint" / f"{name}.pt", state)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on."""
+        """All that the rest of the run depends on, but for the replay buffer."""
         return {
             "epoch": self.epoch,
             "frames": list(self.frames),
@@ -336,31 +370,47 @@ class RLAlgo:
                 "best_success": dict(self._forgetting.best),
             },
             "learner": self.learner.training_state(),
-            "buffer": self.buffer.state_dict(),
             "reward_scale": self._reward_scale.state_dict(),
             "collector": self.collector.state_dict(),
             "config": self.config.model_dump(mode="json"),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def resume(self, saved: Saved) -> None:
+        """Goes on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is not one of a run like this.
+            EpisodeError, WorkerError: an environment raised as its episode was replayed.
+        """
+        try:
+            self._load_state_dict(saved.state)
+            saved.fill(self.buffer)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error
+        self.collector.load_state_dict(saved.state["collector"])
+
+    def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.frames = state["epoch"], list(state["frames"])
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
-        if "curriculum" in state:  # not in checkpoints from before there were any
-            curriculum = state["curriculum"]
-            self._progress = Progress(*curriculum["progress"])
-            self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
-            self._check_frames = curriculum["check_frames"]
-            self._forgetting.best = dict(curriculum["best_success"])
+        curriculum = state["curriculum"]
+        self._progress = Progress(*curriculum["progress"])
+        self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
+        self._check_frames = curriculum["check_frames"]
+        self._forgetting.best = dict(curriculum["best_success"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])
-        self.collector.load_state_dict(state["collector"])
 
 
 def _mean(values: Sequence[float | int]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
+    """Over the episodes whose task tells of success."""
+    return _mean([stats.success for stats in episodes if stats.success is not None])
 
 
 def _episode_means(episodes: Sequence[EpisodeStats]) -> Row:

@@ -5,18 +5,28 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.curriculum import CurriculumConfig
-from torchrl_lite.config.section import Count, Name, NonNegative, Section
+from torchrl_lite.config.section import Count, Name, NonNegative, Positive, Section
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
+"""Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
 
 
 class EnvConfig(Section):
     """The tasks and how they are run."""
 
-    suite: Literal["metaworld"] = Field("metaworld", description="where the tasks come from")
+    suite: Literal["metaworld", "gymnasium"] = Field(
+        "metaworld", description="where the tasks come from"
+    )
+    imports: list[Name] = Field(
+        [], description="packages whose import registers Gymnasium ids; it runs their code"
+    )
     name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
-    tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Count = Field(1, description="environments over all tasks together")
     group_size: Count = Field(1, description="environments that act in one inference batch")
-    max_episode_frames: Count = Field(500, description="time limit of an episode")
+    max_episode_frames: Count | None = Field(
+        None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
+    )
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
         50, description="Meta-World goals per task; 1 is garage's frozen goal"
     )
@@ -31,7 +41,7 @@ class EnvConfig(Section):
     @property
     def set_name(self) -> str:
         if len(self.tasks) == 1:
-            return self.tasks[0]
+            return self.tasks[0].replace("/", "_")  # it becomes a folder
         return self.name or f"MT{len(self.tasks)}"
 
     @property
@@ -44,6 +54,8 @@ class EnvConfig(Section):
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
+        if self.imports and self.suite != "gymnasium":
+            raise ValueError('imports: is for the suite "gymnasium"')
         if self.num_envs % len(self.tasks):
             raise ValueError(
                 f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
@@ -111,6 +123,7 @@ class TrainConfig(Section):
     eval_episodes: Count = Field(10, description="episodes per task in an evaluation")
     final_eval_episodes: Count = Field(50, description="episodes per task at the end")
     save_interval: Count = Field(20, description="epochs between checkpoints")
+    keep_checkpoints: Count = Field(2, description="complete checkpoints that are kept, the newest")
     snapshot_interval: Count | None = Field(
         None, description="epochs between copies of the weights that are kept; null: none"
     )
@@ -136,11 +149,23 @@ class SystemConfig(Section):
         20, description="after a signal, an epoch that ends within this time is finished and saved"
     )
 
+    env_timeout_s: Positive = Field(
+        300, description="seconds after which an environment that does not answer stops the run"
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.overlap and self.workers == 0:
             raise ValueError("overlap: needs workers of its own, but workers is 0")
         return self
+
+
+class TransferConfig(Section):
+    """Weights to start from, as ``--init_from`` names them."""
+
+    optional: bool = Field(
+        False, description="weights of which nothing fits are a warning, and training starts anew"
+    )
 
 
 class LogConfig(Section):
@@ -162,7 +187,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     system: SystemConfig = SystemConfig()
     curriculum: CurriculumConfig | None = Field(None, description="stages of tasks; null: none")
-    transfer: None = Field(None, description="weights from another run")
+    transfer: TransferConfig | None = Field(None, description="weights from another run")
     log: LogConfig = LogConfig()
 
     @property
