@@ -130,6 +130,9 @@ def test_what_is_gone_is_not_held_any_more(weight: float, holds: bool) -> None:
 def test_a_checkpoint_keeps_what_is_old(name: str, weight: float) -> None:
     buffer = buffer_with(weight, LIVES[name][0])
     loaded = ReplayBuffer(SPEC, CAPACITY, CPU, old_weight=weight)
+    for task, written in enumerate(buffer.written):
+        start = max(0, written - CAPACITY)
+        loaded.restore(task, start, buffer.rows(task, start))
     loaded.load_state_dict(through_a_file(buffer.state_dict()))
 
     for later in (buffer, loaded):
