@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from torchrl_lite import forward_transfer
 from torchrl_lite.config import ConfigError
 from torchrl_lite.figures import learning_curves, table
 from torchrl_lite.results import by_experiment, find_runs
@@ -15,6 +16,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", nargs="*", type=Path, help="run directories, or folders of them")
     parser.add_argument("--compare", nargs="+", type=Path, default=[], help="overlay these too")
+    parser.add_argument(
+        "--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer"
+    )
     parser.add_argument("--metric", choices=["success", "return"], default="success")
     parser.add_argument("--x", choices=["frames", "hours"], default="frames")
     parser.add_argument("--out", type=Path, help="curves as .png, .svg or .pdf")
@@ -26,6 +30,9 @@ def main() -> int:
         if args.out and args.out.suffix not in FORMATS:
             raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
         experiments = by_experiment(find_runs(args.runs + args.compare))
+        text = table(experiments)
+        if args.baseline:
+            text += "\n\n" + forward_transfer.table(experiments, find_runs(args.baseline))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -33,9 +40,9 @@ def main() -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         learning_curves(experiments, metric=args.metric, axis=args.x).savefig(args.out, dpi=150)
     if args.table:
-        args.table.write_text(table(experiments) + "\n", encoding="utf-8")
+        args.table.write_text(text + "\n", encoding="utf-8")
     else:
-        print(table(experiments))
+        print(text)
     return 0
 
 

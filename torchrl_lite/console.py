@@ -14,7 +14,9 @@ Row = dict[str, float | int | None]
 
 
 class View(Protocol):
-    """Is told of each epoch and of the phases within it."""
+    """Is told of each epoch, of the phases within it, and how many frames the run will have."""
+
+    def expect(self, total_frames: int) -> None: ...
 
     def phase(self, name: str) -> None: ...
 
@@ -50,6 +52,9 @@ class PlainView:
         self._tasks = tasks if len(tasks) > 1 else ()
         print(title, flush=True)
 
+    def expect(self, total_frames: int) -> None:
+        self._total = total_frames
+
     def phase(self, name: str) -> None:
         pass
 
@@ -58,6 +63,7 @@ class PlainView:
         parts = [f"epoch {row['epoch']}", f"frames {row['total_frames']}/{self._total}"]
         for key, label, form in (
             ("rollout/ep_rew_mean", "return", ".1f"),
+            ("stage/success", "stage success", ".2f"),
             ("eval/success_rate", "eval success", ".2f"),
             ("eval/return", "eval return", ".1f"),
             ("best", "best success", ".2f"),
@@ -155,6 +161,9 @@ class LiveView:
                 ]
             table.add_row(*cells)
         return table
+
+    def expect(self, total_frames: int) -> None:
+        self._bar.update(self._task, total=total_frames)
 
     def phase(self, name: str) -> None:
         self._phase = name

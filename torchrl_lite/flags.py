@@ -35,6 +35,12 @@ def _frames(text: str) -> int:
     return int(value)
 
 
+def _stage(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a stage, counted from 0")
+    return int(text)
+
+
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
         raise argparse.ArgumentTypeError(
@@ -63,6 +69,8 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
     add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
     add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    if multi_task:
+        add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
     add("--resume", action="store_true", help="go on from the newest checkpoint")
     add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
     add("--trust_imports", action="store_true", help="import what a stored run's env.imports name")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from torchrl_lite import __version__, accel, checkpoint, flags
+from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
@@ -62,7 +62,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
         config = resumed(args, config, stored, algo)
-        if _frames_of_result(folder / "result.json") >= config.total_frames:
+        if _epochs_of_result(folder / "result.json") >= config.total_epochs:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
     else:
@@ -164,14 +164,21 @@ def _build(
         say=view.say,
     )
     stack.callback(collector.close)
-    header = columns(spec.tasks, learner.metric_names)
+    stages = config.curriculum
+    more = curriculum.columns(spec.tasks) if stages else []
+    header = columns(spec.tasks, learner.metric_names, more)
     logger = Logger(folder, header, view, keep_until=done)
     stack.callback(logger.close)
     return RLAlgo(
         config,
         learner=learner,
         collector=collector,
-        buffer=ReplayBuffer(spec, config.capacity, learner.device),
+        buffer=ReplayBuffer(
+            spec,
+            config.capacity,
+            learner.device,
+            old_weight=stages.old_weight if stages else 1.0,
+        ),
         logger=logger,
         view=view,
         guard=guard,
@@ -205,10 +212,10 @@ def _frames_of(saved: Saved, device: torch.device) -> int:
     return done
 
 
-def _frames_of_result(path: Path) -> int:
+def _epochs_of_result(path: Path) -> int:
     """How far a finished run came; -1 without a readable result."""
     try:
-        return int(json.loads(path.read_text())["frames"])
+        return int(json.loads(path.read_text())["epochs"])
     except (OSError, ValueError, KeyError, TypeError):
         return -1
 

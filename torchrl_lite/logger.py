@@ -13,7 +13,9 @@ from torchrl_lite.checkpoint import write_text
 from torchrl_lite.console import Row, View
 
 
-def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
+def columns(
+    tasks: Sequence[str], train_names: Sequence[str], more: Sequence[str] = ()
+) -> list[str]:
     """The header of ``log.csv``: fixed before the first epoch."""
     return [
         "epoch",
@@ -38,6 +40,7 @@ def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
         "eval/ep_len_mean",
         "eval/td_error",
         *(f"eval_length/{task}" for task in tasks),
+        *more,
     ]
 
 
@@ -73,6 +76,11 @@ class Logger:
             if key != "total_frames":
                 self._board.add_scalar(key, value, frames)
         self._view.epoch(clean, best=best)
+
+    def mark(self, name: str, text: str, *, frames: int) -> None:
+        """An event between two epochs: a line for people, a text in TensorBoard."""
+        self._board.add_text(name, text, frames)
+        self._view.say(text)
 
     def flush(self) -> None:
         """Everything so far is on disk, as a checkpoint promises."""

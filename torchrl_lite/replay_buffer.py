@@ -17,8 +17,14 @@ class ReplayBuffer:
     be captured in a CUDA graph and replayed while the buffer grows.
     """
 
-    def __init__(self, spec: Spec, capacity: int, device: torch.device) -> None:
-        """``capacity`` is in transitions per task."""
+    def __init__(
+        self, spec: Spec, capacity: int, device: torch.device, *, old_weight: float = 1.0
+    ) -> None:
+        """``capacity`` is in transitions per task.
+
+        ``old_weight``: how likely a transition from before `retire` is drawn, against one from
+        after it; with 0 it is never drawn again.
+        """
         obs_dim, act_dim = spec.obs_dim, spec.act_dim
         self._widths = [obs_dim, act_dim, obs_dim, 1, 1]
         self.capacity = capacity
@@ -26,7 +32,12 @@ class ReplayBuffer:
         self.size = torch.zeros(spec.num_tasks, dtype=torch.int64, device=device)
         self.reward_scale = torch.ones(spec.num_tasks, device=device)
         """Multiplies rewards as they are sampled; what is stored stays raw."""
+        self.old_weight = old_weight
         self._written = [0] * spec.num_tasks
+        self._retired = [0] * spec.num_tasks
+        # Where the oldest transition lies and how many are old; followed only where it matters.
+        self._first = torch.zeros_like(self.size)
+        self._old = torch.zeros_like(self.size)
 
     @property
     def bytes_per_transition(self) -> int:
@@ -52,12 +63,29 @@ class ReplayBuffer:
             self.data[task, start : start + first] = rows[task, :first]
             self.data[task, : count - first] = rows[task, first:]
             self._written[task] += count
-        self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))
+        self._publish()
+
+    def retire(self, tasks: Sequence[int]) -> None:
+        """What these tasks hold is old from now on: drawn with ``old_weight``."""
+        for task in tasks:
+            self._retired[task] = self._written[task]
+        self._publish()
+
+    def _publish(self) -> None:
+        """Tells the device what is stored where."""
+        gone = [max(0, n - self.capacity) for n in self._written]  # overwritten
+        counts = zip(self._written, self._retired, gone, strict=True)
+        size, old, first = zip(
+            *((n - g, max(0, retired - g), g % self.capacity) for n, retired, g in counts),
+            strict=True,
+        )
+        self.size.copy_(torch.tensor(size))
+        self._old.copy_(torch.tensor(old))
+        self._first.copy_(torch.tensor(first))
 
     def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Batch:
         """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
-        size = self.size[task][:, None]
-        slot = torch.minimum((pick * size).long(), size - 1)  # a product may round up to size
+        slot = self._slot(pick, task) if self.old_weight == 1 else self._weighted_slot(pick, task)
         return self.batch(self.data.flatten(0, 1)[slot + task[:, None] * self.capacity], task)
 
     def batch(self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"]) -> Batch:
@@ -66,9 +94,27 @@ class ReplayBuffer:
         scale = self.reward_scale[task][:, None]
         return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)
 
+    def _slot(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Int[Tensor, "T B"]:
+        size = self.size[task][:, None]
+        return torch.minimum((pick * size).long(), size - 1)  # a product may round up to size
+
+    def _weighted_slot(
+        self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]
+    ) -> Int[Tensor, "T B"]:
+        """Old transitions fill ``old_weight`` of an interval each, new ones a whole one: ``pick``
+        is the place on that line, which begins with the oldest."""
+        size, old = self.size[task][:, None], self._old[task][:, None]
+        of_old = self.old_weight * old.double()
+        place = pick * (of_old + size - old)
+        among_old = torch.minimum((place / (self.old_weight or 1.0)).long(), old - 1)
+        among_new = torch.minimum(old + (place - of_old).long(), size - 1)
+        age = torch.where(place < of_old, among_old, among_new)
+        return (self._first[task][:, None] + age) % self.capacity
+
     def holds(self, task: int) -> bool:
         """Whether there is anything of this task to sample."""
-        return self._written[task] > 0
+        lost = self._retired[task] if self.old_weight == 0 else 0
+        return self._written[task] > lost
 
     @property
     def written(self) -> list[int]:
@@ -94,9 +140,14 @@ class ReplayBuffer:
 
     def state_dict(self) -> dict[str, object]:
         """What there is besides the rows."""
-        return {"written": self.written, "reward_scale": self.reward_scale.cpu().clone()}
+        return {
+            "written": self.written,
+            "retired": list(self._retired),
+            "reward_scale": self.reward_scale.cpu().clone(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self._written = list(state["written"])
+        self._retired = list(state["retired"])
         self.reward_scale.copy_(state["reward_scale"])
-        self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))
+        self._publish()

@@ -46,6 +46,12 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
     if multi_task:
         if args.config is None:
             raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
+        config = load(args.config, overrides, sections=SECTIONS, algo=algo)
+        if args.stage is None:
+            return config
+        if config.curriculum is None:
+            raise ConfigError(f"--stage: {args.config} has no curriculum")
+        overrides.append(f"curriculum.first_stage={args.stage}")
         return load(args.config, overrides, sections=SECTIONS, algo=algo)
     task = _task(args)
     path = args.config or _default_config(task)

@@ -64,6 +64,13 @@ class Run:
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
 
+    def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
+        """Success of a task over its own training frames, which stand still while it waits."""
+        success, frames = f"eval_success/{task}", f"frames/{task}"
+        points = [(row[frames], row[success]) for row in self._rows if row.get(success)]
+        array = np.array(points, dtype=float).reshape(-1, 2)
+        return array[:, 0], array[:, 1]
+
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
     """Every run at or below the paths, in the order of their names.

@@ -94,5 +94,29 @@ def test_every_mode_gives_the_updates_of_eager_mode(kind: str, mode: str) -> Non
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None:
+    """As a curriculum has them: tasks join, leave with data that gets old, and return."""
+    device, spec = torch.device("cuda:0"), make_spec(3)
+    results = []
+    for accel in ("eager", "graph"):
+        torch.manual_seed(0)
+        net = NetConfig(kind=kind, hidden_shapes=[32, 32])
+        learner = SAC(SACConfig(grad_clip=1.0), net, spec, device=device, seed=1, accel=accel)
+        buffer = ReplayBuffer(spec, 100, device, old_weight=0.25)
+        for seed, tasks in enumerate([(0,), (0, 1), (2,), (0, 1, 2), (0,)]):
+            buffer.retire([task for task in range(3) if task not in tasks])
+            buffer.add_block(random_block(spec, 80, seed=seed), tasks)
+            learner.run(buffer, tasks, opt_steps=6, batch_size=16)
+        results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
+    (eager, eager_weights), (graph, graph_weights) = results
+    for name, value in eager.items():
+        assert graph[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    for one, other in zip(eager_weights, graph_weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 if __name__ == "__main__":
     print(json.dumps([losses(accel, steps=4) for accel in ("eager", "compile")]))

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "results",
         "statistics",
         "figures",
+        "forward_transfer",
         "rendering",
     ),
     (

@@ -483,7 +483,7 @@ def test_the_result_counts_frames_and_updates(whole: Path) -> None:
 
 def test_the_result_names_evaluation_and_last_updates_as_the_log_does(whole: Path) -> None:
     result = json.loads((whole / "result.json").read_text())
-    own = {"frames", "updates", "wall_time_s", "final_eval_episodes"}
+    own = {"frames", "updates", "epochs", "wall_time_s", "final_eval_episodes"}
 
     logged = {name for name in header_of(whole) if name.startswith(("eval", "train"))}
     assert result.keys() - own == logged

@@ -20,8 +20,9 @@ from torchrl_lite.collector import (
     check_block,
     check_metrics,
 )
-from torchrl_lite.config import Config
+from torchrl_lite.config import Config, ConfigError
 from torchrl_lite.console import Row, View
+from torchrl_lite.curriculum import Curriculum, Forgetting, Progress
 from torchrl_lite.logger import Logger, finite
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.reward_scale import RewardScale
@@ -53,6 +54,11 @@ class RLAlgo:
         self._reward_scale = RewardScale(config.num_tasks)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
+        self._curriculum = Curriculum(config.curriculum, config.env.tasks)
+        self._progress = self._curriculum.start
+        self.stage = self._submitted = self._progress.stage
+        self._check_frames = 0
+        self._forgetting = Forgetting()
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._saved: Row = {}
@@ -70,8 +76,11 @@ class RLAlgo:
 
     @property
     def tasks(self) -> Sequence[int]:
-        """The tasks that are trained now."""
-        return range(self.config.num_tasks)
+        """The tasks that are trained now: those of the stage that the last epoch came from.
+
+        Where epochs overlap, that lags one behind the stage that was decided on.
+        """
+        return self._curriculum.stages[self.stage]
 
     def train(self, until: int | None = None) -> bool:
         """Trains to the configured end, or to the first epoch end at or after ``until`` frames.
@@ -79,7 +88,12 @@ class RLAlgo:
         Returns whether the end was reached; a run that stops before it leaves a checkpoint.
         """
         saved = self.epoch
-        if until is not None and 0 < until <= self.total_frames < self.config.total_frames:
+        self._expect_frames(self._progress.stage)
+        if (
+            until is not None
+            and until <= self.total_frames
+            and self.epoch < self.config.total_epochs
+        ):
             return False
         while self.epoch < self.config.total_epochs:
             self._guard.expect_end_in(self._expected_seconds())
@@ -101,10 +115,10 @@ class RLAlgo:
     def _run_epoch(self) -> None:
         started = time.perf_counter()
         train = self.config.train
-        row: Row = {"epoch": self.epoch + 1, "stage": 0}
-
         self._view.phase("collecting")
         collected, waited = self._collect()
+        self._enter(self._submitted)
+        row: Row = {"epoch": self.epoch + 1, "stage": self.stage}
         lived = self.epoch * train.epoch_frames
         check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
         self.buffer.add_block(collected.block, self.tasks)
@@ -113,6 +127,8 @@ class RLAlgo:
             self.buffer.reward_scale.copy_(scale)
         for task in self.tasks:
             self.frames[task] += self.config.frames_per_epoch // self.config.num_tasks
+        if self.stage == self._progress.stage:
+            self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
         self.epoch += 1
         row["total_frames"] = self.total_frames
         row |= _episode_means(collected.episodes)
@@ -141,22 +157,30 @@ class RLAlgo:
         if self.epoch % train.eval_interval == 0:
             evaluating = time.perf_counter()
             evaluation = self._evaluate(train.eval_episodes)
-            row |= evaluation
+            row |= evaluation | self._forgotten(evaluation)
             self._keep_best(evaluation)
             eval_s = time.perf_counter() - evaluating
             self._durations["eval"] = eval_s
+        check_s = None
+        if self._curriculum.is_due(self._progress):
+            checking = time.perf_counter()
+            row |= self._check_stage()
+            check_s = self._durations["check"] = time.perf_counter() - checking
+        if self.config.curriculum is not None:
+            row["stage/check_frames"] = self._check_frames
         if train.snapshot_interval and self.epoch % train.snapshot_interval == 0:
             self._save_weights(f"epoch_{self.epoch}")
 
         total_s = time.perf_counter() - started
-        self._durations["learn" if learning else "collect"] = total_s - (eval_s or 0.0)
+        evaluations_s = (eval_s or 0.0) + (check_s or 0.0)
+        self._durations["learn" if learning else "collect"] = total_s - evaluations_s
         row |= {
             "time/collect_s": waited,
             "time/update_s": update_s,
-            "time/eval_s": eval_s,
+            "time/eval_s": evaluations_s or None,
             **self._saved,
             "time/total_s": total_s,
-            "rate/frames_per_second": self.config.frames_per_epoch / collected.seconds,
+            "rate/frames_per_second": self._epoch_frames() / collected.seconds,
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
         self._saved = {}
@@ -172,7 +196,9 @@ class RLAlgo:
 
     def _submit(self, epoch: int) -> None:
         random = epoch < self.config.train.pretrain_epochs
-        self.collector.submit(self.learner.actor, self.tasks, random=random)
+        self._submitted = self._progress.stage
+        tasks = self._curriculum.stages[self._submitted]
+        self.collector.submit(self.learner.actor, tasks, random=random)
 
     def _evaluate(self, episodes: int) -> Row:
         """Success, return and length of the current weights, over all tasks and for each."""
@@ -221,10 +247,18 @@ class RLAlgo:
         result = {
             "frames": self.total_frames,
             "updates": self.learner.updates,
+            "epochs": self.epoch,
             "wall_time_s": round(self.wall_time, 3),
             "final_eval_episodes": self.config.train.final_eval_episodes,
             **{key: finite(value) for key, value in (final | self._learned).items()},
         }
+        if self.config.curriculum is not None:
+            result |= {
+                "stage": self.stage,
+                "stage/complete": self._progress.complete,
+                "stage/check_frames": self._check_frames,
+                **self._forgotten(final),
+            }
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         rate = final["eval/success_rate"]
         success = "" if rate is None else f"success {rate:.2f}, "
@@ -237,13 +271,70 @@ class RLAlgo:
         """What the coming epoch will take, as far as one like it was seen."""
         train = self.config.train
         seconds = self._durations.get("learn" if self.epoch >= train.pretrain_epochs else "collect")
-        if seconds is None:
+        if seconds is None or self.stage != self._progress.stage:
             return None
         if (self.epoch + 1) % train.eval_interval == 0:
             if "eval" not in self._durations:
                 return None
             seconds += self._durations["eval"]
+        stage = self._progress.stage
+        if self._curriculum.is_due(
+            self._curriculum.collected(self._progress, self._epoch_frames(stage))
+        ):
+            if "check" not in self._durations:
+                return None
+            seconds += self._durations["check"]
         return seconds + self._durations.get("save", 1.0)
+
+    # --- curriculum ------------------------------------------------------------------------------
+
+    def _epoch_frames(self, stage: int | None = None) -> int:
+        """Transitions that an epoch of a stage brings; by default, of the present one."""
+        tasks = self._curriculum.stages[self.stage if stage is None else stage]
+        return self.config.frames_per_epoch // self.config.num_tasks * len(tasks)
+
+    def _expect_frames(self, stage: int) -> None:
+        epochs = self.config.total_epochs - self.epoch
+        self._view.expect(self.total_frames + epochs * self._epoch_frames(stage))
+
+    def _enter(self, stage: int) -> None:
+        """The transitions that come now, and all that is learned from them, are of this stage."""
+        if stage == self.stage:
+            return
+        left = sorted(set(self.tasks) - set(self._curriculum.stages[stage]))
+        self.buffer.retire(left)
+        self.stage = stage
+        self._durations.clear()  # epochs of another number of tasks take another time
+        self._expect_frames(stage)
+
+    def _check_stage(self) -> Row:
+        """Measures the stage's own tasks and moves on where their success allows it."""
+        assert self.config.curriculum is not None
+        self._view.phase("checking the stage")
+        before = self._progress
+        tasks = self._curriculum.stages[before.stage]
+        episodes = self.config.curriculum.stage_eval_episodes
+        results = self.collector.evaluate(self.learner.actor, tasks, episodes)
+        self._check_frames += sum(stats.length for stats in results)
+        success = _success_rate(results)
+        if success is None:
+            names = ", ".join(self.config.env.tasks[task] for task in tasks)
+            raise ConfigError(f"curriculum: needs tasks that tell of success; {names} do not")
+        self._progress = self._curriculum.checked(before, success)
+        if (self._progress.stage, self._progress.complete) != (before.stage, before.complete):
+            story = self._curriculum.story(before, self._progress, success)
+            text = f"frame {self.total_frames}: {story}"
+            self._logger.mark("curriculum", text, frames=self.total_frames)
+            self._save_weights(f"transfer_stage{before.stage}")
+        return {"stage/success": success}
+
+    def _forgotten(self, evaluation: Row) -> Row:
+        """What each task lost since its best evaluation, where there is a curriculum."""
+        if self.config.curriculum is None:
+            return {}
+        success = {task: evaluation[f"eval_success/{task}"] for task in self.config.env.tasks}
+        lost = self._forgetting.update({t: float(s) for t, s in success.items() if s is not None})
+        return {f"forgetting/{task}": value for task, value in lost.items()}
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -271,6 +362,13 @@ class RLAlgo:
             "best": self._best and list(self._best),
             "wall_time": self.wall_time,
             "learned": self._learned,
+            "curriculum": {
+                "progress": list(self._progress),
+                "stage": self.stage,
+                "submitted": self._submitted,
+                "check_frames": self._check_frames,
+                "best_success": dict(self._forgetting.best),
+            },
             "learner": self.learner.training_state(),
             "reward_scale": self._reward_scale.state_dict(),
             "collector": self.collector.state_dict(),
@@ -296,6 +394,11 @@ class RLAlgo:
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
+        curriculum = state["curriculum"]
+        self._progress = Progress(*curriculum["progress"])
+        self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
+        self._check_frames = curriculum["check_frames"]
+        self._forgetting.best = dict(curriculum["best_success"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])

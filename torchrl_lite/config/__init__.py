@@ -1,22 +1,16 @@
 """The configuration of a run: models, files, and errors that a person can act on."""
 
 from torchrl_lite.config.check import Sections, check, load, model, reference
+from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import ConfigError, merge, nearest, nest, parse_override, read_tree
-from torchrl_lite.config.models import (
-    Config,
-    Count,
-    EnvConfig,
-    NetConfig,
-    NonNegative,
-    Positive,
-    Section,
-    Unit,
-)
+from torchrl_lite.config.models import Config, EnvConfig, NetConfig
+from torchrl_lite.config.section import Count, NonNegative, Positive, Section, Unit
 
 __all__ = [
     "Config",
     "ConfigError",
     "Count",
+    "CurriculumConfig",
     "EnvConfig",
     "NetConfig",
     "NonNegative",

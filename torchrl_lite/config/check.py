@@ -20,7 +20,8 @@ from torchrl_lite.config.files import (
     plain,
     read_tree,
 )
-from torchrl_lite.config.models import Config, Section
+from torchrl_lite.config.models import Config
+from torchrl_lite.config.section import Section
 
 Sections = Mapping[str, type[Section]]
 """The model of every algorithm, by the name of its section."""
@@ -156,6 +157,8 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if get_origin(annotation) is list:
         some = " that is not empty" if any(isinstance(c, at.MinLen) for c in constraints) else ""
         return f"a list{some}, each {describe(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return f"an object, each value {describe(get_args(annotation)[1])}"
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Section):

@@ -2,22 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+from torchrl_lite.config.curriculum import CurriculumConfig
+from torchrl_lite.config.section import Count, Name, NonNegative, Positive, Section
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
 """Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, exact types, no unknown key, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class EnvConfig(Section):
@@ -195,7 +186,7 @@ class Config(Section):
     replay_buffer: ReplayBufferConfig = ReplayBufferConfig()
     train: TrainConfig = TrainConfig()
     system: SystemConfig = SystemConfig()
-    curriculum: None = Field(None, description="stages of tasks")
+    curriculum: CurriculumConfig | None = Field(None, description="stages of tasks; null: none")
     transfer: TransferConfig | None = Field(None, description="weights from another run")
     log: LogConfig = LogConfig()
 
@@ -241,4 +232,6 @@ class Config(Section):
                 f"replay_buffer.size: {self.replay_buffer.size} is too small: an epoch brings "
                 f"{per_task} transitions per task, the buffer would hold {self.capacity}"
             )
+        if self.curriculum is not None:
+            self.curriculum.stages_of(self.env.tasks)
         return self
