@@ -189,7 +189,7 @@ def test_neighbours_among_twenty_million_can_all_be_picked() -> None:
     """Float32 has 2^24 numbers in [0, 1): rounded to it, a pick would miss most of the slots."""
     size = 20_000_000
     buffer = ReplayBuffer(make_spec(obs_dim=1, act_dim=1), size, torch.device("meta"))
-    buffer.data = torch.arange(size, dtype=torch.float64)[None, :, None].expand(1, size, 5)  # a view
+    buffer.data = torch.arange(size, dtype=torch.float64)[None, :, None].expand(1, size, 5)
     buffer.size, buffer.reward_scale = torch.tensor([size]), torch.ones(1)
     wanted = torch.arange(size - 6, size)
     pick = (wanted.double() + 0.5) / size
