@@ -1,9 +1,13 @@
 """Small specs, learners and random data for the tests."""
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from torchrl_lite.algo import ALGORITHMS
@@ -122,3 +126,44 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     torch.save(state, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The state file of a run's newest complete checkpoint."""
+    manifests = (run / "checkpoint").glob("last_*.json")
+    return max(manifests, key=lambda path: int(path.stem.split("_")[1])).with_suffix(".pt")
+
+
+def complete_state(run: Path) -> dict[str, Any]:
+    """A run's newest checkpoint with the transitions of every task, oldest first, as ``data``."""
+    path = newest_checkpoint(run)
+    state = torch.load(path, weights_only=True)
+    config = json.loads((run / "params.json").read_text())
+    written = state["buffer"]["written"]
+    capacity = config["replay_buffer"]["size"] // len(written)
+    rows: list[dict[int, np.ndarray]] = [{} for _ in written]
+    for chunk in state["buffer"].pop("chunks"):
+        flat = np.fromfile(path.parent / chunk["file"], np.float32)
+        left = iter(flat.reshape(sum(chunk["counts"]), -1))
+        for task, (start, count) in enumerate(zip(chunk["starts"], chunk["counts"], strict=True)):
+            rows[task] |= {start + number: next(left) for number in range(count)}
+    state["buffer"]["data"] = [
+        torch.tensor(np.array([numbered[n] for n in range(max(0, end - capacity), end)]))
+        for numbered, end in zip(rows, written, strict=True)
+    ]
+    return state
+
+
+def sign(changed: Path) -> None:
+    """Makes a changed file of the newest checkpoint one that its manifest vouches for."""
+    manifest = newest_checkpoint(changed.parents[1]).with_suffix(".json")
+    files = json.loads(manifest.read_text())["files"]
+    content = changed.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    files[changed.name] = {"bytes": len(content), "sha256": digest}
+    write_manifest(manifest, files)
+
+
+def write_manifest(path: Path, files: dict[str, Any]) -> None:
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"files": files, "sha256": digest}))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,10 +16,10 @@ from torchrl_lite import __version__, accel, checkpoint, flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
-from torchrl_lite.checkpoint import CheckpointError
-from torchrl_lite.collector import Collector, WorkerError
+from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
+from torchrl_lite.collector import Collector, NotFiniteError, WorkerError
 from torchrl_lite.config import Config, ConfigError, model, reference
-from torchrl_lite.console import make_view
+from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
@@ -37,7 +36,8 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (CheckpointError, WorkerError) as error:  # a worker's message carries its traceback
+    except (CheckpointError, NotFiniteError, WorkerError, OSError) as error:
+        # A worker's message carries its traceback; the others need none.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Interrupted as interrupted:
@@ -77,17 +77,12 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
-        last = folder / "checkpoint" / "last.pt"
-        state = checkpoint.load(last) if resuming and last.exists() else None
-        done = sum(state["frames"]) if state else 0
-        if state and state["learner"]["device"] != device.type:
-            trained_on = state["learner"]["device"]
-            raise ConfigError(f"--device: the run is on {trained_on}, not on {device.type}")
         learner = _make_learner(config, device, args.seed)
-        notes = []
-        if args.init_from is not None and state is None:
-            optional = config.transfer is not None and config.transfer.optional
-            notes = start_from(learner, args.init_from, optional=optional)
+        notes = _starting_weights(args, config, learner)
+        _lock(folder, stack, resume=args.resume, resuming=resuming)
+        store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
+        saved, damaged = store.newest() if resuming else (None, [])
+        done = _frames_of(saved, device) if saved else 0
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
@@ -98,15 +93,27 @@ def _train(
         )
         stack.callback(view.close)
         view.say(f"{folder} on {_describe(device)}")
+        for line in damaged:
+            view.say(f"warning: passed over {line}")
         if args.resume:
-            where = f"going on from frame {done}" if state else "no checkpoint yet: from frame 0"
+            where = f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0"
             view.say(where)
-        for note in notes:
+        for note in () if saved else notes:
             view.say(note)
-        run = _build(config, folder, learner, args.seed, stack, guard=guard, view=view, done=done)
-        if state:
-            run.load_state_dict(state)
-        del state  # a second replay buffer
+        run = _build(
+            config,
+            folder,
+            learner,
+            args.seed,
+            stack,
+            guard=guard,
+            view=view,
+            store=store,
+            done=done,
+        )
+        if saved:
+            run.resume(saved)
+        del saved  # a second copy of networks and moments
         (folder / "result.json").unlink(missing_ok=True)  # it will be another
         finished = run.train(args.until)
         if not finished:
@@ -125,6 +132,14 @@ def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
     )
 
 
+def _starting_weights(args: Namespace, config: Config, learner: Learner) -> list[str]:
+    """Before anything is written: a mistake leaves nothing behind."""
+    if args.init_from is None:
+        return []
+    optional = config.transfer is not None and config.transfer.optional
+    return start_from(learner, args.init_from, optional=optional)
+
+
 def _build(
     config: Config,
     folder: Path,
@@ -133,7 +148,8 @@ def _build(
     stack: ExitStack,
     *,
     guard: SignalGuard,
-    view: Any,
+    view: View,
+    store: Store,
     done: int,
 ) -> RLAlgo:
     spec = learner.spec
@@ -144,6 +160,8 @@ def _build(
         epoch_frames=config.train.epoch_frames,
         seed=seed,
         workers=int(config.system.workers),
+        env_timeout_s=config.system.env_timeout_s,
+        say=view.say,
     )
     stack.callback(collector.close)
     header = columns(spec.tasks, learner.metric_names)
@@ -157,8 +175,34 @@ def _build(
         logger=logger,
         view=view,
         guard=guard,
+        store=store,
         folder=folder,
     )
+
+
+def _lock(folder: Path, stack: ExitStack, *, resume: bool, resuming: bool) -> None:
+    """Holds the run directory until the end, and looks again whether it is what it was."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(checkpoint.locked(folder))
+    except BusyError as error:
+        raise ConfigError(f"{error}; wait for its end, or choose another --id or --seed") from None
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be used ({error.strerror})") from None
+    begun = (folder / "params.json").exists() if resume else _is_used(folder)
+    if begun and not resuming:  # by a process that has ended since
+        raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+    checkpoint.remove_temporaries(folder)
+
+
+def _frames_of(saved: Saved, device: torch.device) -> int:
+    try:
+        done, trained_on = sum(saved.state["frames"]), saved.state["learner"]["device"]
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
+    if trained_on != device.type:
+        raise ConfigError(f"--device: the run is on {trained_on}, not on {device.type}")
+    return done
 
 
 def _frames_of_result(path: Path) -> int:

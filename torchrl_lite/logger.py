@@ -31,6 +31,7 @@ def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
         "time/update_s",
         "time/eval_s",
         "time/save_s",
+        "time/save_mb",
         "time/total_s",
         "rate/frames_per_second",
         "rate/updates_per_second",

@@ -70,20 +70,33 @@ class ReplayBuffer:
         """Whether there is anything of this task to sample."""
         return self._written[task] > 0
 
+    @property
+    def written(self) -> list[int]:
+        """How many rows each task has ever received; row n of them is in slot n % capacity."""
+        return list(self._written)
+
+    def rows(self, task: int, start: int) -> Float[Tensor, "n D"]:
+        """A task's rows from number ``start`` on, oldest first, on the CPU.
+
+        Raises:
+            ValueError: the ring holds other rows there by now.
+        """
+        end = self._written[task]
+        if not max(0, end - self.capacity) <= start <= end:
+            raise ValueError(f"row {start} of task {task} is not in the buffer")
+        slots = torch.arange(start, end, device=self.data.device) % self.capacity
+        return self.data[task, slots].cpu()
+
+    def restore(self, task: int, start: int, rows: Float[Tensor, "n D"]) -> None:
+        """Puts rows number ``start`` and following back; `load_state_dict` says which count."""
+        slots = torch.arange(start, start + len(rows), device=self.data.device) % self.capacity
+        self.data[task, slots] = rows.to(self.data.device)
+
     def state_dict(self) -> dict[str, object]:
-        """What was written, without the empty part."""
-        filled = [self.data[t, : min(n, self.capacity)] for t, n in enumerate(self._written)]
-        # A view would be written with all of its storage, the empty part too.
-        partly = min(self._written) < self.capacity
-        return {
-            "written": list(self._written),
-            "reward_scale": self.reward_scale.cpu().clone(),
-            "data": [rows.cpu().clone() if partly else rows.cpu() for rows in filled],
-        }
+        """What there is besides the rows."""
+        return {"written": self.written, "reward_scale": self.reward_scale.cpu().clone()}
 
     def load_state_dict(self, state: dict) -> None:
         self._written = list(state["written"])
         self.reward_scale.copy_(state["reward_scale"])
-        for ring, rows in zip(self.data, state["data"], strict=True):
-            ring[: len(rows)] = rows
         self.size.copy_(torch.tensor([min(n, self.capacity) for n in self._written]))

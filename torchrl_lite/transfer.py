@@ -4,7 +4,6 @@ Nothing in a file is ever executed: tensors are read with ``weights_only``, a zi
 and nothing is unpacked to disk.
 """
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -50,11 +49,12 @@ def read_weights(path: Path) -> Parts:
         ConfigError: there is no such file, or it is none of these.
     """
     if path.is_dir():
-        found = [path / "checkpoint" / f"{name}.pt" for name in ("best", "last")]
-        there = [file for file in found if file.exists()]
+        folder = path / "checkpoint"
+        last = sorted(folder.glob("last_*.pt"), key=lambda file: (len(file.name), file.name))
+        there = [file for file in (*last, folder / "best.pt") if file.exists()]
         if not there:
             raise ConfigError(f"--init_from: {path} is no run directory: it has no checkpoint")
-        path = there[0]
+        path = there[-1]
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
@@ -221,7 +221,7 @@ def _of_sb3(members: Mapping[str, bytes], path: Path) -> Parts:
     """``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text; what we
     ask of them, the activation, stands in plain words too."""
     _check_activation(members.get("data", b""), path)
-    tensors = checkpoint.load(path, io.BytesIO(members["policy.pth"]))
+    tensors = checkpoint.load(path, members["policy.pth"])
     _check_names(tensors, path)
     critics = sorted({name.split(".")[1] for name in tensors if name.startswith("critic.qf")})
     parts: Parts = {"actor": _actor(_linears(tensors, "actor."), path)}

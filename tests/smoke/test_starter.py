@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from helpers import newest_checkpoint
 
 STARTER = Path(__file__).parents[2] / "starter" / "st_sac.py"
 TASK = "drawer-close-v3"
@@ -40,6 +41,7 @@ TINY = {
 }
 EPOCHS, FRAMES_PER_EPOCH = 3, 40
 ENDLESS = {"train__num_epochs": 100_000, "train__save_interval": 1}
+LAST = ("3.rows", "3.pt", "3.json")
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -74,7 +76,7 @@ class Finished(NamedTuple):
         return [{k: v for k, v in row.items() if not k.startswith(clocks)} for row in rows]
 
     def networks(self) -> dict[str, torch.Tensor]:
-        state = torch.load(self.folder / "checkpoint" / "last.pt", weights_only=True)
+        state = torch.load(newest_checkpoint(self.folder), weights_only=True)
         return state["learner"]["networks"]
 
 
@@ -121,7 +123,7 @@ def test_a_run_leaves_the_files_of_the_contract(runs: Runs) -> None:
         "versions.json",
         "log.csv",
         "result.json",
-        "checkpoint/last.pt",
+        *(f"checkpoint/last_{name}" for name in LAST),
         "checkpoint/best.pt",
     }
 
@@ -322,7 +324,7 @@ def stop(
 
 def resume(stopped: Stopped) -> tuple[Finished, int]:
     """Two epochs more than the checkpoint has; the run, and the epoch it should end with."""
-    last = folder_of(stopped.log_dir) / "checkpoint" / "last.pt"
+    last = newest_checkpoint(folder_of(stopped.log_dir))
     done = torch.load(last, weights_only=True)["epoch"]
     pretrain = int(TINY["train.pretrain_epochs"])
     finished = run(
@@ -375,7 +377,7 @@ def test_sigterm_ends_a_run_with_143(terminated: Stopped) -> None:
 def test_an_epoch_whose_end_is_near_is_finished_and_saved(interrupted: Stopped) -> None:
     assert "with a checkpoint; go on with --resume" in interrupted.out
     folder = folder_of(interrupted.log_dir)
-    saved = torch.load(folder / "checkpoint" / "last.pt", weights_only=True)
+    saved = torch.load(newest_checkpoint(folder), weights_only=True)
     with (folder / "log.csv").open(newline="") as file:
         assert saved["epoch"] == int(list(csv.DictReader(file))[-1]["epoch"]) >= 6
 

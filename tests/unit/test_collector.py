@@ -52,6 +52,7 @@ def make_collector(
     seed: int = RUN_SEED,
     spec: Spec | None = None,
     actor: GaussianPolicy = YOUNG,
+    say: Callable[[str], None] = print,
 ) -> Collector:
     return Collector(
         config,
@@ -60,6 +61,7 @@ def make_collector(
         epoch_frames=EPOCH_FRAMES,
         seed=seed,
         workers=workers,
+        say=say,
     )
 
 
@@ -443,16 +445,25 @@ def test_saving_does_not_disturb_what_is_saved(sessions: Sessions) -> None:
         assert_same(beginning, sessions("short", 0).beginning)
 
 
-def test_a_state_that_leads_elsewhere_is_refused(sessions: Sessions) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_environment_that_leads_elsewhere_restarts_and_is_told_once(
+    sessions: Sessions, workers: int
+) -> None:
     state = through_a_file(sessions("short", 0).state)
     state["sites"]["1/2"]["position"]["obs"][4] += 1e-9
-    with (
-        make_collector() as collector,
-        pytest.raises(
-            EpisodeError, match=r"reach-v3 \(copy 2\): replaying \d+ steps led elsewhere"
-        ),
-    ):
+    told: list[str] = []
+    with make_collector(workers=workers, say=told.append) as collector:
         collector.load_state_dict(state)
+        collector.load_state_dict(state)
+        sites = collector.state_dict()["sites"]
+    assert len(told) == 1
+    assert "reach-v3 (copy 2): replaying led elsewhere" in told[0]
+    assert len(sites["1/2"]["position"]["actions"]) == 0
+    assert sites["1/2"]["episode"] == state["sites"]["1/2"]["episode"]
+    del sites["1/2"], state["sites"]["1/2"]
+    assert [len(site["position"]["actions"]) for site in sites.values()] == [
+        len(site["position"]["actions"]) for site in state["sites"].values()
+    ]
 
 
 # --- evaluation ----------------------------------------------------------------------------------
@@ -609,6 +620,10 @@ def test_a_result_without_a_submission_is_refused() -> None:
         collector.result()
 
 
+STOCK = SMALL.model_copy(update={"fast": False})
+"""The fast environment does not look at an action's size."""
+
+
 def one_action_short() -> Spec:
     """Shapes in which the second task lacks an action: its environment refuses to step."""
     spec = make_spec(SMALL)
@@ -623,7 +638,7 @@ NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
 
 
 def test_an_error_in_step_names_the_task_and_the_cause() -> None:
-    with make_collector(SMALL, spec=one_action_short()) as collector:
+    with make_collector(STOCK, spec=one_action_short()) as collector:
         message = r"reach-v3 \(copy 0\): AssertionError: Actions should be size 4, got 3"
         with pytest.raises(EpisodeError, match=message):
             collector.submit(YOUNG, BOTH, random=True)
@@ -638,7 +653,7 @@ def test_an_error_in_reset_names_the_task_and_the_cause() -> None:
 
 def test_an_error_in_an_evaluation_names_the_task_and_the_cause() -> None:
     with (
-        make_collector(SMALL, spec=one_action_short()) as collector,
+        make_collector(STOCK, spec=one_action_short()) as collector,
         pytest.raises(EpisodeError, match=r"reach-v3 \(copy 0\): AssertionError"),
     ):
         collector.evaluate(YOUNG, BOTH, 2)
@@ -650,7 +665,7 @@ def test_an_environment_that_cannot_be_made_is_an_error() -> None:
 
 
 def test_an_error_in_a_worker_arrives_with_task_cause_and_traceback() -> None:
-    with make_collector(SMALL, spec=one_action_short(), workers=1) as collector:
+    with make_collector(STOCK, spec=one_action_short(), workers=1) as collector:
         collector.submit(YOUNG, BOTH, random=True)
         with pytest.raises(WorkerError) as caught:
             collector.result()
@@ -676,25 +691,57 @@ def test_workers_leave_signals_to_the_main_process(sessions: Sessions) -> None:
     assert_same(collect(session.collector, CONTINUATION), session.continuation)
 
 
-def test_a_worker_killed_while_it_collects_is_an_error_and_no_hang(sessions: Sessions) -> None:
-    session = sessions("short", 3)
-    victim = session.processes[1]
-    os.kill(victim.pid, signal.SIGSTOP)  # so that it dies in the middle of the epoch
-    session.collector.submit(YOUNG, BOTH, random=True)
-    os.kill(victim.pid, signal.SIGKILL)
-    with pytest.raises(WorkerError, match=r"worker 1 died \(exit code -9\)"):
-        session.collector.result()
-    session.collector.close()
-    assert not any(process.is_alive() for process in session.processes)
-
-
-def test_a_worker_killed_while_it_waits_is_an_error_and_no_hang(sessions: Sessions) -> None:
-    session = sessions("even", 2)
-    victim = session.processes[0]
+def kill_one(others: Sequence[BaseProcess], number: int = 0) -> None:
+    """Ends a worker of those started after ``others``, and waits for its end."""
+    victim = mine(others)[number]
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
-    with pytest.raises(WorkerError, match=r"worker 0 died \(exit code -9\)"):
-        collect(session.collector, [Epoch()])
+
+
+def test_a_worker_killed_while_it_collects_changes_nothing_but_a_line(sessions: Sessions) -> None:
+    """In the middle of episodes, in the middle of an epoch; then once more while it waits."""
+    reference, told, others = sessions("short", 0), list[str](), active_children()
+    with make_collector(workers=2, say=told.append) as collector:
+        beginning = collect(collector, BEGINNING)
+        victim = mine(others)[1]
+        os.kill(victim.pid, signal.SIGSTOP)  # so that it dies in the middle of the epoch
+        collector.submit(CONTINUATION[0].actor, CONTINUATION[0].tasks, random=False)
+        os.kill(victim.pid, signal.SIGKILL)
+        first = keep(collector.result(), CONTINUATION[0].tasks)
+        kill_one(others)
+        rest = collect(collector, CONTINUATION[1:])
+        assert collector.evaluate(OLD, BOTH, 3) == reference.evaluations[-1]
+    assert_same([*beginning, first, *rest], reference.beginning + reference.continuation)
+    assert [line.split(":")[0] for line in told] == [
+        "rollout worker 1 died (exit code -9)",
+        "rollout worker 0 died (exit code -9)",
+    ]
+
+
+def test_a_worker_killed_before_its_positions_are_saved_or_after_they_are_loaded(
+    sessions: Sessions,
+) -> None:
+    reference, others = sessions("short", 0), active_children()
+    with make_collector(workers=1, say=lambda _: None) as collector:
+        collector.load_state_dict(reference.state)
+        kill_one(others)
+        state = through_a_file(collector.state_dict())
+        assert repr(state["sites"]) == repr(reference.state["sites"])
+        kill_one(others)
+        assert_same(collect(collector, CONTINUATION), reference.continuation)
+
+
+def test_environments_that_kill_three_workers_stop_the_run() -> None:
+    others = active_children()
+    with make_collector(SMALL, workers=1, say=lambda _: None) as collector:
+        for _ in range(2):
+            kill_one(others)
+            collect(collector, [Epoch()])
+        kill_one(others)
+        message = r"worker 0 died .*, the 3rd death of .*reach-v3 \(copy 0\)"
+        with pytest.raises(WorkerError, match=message):
+            collect(collector, [Epoch()])
+    assert mine(others) == []
 
 
 def test_closing_ends_the_workers(sessions: Sessions) -> None:

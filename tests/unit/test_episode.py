@@ -245,7 +245,9 @@ def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner])
     assert torch.equal(position["obs"], obs)
 
 
-def test_a_replay_that_ends_one_bit_elsewhere_is_an_error(runners: list[EpisodeRunner]) -> None:
+def test_a_replay_one_bit_elsewhere_restarts_the_episode(
+    runners: list[EpisodeRunner],
+) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
@@ -253,14 +255,25 @@ def test_a_replay_that_ends_one_bit_elsewhere_is_an_error(runners: list[EpisodeR
         one.step(action)
     position = one.position()
     position["obs"][0] = np.nextafter(position["obs"][0].item(), np.inf)
-    with pytest.raises(EpisodeError, match="real: replaying 5 steps led elsewhere"):
-        other.replay(plan, position)
+    assert not other.replay(plan, position)
+    one.begin(plan)
+    assert other.frame == 0
+    assert other.obs.tobytes() == one.obs.tobytes()
 
 
-def test_a_replay_with_another_goal_is_an_error(runners: list[EpisodeRunner]) -> None:
+def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
+    runner = begun()
+    for action in plan_of(KEY).uniform[:5]:
+        runner.step(action)
+    other = EpisodeRunner(ScriptedEnv(terminates_at=3), task=1, name="scripted")
+    assert not other.replay(plan_of(KEY), runner.position())
+    assert (other.frame, other.obs.tolist()) == (0, [0.0] * 3)
+
+
+def test_a_replay_with_another_goal_restarts_the_episode(runners: list[EpisodeRunner]) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
     one.step(plan.uniform[0])
-    with pytest.raises(EpisodeError, match="led elsewhere"):
-        other.replay(plan._replace(goal=(plan.goal + 1) % 50), one.position())
+    assert not other.replay(plan._replace(goal=(plan.goal + 1) % 50), one.position())
+    assert other.replay(plan, one.position())

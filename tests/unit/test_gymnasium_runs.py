@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import gymnasium as gym
 import pytest
 import torch
 
+from torchrl_lite.config import ConfigError
 from torchrl_lite.env import gymnasium
 from torchrl_lite.launch import main
+from torchrl_lite.play import evaluate, load_policy, weights_of_run
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
 TINY: dict[str, Any] = {
@@ -52,9 +55,10 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if not k.startswith(("time/", "rate/"))} for row in rows]
 
 
-def networks_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    state = torch.load(folder / "checkpoint" / f"{name}.pt", weights_only=True)
-    return state["learner"]["networks"] if name == "last" else state["networks"]
+def networks_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the checkpoint at the end."""
+    path = folder / "checkpoint" / "last_4.pt"
+    return torch.load(path, weights_only=True)["learner"]["networks"]
 
 
 # --- every algorithm ------------------------------------------------------------------------------
@@ -68,10 +72,10 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(algo: str, tmp_path: P
     whole = tmp_path / "whole" / "x" / "HalfCheetah-v5" / "1"
     half = tmp_path / "half" / "x" / "HalfCheetah-v5" / "1"
     assert start(tmp_path / "half", config, *sets(), "--until", "40", algo=algo) == 0
-    last = half / "checkpoint" / "last.pt"
-    old = last.read_bytes()
+    shutil.copytree(half / "checkpoint", tmp_path / "old")
     assert start(tmp_path / "half", config, *sets(), "--resume", "--until", "60", algo=algo) == 0
-    last.write_bytes(old)
+    shutil.rmtree(half / "checkpoint")
+    shutil.copytree(tmp_path / "old", half / "checkpoint")
 
     assert start(tmp_path / "half", config, *sets(), "--resume", algo=algo) == 0
 
@@ -223,6 +227,20 @@ def test_a_configuration_of_the_users_own_may_import(tmp_path: Path, package: Pa
     (tmp_path / "mine.json").write_text(json.dumps({"env": env}))
     assert start(tmp_path / "log", tmp_path / "mine.json", *sets(train__num_epochs=0)) == 0
     assert package.exists()
+
+
+def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, package: Path) -> None:
+    best = weights_of_run(stopped / "x" / "Foreign-v0" / "1")
+    with pytest.raises(ConfigError, match="foreign_package"):
+        load_policy(best)
+    assert not package.exists()
+
+    policy = load_policy(best, trust_imports=True)
+
+    assert package.exists()
+    (summary,), _ = evaluate(policy, [0], episodes=2, seed=1, workers=0)
+    assert (summary.success, summary.low, summary.high) == (None, None, None)
+    assert summary.ret < 0
 
 
 @pytest.mark.usefixtures("package")

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "results",
         "statistics",
         "figures",
+        "rendering",
     ),
     (
         "collector",
@@ -43,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
-    ("bench",),
+    ("bench", "play"),
     ("starter",),
 )
 LEAVES = ("types", "config")

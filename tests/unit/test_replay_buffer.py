@@ -242,6 +242,14 @@ def test_old_transitions_carry_todays_scale() -> None:
 # --- saving ---------------------------------------------------------------------------------------
 
 
+def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
+    """As a checkpoint does it: the state through a file, the rows by their numbers."""
+    target.load_state_dict(through_a_file(source.state_dict()))
+    for task, end in enumerate(source.written):
+        start = max(0, end - source.capacity)
+        target.restore(task, start, source.rows(task, start).clone())
+
+
 @pytest.mark.parametrize("epochs", [0, 1, 3, 4, 7])
 def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
     """Before and after the wrap-around, and with tasks that received different amounts."""
@@ -250,7 +258,7 @@ def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
     for epoch in range(epochs):
         buffer.add_block(random_block(SPEC, 3, seed=epoch), [0, 1, 2] if epoch % 2 else [0, 2])
     buffer.reward_scale.copy_(torch.tensor([0.5, 7.0, 3.0]))
-    restored.load_state_dict(through_a_file(buffer.state_dict()))
+    copy_into(restored, buffer)
 
     assert torch.equal(restored.size, buffer.size)
     for epoch in range(5):
@@ -264,10 +272,21 @@ def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
             assert torch.equal(mine, theirs)
 
 
-def test_a_saved_state_holds_only_what_was_written() -> None:
-    buffer = ReplayBuffer(SPEC, 1000, CPU)
-    buffer.add_block(random_block(SPEC, 3), [0, 2])
-    assert [len(rows) for rows in buffer.state_dict()["data"]] == [3, 0, 3]
+def test_rows_keep_their_numbers_as_the_ring_goes_round() -> None:
+    buffer = ReplayBuffer(SPEC, 10, CPU)
+    for first in (0, 8, 16):
+        buffer.add_block(numbered(first, frames=8), [0])
+    rewards = buffer.rows(0, 17)[:, -2]
+    assert rewards.tolist() == list(range(17, 24))
+
+
+@pytest.mark.parametrize("start", [-1, 13, 25])
+def test_rows_that_are_not_there_are_refused(start: int) -> None:
+    buffer = ReplayBuffer(SPEC, 10, CPU)
+    for first in (0, 8, 16):
+        buffer.add_block(numbered(first, frames=8), [0])
+    with pytest.raises(ValueError, match=f"row {start} of task 0"):
+        buffer.rows(0, start)
 
 
 def test_restoring_keeps_the_tensors_that_a_captured_graph_reads() -> None:
@@ -275,5 +294,5 @@ def test_restoring_keeps_the_tensors_that_a_captured_graph_reads() -> None:
     buffer.add_block(random_block(SPEC, 3), [0])
     names = ("data", "size", "reward_scale")
     before = [getattr(buffer, name).data_ptr() for name in names]
-    buffer.load_state_dict(through_a_file(buffer.state_dict()))
+    copy_into(buffer, buffer)
     assert [getattr(buffer, name).data_ptr() for name in names] == before

@@ -127,7 +127,8 @@ def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
-    checkpoint.save(folder / "last.pt", {"learner": {"networks": last.state_dict()}})
+    checkpoint.save(folder / "last_9.pt", {"learner": {"networks": best.state_dict()}})
+    checkpoint.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
     head = "body.head.weight"
     assert torch.equal(read_weights(tmp_path)["actor"][head], last.actor.state_dict()[head])
     checkpoint.save(folder / "best.pt", {"networks": best.state_dict()})
@@ -233,7 +234,7 @@ def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) ->
     ("content", "needle"),
     [
         (b"", "not a readable checkpoint"),
-        (b"not a checkpoint", "not loaded"),
+        (b"not a checkpoint", "not a readable checkpoint"),
         (saved({}), "no weights"),
         (saved([torch.zeros(2)]), "not a checkpoint"),
         (saved({"a": torch.zeros(2)}), "no linear layers"),
@@ -350,7 +351,7 @@ def test_a_run_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     assert code == 0
     assert "loaded: actor.body.trunk.layers.0.weight" in capsys.readouterr().out
-    last = torch.load(tmp_path / "x/Pendulum-v1/1/checkpoint/last.pt", weights_only=True)
+    last = torch.load(tmp_path / "x/Pendulum-v1/1/checkpoint/last_1.pt", weights_only=True)
     head = last["learner"]["networks"]["target_actor.body.head.weight"]
     assert torch.equal(head[0, 0].T, net[4].weight)
 

@@ -12,7 +12,14 @@ import torch
 
 from torchrl_lite import checkpoint
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import Collected, Collector, EpisodeStats
+from torchrl_lite.checkpoint import CheckpointError, Saved, Store
+from torchrl_lite.collector import (
+    Collected,
+    Collector,
+    EpisodeStats,
+    check_block,
+    check_metrics,
+)
 from torchrl_lite.config import Config
 from torchrl_lite.console import Row, View
 from torchrl_lite.logger import Logger, finite
@@ -37,17 +44,18 @@ class RLAlgo:
         logger: Logger,
         view: View,
         guard: SignalGuard,
+        store: Store,
         folder: Path,
     ) -> None:
         self.config, self.folder = config, folder
         self.learner, self.collector, self.buffer = learner, collector, buffer
-        self._logger, self._view, self._guard = logger, view, guard
+        self._logger, self._view, self._guard, self._store = logger, view, guard, store
         self._reward_scale = RewardScale(config.num_tasks)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
-        self._save_s: float | None = None
+        self._saved: Row = {}
         self._durations: dict[str, float] = {}
         self._learned: Row = {}
 
@@ -97,6 +105,8 @@ class RLAlgo:
 
         self._view.phase("collecting")
         collected, waited = self._collect()
+        lived = self.epoch * train.epoch_frames
+        check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
         self.buffer.add_block(collected.block, self.tasks)
         if self.config.env.reward_normalization == "ema":
             scale = self._reward_scale.update(collected.block, list(self.tasks))
@@ -121,7 +131,9 @@ class RLAlgo:
                 opt_steps=train.opt_steps,
                 batch_size=train.batch_size // self.config.num_tasks,
             )
-            self._learned = {**self.learner.flush()}
+            learned = self.learner.flush()
+            check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
+            self._learned = {**learned}
             row |= self._learned
         update_s = time.perf_counter() - updating
 
@@ -142,12 +154,12 @@ class RLAlgo:
             "time/collect_s": waited,
             "time/update_s": update_s,
             "time/eval_s": eval_s,
-            "time/save_s": self._save_s,
+            **self._saved,
             "time/total_s": total_s,
             "rate/frames_per_second": self.config.frames_per_epoch / collected.seconds,
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
-        self._save_s = None
+        self._saved = {}
         self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
 
     def _collect(self) -> tuple[Collected, float]:
@@ -239,8 +251,9 @@ class RLAlgo:
         self._view.phase("saving")
         started = time.perf_counter()
         self._logger.flush()
-        checkpoint.save(self.folder / "checkpoint" / "last.pt", self.state_dict())
-        self._save_s = self._durations["save"] = time.perf_counter() - started
+        size = self._store.save(self.epoch, self.state_dict(), self.buffer)
+        self._durations["save"] = time.perf_counter() - started
+        self._saved = {"time/save_s": self._durations["save"], "time/save_mb": size / 1e6}
 
     def _save_weights(self, name: str) -> None:
         state = {
@@ -251,7 +264,7 @@ class RLAlgo:
         checkpoint.save(self.folder / "checkpoint" / f"{name}.pt", state)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on."""
+        """All that the rest of the run depends on, but for the replay buffer."""
         return {
             "epoch": self.epoch,
             "frames": list(self.frames),
@@ -259,13 +272,26 @@ class RLAlgo:
             "wall_time": self.wall_time,
             "learned": self._learned,
             "learner": self.learner.training_state(),
-            "buffer": self.buffer.state_dict(),
             "reward_scale": self._reward_scale.state_dict(),
             "collector": self.collector.state_dict(),
             "config": self.config.model_dump(mode="json"),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def resume(self, saved: Saved) -> None:
+        """Goes on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is not one of a run like this.
+            EpisodeError, WorkerError: an environment raised as its episode was replayed.
+        """
+        try:
+            self._load_state_dict(saved.state)
+            saved.fill(self.buffer)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error
+        self.collector.load_state_dict(saved.state["collector"])
+
+    def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.frames = state["epoch"], list(state["frames"])
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
@@ -273,7 +299,6 @@ class RLAlgo:
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])
-        self.collector.load_state_dict(state["collector"])
 
 
 def _mean(values: Sequence[float | int]) -> float | None:

@@ -2,6 +2,16 @@
 
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeError, EpisodeStats
+from torchrl_lite.collector.faults import NotFiniteError, check_block, check_metrics
 from torchrl_lite.collector.worker import WorkerError
 
-__all__ = ["Collected", "Collector", "EpisodeError", "EpisodeStats", "WorkerError"]
+__all__ = [
+    "Collected",
+    "Collector",
+    "EpisodeError",
+    "EpisodeStats",
+    "NotFiniteError",
+    "WorkerError",
+    "check_block",
+    "check_metrics",
+]

@@ -1,14 +1,18 @@
 """Collects epochs and evaluates, in this process or in workers, with the same bits either way."""
 
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import torch
 
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, training_sites
+from torchrl_lite.collector.faults import Watchdog, end_process
+from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
+from torchrl_lite.collector.supervised import SupervisedWorker
 from torchrl_lite.collector.worker import Worker
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.network import Actor
@@ -39,8 +43,12 @@ class Collector:
         epoch_frames: int,
         seed: int,
         workers: int = 0,
+        env_timeout_s: float = 300.0,
+        say: Callable[[str], None] = print,
     ) -> None:
-        self._config = config
+        """``say`` is told of a worker that died and of episodes that had to restart."""
+        self._config, self._say = config, say
+        self._told: set[str] = set()
         shape = (len(config.tasks), epoch_frames, config.copies)
         self._block = Block(
             obs=torch.zeros(*shape, spec.obs_dim),
@@ -53,22 +61,27 @@ class Collector:
         self._parameters = list(self._policy.parameters())
         self._pending = False
         self._ready: Collected | None = None
-        self._workers: list[Worker] = []
+        self._workers: list[SupervisedWorker] = []
         self._rollout: Rollout | None = None
         training = groups(training_sites(config), config.group_size)
         if workers == 0:
-            self._rollout = Rollout(config, spec, self._policy, seed=seed, groups=training)
+            watchdog = Watchdog(env_timeout_s, end_process)
+            self._rollout = Rollout(
+                config, spec, self._policy, seed=seed, groups=training, watchdog=watchdog
+            )
             return
         self._policy.share_memory()
         for tensor in self._block:
             tensor.share_memory_()
-        self._workers = [
-            Worker(
-                index, config, spec, self._policy, self._block,
-                seed=seed, groups=training[index::workers],
-            )
-            for index in range(workers)
-        ]  # fmt: skip
+        for index in range(workers):
+            own = training[index::workers]
+            start = partial(
+                Worker, index, config, spec, self._policy, self._block,
+                seed=seed, groups=own, env_timeout_s=env_timeout_s,
+            )  # fmt: skip
+            names = ", ".join(site_name(config, site) for group in own for site in group)
+            supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
+            self._workers.append(supervised)
         try:
             self._gather()  # every worker says that its environments stand
         except BaseException:
@@ -141,15 +154,17 @@ class Collector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replays the running episodes, whatever the number of workers was and is.
 
+        An episode that leads elsewhere than before restarts, and that is said once.
+
         Raises:
-            EpisodeError, WorkerError: an episode led elsewhere than before.
+            EpisodeError, WorkerError: an environment raised.
         """
         self._wait()
         self._ready = None
         if self._rollout is not None:
-            self._rollout.load_state_dict(state["sites"])
+            self._tell_restarted(self._rollout.load_state_dict(state["sites"]))
         for worker in self._workers:
-            worker.send("load_state_dict", state["sites"])
+            worker.send("load_state_dict", pickle.dumps(state["sites"]))
         self._gather()
         ready = state["ready"]
         if ready is not None:
@@ -171,6 +186,15 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _tell_restarted(self, names: list[str]) -> None:
+        new = [name for name in names if name not in self._told]
+        self._told |= set(new)
+        if new:
+            self._say(
+                f"warning: {', '.join(new)}: replaying led elsewhere than before, so the episode "
+                "restarts, and from here on the run is another than without the interruption"
+            )
 
     def _load_weights(self, actor: Actor) -> None:
         with torch.no_grad():

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
+import gymnasium as gym
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -19,6 +20,8 @@ from torchrl_lite.collector.episode import (
     EpisodeStats,
     Transition,
 )
+from torchrl_lite.collector.faults import Watchdog
+from torchrl_lite.collector.guarded_env import GuardedEnv
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import make_task_env, task_horizon
 from torchrl_lite.network import Actor
@@ -30,6 +33,11 @@ class Site(NamedTuple):
 
     task: int
     copy: int
+
+
+def site_name(config: EnvConfig, site: Site) -> str:
+    """What messages call an environment."""
+    return f"{config.tasks[site.task]} (copy {site.copy})"
 
 
 def groups(sites: Sequence[Site], size: int) -> list[list[Site]]:
@@ -107,14 +115,17 @@ class Rollout:
         *,
         seed: int,
         groups: Sequence[Sequence[Site]],
+        watchdog: Watchdog,
     ) -> None:
+        self._watchdog = watchdog
         self._config, self._spec, self._seed = config, spec, seed
         self._groups = [list(group) for group in groups]
         self._infer = _Inference(policy, spec, config.group_size)
+        self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
+        self._obs_dims = [int(dims) for dims in spec.obs_mask.sum(1)]
         self._runners = {site: self._runner(site) for group in groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
-        self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
         self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
@@ -200,27 +211,31 @@ class Rollout:
             for site, runner in self._runners.items()
         }
 
-    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Replays the running episodes.
-
-        Raises:
-            EpisodeError: an episode led elsewhere than before.
-        """
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> list[str]:
+        """Replays the running episodes; returns the names of those that led elsewhere than before
+        and therefore restarted."""
+        elsewhere = []
         for site, runner in self._runners.items():
             saved = state[f"{site.task}/{site.copy}"]
             self._episodes[site] = saved["episode"]
             runner.plan = None
             if saved["position"] is not None:
                 plan = self._plan(TRAIN, site, saved["episode"])
-                runner.replay(plan, saved["position"])
+                if not runner.replay(plan, saved["position"]):
+                    elsewhere.append(runner.name)
+        return elsewhere
 
     def close(self) -> None:
+        self._watchdog.close()
         for runner in [*self._runners.values(), *self._eval_runners.values()]:
             runner.env.close()
 
     def _runner(self, site: Site) -> EpisodeRunner:
-        name = f"{self._config.tasks[site.task]} (copy {site.copy})"
-        env = make_task_env(self._config, site.task, seed=self._seed)
+        name = site_name(self._config, site)
+        with self._watchdog.watching(name):
+            env: gym.Env = make_task_env(self._config, site.task, seed=self._seed)
+        shape = (self._obs_dims[site.task],)
+        env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)
         return EpisodeRunner(env, site.task, name)
 
     def _begin(self, site: Site) -> EpisodePlan:

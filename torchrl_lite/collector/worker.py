@@ -1,6 +1,7 @@
 """A process around a `Rollout`: one message in and one message out per epoch."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from torchrl_lite.collector.faults import Watchdog
 from torchrl_lite.collector.rollout import Rollout, Site
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.network import Actor
@@ -21,6 +23,10 @@ from torchrl_lite.types import Block, Spec
 
 class WorkerError(RuntimeError):
     """A worker failed; the message carries its traceback, or how it died."""
+
+
+class WorkerDiedError(WorkerError):
+    """A worker's process is gone, without a word about why."""
 
 
 class Worker:
@@ -40,13 +46,14 @@ class Worker:
         *,
         seed: int,
         groups: Sequence[Sequence[Site]],
+        env_timeout_s: float,
     ) -> None:
         self.index = index
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, config, spec, policy, block, seed, groups),
+            args=(theirs, config, spec, policy, block, seed, groups, env_timeout_s),
             name=f"rollout-{index}",
             daemon=True,
         )
@@ -64,7 +71,8 @@ class Worker:
         """The answer to the oldest unanswered `send`.
 
         Raises:
-            WorkerError: the worker raised, or is dead.
+            WorkerError: the worker raised, or an environment of its does not answer.
+            WorkerDiedError: it is dead.
         """
         connection.wait([self._connection, self._process.sentinel])
         try:
@@ -83,9 +91,11 @@ class Worker:
     def join(self) -> None:
         self._process.join()
 
-    def _died(self) -> WorkerError:
+    def _died(self) -> WorkerDiedError:
         self._process.join(timeout=5)
-        return WorkerError(f"rollout worker {self.index} died (exit code {self._process.exitcode})")
+        return WorkerDiedError(
+            f"rollout worker {self.index} died (exit code {self._process.exitcode})"
+        )
 
 
 @contextmanager
@@ -108,12 +118,18 @@ def _serve(
     block: Block,
     seed: int,
     groups: Sequence[Sequence[Site]],
+    env_timeout_s: float,
 ) -> None:
+    def bark(message: str) -> None:
+        pipe.send((False, message))  # nobody else writes: the main thread hangs
+        os._exit(1)
+
     _die_with_parent()
     torch.set_num_threads(1)
     rollout: Rollout | None = None
     try:
-        rollout = Rollout(config, spec, policy, seed=seed, groups=groups)
+        watchdog = Watchdog(env_timeout_s, bark)
+        rollout = Rollout(config, spec, policy, seed=seed, groups=groups, watchdog=watchdog)
         pipe.send((True, None))
         while True:
             method, args = pipe.recv()
@@ -121,13 +137,17 @@ def _serve(
                 tasks, random = args
                 started = time.perf_counter()
                 episodes = rollout.collect(block, tasks, random=random)
-                pipe.send((True, (episodes, time.perf_counter() - started)))
+                seconds = time.perf_counter() - started
+                # As bytes, not as tensors in shared memory: only a new worker ever looks at them.
+                pipe.send((True, (episodes, seconds, pickle.dumps(rollout.state_dict()))))
+            elif method == "load_state_dict":
+                pipe.send((True, rollout.load_state_dict(pickle.loads(*args))))
             else:
                 pipe.send((True, getattr(rollout, method)(*args)))
     except EOFError:
         pass
     except Exception as error:
-        with_traceback = f"{error}\n\n{traceback.format_exc()}"
+        with_traceback = f"{error}\n\n{traceback.format_exc().rstrip()}"
         with suppress(OSError):
             pipe.send((False, with_traceback))
     finally:

@@ -11,6 +11,8 @@ import yaml
 
 MAX_DEPTH = 20
 """Levels of nesting; a configuration has four."""
+MAX_VALUES = 100_000
+"""Values in a file; a configuration has a hundred, but aliases in YAML multiply."""
 
 
 class ConfigError(ValueError):
@@ -97,12 +99,26 @@ def parse_json(text: str) -> Any:
     return plain(json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant))
 
 
+def _parse_yaml(text: str) -> Any:
+    tree = yaml.load(text, _YamlLoader)
+    left, todo = MAX_VALUES, [(tree, 0)]
+    while todo:
+        value, depth = todo.pop()
+        left -= 1
+        if left < 0:
+            raise ConfigError(f"more than {MAX_VALUES} values")
+        if depth <= MAX_DEPTH and isinstance(value, list | dict):
+            inner = value.values() if isinstance(value, dict) else value
+            todo += [(item, depth + 1) for item in inner]
+    return plain(tree)
+
+
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a configuration ends in .json, .yaml or .yml")
     try:
         text = path.read_text(encoding="utf-8")
-        tree = parse_json(text) if path.suffix == ".json" else plain(yaml.load(text, _YamlLoader))
+        tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration{_beside(path)}") from None
     except OSError as error:

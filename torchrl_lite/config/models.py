@@ -132,6 +132,7 @@ class TrainConfig(Section):
     eval_episodes: Count = Field(10, description="episodes per task in an evaluation")
     final_eval_episodes: Count = Field(50, description="episodes per task at the end")
     save_interval: Count = Field(20, description="epochs between checkpoints")
+    keep_checkpoints: Count = Field(2, description="complete checkpoints that are kept, the newest")
     snapshot_interval: Count | None = Field(
         None, description="epochs between copies of the weights that are kept; null: none"
     )
@@ -155,6 +156,10 @@ class SystemConfig(Section):
     )
     grace_seconds: NonNegative = Field(
         20, description="after a signal, an epoch that ends within this time is finished and saved"
+    )
+
+    env_timeout_s: Positive = Field(
+        300, description="seconds after which an environment that does not answer stops the run"
     )
 
     @model_validator(mode="after")

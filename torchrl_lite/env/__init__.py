@@ -43,7 +43,8 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``; of ``gymnasium``: ``imports``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
+    ``camera``.
 
     Raises:
         ConfigError: no such suite or task, or spaces that are not supported.
@@ -54,14 +55,17 @@ def make_env(
     return maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
 
 
-def make_task_env(config: EnvConfig, task: int, *, seed: int) -> gym.Env:
+def make_task_env(
+    config: EnvConfig, task: int, *, seed: int, render_mode: str | None = None, **options: Any
+) -> gym.Env:
     """The environment of task number ``task`` of a configuration."""
     return make_env(
         config.suite,
         config.tasks[task],
         seed=seed,
         horizon=config.max_episode_frames,
-        **_SUITES[config.suite].options(config),
+        render_mode=render_mode,
+        **_SUITES[config.suite].options(config) | options,
     )
 
 

@@ -23,7 +23,7 @@ class GymnasiumEnv(gym.Env):
 
     ``reset(seed=s)`` fixes an episode; it has no goals, so ``options={"goal": j}`` means nothing
     here. ``horizon`` replaces the time limit of the id. ``imports`` names the packages whose import
-    registers it: importing runs their code.
+    registers it: importing runs their code. ``camera`` is one of a MuJoCo model's.
 
     Raises:
         ConfigError: no such id or package, a space that is no bounded vector, no time limit.
@@ -37,6 +37,7 @@ class GymnasiumEnv(gym.Env):
         horizon: int | None = None,
         render_mode: str | None = None,
         imports: Sequence[str] = (),
+        camera: str | None = None,
     ) -> None:
         own_limit = _find(task, tuple(imports)).max_episode_steps
         if horizon is None and own_limit is None:
@@ -44,7 +45,8 @@ class GymnasiumEnv(gym.Env):
                 f"env.max_episode_frames: {task} has no time limit of its own; give one"
             )
         self.task = task
-        self._env = _make(task, horizon, render_mode)
+        view = {"camera_name": camera} if camera else {}
+        self._env = _make(task, horizon, render_mode, **view)
         try:
             self._center, self._half = _action_map(task, self._env)
             self.observation_space = _vector(task, self._env.observation_space, "observations")
@@ -123,10 +125,14 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
     return gym.registry[task]
 
 
-def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
+def _make(task: str, horizon: int | None, render_mode: str | None, **view: str) -> gym.Env:
     try:
         return gym.make(
-            task, max_episode_steps=horizon, render_mode=render_mode, disable_env_checker=True
+            task,
+            max_episode_steps=horizon,
+            render_mode=render_mode,
+            disable_env_checker=True,
+            **view,
         )
     except Exception as error:  # a package that is not there, a renderer, the task's own code
         raise ConfigError(

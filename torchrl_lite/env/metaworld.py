@@ -68,6 +68,7 @@ class MetaWorldEnv(gym.Env):
         num_goals: int = 50,
         reward_version: str = "v2",
         fast: bool = True,
+        camera: str | None = None,
     ) -> None:
         self.task = check_task(task)
         self._goals = goals(task, seed)[:num_goals]
@@ -76,7 +77,9 @@ class MetaWorldEnv(gym.Env):
         if fast and render_mode is None:
             self._env = FastSawyer(stock, self._goals[0], reward_function_version=reward_version)
         else:
-            self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
+            self._env = stock(
+                render_mode=render_mode, camera_name=camera, reward_function_version=reward_version
+            )
             self._env.set_task(self._goals[0])  # makes the goal visible
         self._env.max_path_length = horizon or HORIZON
         self.render_mode, self.metadata = render_mode, stock.metadata

@@ -3,12 +3,16 @@
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+TEMPORARY = ".tmp"
+"""What the names of files that are being written end with; they begin with a dot."""
 
 
 class CheckpointError(RuntimeError):
@@ -18,7 +22,7 @@ class CheckpointError(RuntimeError):
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """``path`` holds the old content or the new one, also after a crash or on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -46,7 +50,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
+def load(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
     of it.
 
@@ -55,7 +59,9 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
         FileNotFoundError: there is none.
     """
     try:
-        state = torch.load(content or path, map_location="cpu", weights_only=True)
+        source = path if content is None else BytesIO(content)
+        _check_archive(source)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:
@@ -66,3 +72,27 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
     return state
+
+
+def _check_archive(source: Path | BytesIO) -> None:
+    """An archive may neither unpack to more than it is nor name files outside itself.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: it does, or it is none.
+    """
+    with zipfile.ZipFile(source) as archive:
+        entries = archive.infolist()
+    size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError("it claims to hold more than its own size")
+    for entry in entries:
+        if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
+            raise ValueError(f"it names {entry.filename!r}")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed writes left behind."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink()

@@ -1,0 +1,393 @@
+"""Runs a starter in a child process and ends it with SIGKILL at a chosen moment.
+
+A moment is a phase and how often it was reached, never a time. The package is imported once, by a
+server; every run is a fork of it. Use `Server` from a test, or run this file for hours::
+
+    python tests/resume/crash.py --minutes 120
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+TASK = "reach-v3"
+TASKS = ["reach-v3", "drawer-close-v3"]
+# An episode is longer than an epoch and no multiple of it; the ring goes round in epoch 6.
+TINY: dict[str, Any] = {
+    "env.max_episode_frames": 15,
+    "net.hidden_shapes": [8],
+    "replay_buffer.size": 55,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 3,
+    "train.pretrain_epochs": 2,
+    "train.num_epochs": 8,
+    "train.batch_size": 8,
+    "train.eval_interval": 3,
+    "train.eval_episodes": 2,
+    "train.final_eval_episodes": 2,
+    "train.save_interval": 2,
+    "train.snapshot_interval": 5,
+    "system.threads": 1,
+    "system.workers": 0,
+}
+MANY = {
+    "env.tasks": TASKS,
+    "env.num_envs": 4,
+    "env.group_size": 2,
+    "replay_buffer.size": 220,
+    "train.batch_size": 16,
+    "env.reward_normalization": "ema",
+}
+
+
+class Moment(NamedTuple):
+    """``phase`` for the ``count``-th time since the process began."""
+
+    phase: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.phase}:{self.count}"
+
+
+# --- in the child --------------------------------------------------------------------------------
+
+
+def kill_at(moment: Moment) -> None:
+    """From here on, this process kills itself at that moment."""
+    left = moment.count
+
+    def reached() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _PHASES[moment.phase](reached)
+
+
+def _before(owner: Any, name: str, reached: Callable[[], None]) -> None:
+    original = getattr(owner, name)
+
+    def method(*args: Any, **options: Any) -> Any:
+        reached()
+        return original(*args, **options)
+
+    setattr(owner, name, method)
+
+
+def _after(owner: Any, name: str, reached: Callable[[], None]) -> None:
+    original = getattr(owner, name)
+
+    def method(*args: Any, **options: Any) -> Any:
+        result = original(*args, **options)
+        reached()
+        return result
+
+    setattr(owner, name, method)
+
+
+def _collect(reached: Callable[[], None]) -> None:
+    """A step of an environment in this process, or the wait for workers that step."""
+    from torchrl_lite.collector import Collector
+    from torchrl_lite.collector.episode import EpisodeRunner
+
+    _before(EpisodeRunner, "step", reached)
+    _before(Collector, "result", reached)
+
+
+def _update(reached: Callable[[], None]) -> None:
+    """Between two updates, or between two optimisers of one."""
+    from torchrl_lite.algo.learner import Learner
+
+    _before(Learner, "step", reached)
+
+
+def _evaluate(reached: Callable[[], None]) -> None:
+    """When all episodes are over and nothing is written yet, or before they begin."""
+    from torchrl_lite.collector import Collector
+
+    _before(Collector, "evaluate", reached)
+    _after(Collector, "evaluate", reached)
+
+
+def _log(reached: Callable[[], None]) -> None:
+    """A row is written, and no checkpoint that belongs to it."""
+    from torchrl_lite.logger import Logger
+
+    _after(Logger, "dump", reached)
+
+
+def _save(reached: Callable[[], None]) -> None:
+    """Within a file: when half of it is written, when all is, when it has its name."""
+    from torchrl_lite.checkpoint import files
+
+    fdopen, fsync = os.fdopen, os.fsync
+
+    def half(handle: int, *args: Any, **options: Any) -> Any:
+        file = fdopen(handle, *args, **options)
+        write = file.write
+
+        class Half:
+            def __enter__(self) -> Self:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+            def write(self, data: Any) -> int:
+                view = memoryview(data)
+                middle = view.nbytes // 2
+                write(view[:middle])
+                file.flush()
+                reached()
+                return middle + write(view[middle:])
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(file, name)
+
+        return Half()
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        reached()
+
+    os.fdopen = half  # type: ignore[assignment]
+    os.fsync = synced
+    assert files.os is os
+
+
+_PHASES: dict[str, Callable[[Callable[[], None]], None]] = {
+    "collect": _collect,
+    "update": _update,
+    "evaluate": _evaluate,
+    "log": _log,
+    "save": _save,
+}
+# How often each is reached in a run of `TINY`, about.
+PHASES = {"collect": 100, "update": 60, "evaluate": 7, "log": 9, "save": 80}
+
+
+def _child(request: dict[str, Any]) -> int:
+    log = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    from torchrl_lite.launch import main
+
+    if request["moment"]:
+        kill_at(Moment(*request["moment"]))
+    return main("sac", request["argv"], multi_task=request["multi_task"])
+
+
+def _serve() -> None:
+    """Answers requests, one JSON a line, with exit codes as a shell counts them."""
+    import torch
+
+    import torchrl_lite.launch  # noqa: F401
+    from torchrl_lite.env.goals import goals
+
+    torch.set_num_threads(1)
+    for task in TASKS:
+        goals(task, 1)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = _child(json.loads(line))
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+# --- in the test ---------------------------------------------------------------------------------
+
+
+class Server:
+    """Starts runs in processes that have imported everything already."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+
+    def run(self, log_dir: Path, *argv: str, many: bool = False, at: Moment | None = None) -> int:
+        """The exit code; what was printed is added to ``output`` in ``log_dir``."""
+        assert self._process.stdin and self._process.stdout
+        request = {
+            "argv": [*argv, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)],
+            "multi_task": many,
+            "moment": at,
+            "output": str(log_dir / "output"),
+        }
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Crashes:
+    """One configuration, run once without a crash and then with many."""
+
+    def __init__(self, server: Server, folder: Path, changes: dict[str, Any]) -> None:
+        self._server, self._folder = server, folder
+        self._many = "env.tasks" in changes
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config = folder / "config.json"
+        self._config.write_text(json.dumps(_tree({"env.tasks": [TASK]} | TINY | changes)))
+        self.reference = folder / "reference"
+        self._start(self.reference, None, resume=False)
+
+    def run_of(self, log_dir: Path) -> Path:
+        return log_dir / "x" / ("MT2" if self._many else TASK) / "1"
+
+    def _start(self, log_dir: Path, at: Moment | None, *, resume: bool) -> bool:
+        """Whether it came to its end; else it was killed."""
+        log_dir.mkdir(exist_ok=True)
+        argv = ["--config", str(self._config), *(["--resume"] if resume else [])]
+        code = self._server.run(log_dir, *argv, many=self._many, at=at)
+        assert code == 0 or (at and code == -signal.SIGKILL), (log_dir / "output").read_text()
+        return code == 0
+
+    def crash(self, name: str, moments: Sequence[Moment]) -> int:
+        """Kills a run at these moments, each after a resume, and compares it with the reference.
+
+        Returns how many kills there were: a moment that a part of a run does not reach is none.
+        """
+        log_dir, kills = self._folder / name, 0
+        for moment in moments:
+            if self._start(log_dir, moment, resume=kills > 0 or log_dir.exists()):
+                break
+            kills += 1
+        else:
+            self._start(log_dir, None, resume=True)
+        compare(self.run_of(log_dir), self.run_of(self.reference))
+        shutil.rmtree(log_dir)
+        return kills
+
+
+def compare(run: Path, reference: Path) -> None:
+    """File by file, to the last bit: weights, moments, temperatures, transitions, logs, result.
+
+    Raises:
+        AssertionError: something differs, or a file is there that should not be.
+    """
+    import torch
+    from helpers import complete_state, newest_checkpoint
+
+    def plain(path: Path) -> Any:
+        if path.suffix == ".csv":
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            return [{k: v for k, v in r.items() if k[:5] not in ("time/", "rate/")} for r in rows]
+        if path.suffix == ".json":
+            return {k: v for k, v in json.loads(path.read_text()).items() if k != "wall_time_s"}
+        return torch.load(path, weights_only=True)
+
+    for name in ("params.json", "versions.json", "log.csv", "result.json",
+                 "checkpoint/best.pt", "checkpoint/epoch_5.pt"):  # fmt: skip
+        same_bits(plain(run / name), plain(reference / name), name)
+    states = [complete_state(path) for path in (run, reference)]
+    for state in states:
+        del state["wall_time"]
+    same_bits(*states, newest_checkpoint(run).name)
+    names = [
+        {str(file.relative_to(path)) for file in path.rglob("*") if "events.out" not in file.name}
+        for path in (run, reference)
+    ]
+    assert names[0] == names[1], names[0] ^ names[1]
+
+
+def same_bits(one: Any, other: Any, where: str) -> None:
+    import torch
+
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            same_bits(one[key], other[key], f"{where} {key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            same_bits(*pair, f"{where} {index}")
+    elif isinstance(one, torch.Tensor):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), where
+        assert one.numpy().tobytes() == other.numpy().tobytes(), where
+    else:
+        assert one == other, f"{where}: {one!r}, not {other!r}"
+
+
+def random_moments(rng: random.Random, number: int) -> list[Moment]:
+    phases = [rng.choice(list(PHASES)) for _ in range(number)]
+    return [Moment(phase, rng.randint(1, PHASES[phase])) for phase in phases]
+
+
+def _tree(flat: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, field = key.split(".")
+        tree.setdefault(section, {})[field] = value
+    return tree
+
+
+SETUPS: dict[str, dict[str, Any]] = {
+    "one task": {},
+    "two tasks": MANY,
+    "a worker": MANY | {"system.workers": 1},
+    "two workers": MANY | {"system.workers": 2},
+    "overlap": MANY | {"system.workers": 2, "system.overlap": True},
+}
+
+
+def _for_hours(minutes: float, seed: int) -> None:
+    rng, server, kills = random.Random(seed), Server(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        crashes = {
+            name: Crashes(server, Path(folder) / name.replace(" ", "_"), changes)
+            for name, changes in SETUPS.items()
+        }
+        end, number = time.monotonic() + 60 * minutes, 0
+        while time.monotonic() < end:
+            name = rng.choice(list(SETUPS))
+            moments = random_moments(rng, rng.randint(1, 6))
+            number += 1
+            print(f"run {number}, {name}: {' '.join(map(str, moments))}", flush=True)
+            kills += crashes[name].crash(f"run_{number}", moments)
+    server.close()
+    print(f"{number} runs equal their references after {kills} kills")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Kills runs at random moments and compares them.")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.serve:
+        _serve()
+    else:
+        _for_hours(flags.minutes, flags.seed)

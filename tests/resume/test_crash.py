@@ -1,0 +1,60 @@
+"""A run killed at any moment and resumed is the run that was never killed, to the last bit."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from resume.crash import SETUPS, Crashes, Moment, Server, random_moments
+
+Runs = Callable[[str], Crashes]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """The uninterrupted run of a setup, made when it is first asked for."""
+    server = Server()
+    made: dict[str, Crashes] = {}
+
+    def get(name: str) -> Crashes:
+        if name not in made:
+            made[name] = Crashes(server, tmp_path_factory.mktemp("runs"), SETUPS[name])
+        return made[name]
+
+    yield get
+    server.close()
+
+
+# Each in another epoch; the writes of a save are reached three times a file and its folder.
+IN_EVERY_PHASE = [
+    Moment("collect", 45),
+    Moment("save", 4),
+    Moment("evaluate", 1),
+    Moment("update", 20),
+    Moment("save", 23),
+    Moment("log", 2),
+]
+
+
+@pytest.mark.parametrize("name", ["one task", "two tasks"])
+def test_killed_in_every_phase(runs: Runs, name: str) -> None:
+    assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
+
+
+def test_killed_with_workers_that_collect_ahead(runs: Runs) -> None:
+    assert runs("overlap").crash("ahead", [Moment("save", 25)]) == 1
+
+
+@pytest.mark.parametrize("count", [2, 9, 14, 18, 23])
+def test_killed_anywhere_in_the_first_saves(runs: Runs, count: int) -> None:
+    """From the files that a run begins with to its second checkpoint."""
+    assert runs("one task").crash(f"save_{count}", [Moment("save", count)]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SETUPS)
+def test_killed_at_25_random_moments(runs: Runs, name: str) -> None:
+    rng, kills, number = random.Random(25), 0, 0
+    while kills < 25:
+        kills += runs(name).crash(f"random_{number}", random_moments(rng, 4))
+        number += 1

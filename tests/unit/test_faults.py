@@ -1,0 +1,313 @@
+"""Numbers that are none, environments that hang or answer nonsense, and what they leave behind."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from helpers import make_spec, newest_checkpoint, random_block
+
+from torchrl_lite.collector import NotFiniteError, check_block, check_metrics, rollout
+from torchrl_lite.env import make_task_env
+from torchrl_lite.launch import main
+from torchrl_lite.types import Block
+
+ROOT = Path(__file__).parents[2]
+TASK = "reach-v3"
+NAMES = ["reach-v3", "push-v3"]
+TINY = {
+    "env.max_episode_frames": 15,
+    "net.hidden_shapes": [8],
+    "replay_buffer.size": 1000,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 2,
+    "train.pretrain_epochs": 1,
+    "train.num_epochs": 5,
+    "train.batch_size": 8,
+    "train.eval_interval": 10,
+    "train.final_eval_episodes": 1,
+    "train.save_interval": 1,
+    "system.threads": 1,
+    "system.workers": 0,
+}
+
+
+def command(log_dir: Path, **changes: Any) -> list[str]:
+    fields = TINY | {key.replace("__", "."): value for key, value in changes.items()}
+    sets = [part for k, v in fields.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+    flags = ["--task", TASK, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    return [*flags, *sets]
+
+
+def run_of(log_dir: Path) -> Path:
+    return log_dir / "x" / TASK / "1"
+
+
+# --- blocks and metrics --------------------------------------------------------------------------
+
+
+def block_with(value: float, name: str, *place: int) -> Block:
+    block = random_block(make_spec(2), 6, copies=3)
+    getattr(block, name)[place] = value
+    return block
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("obs", "observation"),
+        ("act", "action"),
+        ("rew", "reward"),
+        ("next_obs", "next observation"),
+    ],
+)
+def test_task_frame_and_quantity_are_named(value: float, name: str, said: str) -> None:
+    place = (1, 4, 2, 1) if name != "rew" else (1, 4, 2)
+    with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {said} at frame 25 is"):
+        check_block(block_with(value, name, *place), [0, 1], NAMES, before=20)
+
+
+def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
+    """An observation that is none makes the action none, and that the rest."""
+    block = block_with(math.nan, "rew", 0, 5, 0)
+    for name in ("next_obs", "act", "obs"):
+        getattr(block, name)[1, 3, 1] = math.nan
+    with pytest.raises(NotFiniteError, match=r"^push-v3 \(copy 1\): the observation at frame 4 "):
+        check_block(block, [0, 1], NAMES, before=0)
+
+
+def test_large_numbers_are_numbers() -> None:
+    check_block(block_with(3e38, "obs", 0), [0, 1], NAMES, before=0)
+
+
+def test_rows_of_tasks_that_do_not_take_part_are_not_looked_at() -> None:
+    check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_none_names_its_task(value: float) -> None:
+    metrics = {
+        "train/q1_loss": value,
+        "train_q1_loss/reach-v3": 1.0,
+        "train_q1_loss/push-v3": value,
+        "train/alpha": 1.0,
+    }
+    with pytest.raises(NotFiniteError, match=r"^push-v3: q1_loss is -?(nan|inf) .* frame 500;"):
+        check_metrics(metrics, NAMES, frame=500)
+
+
+def test_a_metric_that_tasks_share_names_them_all() -> None:
+    with pytest.raises(NotFiniteError, match=r"^reach-v3, push-v3: actor_grad_norm is nan"):
+        check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+class Broken(gym.Wrapper):
+    """Answers as it is told to at its ``at``-th step, counted over episodes."""
+
+    def __init__(self, env: gym.Env, at: int, fault: Callable[..., Any]) -> None:
+        super().__init__(env)
+        self.left, self.fault = at, fault
+
+    def step(self, action: Any) -> Any:
+        answer = self.env.step(action)
+        self.left -= 1
+        return self.fault(*answer) if self.left == 0 else answer
+
+
+def raises(*_: Any) -> Any:
+    raise ZeroDivisionError("the simulator broke")
+
+
+def with_nan(obs: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(obs)) == 7, np.nan, obs)
+
+
+FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
+    "raises": (raises, "ZeroDivisionError: the simulator broke"),
+    "short": (lambda o, *rest: (o[:-1], *rest), "the observation has shape (38,), not (39,)"),
+    "long": (lambda o, *rest: (np.append(o, 0), *rest), "has shape (40,), not (39,)"),
+    "none": (lambda _, *rest: (None, *rest), "the observation has shape (), not (39,)"),
+    "rewards": (
+        lambda o, _, *rest: (o, np.zeros(1), *rest),
+        "the reward has shape (1,), not that of a number",
+    ),
+    "old": (lambda o, r, e, _, i: (o, r, e, i), "not enough values to unpack"),
+    "nan": (lambda o, *rest: (with_nan(o), *rest), "the next observation at frame 25 is not fin"),
+    "inf": (lambda o, _, *rest: (o, math.inf, *rest), "the reward at frame 25 is not finite"),
+}
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights after two healthy epochs."""
+    log_dir = tmp_path_factory.mktemp("healthy")
+    assert main("sac", command(log_dir, train__num_epochs=1)) == 0
+    state = torch.load(newest_checkpoint(run_of(log_dir)), weights_only=True)
+    return state["learner"]["networks"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    healthy: dict[str, torch.Tensor],
+    fault: str,
+) -> None:
+    answer, said = FAULTS[fault]
+
+    def broken(*args: Any, **options: Any) -> gym.Env:
+        return Broken(make_task_env(*args, **options), 25, answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollout, "make_task_env", broken)
+        try:
+            code = main("sac", command(tmp_path))
+            told = capsys.readouterr().err.splitlines()[-1]
+        except Exception as error:  # its traceback is the user's to read
+            code, told = 1, str(error)
+    assert code == 1
+    assert f"{TASK} (copy 0): " in told and said in told
+    state = torch.load(newest_checkpoint(run_of(tmp_path)), weights_only=True)
+    assert state["epoch"] == 2
+    assert state["buffer"]["written"] == [20]
+    for key, weights in healthy.items():
+        assert torch.equal(state["learner"]["networks"][key], weights)
+
+
+@pytest.mark.parametrize("quantity", ["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_none_never_reaches_the_disk(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quantity: str,
+) -> None:
+    from torchrl_lite.algo.learner import Learner
+
+    step, calls = Learner.step, 0
+
+    def poisoned(self: Learner, name: str, losses: torch.Tensor, *args: Any, **opts: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 10:  # in the second epoch of updates
+            if quantity == "loss":
+                losses = losses * math.nan
+            else:
+                losses = losses + (losses - losses.detach()).sqrt()  # 0 with an infinite slope
+        return step(self, name, losses, *args, **opts)
+
+    monkeypatch.setattr(Learner, "step", poisoned)
+    assert main("sac", command(tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert error.startswith(f"error: {TASK}: ") and "at frame 30" in error
+    state = torch.load(newest_checkpoint(run_of(tmp_path)), weights_only=True)
+    assert state["epoch"] == 2
+    assert all(weights.isfinite().all() for weights in state["learner"]["networks"].values())
+
+
+HANGS = """
+import sys, threading
+from torchrl_lite import launch
+from torchrl_lite.env import metaworld
+
+step = metaworld.MetaWorldEnv.step
+
+def hang(self, action):
+    self.count = getattr(self, "count", 0) + 1
+    if self.count == 25:
+        threading.Event().wait()
+    return step(self, action)
+
+metaworld.MetaWorldEnv.step = hang
+if __name__ == "__main__":
+    sys.exit(launch.main("sac", sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    argv = command(tmp_path, system__workers=workers, system__env_timeout_s=3)
+    done = subprocess.run(
+        [sys.executable, str(script), *argv],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = f"{TASK} (copy 0): no answer for 3 s (system.env_timeout_s)"
+    assert said in done.stderr.splitlines()[-1]
+
+
+# --- a disk that refuses -------------------------------------------------------------------------
+
+LIMITED = """
+import resource, sys
+from torchrl_lite import launch
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
+sys.exit(launch.main("sac", sys.argv[2:]))
+"""
+
+
+def limited(log_dir: Path, size: int) -> subprocess.CompletedProcess[str]:
+    """A run on a system where no file may be larger."""
+    argv = command(log_dir, net__hidden_shapes=[64])
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *argv],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_a_disk_that_refuses_a_checkpoint_stops_the_run_with_the_cause(tmp_path: Path) -> None:
+    done = limited(tmp_path, 40_000)
+    assert done.returncode == 1
+    assert "checkpoint of epoch 1 could not be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((run_of(tmp_path) / "checkpoint").glob("last_*.json"))
+
+
+def test_a_log_that_cannot_be_written_stops_the_run_with_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind it, the run goes on from the checkpoint as if nothing had happened."""
+    from torchrl_lite.logger import Logger
+
+    dump = Logger.dump
+    whole = tmp_path / "whole"
+    assert main("sac", command(whole)) == 0
+
+    def full(self: Logger, row: dict[str, Any], **options: Any) -> None:
+        if row["epoch"] == 4:
+            raise OSError(28, os.strerror(28), "log.csv")
+        dump(self, row, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logger, "dump", full)
+        assert main("sac", command(tmp_path)) == 1
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert main("sac", [*command(tmp_path), "--resume"]) == 0
+    ours, theirs = (
+        torch.load(newest_checkpoint(run_of(path)), weights_only=True)["learner"]["networks"]
+        for path in (tmp_path, whole)
+    )
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

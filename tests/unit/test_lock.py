@@ -1,0 +1,105 @@
+"""One process at a time in a run directory."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from torchrl_lite.checkpoint import BusyError, locked
+from torchrl_lite.launch import main
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from torchrl_lite.checkpoint.lock import locked
+with locked(Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+TASK = "reach-v3"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "x" / TASK / "1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that works on the run."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(ROOT), str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def start(run: Path, *argv: str) -> int:
+    log_dir = run.parents[2]
+    common = ["--task", TASK, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    return main("sac", [*common, *argv])
+
+
+@pytest.mark.parametrize("argv", [(), ("--resume",)])
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing written yet", "begun"])
+@pytest.mark.usefixtures("holder")
+def test_a_second_process_is_refused_in_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], begun: bool
+) -> None:
+    if begun:
+        params = {"algo": "sac", "env": {"tasks": [TASK]}, "system": {"workers": 0}}
+        (run / "params.json").write_text(json.dumps(params))
+    before = sorted(run.iterdir())
+
+    assert start(run, *argv) == 2
+
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and str(run) in error
+    assert ("another process is working on this run" in error) == (not begun or bool(argv))
+    assert sorted(run.iterdir()) == before
+
+
+def test_a_crash_leaves_no_lock(run: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(BusyError), locked(run):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with locked(run):
+        assert list(run.iterdir()) == []  # nor a file
+
+
+def test_a_lock_is_given_back_after_an_error(run: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(run):
+        raise ZeroDivisionError
+    with locked(run):
+        pass
+
+
+def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at the directory and the lock."""
+    from torchrl_lite import checkpoint
+
+    def late(folder: Path) -> object:
+        (folder / "params.json").write_text("{}")
+        return locked(folder)
+
+    monkeypatch.setattr(checkpoint, "locked", late)
+    assert start(run) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert (run / "params.json").read_text() == "{}"

@@ -1,0 +1,365 @@
+"""Which checkpoint a run goes on from, what a save writes, and what damage does."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import torch
+from helpers import CPU, make_spec, random_block, write_manifest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from torchrl_lite.checkpoint import CheckpointError, Store
+from torchrl_lite.checkpoint.store import MAX_MANIFEST
+from torchrl_lite.replay_buffer import ReplayBuffer
+
+SPEC = make_spec(2)
+CAPACITY, EPOCH = 12, 4
+
+
+class Run:
+    """A buffer that fills by four rows a task and epoch, saved under every epoch's number."""
+
+    def __init__(self, folder: Path, *, keep: int = 2, capacity: int = CAPACITY) -> None:
+        self.store = Store(folder, keep=keep)
+        self.buffer = ReplayBuffer(SPEC, capacity, CPU)
+
+    def live(self, *epochs: int) -> int:
+        """Bytes of the last of these saves."""
+        size = 0
+        for epoch in epochs:
+            self.buffer.add_block(random_block(SPEC, EPOCH, seed=epoch), [0, 1])
+            size = self.store.save(epoch, {"epoch": epoch, "weight": torch.ones(3)}, self.buffer)
+        return size
+
+
+def expected(epoch: int, capacity: int = CAPACITY) -> torch.Tensor:
+    """The ring as it was at an epoch's end, from the first on."""
+    buffer = ReplayBuffer(SPEC, capacity, CPU)
+    for number in range(1, epoch + 1):
+        buffer.add_block(random_block(SPEC, EPOCH, seed=number), [0, 1])
+    return buffer.data
+
+
+def assert_goes_on_from(folder: Path, epoch: int, *, passed: int = 0) -> list[str]:
+    saved, lines = Store(folder, keep=2).newest()
+    assert saved is not None and saved.state["epoch"] == epoch
+    buffer = ReplayBuffer(SPEC, CAPACITY, CPU)
+    buffer.load_state_dict(saved.state["buffer"])
+    saved.fill(buffer)
+    assert torch.equal(buffer.data, expected(epoch))
+    assert buffer.written == [EPOCH * epoch] * 2
+    assert len(lines) == passed and all(len(line.splitlines()) == 1 for line in lines)
+    return lines
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- saving --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 9])
+def test_the_newest_is_found_with_all_transitions(tmp_path: Path, epochs: int) -> None:
+    """Before and after the ring went round."""
+    Run(tmp_path).live(*range(1, epochs + 1))
+    assert_goes_on_from(tmp_path, epochs)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_store_that_was_read_goes_on_as_the_one_that_wrote(tmp_path: Path, stop: int) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    Run(one).live(*range(1, 8))
+    Run(other).live(*range(1, stop + 1))
+    again = Run(other)
+    saved, _ = again.store.newest()
+    assert saved is not None
+    again.buffer.load_state_dict(saved.state["buffer"])
+    saved.fill(again.buffer)
+    again.live(*range(stop + 1, 8))
+    assert {path.name: path.read_bytes() for path in one.iterdir()} == {
+        path.name: path.read_bytes() for path in other.iterdir()
+    }
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_last_ones_are_kept_with_the_rows_that_they_need(tmp_path: Path, keep: int) -> None:
+    Run(tmp_path, keep=keep).live(*range(1, 9))
+    kept = range(9 - keep, 9)
+    chains = {n: range(n, n - 3, -keep) for n in kept}  # a ring of twelve holds three epochs
+    needed = {link for chain in chains.values() for link in chain}
+    assert len(needed) == sum(map(len, chains.values()))  # no file belongs to two of them
+    assert names(tmp_path) == {f"last_{n}.{kind}" for n in kept for kind in ("pt", "json")} | {
+        f"last_{n}.rows" for n in needed
+    }
+
+
+def test_a_save_writes_only_the_new_transitions(tmp_path: Path) -> None:
+    """Those since the checkpoint that it replaces."""
+    run = Run(tmp_path, capacity=100_000)
+    run.buffer.add_block(random_block(SPEC, 90_000), [0, 1])
+    first, _, third = (run.live(epoch) for epoch in (1, 2, 3))
+    row = run.buffer.bytes_per_transition
+    new = 2 * 2 * EPOCH * row  # two tasks, two epochs
+    assert first > 2 * 90_000 * row
+    assert new < third < new + 10_000
+    assert (tmp_path / "last_3.rows").stat().st_size == new
+
+
+def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
+    for name in ("best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"):
+        (tmp_path / name).write_text("mine")
+    Run(tmp_path).live(1, 2, 3)
+    assert names(tmp_path) >= {"best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"}
+
+
+def test_nothing_in_an_empty_or_missing_folder_is_found(tmp_path: Path) -> None:
+    assert Store(tmp_path, keep=2).newest() == (None, [])
+    assert Store(tmp_path / "none", keep=2).newest() == (None, [])
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
+    Run(tmp_path).live(1)
+    (tmp_path / ".last_2.rows.abc.tmp").write_bytes(b"half")
+    assert_goes_on_from(tmp_path, 1)
+    assert ".last_2.rows.abc.tmp" not in names(tmp_path)
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def swell(path: Path) -> None:
+    """Ten gigabytes of nothing at its end."""
+    os.truncate(path, 10**10)
+
+
+DAMAGES: list[Callable[[Path], Any]] = [truncate, flip, swell, Path.unlink]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "flipped", "swollen", "removed"])
+@pytest.mark.parametrize("name", ["last_3.pt", "last_3.rows", "last_1.rows", "last_3.json"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    tmp_path: Path, name: str, damage: Callable[[Path], Any]
+) -> None:
+    """Whichever of its files it is: the first rows are not those of the checkpoint before."""
+    Run(tmp_path).live(1, 2, 3)
+    damage(tmp_path / name)
+    gone = name == "last_3.json" and damage is Path.unlink  # as if that save had never ended
+    lines = assert_goes_on_from(tmp_path, 2, passed=0 if gone else 1)
+    assert gone or name in lines[0]
+
+
+def test_damage_to_the_one_before_is_named_and_nothing_builds_on_it(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    flip(tmp_path / "last_2.rows")
+    assert "last_2.rows" in assert_goes_on_from(tmp_path, 3, passed=1)[0]
+    run = Run(tmp_path)
+    saved, _ = run.store.newest()
+    assert saved is not None
+    run.buffer.load_state_dict(saved.state["buffer"])
+    saved.fill(run.buffer)
+    run.live(4)
+    assert_goes_on_from(tmp_path, 4)
+
+
+def test_a_run_goes_on_beyond_a_damaged_checkpoint(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    flip(tmp_path / "last_3.pt")
+    run = Run(tmp_path)
+    saved, _ = run.store.newest()
+    assert saved is not None
+    run.buffer.load_state_dict(saved.state["buffer"])
+    saved.fill(run.buffer)
+    run.buffer.add_block(random_block(SPEC, EPOCH, seed=3), [0, 1])
+    run.live(4)
+    assert_goes_on_from(tmp_path, 4)
+    assert {name for name in names(tmp_path) if name.endswith("json")} == {
+        "last_2.json",
+        "last_4.json",
+    }
+
+
+def test_without_a_good_checkpoint_each_is_named(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    flip(tmp_path / "last_3.pt")
+    truncate(tmp_path / "last_2.json")
+    with pytest.raises(CheckpointError, match=r"last_3.pt: damaged .*; .*last_2.json: damaged"):
+        Store(tmp_path, keep=2).newest()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_not_overlooked(tmp_path: Path) -> None:
+    torch.save({"epoch": 1}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last.pt: written by an earlier version"):
+        Store(tmp_path, keep=2).newest()
+
+
+HUGE = b" " * (MAX_MANIFEST + 1)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"files": {}}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b" " * MAX_MANIFEST,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: bytes) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    (tmp_path / "last_3.json").write_bytes(manifest)
+    assert "last_3.json" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
+
+
+ENTRY = {"bytes": 1, "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        [],
+        None,
+        {"last_3.pt": {}},
+        {"last_3.pt": None},
+        {"last_3.pt": ENTRY | {"bytes": "1"}},
+        {"last_3.pt": ENTRY | {"bytes": -1}},
+        {"last_3.pt": ENTRY | {"bytes": 10**30}},
+        {"../../last_3.pt": ENTRY},
+        {"/etc/passwd": ENTRY},
+        {"last_3.pt/../../x": ENTRY},
+    ],
+    ids=repr,
+)
+def test_a_manifest_of_a_stranger_is_passed_over(tmp_path: Path, files: Any) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    write_manifest(tmp_path / "last_3.json", files)
+    assert_goes_on_from(tmp_path, 2, passed=1)
+
+
+def test_a_state_that_does_not_fit_its_manifest_is_passed_over(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    path = tmp_path / "last_3.json"
+    files = json.loads(path.read_text())["files"]
+    write_manifest(path, {name: files[name] for name in ("last_3.pt", "last_3.rows")})
+    assert "does not belong" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("three")
+    Run(folder).live(1, 2, 3)
+    return folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_random_damage_never_gives_another_state(three: Path, tmp_path: Path, data: Any) -> None:
+    """The state of an epoch that was saved, or an error in one line; never anything between."""
+    folder = tmp_path / "damaged"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(three, folder)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = folder / data.draw(st.sampled_from(sorted(names(three))))
+        content = path.read_bytes()
+        start = data.draw(st.integers(0, len(content)))
+        end = data.draw(st.integers(start, len(content)))
+        path.write_bytes(content[:start] + data.draw(st.binary(max_size=40)) + content[end:])
+    try:
+        saved, _ = Store(folder, keep=2).newest()
+        assert saved is not None
+        buffer = ReplayBuffer(SPEC, CAPACITY, CPU)
+        buffer.load_state_dict(saved.state["buffer"])
+        saved.fill(buffer)
+        assert torch.equal(buffer.data, expected(saved.state["epoch"]))
+    except CheckpointError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+# --- a disk that refuses -------------------------------------------------------------------------
+
+
+def full_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The disk takes so many bytes more, and then half of what would be too much."""
+    fdopen, left = os.fdopen, size
+
+    def limited(handle: int, *args: Any) -> BinaryIO:
+        file = fdopen(handle, *args)
+        write = file.write
+
+        class Limited:
+            def __enter__(self) -> "Limited":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+            def write(self, data: Any) -> int:
+                nonlocal left
+                view = memoryview(data)
+                left -= view.nbytes
+                if left < 0:
+                    write(view[: view.nbytes // 2])
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return write(view)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(file, name)
+
+        return Limited()  # type: ignore[return-value]
+
+    monkeypatch.setattr(os, "fdopen", limited)
+
+
+@pytest.mark.parametrize("size", [0, 100, 400, 1000, 1900])
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    run = Run(tmp_path)
+    run.live(1, 2)
+    before = names(tmp_path)
+    with monkeypatch.context() as patch:
+        full_after(patch, size)
+        message = r"epoch 3 could not be written \(No space left on device\); that of epoch 2 stan"
+        with pytest.raises(CheckpointError, match=message):
+            run.live(3)
+    assert names(tmp_path) - before <= {"last_3.rows", "last_3.pt"}  # not complete: no manifest
+    assert_goes_on_from(tmp_path, 2)
+
+
+def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    run.live(1)
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:  # root may write in a folder of any mode
+        patch.setattr("tempfile.mkstemp", refuse)
+        with pytest.raises(CheckpointError, match=r"\(Read-only file system\)"):
+            run.live(2)
+    assert_goes_on_from(tmp_path, 1)

@@ -1,0 +1,25 @@
+"""What a run leaves on disk, so that it can go on: files, the store of checkpoints, the lock."""
+
+from torchrl_lite.checkpoint.files import (
+    CheckpointError,
+    load,
+    remove_temporaries,
+    save,
+    write_atomically,
+    write_text,
+)
+from torchrl_lite.checkpoint.lock import BusyError, locked
+from torchrl_lite.checkpoint.store import Saved, Store
+
+__all__ = [
+    "BusyError",
+    "CheckpointError",
+    "Saved",
+    "Store",
+    "load",
+    "locked",
+    "remove_temporaries",
+    "save",
+    "write_atomically",
+    "write_text",
+]

@@ -1,0 +1,237 @@
+"""The complete checkpoints of a run: the newest good one is found, and only what is new is written.
+
+``last_<epoch>.pt`` holds the state, ``last_<epoch>.rows`` the transitions that its predecessor
+lacks, and ``last_<epoch>.json``, written last, the size and SHA-256 of every file that the
+checkpoint consists of: its state, and the rows of all saves that it builds on.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+
+from torchrl_lite.checkpoint.files import (
+    CheckpointError,
+    load,
+    remove_temporaries,
+    write_atomically,
+    write_text,
+)
+from torchrl_lite.replay_buffer import ReplayBuffer
+
+MAX_MANIFEST = 2**24
+"""Bytes of a manifest; one of a thousand files has a hundred thousand."""
+_OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
+
+
+class Chunk(NamedTuple):
+    """A file of rows: of every task in turn ``counts`` from ``starts`` on, raw float32."""
+
+    file: str
+    starts: list[int]
+    counts: list[int]
+
+
+class Saved(NamedTuple):
+    """A checkpoint that was read and found good, but for its rows, which `fill` reads."""
+
+    path: Path
+    state: dict[str, Any]
+    chunks: list[Chunk]
+
+    def fill(self, buffer: ReplayBuffer) -> None:
+        """Puts the transitions into ``buffer``.
+
+        Raises:
+            CheckpointError: they have other shapes than the buffer.
+        """
+        width = buffer.bytes_per_transition // 4
+        for chunk in self.chunks:
+            flat = np.fromfile(self.path.parent / chunk.file, np.float32)
+            if flat.size != sum(chunk.counts) * width:
+                raise CheckpointError(f"{self.path}: its rows have another shape than this run's")
+            parts = torch.from_numpy(flat).view(-1, width).split(chunk.counts)
+            for task, (first, rows) in enumerate(zip(chunk.starts, parts, strict=True)):
+                buffer.restore(task, first, rows)
+
+
+class _Kept(NamedTuple):
+    """What is known of a good checkpoint without reading it again."""
+
+    epoch: int
+    written: list[int]
+    chunks: list[Chunk]
+    files: dict[str, dict[str, Any]]
+    """Size and checksum of each."""
+
+
+class Store:
+    """The folder ``checkpoint`` of one run, to be used under the run's lock.
+
+    The kept checkpoints share no file, so that no damage to one harms another: each builds on the
+    rows of the one that it replaces, ``keep`` saves before it.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        """``keep`` is how many complete checkpoints stay."""
+        self._folder, self._keep = folder, keep
+        self._good: list[_Kept] = []
+
+    def newest(self) -> tuple[Saved | None, list[str]]:
+        """The newest good checkpoint, and a line about each one that is not good.
+
+        Raises:
+            CheckpointError: there are checkpoints, but no good one.
+        """
+        remove_temporaries(self._folder)
+        found = [_OURS.fullmatch(path.name) for path in self._folder.glob("last_*.json")]
+        newest: Saved | None = None
+        bad: list[str] = []
+        for epoch in sorted((int(match[1]) for match in found if match), reverse=True):
+            try:
+                saved, kept = self._read(epoch)
+            except CheckpointError as error:
+                bad.append(str(error))
+                continue
+            newest = newest or saved
+            self._good.insert(0, kept)
+        if bad and newest is None:
+            raise CheckpointError(f"no good checkpoint: {'; '.join(bad)}")
+        if newest is None and (old := self._folder / "last.pt").exists():
+            raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
+        if newest and not bad:
+            self._good = self._good[-self._keep :]
+            self._prune()  # a save may have been killed before it came to that
+        return newest, bad
+
+    def save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
+        """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
+
+        ``state`` holds what `load` reads; its key ``buffer`` is added here.
+
+        Raises:
+            CheckpointError: the disk refused; the checkpoints from before stand.
+        """
+        try:
+            return self._save(epoch, state, buffer)
+        except OSError as error:
+            stands = f"; that of epoch {self._good[-1].epoch} stands" if self._good else ""
+            raise CheckpointError(
+                f"{self._folder}: the checkpoint of epoch {epoch} could not be written "
+                f"({error.strerror or error}){stands}"
+            ) from error
+
+    def _save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
+        written = buffer.written
+        oldest = [max(0, count - buffer.capacity) for count in written]
+        good = [kept for kept in self._good if kept.epoch < epoch][-self._keep :]
+        base = good.pop(0) if len(good) == self._keep else _Kept(0, [0] * len(written), [], {})
+        starts = [max(pair) for pair in zip(base.written, oldest, strict=True)]
+        counts = [end - start for end, start in zip(written, starts, strict=True)]
+        chunks = [chunk for chunk in base.chunks if _matters(chunk, oldest)]
+        files = {chunk.file: base.files[chunk.file] for chunk in chunks}
+        new: dict[str, dict[str, Any]] = {}
+        if any(counts):
+            chunks.append(Chunk(f"last_{epoch}.rows", starts, counts))
+            rows = [buffer.rows(task, start).numpy() for task, start in enumerate(starts)]
+            parts = [part.reshape(-1).view(np.uint8) for part in rows]
+            new[chunks[-1].file] = self._write(chunks[-1].file, parts)
+        content = BytesIO()
+        names = {"chunks": [chunk._asdict() for chunk in chunks]}
+        torch.save(state | {"buffer": buffer.state_dict() | names}, content)
+        new[f"last_{epoch}.pt"] = self._write(f"last_{epoch}.pt", [content.getbuffer()])
+        files |= new
+        tree = {"files": files, "sha256": _digest(files)}
+        manifest = json.dumps(tree, separators=(",", ":"))
+        write_text(self._folder / f"last_{epoch}.json", manifest)
+
+        self._good = [*good, _Kept(epoch, written, chunks, files)]
+        self._prune()
+        return len(manifest) + sum(entry["bytes"] for entry in new.values())
+
+    def _write(self, name: str, parts: Sequence[Any]) -> dict[str, Any]:
+        def write(file: BinaryIO) -> None:
+            for part in parts:
+                file.write(part)
+
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        write_atomically(self._folder / name, write)
+        size = sum(memoryview(part).nbytes for part in parts)
+        return {"bytes": size, "sha256": digest.hexdigest()}
+
+    def _read(self, epoch: int) -> tuple[Saved, _Kept]:
+        files = _manifest(self._folder / f"last_{epoch}.json")
+        path = self._folder / f"last_{epoch}.pt"
+        for name, entry in files.items():
+            _check(self._folder / name, entry)
+        try:
+            state = load(path)
+            chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
+            kept = _Kept(epoch, list(state["buffer"]["written"]), chunks, files)
+            complete = {chunk.file for chunk in chunks} | {path.name} == files.keys()
+        except (FileNotFoundError, KeyError, TypeError):
+            complete = False
+        if not complete:
+            raise CheckpointError(f"{path}: does not belong to its manifest")
+        return Saved(path, state, chunks), kept
+
+    def _prune(self) -> None:
+        """Removes what no kept checkpoint needs."""
+        needed = {name for kept in self._good for name in kept.files}
+        needed |= {f"last_{kept.epoch}.json" for kept in self._good}
+        for path in self._folder.iterdir():
+            if _OURS.fullmatch(path.name) and path.name not in needed:
+                path.unlink()
+
+
+def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
+    """Whether some of its rows are still in the ring."""
+    spans = zip(chunk.starts, chunk.counts, oldest, strict=True)
+    return any(start + count > old for start, count, old in spans if count)
+
+
+def _manifest(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        if path.stat().st_size > MAX_MANIFEST:
+            raise CheckpointError(f"{path}: larger than any manifest")
+        tree = json.loads(path.read_bytes())
+        files = tree["files"]
+        good = tree["sha256"] == _digest(files) and all(
+            _OURS.fullmatch(name)  # so that nothing outside the folder is ever named
+            and type(entry["bytes"]) is int
+            and type(entry["sha256"]) is str
+            for name, entry in files.items()
+        )
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise CheckpointError(f"{path}: damaged")
+    return files
+
+
+def _digest(files: dict[str, dict[str, Any]]) -> str:
+    """Of a manifest itself."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _check(path: Path, entry: dict[str, Any]) -> None:
+    try:
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise CheckpointError(f"{path}: has {size} of its {entry['bytes']} bytes")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    if digest != entry["sha256"]:
+        raise CheckpointError(f"{path}: damaged (its checksum differs)")
