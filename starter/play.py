@@ -22,7 +22,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
     parser.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
     parser.add_argument("--camera", help="a camera of the model, such as corner2")
-    parser.add_argument("--trust_imports", action="store_true", help="import its env.imports")
+    parser.add_argument("--trust_imports", action="store_true", help="import what it names")
     parser.add_argument("--json", type=Path, help="the figures as a file")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
@@ -65,10 +65,11 @@ def run(args: argparse.Namespace) -> int:
     for column in ("task", "episodes", "success", "95 %", "return", "length"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for one in summaries:
-        success = ("-", "-")
-        if one.success is not None:
-            success = (f"{one.success:.2f}", f"{one.low:.2f} to {one.high:.2f}")
-        table.add_row(one.task, str(one.episodes), *success, f"{one.ret:.1f}", f"{one.length:.0f}")
+        told = one.success is not None
+        success = f"{one.success:.2f}" if told else ""
+        interval = f"{one.low:.2f} to {one.high:.2f}" if told else ""
+        cells = (success, interval, f"{one.ret:.1f}", f"{one.length:.0f}")
+        table.add_row(one.task, str(one.episodes), *cells)
     Console().print(table)
     if args.json:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}

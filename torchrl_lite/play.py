@@ -30,8 +30,10 @@ class Policy(NamedTuple):
 
 
 class TaskSummary(NamedTuple):
-    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence. The
-    three are None where the task tells nothing of success."""
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence.
+
+    The three are None where the task does not tell of success.
+    """
 
     task: str
     episodes: int
@@ -60,8 +62,8 @@ def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
     """The policy of a checkpoint.
 
     Raises:
-        ConfigError: there is no such file, its configuration is none, or it imports packages
-            without ``trust_imports``.
+        ConfigError: there is no such file, its configuration is none, or names packages to import
+            and is not trusted.
         CheckpointError: it is damaged, or no checkpoint with weights.
     """
     if not path.is_file():
@@ -72,8 +74,9 @@ def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
     if networks is None or not isinstance(tree, dict):
         raise checkpoint.CheckpointError(f"{path}: holds no weights with their configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
-    if not trust_imports:
-        check_imports(config, path)
+    if config.env.imports and not trust_imports:
+        packages = ", ".join(config.env.imports)
+        raise ConfigError(f"{path}: would import {packages}; if you trust it, --trust_imports")
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
@@ -130,11 +133,11 @@ def evaluate(
 def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
     count = len(results)
     told = [stats.success > 0 for stats in results if stats.success is not None]
-    interval = binomtest(sum(told), len(told)).proportion_ci(method="wilson") if told else None
+    interval = binomtest(sum(told), count).proportion_ci(method="wilson") if told else None
     return TaskSummary(
         task=task,
         episodes=count,
-        success=sum(told) / len(told) if told else None,
+        success=sum(told) / count if told else None,
         low=float(interval.low) if interval else None,
         high=float(interval.high) if interval else None,
         ret=sum(stats.ret for stats in results) / count,
@@ -153,7 +156,8 @@ def watch(
 ) -> Iterator[Any]:
     """A deterministic episode on the task's first goal; yields a picture ``[H, W, 3]`` at every
     so many steps, or None where a window shows them."""
-    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, camera=camera)
+    options = {} if camera is None else {"camera": camera}
+    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
     spec, row = make_spec(policy.config.env), torch.tensor([task])
     act_dim = int(spec.act_mask[task].sum())
     try:

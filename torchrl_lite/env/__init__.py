@@ -43,8 +43,7 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
-    ``camera``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``.
 
     Raises:
         ConfigError: no such suite or task, or spaces that are not supported.
@@ -65,7 +64,8 @@ def make_task_env(
         seed=seed,
         horizon=config.max_episode_frames,
         render_mode=render_mode,
-        **_SUITES[config.suite].options(config) | options,
+        **_SUITES[config.suite].options(config),
+        **options,
     )
 
 

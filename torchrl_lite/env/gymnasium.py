@@ -45,8 +45,7 @@ class GymnasiumEnv(gym.Env):
                 f"env.max_episode_frames: {task} has no time limit of its own; give one"
             )
         self.task = task
-        view = {"camera_name": camera} if camera else {}
-        self._env = _make(task, horizon, render_mode, **view)
+        self._env = _make(task, horizon, render_mode, camera)
         try:
             self._center, self._half = _action_map(task, self._env)
             self.observation_space = _vector(task, self._env.observation_space, "observations")
@@ -125,14 +124,15 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
     return gym.registry[task]
 
 
-def _make(task: str, horizon: int | None, render_mode: str | None, **view: str) -> gym.Env:
+def _make(task: str, horizon: int | None, render_mode: str | None, camera: str | None) -> gym.Env:
+    options = {} if camera is None else {"camera_name": camera}
     try:
         return gym.make(
             task,
             max_episode_steps=horizon,
             render_mode=render_mode,
             disable_env_checker=True,
-            **view,
+            **options,
         )
     except Exception as error:  # a package that is not there, a renderer, the task's own code
         raise ConfigError(
