@@ -77,15 +77,13 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
+        learner = _make_learner(config, device, args.seed)
+        notes = _starting_weights(args, config, learner)
         _lock(folder, stack, resume=args.resume, resuming=resuming)
         store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         saved, damaged = store.newest() if resuming else (None, [])
         done = _frames_of(saved, device) if saved else 0
-        learner = _make_learner(config, device, args.seed)
-        notes = [f"warning: passed over {line}" for line in damaged]
-        if args.init_from is not None and saved is None:
-            optional = config.transfer is not None and config.transfer.optional
-            notes += start_from(learner, args.init_from, optional=optional)
+        notes = [*(f"warning: passed over {line}" for line in damaged), *(() if saved else notes)]
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,

@@ -74,9 +74,8 @@ def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
     if networks is None or not isinstance(tree, dict):
         raise checkpoint.CheckpointError(f"{path}: holds no weights with their configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
-    if config.env.imports and not trust_imports:
-        packages = ", ".join(config.env.imports)
-        raise ConfigError(f"{path}: would import {packages}; if you trust it, --trust_imports")
+    if not trust_imports:
+        check_imports(config, path)
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0

@@ -59,8 +59,9 @@ def load(path: Path, content: bytes | None = None) -> dict[str, Any]:
         FileNotFoundError: there is none.
     """
     try:
-        _check_archive(content or path)
-        state = torch.load(content or path, map_location="cpu", weights_only=True)
+        source = path if content is None else BytesIO(content)
+        _check_archive(source)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:
@@ -82,6 +83,8 @@ def _check_archive(source: Path | BytesIO) -> None:
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
+    if isinstance(source, BytesIO):
+        source.seek(0)
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("it claims to hold more than its own size")
     for entry in entries:
