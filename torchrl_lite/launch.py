@@ -78,12 +78,14 @@ def _train(
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
         learner = _make_learner(config, device, args.seed)
-        notes = _starting_weights(args, config, learner)
+        notes = [] if resuming else _start_from(learner, args, config)  # before anything is written
         _lock(folder, stack, resume=args.resume, resuming=resuming)
         store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         saved, damaged = store.newest() if resuming else (None, [])
         done = _frames_of(saved, device) if saved else 0
-        notes = [*(f"warning: passed over {line}" for line in damaged), *(() if saved else notes)]
+        notes += [f"warning: passed over {line}" for line in damaged]
+        if resuming and saved is None:
+            notes += _start_from(learner, args, config)
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
@@ -118,6 +120,13 @@ def _train(
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
         return 0 if guard.requested is None or finished else 128 + guard.requested
+
+
+def _start_from(learner: Learner, args: Namespace, config: Config) -> list[str]:
+    if args.init_from is None:
+        return []
+    optional = config.transfer is not None and config.transfer.optional
+    return start_from(learner, args.init_from, optional=optional)
 
 
 def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:

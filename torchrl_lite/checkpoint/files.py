@@ -59,9 +59,10 @@ def load(path: Path, content: bytes | None = None) -> dict[str, Any]:
         FileNotFoundError: there is none.
     """
     try:
-        source = path if content is None else BytesIO(content)
-        _check_archive(source)
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        _check_archive(content or path)
+        if content is not None:
+            content.seek(0)
+        state = torch.load(content or path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:
