@@ -140,14 +140,6 @@ def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
     )
 
 
-def _starting_weights(args: Namespace, config: Config, learner: Learner) -> list[str]:
-    """Before anything is written: a mistake leaves nothing behind."""
-    if args.init_from is None:
-        return []
-    optional = config.transfer is not None and config.transfer.optional
-    return start_from(learner, args.init_from, optional=optional)
-
-
 def _build(
     config: Config,
     folder: Path,

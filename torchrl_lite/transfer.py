@@ -4,6 +4,7 @@ Nothing in a file is ever executed: tensors are read with ``weights_only``, a zi
 and nothing is unpacked to disk.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -49,8 +50,9 @@ def read_weights(path: Path) -> Parts:
         ConfigError: there is no such file, or it is none of these.
     """
     if path.is_dir():
-        best, complete = path / "checkpoint" / "best.pt", path.glob("checkpoint/last_*.pt")
-        there = [best] if best.exists() else sorted(complete, key=lambda file: file.stat().st_mtime)
+        folder = path / "checkpoint"
+        last = sorted(folder.glob("last_*.pt"), key=lambda file: (len(file.name), file.name))
+        there = [file for file in (*last, folder / "best.pt") if file.exists()]
         if not there:
             raise ConfigError(f"--init_from: {path} is no run directory: it has no checkpoint")
         path = there[-1]
@@ -220,7 +222,7 @@ def _of_sb3(members: Mapping[str, bytes], path: Path) -> Parts:
     """``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text; what we
     ask of them, the activation, stands in plain words too."""
     _check_activation(members.get("data", b""), path)
-    tensors = checkpoint.load(path, members["policy.pth"])
+    tensors = checkpoint.load(path, io.BytesIO(members["policy.pth"]))
     _check_names(tensors, path)
     critics = sorted({name.split(".")[1] for name in tensors if name.startswith("critic.qf")})
     parts: Parts = {"actor": _actor(_linears(tensors, "actor."), path)}

@@ -50,7 +50,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load(path: Path, content: bytes | None = None) -> dict[str, Any]:
+def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
     of it.
 
@@ -84,8 +84,6 @@ def _check_archive(source: Path | BytesIO) -> None:
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
-    if isinstance(source, BytesIO):
-        source.seek(0)
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("it claims to hold more than its own size")
     for entry in entries:
