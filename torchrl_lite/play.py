@@ -15,7 +15,7 @@ from torchrl_lite.collector import Collector, EpisodeStats
 from torchrl_lite.config import Config, ConfigError, check, nearest
 from torchrl_lite.env import make_spec, make_task_env
 from torchrl_lite.network import Actor
-from torchrl_lite.request import SECTIONS
+from torchrl_lite.request import SECTIONS, check_imports
 
 EVERY, FPS = 4, 20
 """Meta-World steps 80 times a second: a film of every fourth step runs in real time."""
@@ -74,9 +74,8 @@ def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
     if networks is None or not isinstance(tree, dict):
         raise checkpoint.CheckpointError(f"{path}: holds no weights with their configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
-    if config.env.imports and not trust_imports:
-        packages = ", ".join(config.env.imports)
-        raise ConfigError(f"{path}: would import {packages}; if you trust it, --trust_imports")
+    if not trust_imports:
+        check_imports(config, path)
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0

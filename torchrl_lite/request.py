@@ -146,6 +146,19 @@ def resolve(config: Config) -> Config:
     return check(tree, algo=config.algo, sections=SECTIONS, source="configuration")
 
 
+def check_imports(config: Config, path: Path, *, named: Sequence[str] = ()) -> None:
+    """
+    Raises:
+        ConfigError: a configuration found in ``path`` imports what the user has not ``named``.
+    """
+    foreign = [package for package in config.env.imports if package not in named]
+    if foreign:
+        raise ConfigError(
+            f"env.imports: {path} would import {', '.join(foreign)}, which runs their code; give "
+            "--trust_imports, or in training name them by --config or --set"
+        )
+
+
 def stored_config(path: Path, *, algo: str | None, imports: Sequence[str], trust: bool) -> Config:
     """The configuration that a run left behind, whoever made that run.
 
@@ -156,12 +169,8 @@ def stored_config(path: Path, *, algo: str | None, imports: Sequence[str], trust
         ConfigError: it is neither, or the file is no configuration.
     """
     config = load(path, sections=SECTIONS, algo=algo)
-    foreign = [package for package in config.env.imports if package not in imports]
-    if foreign and not trust:
-        raise ConfigError(
-            f"env.imports: {path} would import {', '.join(foreign)}; name it by --config or --set, "
-            "or give --trust_imports"
-        )
+    if not trust:
+        check_imports(config, path, named=imports)
     return config
 
 

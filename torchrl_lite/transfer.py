@@ -50,8 +50,9 @@ def read_weights(path: Path) -> Parts:
         ConfigError: there is no such file, or it is none of these.
     """
     if path.is_dir():
-        best, complete = path / "checkpoint" / "best.pt", path.glob("checkpoint/last_*.pt")
-        there = [best] if best.exists() else sorted(complete, key=lambda file: file.stat().st_mtime)
+        folder = path / "checkpoint"
+        last = sorted(folder.glob("last_*.pt"), key=lambda file: (len(file.name), file.name))
+        there = [file for file in (*last, folder / "best.pt") if file.exists()]
         if not there:
             raise ConfigError(f"--init_from: {path} is no run directory: it has no checkpoint")
         path = there[-1]

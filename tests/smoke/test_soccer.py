@@ -89,7 +89,8 @@ def test_both_tasks_train_with_one_policy_and_go_on_after_a_stop(tmp_path: Path)
     half = run("half", "--resume")
 
     states = [
-        torch.load(folder / "checkpoint" / "last.pt", weights_only=True) for folder in (whole, half)
+        torch.load(folder / "checkpoint" / "last_4.pt", weights_only=True)
+        for folder in (whole, half)
     ]
     ours, theirs = (state["learner"]["networks"] for state in states)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

@@ -14,6 +14,7 @@ from torchrl_lite.collector.episode import (
     EpisodeKey,
     EpisodePlan,
     EpisodeRunner,
+    EpisodeStats,
 )
 from torchrl_lite.env import make_env
 
@@ -138,7 +139,7 @@ def test_an_episode_counts_return_and_length() -> None:
     runner = begun(truncates_at=3)
     ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
     assert ended[:2] == [None, None]
-    assert vars(ended[2]) == {"task": 1, "ret": 1.5, "length": 3, "success": 0.0}
+    assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=0.0)
 
 
 def test_one_successful_step_makes_a_successful_episode() -> None:
@@ -155,7 +156,7 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
     runner.env.unwrapped.succeeds_at = 10**9
     runner.begin(plan_of(KEY))
     stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
-    assert vars(stats) == {"task": 1, "ret": 1.0, "length": 2, "success": 0.0}
+    assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
 
 
 def test_a_time_limit_does_not_cut_the_bootstrap() -> None:

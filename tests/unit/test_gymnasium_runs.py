@@ -13,8 +13,10 @@ import pytest
 import torch
 from helpers import newest_checkpoint
 
+from torchrl_lite.config import ConfigError
 from torchrl_lite.env import gymnasium
 from torchrl_lite.launch import main
+from torchrl_lite.play import evaluate, load_policy, weights_of_run
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
 TINY: dict[str, Any] = {
@@ -223,6 +225,20 @@ def test_a_configuration_of_the_users_own_may_import(tmp_path: Path, package: Pa
     (tmp_path / "mine.json").write_text(json.dumps({"env": env}))
     assert start(tmp_path / "log", tmp_path / "mine.json", *sets(train__num_epochs=0)) == 0
     assert package.exists()
+
+
+def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, package: Path) -> None:
+    best = weights_of_run(stopped / "x" / "Foreign-v0" / "1")
+    with pytest.raises(ConfigError, match="foreign_package"):
+        load_policy(best)
+    assert not package.exists()
+
+    policy = load_policy(best, trust_imports=True)
+
+    assert package.exists()
+    (summary,), _ = evaluate(policy, [0], episodes=2, seed=1, workers=0)
+    assert (summary.success, summary.low, summary.high) == (None, None, None)
+    assert summary.ret < 0
 
 
 @pytest.mark.usefixtures("package")

@@ -127,7 +127,8 @@ def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
-    checkpoint.save(folder / "last_7.pt", {"learner": {"networks": last.state_dict()}})
+    checkpoint.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
+    checkpoint.save(folder / "last_9.pt", {"learner": {"networks": best.state_dict()}})
     head = "body.head.weight"
     assert torch.equal(read_weights(tmp_path)["actor"][head], last.actor.state_dict()[head])
     checkpoint.save(folder / "best.pt", {"networks": best.state_dict()})

@@ -23,7 +23,7 @@ class GymnasiumEnv(gym.Env):
 
     ``reset(seed=s)`` fixes an episode; it has no goals, so ``options={"goal": j}`` means nothing
     here. ``horizon`` replaces the time limit of the id. ``imports`` names the packages whose import
-    registers it: importing runs their code.
+    registers it: importing runs their code. ``camera`` is one of a MuJoCo model's.
 
     Raises:
         ConfigError: no such id or package, a space that is no bounded vector, no time limit.
