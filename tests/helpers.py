@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.types import Batch, Block, Noise, Spec
@@ -46,6 +47,24 @@ def make_sac(
     net = NetConfig(hidden_shapes=list(hidden), init=init)
     learner = SAC(SACConfig(**config), net, spec, device=CPU, seed=seed)
     return learner.to(dtype)  # the parameters stay the objects that the optimisers hold
+
+
+def make_learner(
+    algo: str,
+    spec: Spec,
+    *,
+    kind: str = "mlp",
+    hidden: Sequence[int] = (16, 12),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **config: Any,
+) -> Any:
+    """A learner of any algorithm; fields of ``config`` that it does not have are left out."""
+    torch.manual_seed(seed)
+    learner, section = ALGORITHMS[algo]
+    own = {key: value for key, value in config.items() if key in section.model_fields}
+    net = NetConfig(kind=kind, hidden_shapes=list(hidden))
+    return learner(section(**own), net, spec, device=CPU, seed=seed).to(dtype)
 
 
 def random_batch(

@@ -1,17 +1,38 @@
-"""How one argument-free step on static tensors is run: eagerly, or as a CUDA graph."""
+"""How an update is run: eagerly, compiled, or as a CUDA graph."""
 
 import ctypes
+import os
+import shutil
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
+
+from torchrl_lite.config import ConfigError
+
+
+def check(mode: str, device: torch.device) -> None:
+    """Raises ConfigError where a mode cannot run on this machine's device."""
+    if mode == "graph" and device.type == "cpu":
+        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
+    if mode == "compile" and device.type == "cpu":
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise ConfigError(f"system.accel: compile needs a C++ compiler; there is no {compiler}")
+
+
+def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
+    """The same update through ``torch.compile``; its first calls take the compiler's time."""
+    return torch.compile(update, dynamic=False)
 
 
 class Stepper:
     """Calls a step that reads and writes the same tensors every time.
 
-    ``eager`` is the reference. ``graph`` runs the first calls of each key eagerly on a side stream
-    (allocations and lazy initialisation happen there), captures the next one and replays it ever
-    after. Every call is exactly one real step in either mode.
+    ``eager`` is the reference; in mode ``compile`` it is the step that is another one (`compiled`).
+    ``graph`` runs the first calls of each key eagerly on a side stream (allocations and lazy
+    initialisation happen there), captures the next one and replays it ever after. Every call is
+    exactly one real step in each mode.
     """
 
     WARM_UP = 3
@@ -22,7 +43,7 @@ class Stepper:
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
     def __call__(self, key: Hashable, step: Callable[[], None]) -> None:
-        if self.mode == "eager":
+        if self.mode != "graph":
             step()
         elif key in self._graphs:
             self._graphs[key].replay()

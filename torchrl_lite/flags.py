@@ -64,5 +64,7 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
     add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
     add("--resume", action="store_true", help="go on from the newest checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
+    add("--trust_imports", action="store_true", help="import what a stored run's env.imports name")
     add("--help_config", action="store_true", help="every field of the configuration")
     return parser.parse_args(argv)

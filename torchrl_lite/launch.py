@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from torchrl_lite import __version__, checkpoint, flags
-from torchrl_lite.accel import keep_freed_memory
+from torchrl_lite import __version__, accel, checkpoint, flags
 from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
 from torchrl_lite.collector import Collector, NotFiniteError, WorkerError
@@ -25,6 +25,7 @@ from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.transfer import start_from
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
@@ -53,7 +54,6 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         return 0
     config = requested(args, algo, multi_task=multi_task)
     folder = args.log_dir / experiment(args, algo) / config.env.set_name / str(args.seed)
-    make_spec(config.env)  # names of tasks, before anything is built
     device = find_device(args.device)
 
     stored = folder / "params.json"
@@ -67,8 +67,8 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             return 0
     else:
         config = resolve(config)
-    if config.system.accel == "graph" and device.type == "cpu":
-        raise ConfigError("system.accel: a CUDA graph needs a CUDA device")
+    make_spec(config.env)  # names and spaces of tasks, before anything is built
+    accel.check(config.system.accel, device)
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -77,10 +77,15 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
+        learner = _make_learner(config, device, args.seed)
+        notes = [] if resuming else _start_from(learner, args, config)  # before anything is written
         _lock(folder, stack, resume=args.resume, resuming=resuming)
         store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         saved, damaged = store.newest() if resuming else (None, [])
         done = _frames_of(saved, device) if saved else 0
+        notes += [f"warning: passed over {line}" for line in damaged]
+        if resuming and saved is None:
+            notes += _start_from(learner, args, config)
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
@@ -91,13 +96,21 @@ def _train(
         )
         stack.callback(view.close)
         view.say(f"{folder} on {_describe(device)}")
-        for line in damaged:
-            view.say(f"warning: passed over {line}")
         if args.resume:
             where = f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0"
             view.say(where)
+        for note in notes:
+            view.say(note)
         run = _build(
-            config, folder, device, args.seed, stack, guard=guard, view=view, store=store, done=done
+            config,
+            folder,
+            learner,
+            args.seed,
+            stack,
+            guard=guard,
+            view=view,
+            store=store,
+            done=done,
         )
         if saved:
             run.resume(saved)
@@ -109,10 +122,28 @@ def _train(
         return 0 if guard.requested is None or finished else 128 + guard.requested
 
 
+def _start_from(learner: Learner, args: Namespace, config: Config) -> list[str]:
+    if args.init_from is None:
+        return []
+    optional = config.transfer is not None and config.transfer.optional
+    return start_from(learner, args.init_from, optional=optional)
+
+
+def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
+    accel.keep_freed_memory()
+    torch.set_num_threads(int(config.system.threads))
+    torch.set_float32_matmul_precision(config.system.matmul_precision)
+    torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
+    spec, learner_class = make_spec(config.env), ALGORITHMS[config.algo][0]
+    return learner_class(
+        config.agent, config.net, spec, device=device, seed=seed, accel=config.system.accel
+    )
+
+
 def _build(
     config: Config,
     folder: Path,
-    device: torch.device,
+    learner: Learner,
     seed: int,
     stack: ExitStack,
     *,
@@ -121,15 +152,7 @@ def _build(
     store: Store,
     done: int,
 ) -> RLAlgo:
-    keep_freed_memory()
-    torch.set_num_threads(int(config.system.threads))
-    torch.set_float32_matmul_precision(config.system.matmul_precision)
-    torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
-    spec = make_spec(config.env)
-    learner_class = ALGORITHMS[config.algo][0]
-    learner = learner_class(
-        config.agent, config.net, spec, device=device, seed=seed, accel=config.system.accel
-    )
+    spec = learner.spec
     collector = Collector(
         config.env,
         spec,
@@ -148,7 +171,7 @@ def _build(
         config,
         learner=learner,
         collector=collector,
-        buffer=ReplayBuffer(spec, config.capacity, device),
+        buffer=ReplayBuffer(spec, config.capacity, learner.device),
         logger=logger,
         view=view,
         guard=guard,

@@ -36,6 +36,7 @@ def columns(tasks: Sequence[str], train_names: Sequence[str]) -> list[str]:
         "rate/frames_per_second",
         "rate/updates_per_second",
         "eval/ep_len_mean",
+        "eval/td_error",
         *(f"eval_length/{task}" for task in tasks),
     ]
 

@@ -58,7 +58,10 @@ class ReplayBuffer:
         """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
         size = self.size[task][:, None]
         slot = torch.minimum((pick * size).long(), size - 1)  # a product may round up to size
-        rows = self.data.flatten(0, 1)[slot + task[:, None] * self.capacity]
+        return self.batch(self.data.flatten(0, 1)[slot + task[:, None] * self.capacity], task)
+
+    def batch(self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"]) -> Batch:
+        """Transitions as rows of the buffer, with rewards in today's scale."""
         obs, act, next_obs, rew, cont = rows.split(self._widths, dim=-1)
         scale = self.reward_scale[task][:, None]
         return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)

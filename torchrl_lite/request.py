@@ -48,10 +48,17 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
             raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
         return load(args.config, overrides, sections=SECTIONS, algo=algo)
     task = _task(args)
-    if task is not None:
-        overrides.insert(0, f"env.tasks={json.dumps([task])}")
     path = args.config or _default_config(task)
-    if not _names_a_task(path, overrides):
+    env = _env_section(path, overrides)
+    if task is not None:
+        suite = env.get("suite", "metaworld")
+        if suite != "metaworld":
+            raise ConfigError(
+                f"--task, --task_id: for Meta-World, but env.suite is {suite!r}; its "
+                "tasks stand in env.tasks"
+            )
+        overrides.insert(0, f"env.tasks={json.dumps([task])}")
+    elif "tasks" not in env:
         raise ConfigError(
             f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
         )
@@ -63,12 +70,13 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
     return config
 
 
-def _names_a_task(path: Path, overrides: Sequence[str]) -> bool:
+def _env_section(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """What is asked for in ``env``, unchecked."""
     tree = read_tree(path)
     for override in overrides:
         tree = merge(tree, nest(*parse_override(override)))
     env = tree.get("env", {})
-    return not isinstance(env, dict) or "tasks" in env
+    return env if isinstance(env, dict) else {"tasks": None}  # told by the check to come
 
 
 def _task(args: Namespace) -> str | None:
@@ -132,13 +140,33 @@ def resolve(config: Config) -> Config:
     return check(tree, algo=config.algo, sections=SECTIONS, source="configuration")
 
 
+def stored_config(path: Path, *, algo: str | None, imports: Sequence[str], trust: bool) -> Config:
+    """The configuration that a run left behind, whoever made that run.
+
+    What it imports would run code, so it must be among ``imports``, which the user named, or
+    trusted as a whole.
+
+    Raises:
+        ConfigError: it is neither, or the file is no configuration.
+    """
+    config = load(path, sections=SECTIONS, algo=algo)
+    foreign = [package for package in config.env.imports if package not in imports]
+    if foreign and not trust:
+        raise ConfigError(
+            f"env.imports: {path} would import {', '.join(foreign)}; name it by --config or --set, "
+            "or give --trust_imports"
+        )
+    return config
+
+
 def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Config:
     """The stored configuration with the changes that a run may meet.
 
     Raises:
         ConfigError: another change, by its key.
     """
-    own = load(stored, sections=SECTIONS, algo=algo)
+    named = new_config.env.imports
+    own = stored_config(stored, algo=algo, imports=named, trust=args.trust_imports)
     if args.config is not None:
         new = _flat(new_config.model_dump())
     else:
@@ -147,8 +175,10 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
             tree = merge(tree, nest(*parse_override(override)))
         new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()
-    for key, value in _flat(own.model_dump()).items():
-        if new[key] == value or (new[key] == "auto" and key in RESOLVED):
+    old = _flat(tree)
+    for key in {**old, **new}:  # a section that is null in one has keys in the other
+        value, wanted = old.get(key), new.get(key)
+        if wanted == value or (wanted == "auto" and key in RESOLVED):
             continue
         if not key.startswith(RESUMABLE):
             raise ConfigError(
@@ -156,7 +186,7 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
                 f"with --resume only {', '.join(RESUMABLE)}* may change "
                 "(where a --config is given, so is every --set of the start)"
             )
-        tree = merge(tree, nest(key.split("."), new[key]))
+        tree = merge(tree, nest(key.split("."), wanted))
     return check(tree, algo=algo, sections=SECTIONS, source="--resume")
 
 

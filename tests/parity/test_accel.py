@@ -1,12 +1,19 @@
-"""A captured update is the eager one. Eager is the reference."""
+"""Compiled and captured updates are the eager ones. Eager is the reference."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import make_spec, random_block
 
-from torchrl_lite.accel import Stepper
+from torchrl_lite.accel import Stepper, check
 from torchrl_lite.algo.sac import SAC, SACConfig
-from torchrl_lite.config import NetConfig
+from torchrl_lite.config import ConfigError, NetConfig
 from torchrl_lite.replay_buffer import ReplayBuffer
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -20,13 +27,53 @@ def test_an_eager_step_is_one_call() -> None:
     assert calls == [0, 1, 2, 3, 4]
 
 
+def losses(accel: str, *, steps: int) -> list[dict[str, float]]:
+    """Metrics after each of some updates."""
+    torch.manual_seed(0)
+    spec, device = make_spec(1), torch.device("cpu")
+    config = SACConfig(target_update_interval=2, grad_clip=1.0)
+    learner = SAC(config, NetConfig(hidden_shapes=[16]), spec, device=device, seed=1, accel=accel)
+    buffer = ReplayBuffer(spec, 500, device)
+    buffer.add_block(random_block(spec, 400), [0])
+    found = []
+    for _ in range(steps):
+        learner.run(buffer, [0], opt_steps=1, batch_size=16)
+        found.append(learner.flush())
+    return found
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_update_gives_the_losses_of_eager_mode() -> None:
+    """In a process of its own: the compiler cannot trace the shape checks of the tests."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    printed = subprocess.run(
+        [sys.executable, __file__], env=environment, check=True, capture_output=True, text=True
+    )
+    eager, compiled = json.loads(printed.stdout)
+    for one, other in zip(eager, compiled, strict=True):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "compiler", "message"),
+    [("graph", "g++", "CUDA"), ("compile", "no-such-compiler", "no-such-compiler")],
+)
+def test_what_cannot_run_here_is_refused(
+    mode: str, compiler: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(ConfigError, match=f"system.accel: .*{message}"):
+        check(mode, torch.device("cpu"))
+
+
 @needs_gpu
 @pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["graph", "compile"])
 @pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
-def test_a_graph_gives_the_updates_of_eager_mode(kind: str) -> None:
+def test_every_mode_gives_the_updates_of_eager_mode(kind: str, mode: str) -> None:
     device, spec = torch.device("cuda:0"), make_spec(3)
     results = []
-    for accel in ("eager", "graph"):
+    for accel in ("eager", mode):
         torch.manual_seed(0)
         net = NetConfig(kind=kind, hidden_shapes=[32, 32])
         config = SACConfig(target_update_interval=2, grad_clip=1.0)
@@ -45,3 +92,7 @@ def test_a_graph_gives_the_updates_of_eager_mode(kind: str) -> None:
         assert graph[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
     for one, other in zip(eager_weights, graph_weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+if __name__ == "__main__":
+    print(json.dumps([losses(accel, steps=4) for accel in ("eager", "compile")]))

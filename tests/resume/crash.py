@@ -201,7 +201,7 @@ def _child(request: dict[str, Any]) -> int:
 
     if request["moment"]:
         kill_at(Moment(*request["moment"]))
-    return main("sac", request["argv"], multi_task=request["multi_task"])
+    return main(request["algo"], request["argv"], multi_task=request["multi_task"])
 
 
 def _serve() -> None:
@@ -243,11 +243,14 @@ class Server:
             text=True,
         )
 
-    def run(self, log_dir: Path, *argv: str, many: bool = False, at: Moment | None = None) -> int:
+    def run(
+        self, log_dir: Path, *argv: str, algo: str, many: bool, at: Moment | None = None
+    ) -> int:
         """The exit code; what was printed is added to ``output`` in ``log_dir``."""
         assert self._process.stdin and self._process.stdout
         request = {
             "argv": [*argv, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)],
+            "algo": algo,
             "multi_task": many,
             "moment": at,
             "output": str(log_dir / "output"),
@@ -267,23 +270,25 @@ class Crashes:
 
     def __init__(self, server: Server, folder: Path, changes: dict[str, Any]) -> None:
         self._server, self._folder = server, folder
-        self._many = "env.tasks" in changes
+        settings = {"algo": "sac", "env.tasks": [TASK]} | TINY | changes
+        self._algo, self._tasks = settings["algo"], settings["env.tasks"]
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.json"
-        self._config.write_text(json.dumps(_tree({"env.tasks": [TASK]} | TINY | changes)))
+        self._config.write_text(json.dumps(_tree(settings)))
         self.said = ""
         """What the last run printed."""
         self.reference = folder / "reference"
         self._start(self.reference, None, resume=False)
 
     def run_of(self, log_dir: Path) -> Path:
-        return log_dir / "x" / ("MT2" if self._many else TASK) / "1"
+        return log_dir / "x" / (self._tasks[0] if len(self._tasks) == 1 else "MT2") / "1"
 
     def _start(self, log_dir: Path, at: Moment | None, *, resume: bool) -> bool:
         """Whether it came to its end; else it was killed."""
         log_dir.mkdir(exist_ok=True)
         argv = ["--config", str(self._config), *(["--resume"] if resume else [])]
-        code = self._server.run(log_dir, *argv, many=self._many, at=at)
+        many = len(self._tasks) > 1
+        code = self._server.run(log_dir, *argv, algo=self._algo, many=many, at=at)
         assert code == 0 or (at and code == -signal.SIGKILL), (log_dir / "output").read_text()
         return code == 0
 
@@ -364,8 +369,11 @@ def random_moments(rng: random.Random, number: int) -> list[Moment]:
 def _tree(flat: dict[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
-        section, field = key.split(".")
-        tree.setdefault(section, {})[field] = value
+        section, _, field = key.partition(".")
+        if field:
+            tree.setdefault(section, {})[field] = value
+        else:
+            tree[section] = value
     return tree
 
 
@@ -374,6 +382,9 @@ SETUPS: dict[str, dict[str, Any]] = {
     "two tasks": MANY,
     "a worker": MANY | {"system.workers": 1},
     "two workers": MANY | {"system.workers": 2},
+    "td3": {"algo": "td3"},
+    "ddpg": MANY | {"algo": "ddpg"},
+    "halfcheetah": {"env.suite": "gymnasium", "env.tasks": ["HalfCheetah-v5"]},
     "overlap": MANY | {"system.workers": 2, "system.overlap": True},
 }
 

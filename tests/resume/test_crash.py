@@ -41,7 +41,7 @@ IN_EVERY_PHASE = [
 ]
 
 
-@pytest.mark.parametrize("name", ["one task", "two tasks"])
+@pytest.mark.parametrize("name", ["one task", "two tasks", "td3", "ddpg", "halfcheetah"])
 def test_killed_in_every_phase(runs: Runs, name: str) -> None:
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
 

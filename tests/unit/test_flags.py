@@ -43,6 +43,8 @@ FLAGS = (
     "--set",
     "--until",
     "--resume",
+    "--init_from",
+    "--trust_imports",
     "--help_config",
 )
 

@@ -28,6 +28,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "accel",
         "curriculum",
         "checkpoint",
+        "results",
+        "statistics",
+        "figures",
+        "rendering",
     ),
     (
         "collector",
@@ -40,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
+    ("bench", "play"),
     ("starter",),
 )
 LEAVES = ("types", "config")

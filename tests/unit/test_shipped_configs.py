@@ -52,6 +52,8 @@ def garage_mt1() -> Config:
 def test_a_file_that_names_tasks_loads(path: Path) -> None:
     config = load(path, sections=SECTIONS)
 
+    for package in config.env.imports:
+        pytest.importorskip(package, reason="an extra that is not installed")
     make_spec(config.env)  # its tasks exist
 
 
@@ -154,3 +156,58 @@ def test_pick_place_collects_an_episode_of_each_environment_in_an_epoch(garage_m
 
 def test_pick_place_trains_for_garages_ten_million_frames(garage_mt1: Config) -> None:
     assert garage_mt1.total_epochs * garage_mt1.frames_per_epoch == 10_000_000
+
+
+# --- TD3, DDPG and MuJoCo -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["base_st.json", "base_mt.json", "mujoco/base.json"])
+@pytest.mark.parametrize("algo", ["td3", "ddpg"])
+def test_td3_and_ddpg_have_the_published_values(file: str, algo: str) -> None:
+    config = load(FOLDER / file, ['env.tasks=["any"]'], sections=SECTIONS, algo=algo)
+
+    agent = config.agent
+    assert (agent.plr, agent.qlr, agent.tau, agent.discount) == (3e-4, 3e-4, 0.005, 0.99)
+    assert agent.noise_std == 0.1
+    if algo == "td3":
+        assert (agent.policy_delay, agent.target_noise, agent.target_noise_clip) == (2, 0.2, 0.5)
+
+
+MUJOCO = {
+    "halfcheetah": ("HalfCheetah-v5", 1_000_000),
+    "walker2d": ("Walker2d-v5", 1_000_000),
+    "humanoid": ("Humanoid-v5", 2_000_000),
+    "inverted_double_pendulum": ("InvertedDoublePendulum-v5", 100_000),
+}
+
+
+@pytest.mark.parametrize("name", MUJOCO)
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_mujoco_trains_as_published(name: str, algo: str) -> None:
+    config = load(FOLDER / "mujoco" / f"{name}.json", sections=SECTIONS, algo=algo)
+
+    assert ((config.env.tasks[0]), config.total_frames) == MUJOCO[name]
+    assert config.train.pretrain_epochs * config.frames_per_epoch == 10_000
+    assert config.train.opt_steps == config.frames_per_epoch
+    assert config.train.batch_size == 256
+    assert config.replay_buffer.size == 1_000_000
+    assert config.net.hidden_shapes == [256, 256]
+    assert config.env.max_episode_frames is None  # the task's own
+
+
+EXPERIMENTS = {
+    "fixed": {"alpha": 0.2},
+    "auto": {},
+    "deterministic": {"policy": "deterministic", "tau": 1, "target_update_interval": 1000},
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_changes_what_it_is_about_and_nothing_else(name: str) -> None:
+    base = load(FOLDER / "mujoco" / "halfcheetah.json", sections=SECTIONS).model_dump()
+    other = load(FOLDER / "mujoco" / f"halfcheetah_{name}.json", sections=SECTIONS).model_dump()
+
+    changed = {k: v for k, v in other.pop("sac").items() if v != base["sac"][k]}
+    base.pop("sac")
+    assert changed == EXPERIMENTS[name]
+    assert other == base

@@ -1,5 +1,15 @@
 """The algorithms: a configuration section's name, its learner and its model."""
 
-from torchrl_lite.algo.sac import SAC, SACConfig
+from collections.abc import Callable
 
-ALGORITHMS = {"sac": (SAC, SACConfig)}
+from torchrl_lite.algo.ddpg import DDPG, DDPGConfig
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.algo.td3 import TD3, TD3Config
+from torchrl_lite.config import Section
+
+ALGORITHMS: dict[str, tuple[Callable[..., Learner], type[Section]]] = {
+    "sac": (SAC, SACConfig),
+    "td3": (TD3, TD3Config),
+    "ddpg": (DDPG, DDPGConfig),
+}

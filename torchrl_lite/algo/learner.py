@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from torchrl_lite.accel import Stepper
+from torchrl_lite.accel import Stepper, compiled
 from torchrl_lite.network import Actor, task_parameters
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise, Spec
@@ -24,7 +24,7 @@ class Learner(nn.Module):
 
     actor: Actor
     METRICS: tuple[str, ...]
-    """Names of what `update` returns, in its order; each value has a number per task row."""
+    """Names of what `update` can return; each value has a number per task row."""
 
     SHARED: tuple[str, ...] = ()
     """Those of them that agents with shared parameters have in common."""
@@ -42,13 +42,27 @@ class Learner(nn.Module):
         # Not the stream that the initial weights come from.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel)
+        self._update = compiled(self.update) if accel == "compile" else self.update
         self._inputs: dict[tuple[int, ...], tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
-        self._counts = torch.zeros(spec.num_tasks, device=device)
+        self._counts = torch.zeros_like(self._totals)
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        """One step of every optimiser; returns `METRICS`, each ``[T]``, detached."""
+        """A step of every optimiser that takes part in ``variant``; returns those of `METRICS`
+        that it measured, each ``[T]``, detached."""
         raise NotImplementedError
+
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        """The mean squared error of the critics that `update` would lessen."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def validate(self, batch: Batch) -> Float[Tensor, " T"]:
+        """`td_error` with the same noise every time."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (2, *batch.act.shape)
+        act = torch.randn(shape, generator=generator, dtype=batch.act.dtype).to(self.device)
+        return self.td_error(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
 
     def variant(self, step: int) -> str:
         """Which kind of update is number ``step`` (from 0); each kind is captured separately."""
@@ -124,6 +138,15 @@ class Learner(nn.Module):
             for tensor, old in zip(still, before, strict=True):
                 tensor.copy_(torch.where(_as_rows(moved, tensor), tensor, old))
 
+    @torch.no_grad()
+    def follow(
+        self, target: nn.Module, source: nn.Module, *, tau: float, task: Int[Tensor, " T"]
+    ) -> None:
+        """target <- (1 - tau) target + tau source."""
+        parameters: list[Tensor] = list(target.parameters())
+        with self.only(task, parameters):
+            torch._foreach_lerp_(parameters, list(source.parameters()), tau)
+
     def rows_of_tasks(self, *parameters: nn.Parameter) -> None:
         """Names the parameters with a row per task; to be called when all are made."""
         named = [*parameters, *task_parameters(self)]
@@ -154,10 +177,13 @@ class Learner(nn.Module):
     def _sampled_update(
         self, buffer: ReplayBuffer, task: Tensor, noise: Noise, variant: str
     ) -> None:
-        metrics = self.update(buffer.sample(noise.pick, task), noise, variant)
-        values = torch.stack([metrics[name] for name in self.METRICS])
+        metrics = self._update(buffer.sample(noise.pick, task), noise, variant)
+        zero = torch.zeros(len(task), device=self.device)
+        one = torch.ones_like(zero)
+        values = torch.stack([metrics.get(name, zero) for name in self.METRICS])
+        counts = torch.stack([one if name in metrics else zero for name in self.METRICS])
         self._totals.index_add_(1, task, values)
-        self._counts.index_add_(0, task, torch.ones_like(values[0]))
+        self._counts.index_add_(1, task, counts)
 
     def _static_inputs(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Tensor, Noise]:
         """The same tensors for the same tasks, as a captured graph needs them."""
@@ -172,16 +198,14 @@ class Learner(nn.Module):
 
     def flush(self) -> dict[str, float]:
         """Means since the last flush, over tasks and per task; empty without an update."""
-        totals, counts = torch.vstack((self._totals, self._counts)).cpu().split(len(self.METRICS))
+        totals, counts = torch.stack((self._totals, self._counts)).cpu()
         self._totals.zero_()
         self._counts.zero_()
-        active = counts[0] > 0
-        if not active.any():
-            return {}
         result = {}
-        for name, row in zip(self.METRICS, totals / counts, strict=True):
-            result[f"train/{name}"] = float(row[active].mean())
-            for task in active.nonzero()[:, 0].tolist() if self._per_task(name) else ():
+        for name, row, measured in zip(self.METRICS, totals / counts, counts > 0, strict=True):
+            if measured.any():
+                result[f"train/{name}"] = float(row[measured].mean())
+            for task in measured.nonzero()[:, 0].tolist() if self._per_task(name) else ():
                 result[f"train_{name}/{self.spec.tasks[task]}"] = float(row[task])
         return result
 

@@ -3,9 +3,12 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from torchrl_lite import checkpoint
 from torchrl_lite.algo.learner import Learner
@@ -117,7 +120,8 @@ class RLAlgo:
         if self.config.system.overlap and self.epoch < self.config.total_epochs:
             self._submit(self.epoch)
 
-        self._view.phase("updating")
+        compiling = self.config.system.accel == "compile" and not self.learner.updates
+        self._view.phase("compiling" if compiling else "updating")
         learning = self.epoch > train.pretrain_epochs
         updating = time.perf_counter()
         if learning:
@@ -156,7 +160,7 @@ class RLAlgo:
             "rate/updates_per_second": train.opt_steps / update_s if learning else None,
         }
         self._saved = {}
-        self._logger.dump(row, best=self._best[0] if self._best else None)
+        self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
 
     def _collect(self) -> tuple[Collected, float]:
         """The next epoch's transitions, and the seconds that the loop stood still for them."""
@@ -179,20 +183,34 @@ class RLAlgo:
         for stats in results:
             by_task[stats.task].append(stats)
         row: Row = {
-            "eval/success_rate": _mean([stats.success for stats in results]),
+            "eval/success_rate": _success_rate(results),
             "eval/return": _mean([stats.ret for stats in results]),
             "eval/ep_len_mean": _mean([stats.length for stats in results]),
+            "eval/td_error": self._td_error(by_task),
         }
         for task, episodes_of_task in by_task.items():
             name = self.config.env.tasks[task]
-            row[f"eval_success/{name}"] = _mean([stats.success for stats in episodes_of_task])
+            row[f"eval_success/{name}"] = _success_rate(episodes_of_task)
             row[f"eval_return/{name}"] = _mean([stats.ret for stats in episodes_of_task])
             row[f"eval_length/{name}"] = _mean([stats.length for stats in episodes_of_task])
         return row
 
+    def _td_error(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> float | None:
+        """On transitions that are never trained on: what it is above the training loss is
+        overfitting."""
+        errors = []
+        for index, episodes in by_task.items():
+            rows = [torch.from_numpy(e.sample) for e in episodes if e.sample is not None]
+            if rows:
+                task = torch.tensor([index], device=self.learner.device)
+                batch = self.buffer.batch(torch.cat(rows)[None].to(task.device), task)
+                errors.append(float(self.learner.validate(batch)))
+        return _mean(errors)
+
     def _keep_best(self, evaluation: Row) -> None:
-        """Best by success, then by return."""
-        score = float(evaluation["eval/success_rate"] or 0), float(evaluation["eval/return"] or 0)
+        """Best by success, then by return; by return alone where no task tells of success."""
+        success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
+        score = -inf if success is None else float(success), float(ret or 0)
         if self._best is None or score > self._best:
             self._best = score
             self._save_weights("best")
@@ -208,10 +226,11 @@ class RLAlgo:
             **{key: finite(value) for key, value in (final | self._learned).items()},
         }
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        rate = final["eval/success_rate"]
+        success = "" if rate is None else f"success {rate:.2f}, "
         self._view.say(
-            f"done: {self.total_frames} frames, success {final['eval/success_rate']:.2f}, "
-            f"return {final['eval/return']:.1f} over {self.config.train.final_eval_episodes} "
-            f"episodes a task"
+            f"done: {self.total_frames} frames, {success}return {final['eval/return']:.1f} over "
+            f"{self.config.train.final_eval_episodes} episodes a task"
         )
 
     def _expected_seconds(self) -> float | None:
@@ -284,6 +303,11 @@ class RLAlgo:
 
 def _mean(values: Sequence[float | int]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
+    """Over the episodes whose task tells of success."""
+    return _mean([stats.success for stats in episodes if stats.success is not None])
 
 
 def _episode_means(episodes: Sequence[EpisodeStats]) -> Row:

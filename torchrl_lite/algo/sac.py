@@ -144,7 +144,7 @@ class SAC(Learner):
             excess = entropy - self.target_entropy[task]
             self.step("alpha", self.log_alpha[task] * excess, task)
         if variant == "sync":
-            self.sync_target(task)
+            self.follow(self.target, self.critic, tau=config.tau, task=task)
         return {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),
@@ -155,6 +155,11 @@ class SAC(Learner):
             "critic_grad_norm": q_norm,
             "actor_grad_norm": actor_norm,
         }
+
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        alpha = self.log_alpha.detach()[batch.task].exp()[:, None]
+        y = self.td_target(batch, noise.act[0], alpha)
+        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
 
     @torch.no_grad()
     def td_target(
@@ -174,13 +179,6 @@ class SAC(Learner):
         if not self.config.temperature_weights:
             return torch.ones_like(self.log_alpha[task].detach())
         return (-self.log_alpha.detach()[task]).softmax(0) * len(task)
-
-    @torch.no_grad()
-    def sync_target(self, task: Int[Tensor, " T"]) -> None:
-        """target <- (1 - tau) target + tau critic."""
-        target: list[Tensor] = list(self.target.parameters())
-        with self.only(task, target):
-            torch._foreach_lerp_(target, list(self.critic.parameters()), self.config.tau)
 
 
 def _actor(config: SACConfig, net: NetConfig, spec: Spec) -> Actor:

@@ -5,6 +5,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,16 +50,19 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Tensors on the CPU.
+def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
+    """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
+    of it.
 
     Raises:
         CheckpointError: the file is damaged or holds objects.
         FileNotFoundError: there is none.
     """
     try:
-        _check_archive(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(content or path)
+        if content is not None:
+            content.seek(0)
+        state = torch.load(content or path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:
@@ -71,15 +75,16 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(source: Path | BytesIO) -> None:
     """An archive may neither unpack to more than it is nor name files outside itself.
 
     Raises:
         ValueError, zipfile.BadZipFile: it does, or it is none.
     """
-    with zipfile.ZipFile(path) as archive:
+    size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+    with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+    if sum(entry.file_size for entry in entries) > size:
         raise ValueError("it claims to hold more than its own size")
     for entry in entries:
         if entry.filename.startswith("/") or ".." in entry.filename.split("/"):

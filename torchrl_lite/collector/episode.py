@@ -1,6 +1,6 @@
 """One environment's episodes: what they are drawn from, how they go on, how they are replayed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -45,12 +45,15 @@ class EpisodeKey(NamedTuple):
 
 @dataclass(frozen=True)
 class EpisodeStats:
-    """A finished episode. ``success`` is 1 if any of its steps succeeded."""
+    """A finished episode. ``success`` is 1 if any of its steps succeeded, None where the task
+    never tells."""
 
     task: int
     ret: float
     length: int
-    success: float
+    success: float | None
+    sample: Float32[ndarray, "n D"] | None = field(default=None, compare=False)
+    """Of an evaluation: some of its transitions, as rows of a replay buffer."""
 
 
 class EpisodeError(RuntimeError):
@@ -75,11 +78,12 @@ class EpisodeRunner:
         self.obs: ndarray = np.zeros(0)
         self.plan: EpisodePlan | None = None
         self.actions: list[ndarray] = []
-        self._ret, self._success = 0.0, 0.0
+        self._ret = 0.0
+        self._success: float | None = None
 
     def begin(self, plan: EpisodePlan) -> None:
         self.plan = plan
-        self.actions, self._ret, self._success = [], 0.0, 0.0
+        self.actions, self._ret, self._success = [], 0.0, None
         self.obs = self._guard(lambda: self.env.reset(seed=plan.seed, options={"goal": plan.goal}))[
             0
         ]
@@ -95,7 +99,8 @@ class EpisodeRunner:
         self.obs = obs
         self.actions.append(action.copy())
         self._ret += float(rew)
-        self._success = max(self._success, float(info.get("success", 0.0)))
+        if "success" in info:
+            self._success = max(self._success or 0.0, float(info["success"]))
         stats = None
         if terminated or truncated:
             stats = EpisodeStats(self.task, self._ret, self.frame, self._success)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
@@ -17,11 +18,12 @@ from torchrl_lite.collector.episode import (
     EpisodePlan,
     EpisodeRunner,
     EpisodeStats,
+    Transition,
 )
 from torchrl_lite.collector.faults import Watchdog
 from torchrl_lite.collector.guarded_env import GuardedEnv
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_task_env
+from torchrl_lite.env import make_task_env, task_horizon
 from torchrl_lite.network import Actor
 from torchrl_lite.types import Block, Spec
 
@@ -75,6 +77,12 @@ class _Inference:
         self.noise = np.zeros((rows, 1, spec.act_dim), np.float32)
         self._obs, self._noise = torch.from_numpy(self.obs), torch.from_numpy(self.noise)
 
+    def clear(self) -> Self:
+        """Rows get other tasks, whose padding must be zero."""
+        self.obs.fill(0)
+        self.noise.fill(0)
+        return self
+
     @torch.no_grad()
     def __call__(self, task: torch.Tensor, *, explore: bool) -> Float32[ndarray, "k A"]:
         if explore:
@@ -84,8 +92,20 @@ class _Inference:
         return act[:, 0].numpy()
 
 
+def _as_row(
+    obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
+) -> Float32[ndarray, " D"]:
+    """A transition as a replay buffer has it."""
+    next_obs = np.zeros_like(obs)
+    next_obs[: len(step.next_obs)] = step.next_obs
+    return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont), np.float32)))
+
+
 class Rollout:
     """The environments of some groups, and the episodes they are in."""
+
+    SAMPLE = 50
+    """Transitions that an evaluation keeps of an episode of full length, evenly spread."""
 
     def __init__(
         self,
@@ -106,6 +126,7 @@ class Rollout:
         self._runners = {site: self._runner(site) for group in groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
+        self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
         """Fills the rows of these groups' environments; returns the episodes that ended.
@@ -128,7 +149,7 @@ class Rollout:
         self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
     ) -> list[EpisodeStats]:
         obs, act, rew, next_obs, cont = views
-        infer, task = self._infer, self._rows(group)
+        infer, task = self._infer.clear(), self._rows(group)
         lanes = [
             (row, site, self._runners[site]) for row, site in enumerate(group) if site in active
         ]
@@ -153,9 +174,10 @@ class Rollout:
 
     def evaluate(self, group: Sequence[Site], episodes: int) -> list[EpisodeStats]:
         """One deterministic episode for each site of a group, in environments of their own."""
-        infer, task = self._infer, self._rows(group)
+        infer, task = self._infer.clear(), self._rows(group)
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
+        samples: dict[Site, list[ndarray]] = {site: [] for site in group}
         for row, site in enumerate(group):
             # A task's environment is used again for any of its episodes.
             place = Site(site.task, sum(other.task == site.task for other in group[:row]))
@@ -170,9 +192,12 @@ class Rollout:
                     infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 actions = infer(task, explore=False)
                 for row, site, runner in lanes:
-                    _, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    keep = runner.frame % -(-self._horizons[site.task] // self.SAMPLE) == 0
+                    step, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    if keep:
+                        samples[site].append(_as_row(infer.obs[row, 0], actions[row], step))
                     if ended:
-                        stats[site] = ended
+                        stats[site] = replace(ended, sample=np.array(samples[site]))
                 lanes = [lane for lane in lanes if lane[1] not in stats]
         return [stats[site] for site in group]
 
@@ -222,7 +247,7 @@ class Rollout:
     def _plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
         key = EpisodeKey(self._seed, purpose, site.task, site.copy, episode)
         return key.plan(
-            horizon=self._config.max_episode_frames,
+            horizon=self._horizons[site.task],
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
         )

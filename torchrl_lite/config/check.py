@@ -91,11 +91,19 @@ def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
     fields: dict[str, FieldInfo] = kind.model_fields
     for part in loc:
         keys.append(str(part))
-        section: Any = fields[str(part)].annotation if str(part) in fields else None
-        if not (isinstance(section, type) and issubclass(section, Section)):
+        section = _section(fields[str(part)].annotation) if str(part) in fields else None
+        if section is None:
             break
         fields = section.model_fields
     return tuple(keys)
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The model of a field that is a section, also where it may be null."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, Section):
+            return part
+    return None
 
 
 def _explain(kind: type[Section], detail: ErrorDetails) -> str:
@@ -106,7 +114,8 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
         return f"{key}.{message}" if key else message
     fields: Mapping[str, FieldInfo] = kind.model_fields
     for part in keys[:-1]:
-        section: Any = fields[part].annotation
+        section = _section(fields[part].annotation)
+        assert section is not None, "only sections have keys"
         fields = section.model_fields
     if detail["type"] == "extra_forbidden":
         known = ", ".join(fields)
@@ -168,8 +177,9 @@ def reference(kind: type[Section], prefix: str = "") -> list[tuple[str, str, str
     rows: list[tuple[str, str, str, str]] = []
     for name, info in kind.model_fields.items():
         annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            rows += reference(annotation, f"{prefix}{name}.")
+        section = _section(annotation)
+        if section is not None:
+            rows += reference(section, f"{prefix}{name}.")
             continue
         default = "required" if info.is_required() else json.dumps(info.get_default())
         text = describe(annotation, info.metadata)

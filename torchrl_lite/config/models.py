@@ -10,6 +10,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
+"""Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
+
 
 class Section(BaseModel):
     """A part of the configuration: frozen, exact types, no unknown key, no NaN."""
@@ -20,12 +23,19 @@ class Section(BaseModel):
 class EnvConfig(Section):
     """The tasks and how they are run."""
 
-    suite: Literal["metaworld"] = Field("metaworld", description="where the tasks come from")
+    suite: Literal["metaworld", "gymnasium"] = Field(
+        "metaworld", description="where the tasks come from"
+    )
+    imports: list[Name] = Field(
+        [], description="packages whose import registers Gymnasium ids; it runs their code"
+    )
     name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
-    tasks: Annotated[list[Name], Field(min_length=1)] = Field(description="names of the tasks")
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Count = Field(1, description="environments over all tasks together")
     group_size: Count = Field(1, description="environments that act in one inference batch")
-    max_episode_frames: Count = Field(500, description="time limit of an episode")
+    max_episode_frames: Count | None = Field(
+        None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
+    )
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
         50, description="Meta-World goals per task; 1 is garage's frozen goal"
     )
@@ -40,7 +50,7 @@ class EnvConfig(Section):
     @property
     def set_name(self) -> str:
         if len(self.tasks) == 1:
-            return self.tasks[0]
+            return self.tasks[0].replace("/", "_")  # it becomes a folder
         return self.name or f"MT{len(self.tasks)}"
 
     @property
@@ -53,6 +63,8 @@ class EnvConfig(Section):
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
+        if self.imports and self.suite != "gymnasium":
+            raise ValueError('imports: is for the suite "gymnasium"')
         if self.num_envs % len(self.tasks):
             raise ValueError(
                 f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
@@ -132,8 +144,10 @@ class SystemConfig(Section):
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="rollout processes; 0 collects in the main process"
     )
-    accel: Literal["auto", "eager", "graph"] = Field(
-        "auto", description="how updates run; graph: captured once, CUDA only; auto: eager"
+    accel: Literal["auto", "eager", "compile", "graph"] = Field(
+        "auto",
+        description="how updates run: as written, by torch.compile, or captured once (graph, "
+        "CUDA only); auto: eager",
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner works")
     threads: Literal["auto"] | Count = Field("auto", description="CPU threads of the learner")
@@ -155,6 +169,14 @@ class SystemConfig(Section):
         return self
 
 
+class TransferConfig(Section):
+    """Weights to start from, as ``--init_from`` names them."""
+
+    optional: bool = Field(
+        False, description="weights of which nothing fits are a warning, and training starts anew"
+    )
+
+
 class LogConfig(Section):
     """What is logged beyond the scalars."""
 
@@ -174,7 +196,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     system: SystemConfig = SystemConfig()
     curriculum: None = Field(None, description="stages of tasks")
-    transfer: None = Field(None, description="weights from another run")
+    transfer: TransferConfig | None = Field(None, description="weights from another run")
     log: LogConfig = LogConfig()
 
     @property

@@ -1,15 +1,32 @@
 """Environments: one maker for all suites, and the shapes of a set of tasks."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import torch
 
 from torchrl_lite.config import ConfigError, EnvConfig, nearest
-from torchrl_lite.env import metaworld
+from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.types import Spec
 
-_SUITES = {"metaworld": metaworld}
+
+class Suite(Protocol):
+    """What a module of this package offers; each checks the tasks it is asked for."""
+
+    @property
+    def make(self) -> type[gym.Env]:
+        """Called with ``(task, seed=, horizon=, render_mode=, **options)``."""
+
+    def options(self, config: EnvConfig) -> dict[str, Any]: ...
+
+    def shape(self, task: str, config: EnvConfig) -> tuple[int, int]:
+        """Sizes of the observation and of the action."""
+
+    def horizon(self, task: str, config: EnvConfig) -> int:
+        """The suite's own time limit of a task, in steps."""
+
+
+_SUITES: dict[str, Suite] = {"metaworld": metaworld, "gymnasium": gymnasium}
 
 
 def make_env(
@@ -26,42 +43,47 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``.
 
     Raises:
-        ConfigError: no such suite or task.
+        ConfigError: no such suite or task, or spaces that are not supported.
     """
     if suite not in _SUITES:
         raise ConfigError(f"env.suite: {suite!r} is not known{nearest(suite, _SUITES)}")
-    return _SUITES[suite].MetaWorldEnv(
-        task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options
-    )
+    maker: Any = _SUITES[suite].make
+    return maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
 
 
-def make_task_env(config: EnvConfig, task: int, *, seed: int) -> gym.Env:
+def make_task_env(
+    config: EnvConfig, task: int, *, seed: int, render_mode: str | None = None, **options: Any
+) -> gym.Env:
     """The environment of task number ``task`` of a configuration."""
     return make_env(
         config.suite,
         config.tasks[task],
         seed=seed,
         horizon=config.max_episode_frames,
-        num_goals=config.num_goals,
-        reward_version=config.reward_version,
-        fast=config.fast,
+        render_mode=render_mode,
+        **_SUITES[config.suite].options(config),
+        **options,
     )
+
+
+def task_horizon(config: EnvConfig, task: int) -> int:
+    """The time limit of task number ``task``, in steps."""
+    return config.max_episode_frames or _SUITES[config.suite].horizon(config.tasks[task], config)
 
 
 def make_spec(config: EnvConfig) -> Spec:
-    """Shapes and masks of the configured tasks, without building an environment.
+    """Shapes and masks of the configured tasks, padded to the largest.
 
     Raises:
-        ConfigError: a task does not exist.
+        ConfigError: a task does not exist, or its spaces are not supported.
     """
-    for task in config.tasks:
-        metaworld.check_task(task, "env.tasks")
-    rows = len(config.tasks)
-    return Spec(
-        tasks=tuple(config.tasks),
-        obs_mask=torch.ones(rows, metaworld.OBS_DIM),
-        act_mask=torch.ones(rows, metaworld.ACT_DIM),
-    )
+    shapes = [_SUITES[config.suite].shape(task, config) for task in config.tasks]
+    obs_dims, act_dims = torch.tensor(shapes).T
+    return Spec(tasks=tuple(config.tasks), obs_mask=_mask(obs_dims), act_mask=_mask(act_dims))
+
+
+def _mask(sizes: torch.Tensor) -> torch.Tensor:
+    return (torch.arange(int(sizes.max())) < sizes[:, None]).float()

@@ -14,12 +14,14 @@ from jaxtyping import Float
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from numpy import ndarray
 
-from torchrl_lite.config import ConfigError, nearest
+from torchrl_lite.config import ConfigError, EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
 
 OBS_DIM, ACT_DIM = 39, 4
 """Sizes of every task's observation and action."""
+HORIZON = 500
+"""Steps of an episode by the protocol."""
 TASKS: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
 MT10: tuple[str, ...] = tuple(metaworld.env_dict.MT10_V3)
 """The ten tasks in the order of MT10: ``--task_id`` indexes this."""
@@ -66,6 +68,7 @@ class MetaWorldEnv(gym.Env):
         num_goals: int = 50,
         reward_version: str = "v2",
         fast: bool = True,
+        camera: str | None = None,
     ) -> None:
         self.task = check_task(task)
         self._goals = goals(task, seed)[:num_goals]
@@ -74,9 +77,11 @@ class MetaWorldEnv(gym.Env):
         if fast and render_mode is None:
             self._env = FastSawyer(stock, self._goals[0], reward_function_version=reward_version)
         else:
-            self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
+            self._env = stock(
+                render_mode=render_mode, camera_name=camera, reward_function_version=reward_version
+            )
             self._env.set_task(self._goals[0])  # makes the goal visible
-        self._env.max_path_length = horizon or self._env.max_path_length
+        self._env.max_path_length = horizon or HORIZON
         self.render_mode, self.metadata = render_mode, stock.metadata
         self.observation_space = self._env.sawyer_observation_space
         self.action_space = self._env.action_space
@@ -91,16 +96,44 @@ class MetaWorldEnv(gym.Env):
         if goal not in range(len(self._goals)):
             raise ValueError(f"goal {goal} is not one of the {len(self._goals)}")
         self._env.set_task(self._goals[goal])
-        return self._env.reset()[0], {"goal": goal}
+        return self._env.reset()[0], {"goal": goal, "task": self.task}
 
     def step(
         self, action: Float[ndarray, " A"]
     ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, _, truncated, info = self._env.step(action)
-        return obs, float(reward), False, truncated, info | {"success": float(info["success"])}
+        own = {"success": float(info["success"]), "task": self.task}
+        return obs, float(reward), False, truncated, info | own
 
     def render(self) -> Any:
         return self._env.render()
 
     def close(self) -> None:
         self._env.close()
+
+
+make = MetaWorldEnv
+
+
+def options(config: EnvConfig) -> dict[str, Any]:
+    """What of a configuration is for this suite."""
+    return {
+        "num_goals": config.num_goals,
+        "reward_version": config.reward_version,
+        "fast": config.fast,
+    }
+
+
+def shape(task: str, _config: EnvConfig) -> tuple[int, int]:
+    """Sizes of the observation and of the action.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    check_task(task, "env.tasks")
+    return OBS_DIM, ACT_DIM
+
+
+def horizon(_task: str, _config: EnvConfig) -> int:
+    """The time limit of the protocol, in steps."""
+    return HORIZON

@@ -1,0 +1,8 @@
+"""DDPG on many tasks with one policy: ``python starter/mt_ddpg.py --config config/mt10.json``."""
+
+import sys
+
+if __name__ == "__main__":  # rollout workers import this file too, and need nothing of it
+    from torchrl_lite.launch import main
+
+    sys.exit(main("ddpg", multi_task=True))

@@ -1,0 +1,8 @@
+"""TD3 on many tasks with one policy: ``python starter/mt_td3.py --config config/mt10.json``."""
+
+import sys
+
+if __name__ == "__main__":  # rollout workers import this file too, and need nothing of it
+    from torchrl_lite.launch import main
+
+    sys.exit(main("td3", multi_task=True))

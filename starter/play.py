@@ -1,0 +1,91 @@
+"""Evaluates and shows a policy: ``python starter/play.py --run DIR --video play.mp4``."""
+
+import argparse
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from torchrl_lite.config import ConfigError
+from torchrl_lite.rendering import check_film, use_headless_backend, write_film
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="a run directory: its best weights")
+    source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
+    parser.add_argument("--episodes", type=int, default=10, help="of each task (default 10)")
+    parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
+    parser.add_argument("--seed", type=int, help="draws the goals; default: those of the training")
+    parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
+    parser.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
+    parser.add_argument("--camera", help="a camera of the model, such as corner2")
+    parser.add_argument("--trust_imports", action="store_true", help="import what it names")
+    parser.add_argument("--json", type=Path, help="the figures as a file")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse()
+    try:
+        if args.episodes < 1:
+            raise ConfigError(f"--episodes: {args.episodes} is less than 1")
+        if args.video:
+            check_film(args.video)
+            use_headless_backend()  # before MuJoCo is imported, which chooses for good
+        return run(args)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from torchrl_lite import play
+    from torchrl_lite.checkpoint import CheckpointError
+
+    try:
+        path = play.weights_of_run(args.run) if args.run else args.checkpoint
+        policy = play.load_policy(path, trust_imports=args.trust_imports)
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    tasks = play.tasks_of(policy, args.task)
+    seed = play.seed_of(path) if args.seed is None else args.seed
+    workers = min(args.workers, -(-len(tasks) * args.episodes // policy.config.env.group_size))
+    summaries, rate = play.evaluate(
+        policy, tasks, episodes=args.episodes, seed=seed, workers=workers
+    )
+    table = Table(title=f"{policy.config.algo}, {policy.frames:,} frames, {rate:,.0f} frames/s")
+    for column in ("task", "episodes", "success", "95 %", "return", "length"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for one in summaries:
+        told = one.success is not None
+        success = f"{one.success:.2f}" if told else ""
+        interval = f"{one.low:.2f} to {one.high:.2f}" if told else ""
+        cells = (success, interval, f"{one.ret:.1f}", f"{one.length:.0f}")
+        table.add_row(one.task, str(one.episodes), *cells)
+    Console().print(table)
+    if args.json:
+        figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for task in tasks if args.render or args.video else ():
+        shown = partial(play.watch, policy, task, seed=seed, camera=args.camera)
+        if args.render:
+            for _ in shown(render_mode="human"):
+                pass
+            continue
+        name = policy.config.env.tasks[task]
+        own = args.video if len(tasks) == 1 else args.video.with_stem(f"{args.video.stem}_{name}")
+        write_film(own, shown(render_mode="rgb_array", every=play.EVERY), fps=play.FPS)
+        print(own)
+    return 0
+
+
+if __name__ == "__main__":  # workers import this file too, and need nothing of it
+    sys.exit(main())

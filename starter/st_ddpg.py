@@ -1,0 +1,8 @@
+"""DDPG on one task: ``python starter/st_ddpg.py --task_id 3 --seed 1``."""
+
+import sys
+
+if __name__ == "__main__":  # rollout workers import this file too, and need nothing of it
+    from torchrl_lite.launch import main
+
+    sys.exit(main("ddpg"))

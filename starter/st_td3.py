@@ -1,0 +1,8 @@
+"""TD3 on one task: ``python starter/st_td3.py --task_id 3 --seed 1``."""
+
+import sys
+
+if __name__ == "__main__":  # rollout workers import this file too, and need nothing of it
+    from torchrl_lite.launch import main
+
+    sys.exit(main("td3"))

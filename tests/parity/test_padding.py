@@ -1,0 +1,96 @@
+"""Tasks of different shapes: what stands in the padding of a smaller task reaches nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from helpers import make_learner, make_spec, padded_spec, random_batch, random_noise
+from torch import Tensor
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.types import Batch, Noise
+
+AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sac": ("sac", {}),
+    "sac, deterministic": ("sac", {"policy": "deterministic"}),
+    "td3": ("td3", {"policy_delay": 1}),
+    "ddpg": ("ddpg", {}),
+}
+
+
+def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict[str, Tensor]:
+    """Five updates on a large and a small task, whose padding holds ``padding``."""
+    spec = padded_spec([6, 3], [4, 1])
+    learner = make_learner(algo, spec, kind=kind, dtype=torch.float64, **config)
+    told: dict[str, Tensor] = {}
+    for step in range(5):
+        batch = random_batch(spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        in_obs, in_act = padding
+        for values in (batch.obs, batch.next_obs):
+            values[1, :, 3:] = in_obs
+        batch.act[1, :, 1:] = in_act
+        noise.act[:, 1, :, 1:] = in_act
+        metrics = learner.update(batch, noise, learner.variant(step))
+        told |= {f"{step} {name}": value for name, value in metrics.items()}
+    return told | learner.state_dict()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize(("algo", "config"), AGENTS.values(), ids=AGENTS.keys())
+def test_padding_reaches_nothing(algo: str, config: dict[str, Any], kind: str) -> None:
+    clean = train(algo, kind, (0.0, 0.0), **config)
+    dirty = train(algo, kind, (123.0, -0.7), **config)
+
+    for name, value in clean.items():
+        assert torch.equal(value, dirty[name]), name
+
+
+@pytest.mark.parametrize(("algo", "config"), AGENTS.values(), ids=AGENTS.keys())
+def test_a_padded_action_is_zero(algo: str, config: dict[str, Any]) -> None:
+    spec = padded_spec([6, 3], [4, 1])
+    learner = make_learner(algo, spec, dtype=torch.float64, **config)
+    batch = random_batch(spec)
+    noise = random_noise(batch).act[0]
+    for act in (
+        learner.actor.act(batch.obs, batch.task),
+        learner.actor.explore(batch.obs, batch.task, noise),
+    ):
+        assert (act[1, :, 1:] == 0).all()
+        assert (act[0] != 0).all()
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_a_padded_task_learns_as_without_padding(algo: str) -> None:
+    """A small task beside a large one, of independent agents, against a learner of its own."""
+    both = make_learner(algo, padded_spec([6, 3], [4, 1]), kind="independent", dtype=torch.float64)
+    alone = make_learner(algo, make_spec(obs_dim=3, act_dim=1), dtype=torch.float64)
+    own = small_rows(both)
+    alone.load_state_dict(own)
+    for step in range(4):
+        batch = random_batch(both.spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        both.update(batch, noise, both.variant(step))
+        one = Batch(
+            batch.obs[1:, :, :3], batch.act[1:, :, :1], batch.rew[1:],
+            batch.next_obs[1:, :, :3], batch.cont[1:], torch.tensor([0]),
+        )  # fmt: skip
+        alone.update(one, Noise(noise.pick[1:], noise.act[:, 1:, :, :1]), alone.variant(step))
+    for name, value in small_rows(both).items():
+        torch.testing.assert_close(value, alone.state_dict()[name], rtol=0, atol=1e-10)
+
+
+def small_rows(learner: Learner) -> dict[str, Tensor]:
+    """The second task's parameters, without those of its padding."""
+    rows: dict[str, Tensor] = {}
+    for name, value in learner.state_dict().items():
+        part = value[None, 1:] if value.ndim == 1 else value[:, 1:]
+        if name.endswith("layers.0.weight"):
+            keep = [0, 1, 2] if "actor" in name else [0, 1, 2, 6]
+            part = part[:, :, keep]
+        if "actor.body.head" in name:
+            heads = part.shape[-1] // 4
+            part = part[..., [4 * head for head in range(heads)]]
+        rows[name] = part[0] if value.ndim == 1 else part
+    return rows

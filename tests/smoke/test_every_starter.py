@@ -1,0 +1,58 @@
+"""Every starter with the configurations that it is for, by its own defaults of names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "env.max_episode_frames": 10,
+    "net.hidden_shapes": [8],
+    "train.pretrain_epochs": 1,
+    "train.num_epochs": 1,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 2,
+    "train.batch_size": 30,
+    "train.eval_interval": 1,
+    "train.eval_episodes": 1,
+    "train.final_eval_episodes": 1,
+    "replay_buffer.size": 3000,
+    "system.workers": 0,
+    "system.threads": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("starter", "flags", "folder"),
+    [
+        ("st_td3", "--task_id 5", "MT10_Individual_Tasks_td3/drawer-close-v3"),
+        ("st_ddpg", "--task reach-v3", "MT10_Individual_Tasks_ddpg/reach-v3"),
+        ("st_td3", "--config config/mujoco/humanoid.json", "humanoid_td3/Humanoid-v5"),
+        ("st_sac", "--config config/mujoco/walker2d.json", "walker2d/Walker2d-v5"),
+        ("mt_td3", "--config config/mt10.json", "mt10_td3/MT10"),
+        ("mt_ddpg", "--config config/mt3.json", "mt3_ddpg/MT3"),
+        (
+            "st_sac",
+            "--config config/mujoco/halfcheetah_deterministic.json",
+            "halfcheetah_deterministic/HalfCheetah-v5",
+        ),
+    ],
+)
+def test_a_starter_runs(starter: str, flags: str, folder: str, tmp_path: Path) -> None:
+    sets = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+    command = [sys.executable, f"starter/{starter}.py", *flags.split(), *sets]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    done = subprocess.run(
+        [*command, "--log_dir", str(tmp_path)],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads((tmp_path / folder / "1" / "result.json").read_text())
+    assert result["updates"] == 2
+    assert result["eval/return"] is not None

@@ -1,0 +1,84 @@
+"""The bench counts what it says it counts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import make_sac, make_spec
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from torchrl_lite.bench import env as env_bench
+from torchrl_lite.bench import measure, update
+from torchrl_lite.types import Batch, Noise
+
+
+def test_every_round_lets_all_take_a_turn_and_the_first_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, turns = 0.0, []
+    seconds = {"one": [100.0, 1.0, 4.0, 2.0], "other": [100.0, 5.0, 5.0, 10.0]}
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now)
+
+    def contender(name: str) -> measure.Contender:
+        def run() -> int:
+            nonlocal now
+            now += seconds[name].pop(0)
+            turns.append(name)
+            return 20
+
+        return run
+
+    rates = measure.interleave({name: contender(name) for name in seconds}, rounds=3)
+    assert rates == {"one": 10.0, "other": 4.0}
+    assert turns == ["one", "other"] * 4
+
+
+@pytest.mark.parametrize("hidden", [[256, 256], [40, 50, 60]])
+def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]) -> None:
+    """But for the critic's column products with the head, which are no matrix products here."""
+    rows, obs, act = 16, update.OBS, update.ACT
+    sac = make_sac(make_spec(obs_dim=obs, act_dim=act), hidden=hidden).float()
+    batch = Batch(
+        obs=torch.rand(1, rows, obs),
+        act=torch.rand(1, rows, act),
+        rew=torch.rand(1, rows),
+        next_obs=torch.rand(1, rows, obs),
+        cont=torch.ones(1, rows),
+        task=torch.tensor([0]),
+    )
+    noise = Noise(pick=torch.rand(1, rows).double(), act=torch.randn(2, 1, rows, act))
+    with FlopCounterMode(display=False) as counter:
+        sac.update(batch, noise, "sync")
+    heads = 2 * 2 * hidden[-1] * rows * (3 + 1 + 2)
+    assert update.operations(hidden, rows) == counter.get_total_flops() + heads
+
+
+def test_a_report_has_ratios_to_its_baseline_and_fractions_of_its_limit() -> None:
+    report = measure.Report(
+        "title", "frames/s", "old", {"old": 2000.0, "new": 5000.0}, ("limit", 1e4)
+    )
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    report.show(console)
+    lines = console.export_text().splitlines()
+    (new,) = [line.split() for line in lines if "new" in line]
+    assert [word for word in new if word[0].isdigit()] == ["5,000", "2.50", "0.50"]
+
+
+def test_the_file_names_the_hardware_and_the_versions(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    measure.write(path, [measure.Report("title", "frames/s", "old", {"old": 1.0})])
+    data = json.loads(path.read_text())
+    assert data["hardware"]["cores"] >= 1
+    assert data["versions"]["torch"] == torch.__version__
+    assert data["reports"][0]["rates"] == {"old": 1.0}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium, about stock Meta-World
+def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
+    report, mean = env_bench.measure(["reach-v3"], frames=5, rounds=1)
+    assert set(report.rates) == {env_bench.STOCK, env_bench.OURS}
+    assert report.floor is not None
+    assert min(report.floor[1], *report.rates.values()) > 0
+    assert mean.rates == pytest.approx(report.rates)

@@ -1,0 +1,336 @@
+"""Any continuous Gymnasium environment: actions in [-1, 1], ends and episodes as they come."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete
+from helpers import make_learner
+from numpy import ndarray
+
+from torchrl_lite.collector import Collector
+from torchrl_lite.config import ConfigError, EnvConfig
+from torchrl_lite.env import make_env, make_spec, make_task_env, task_horizon
+
+
+class Toy(gym.Env):
+    """Records its actions. Its state is the number of steps and a number drawn at the reset."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+
+    def __init__(
+        self,
+        action_space: gym.Space | None = None,
+        observation_space: gym.Space | None = None,
+        ends_after: int = 0,
+        success: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        self.render_mode = render_mode
+        self.action_space = action_space or Box(-1, 1, (1,), np.float32)
+        self.observation_space = observation_space or self.observation_space
+        self.ends_after, self.success = ends_after, success
+        self.actions: list[ndarray] = []
+        self.count = 0
+        self.options: Any = "never reset"
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[ndarray, dict]:
+        super().reset(seed=seed)
+        self.count, self.options, self.drawn = 0, options, self.np_random.random()
+        return np.array([self.count, self.drawn]), {}
+
+    def step(self, action: ndarray) -> tuple[ndarray, float, bool, bool, dict]:
+        self.actions.append(action)
+        self.count += 1
+        ended = self.count == self.ends_after
+        info = {"success": self.count == 1} if self.success else {}
+        return np.array([self.count, self.drawn]), 1.0, ended, False, info
+
+
+@pytest.fixture
+def toy() -> Iterator[Any]:
+    """Registers a toy under a name of its own; ``limit`` is its time limit."""
+    made: list[str] = []
+
+    def register(name: str = "Toy", limit: int | None = 5, **kwargs: Any) -> str:
+        made.append(f"{name}{len(made)}-v0")
+        gym.register(made[-1], Toy, max_episode_steps=limit, kwargs=kwargs)
+        return made[-1]
+
+    yield register
+    for name in made:
+        del gym.registry[name]
+
+
+def error_of(task: str, **options: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        make_env("gymnasium", task, **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# --- actions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "action", "expected"),
+    [
+        ([-2], [2], [0.5], [1.0]),
+        ([-45, -30], [45, 30], [1.0, -0.5], [45.0, -15.0]),
+        ([0, -1], [10, 3], [-1.0, 0.0], [0.0, 1.0]),
+        ([0, -1], [10, 3], [1.0, 1.0], [10.0, 3.0]),
+    ],
+)
+def test_actions_are_scaled_to_their_bounds(
+    toy: Any, low: list, high: list, action: list, expected: list
+) -> None:
+    space = Box(np.array(low, np.float32), np.array(high, np.float32))
+    env = make_env("gymnasium", toy(action_space=space))
+    env.reset(seed=0)
+
+    env.step(np.array(action, np.float32))
+
+    (taken,) = env.unwrapped._env.unwrapped.actions
+    assert taken.dtype == np.float32
+    np.testing.assert_allclose(taken, expected, rtol=1e-6)
+    assert space.contains(taken)
+
+
+def test_actions_within_plus_minus_one_are_the_same_bits(toy: Any) -> None:
+    env = make_env("gymnasium", toy())
+    env.reset(seed=0)
+    for action in np.random.default_rng(0).uniform(-1, 1, (100, 1)).astype(np.float32):
+        env.step(action)
+        assert env.unwrapped._env.unwrapped.actions[-1].tobytes() == action.tobytes()
+
+
+def test_pendulum_turns_as_with_its_own_torque() -> None:
+    ours, own = make_env("gymnasium", "Pendulum-v1"), gym.make("Pendulum-v1")
+    ours.reset(seed=3)
+    own.reset(seed=3)
+    for action in np.random.default_rng(0).uniform(-1, 1, (200, 1)).astype(np.float32):
+        obs, reward, terminated, truncated, _ = ours.step(action)
+        theirs = own.step(2 * action)
+        np.testing.assert_array_equal(obs, theirs[0])
+        assert (reward, terminated, truncated) == theirs[1:4]
+    assert truncated
+
+
+# --- episodes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["HalfCheetah-v5", "InvertedDoublePendulum-v5", "Pendulum-v1"])
+def test_an_episode_is_a_function_of_its_seed_and_its_actions(task: str) -> None:
+    used, fresh = make_env("gymnasium", task), make_env("gymnasium", task)
+    size = used.action_space.shape[0]
+    actions = np.random.default_rng(1).uniform(-1, 1, (60, size)).astype(np.float32)
+    used.reset(seed=5)  # another episode before it
+    for action in actions[:30]:
+        used.step(-action)
+    first = [env.reset(seed=9, options={"goal": 2})[0] for env in (used, fresh)]
+    assert first[0].tobytes() == first[1].tobytes()
+    for action in actions:
+        a, b = used.step(action), fresh.step(action)
+        assert a[0].tobytes() == b[0].tobytes()
+        assert a[1:4] == b[1:4]
+        if a[2]:
+            break
+
+
+def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
+    env = make_env("gymnasium", toy())
+    env.reset(seed=0, options={"goal": 3})
+    assert env.unwrapped._env.unwrapped.options is None
+    env.reset(seed=0, options={"goal": 3, "low": -1})
+    assert env.unwrapped._env.unwrapped.options == {"low": -1}
+
+
+def test_a_time_limit_truncates_and_an_end_terminates(toy: Any) -> None:
+    limited, ending = toy(limit=3), toy(limit=5, ends_after=2)
+    for task, steps, terminated in ((limited, 3, False), (ending, 2, True)):
+        env = make_env("gymnasium", task)
+        env.reset(seed=0)
+        ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(steps)]
+        assert ends == [(False, False)] * (steps - 1) + [(terminated, not terminated)]
+
+
+def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
+    env = make_env("gymnasium", toy(limit=3), horizon=7)
+    env.reset(seed=0)
+    assert [env.step(np.zeros(1, np.float32))[3] for _ in range(7)] == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize("suite", ["gymnasium", "metaworld"])
+def test_the_info_names_the_task(suite: str) -> None:
+    task = {"gymnasium": "HalfCheetah-v5", "metaworld": "reach-v3"}[suite]
+    env = make_env(suite, task)
+    assert env.reset(seed=0)[1]["task"] == task
+    assert env.step(np.zeros(env.action_space.shape, np.float32))[4]["task"] == task
+
+
+def test_a_time_limit_of_null_is_the_tasks_own() -> None:
+    own = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1", "HalfCheetah-v5"], num_envs=2)
+    assert [task_horizon(own, task) for task in (0, 1)] == [200, 1000]
+    short = EnvConfig(suite="gymnasium", tasks=["HalfCheetah-v5"], max_episode_frames=7)
+    assert task_horizon(short, 0) == 7
+    assert task_horizon(EnvConfig(tasks=["reach-v3"]), 0) == 500
+
+
+# --- what is not supported ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spaces", "needles"),
+    [
+        ({"action_space": Discrete(3)}, ["actions", "Discrete", "Box"]),
+        ({"action_space": Box(-1, 1, (2, 2))}, ["actions", "(2, 2)"]),
+        ({"action_space": Box(-np.inf, np.inf, (2,))}, ["actions", "no bounds"]),
+        ({"observation_space": Box(0, 255, (8, 8, 3), np.uint8)}, ["observations", "(8, 8, 3)"]),
+        ({"observation_space": Discrete(4)}, ["observations", "Discrete"]),
+        ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),
+    ],
+)
+def test_other_spaces_are_a_mistake_in_one_line(
+    toy: Any, spaces: dict[str, gym.Space], needles: list[str]
+) -> None:
+    task = toy(**spaces)
+    message = error_of(task)
+    assert all(needle in message for needle in ["env.tasks", task, *needles])
+
+
+def test_an_unknown_id_is_told_with_the_nearest() -> None:
+    assert "did you mean 'HalfCheetah-v5'?" in error_of("HalfCheeta-v5")
+
+
+def test_an_environment_without_a_time_limit_needs_one(toy: Any) -> None:
+    task = toy(limit=None)
+    assert "env.max_episode_frames" in error_of(task)
+    assert make_env("gymnasium", task, horizon=4).reset(seed=0)[0].shape == (2,)
+
+
+# --- other packages -------------------------------------------------------------------------------
+
+PACKAGE = """
+import gymnasium
+from pathlib import Path
+Path(__file__).with_name("imported").touch()
+gymnasium.register("Foreign-v0", "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=9)
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package ``foreign_envs`` that registers ``Foreign-v0``; the mark that it was imported."""
+    (tmp_path / "foreign_envs.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path / "imported"
+    sys.modules.pop("foreign_envs", None)
+    gym.registry.pop("Foreign-v0", None)
+
+
+def test_an_import_brings_its_tasks(package: Path) -> None:
+    config = EnvConfig(suite="gymnasium", tasks=["Foreign-v0"], imports=["foreign_envs"])
+    assert make_spec(config).obs_dim == 3
+    assert make_task_env(config, 0, seed=1).reset(seed=0)[0].shape == (3,)
+    assert task_horizon(config, 0) == 9
+    assert package.exists()
+
+
+def test_what_is_not_imported_is_not_known(package: Path) -> None:
+    assert "env.imports" in error_of("Foreign-v0")
+    assert not package.exists()
+
+
+def test_a_package_that_is_not_there_is_named() -> None:
+    message = error_of("Foreign-v0", imports=["no_such_package"])
+    assert "env.imports: 'no_such_package' cannot be imported" in message
+
+
+def test_a_name_with_a_colon_cannot_import() -> None:
+    """Gymnasium imports what stands before a colon."""
+    with pytest.raises(ValueError, match="tasks"):
+        EnvConfig(suite="gymnasium", tasks=["foreign_envs:Foreign-v0"])
+
+
+def test_an_id_may_have_a_namespace(toy: Any) -> None:
+    task = toy("spaces/Toy")
+    config = EnvConfig(suite="gymnasium", tasks=[task])
+    assert make_spec(config).obs_dim == 2
+    assert config.set_name == task.replace("/", "_")
+
+
+@pytest.mark.parametrize("task", ["../Toy-v0", "a/../Toy-v0", "/Toy-v0", "a//b", "a/b/c"])
+def test_an_id_is_no_path(task: str) -> None:
+    with pytest.raises(ValueError, match="tasks"):
+        EnvConfig(suite="gymnasium", tasks=[task])
+
+
+def test_imports_are_for_gymnasium() -> None:
+    with pytest.raises(ValueError, match="imports: is for the suite"):
+        EnvConfig(tasks=["reach-v3"], imports=["foreign_envs"])
+
+
+# --- several tasks of different shapes ------------------------------------------------------------
+
+
+def test_masks_are_padded_to_the_largest_task() -> None:
+    tasks = ["Pendulum-v1", "HalfCheetah-v5", "InvertedDoublePendulum-v5"]
+    spec = make_spec(EnvConfig(suite="gymnasium", tasks=tasks, num_envs=3))
+    assert spec.obs_mask.sum(1).tolist() == [3, 17, 9]
+    assert spec.act_mask.sum(1).tolist() == [1, 6, 1]
+    assert (spec.obs_dim, spec.act_dim) == (17, 6)
+    assert spec.obs_mask[0].tolist() == [1.0] * 3 + [0.0] * 14
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_tasks_of_different_shapes_share_an_epoch(random: bool) -> None:
+    config = EnvConfig(
+        suite="gymnasium",
+        tasks=["Pendulum-v1", "HalfCheetah-v5"],
+        num_envs=4,
+        group_size=3,
+        max_episode_frames=10,
+    )
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(config, spec, actor, epoch_frames=25, seed=1) as collector:
+        evaluated = collector.evaluate(actor, [1, 0], 3)
+        collector.submit(actor, [0, 1], random=random)
+        block, episodes, _ = collector.result()
+        assert [stats.task for stats in episodes] == [0] * 4 + [1] * 4
+    assert sorted(stats.task for stats in evaluated) == [0, 0, 0, 1, 1, 1]
+    assert {stats.success for stats in [*episodes, *evaluated]} == {None}
+    for tensor, size in ((block.obs, 3), (block.next_obs, 3), (block.act, 1)):
+        assert (tensor[0, ..., size:] == 0).all()
+        assert (tensor[..., :size].flatten(0, 2).std(0) > 0).all()
+    assert torch.equal(block.obs[:, 1:9], block.next_obs[:, :8])  # within an episode
+    assert block.act.abs().max() <= 1
+
+
+def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(toy: Any) -> None:
+    tasks = [toy(limit=4), toy(limit=9, ends_after=4)]
+    config = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(config, spec, actor, epoch_frames=8, seed=1) as collector:
+        collector.submit(actor, [0, 1], random=True)
+        block = collector.result().block
+    assert block.cont[0, :, 0].tolist() == [1.0] * 8
+    assert block.cont[1, :, 0].tolist() == [1.0, 1.0, 1.0, 0.0] * 2
+    assert block.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 3] * 2] * 2
+    assert block.next_obs[:, :, 0, 0].tolist() == [[1, 2, 3, 4] * 2] * 2  # never after a reset
+
+
+def test_success_is_told_where_the_task_tells_it(toy: Any) -> None:
+    tasks = [toy(limit=3), toy(limit=3, success=True)]
+    config = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(config, spec, actor, epoch_frames=3, seed=1) as collector:
+        results = collector.evaluate(actor, [0, 1], 1)
+    assert [stats.success for stats in results] == [None, 1.0]

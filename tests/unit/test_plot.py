@@ -1,0 +1,216 @@
+"""Curves and tables show what stands in the run directories."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from torchrl_lite.config import ConfigError
+from torchrl_lite.figures import aggregate, learning_curves, table
+from torchrl_lite.results import Run, by_experiment, find_runs
+from torchrl_lite.statistics import interquartile_mean
+
+STARTER = Path(__file__).parents[2] / "starter" / "plot.py"
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a run directory; ``curves`` has a success per evaluation, every second epoch."""
+
+    def make(
+        curves: dict[str, list[float]],
+        *,
+        experiment: str = "exp",
+        env: str = "MT2",
+        seed: int = 1,
+        finished: bool = True,
+        root: str = "log",
+    ) -> Path:
+        folder = tmp_path / root / experiment / env / str(seed)
+        folder.mkdir(parents=True)
+        (folder / "params.json").write_text(json.dumps({"env": {"tasks": list(curves)}}))
+        names = [f"eval_{metric}/{task}" for task in curves for metric in ("success", "return")]
+        lines = [",".join(["epoch", "total_frames", "time/total_s", *names])]
+        for index in range(len(next(iter(curves.values())))):
+            empty = ["" for _ in names]
+            values = [
+                str(value)
+                for curve in curves.values()
+                for value in (curve[index], 100 * curve[index])
+            ]
+            lines.append(
+                ",".join([str(2 * index + 1), str(1000 * (2 * index + 1)), "1800", *empty])
+            )
+            lines.append(
+                ",".join([str(2 * index + 2), str(1000 * (2 * index + 2)), "1800", *values])
+            )
+        (folder / "log.csv").write_text("\n".join(lines) + "\n")
+        if finished:
+            last = {f"eval_success/{task}": curve[-1] for task, curve in curves.items()}
+            last |= {f"eval_return/{task}": 100 * curve[-1] for task, curve in curves.items()}
+            result = {"frames": 2000 * len(lines) // 2} | last
+            (folder / "result.json").write_text(json.dumps(result))
+        return folder
+
+    return make
+
+
+def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
+    run = Run(write({"a": [0.1, 0.5, 0.7], "b": [0.0, 0.2, 0.9]}))
+    frames, success = run.curve("b", metric="success", axis="frames")
+    assert frames.tolist() == [2000, 4000, 6000]
+    assert success.tolist() == [0.0, 0.2, 0.9]
+    hours, returns = run.curve("a", metric="return", axis="hours")
+    assert hours == pytest.approx([1, 2, 3])
+    assert returns == pytest.approx([10, 50, 70])
+
+
+def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:
+    for seed, curve in enumerate([[0.0, 0.2, 1.0], [0.4, 0.6], [0.8, 1.0, 0.9]]):
+        write({"a": curve}, seed=seed)
+    runs = find_runs([write({"a": [0.4, 0.6, 0.7]}, seed=9).parents[1]])
+    assert [run.seed for run in runs] == ["0", "1", "2", "9"]
+    curve = aggregate(runs, ["a"], metric="success", axis="frames")
+    assert curve.x.tolist() == [2000, 4000]
+    assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.4, 0.6])
+
+
+def test_runs_over_time_are_interpolated_up_to_the_shortest(write: Write) -> None:
+    runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
+    curve = aggregate(runs, ["a"], metric="success", axis="hours")
+    assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
+    values = [estimate.value for estimate in curve.estimates]
+    assert values == pytest.approx(list(curve.x - 1))
+
+
+def test_a_run_without_evaluations_has_no_curve(write: Write) -> None:
+    run = Run(write({"a": []}, finished=False))
+    curve = aggregate([run], ["a"], metric="success", axis="frames")
+    assert len(curve.x) == len(curve.estimates) == 0
+
+
+def test_the_interquartile_mean_by_hand() -> None:
+    scores = [np.array([0.0, 1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 100.0])]
+    assert interquartile_mean(scores).value == pytest.approx((2 + 3 + 4 + 5) / 4)
+
+
+def test_the_interval_is_that_of_a_stratified_bootstrap_by_hand() -> None:
+    """Against resampling written out: runs of each task by themselves, all scores together."""
+    rng = np.random.default_rng(3)
+    scores = [rng.normal(size=5), rng.normal(5, 2, size=5)]
+    estimate = interquartile_mean(scores, resamples=20_000)
+    means = []
+    for _ in range(20_000):
+        drawn = np.sort(np.concatenate([rng.choice(runs, len(runs)) for runs in scores]))
+        means.append(drawn[2:-2].mean())  # a quarter of ten, rounded down, at each end
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.05)
+
+
+def test_one_run_has_no_interval_and_equal_runs_have_none_to_speak_of() -> None:
+    assert interquartile_mean([np.array([0.3])])[1:] == (None, None)
+    assert interquartile_mean([np.full(3, 0.5)]) == (0.5, 0.5, 0.5)
+
+
+def lines_of(figure: Figure) -> dict[str, list[str]]:
+    return {
+        axes.get_title(): [str(line.get_label()) for line in axes.get_lines()]
+        for axes in figure.axes
+        if axes.get_title()
+    }
+
+
+def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
+    write({"a": [0.1, 0.2], "b": [0.3, 0.4]}, experiment="new")
+    write({"a": [0.1, 0.2]}, experiment="old", env="a")
+    runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
+    panels = lines_of(learning_curves(by_experiment(runs)))
+    assert panels == {
+        "a": ["new", "old"],
+        "b": ["new", "old"],
+        "all 2 tasks": ["new", "old"],
+    }
+
+
+def test_an_experiment_without_some_tasks_is_not_among_all(write: Write) -> None:
+    write({"a": [0.1], "b": [0.3]}, experiment="new")
+    runs = find_runs([write({"a": [0.1]}, experiment="old", env="a").parents[2]])
+    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
+    assert panels["all 2 tasks"] == ["new"]
+
+
+def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
+    for name in "abc":
+        folder = write({"task": [0.1, 0.5]}, experiment=name)
+    (axes,) = learning_curves(by_experiment(find_runs([folder.parents[2]]))).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
+    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
+
+
+def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
+    folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
+    names = by_experiment(find_runs(folders))
+    assert [Path(name).parent.name for name in names] == ["here", "there"]
+
+
+def test_the_table_has_means_intervals_and_leaves_out_what_has_not_ended(write: Write) -> None:
+    for seed, success in enumerate([0.2, 0.4, 0.9, 0.6]):
+        write({"a": [success]}, seed=seed)
+    write({"a": [1.0]}, seed=7, finished=False)
+    write({"a": [0.5]}, experiment="other")
+    runs = find_runs([write({"b": [0.25]}, experiment="other", env="b").parents[2]])
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table(by_experiment(runs)).splitlines()
+    ]
+    assert rows[0] == ["experiment", "task", "seeds", "frames", "success", "return"]
+    assert rows[2][:3] == ["exp", "a", "4"]
+    assert rows[2][4].startswith("0.50 [0.")
+    assert rows[3][:3] == ["other", "a", "1"]
+    assert rows[4][4:] == ["0.25", "25.0"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_path: Path) -> None:
+    folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / f"c.{suffix}", tmp_path / "t.md"
+    done = run_starter(folder, "--out", out, "--table", text, "--x", "hours")
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > 1000
+    assert "| exp | a | 1 |" in text.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["run directory"]),
+        (["no-such-place"], ["no-such-place", "does not exist"]),
+        (["{empty}"], ["no run"]),
+        (["{run}", "--out", "c.gif"], ["--out", ".png"]),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    write: Write, arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"run": write({"a": [0.1]}), "empty": tmp_path / "empty"}
+    done = run_starter(*[argument.format(**places) for argument in arguments])
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert all(word in done.stderr for word in words)
+
+
+def run_starter(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, STARTER, *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run"):
+        find_runs([tmp_path])

@@ -1,0 +1,76 @@
+"""The TD error on evaluation episodes: of what happened there, by each algorithm's own target."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import CPU, make_learner, make_spec, random_batch, random_noise
+
+from torchrl_lite.collector import Collector
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.env import make_env
+from torchrl_lite.env import make_spec as spec_of
+from torchrl_lite.replay_buffer import ReplayBuffer
+
+TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_the_error_is_the_loss_of_the_next_update(algo: str, tasks: int) -> None:
+    learner = make_learner(algo, make_spec(tasks), dtype=torch.float64)
+    for step in range(2):  # targets apart from the critics
+        batch = random_batch(learner.spec, seed=step)
+        learner.update(batch, random_noise(batch), learner.variant(1))
+    batch = random_batch(learner.spec, seed=5)
+    noise = random_noise(batch, seed=5)
+    before = learner.state_dict()["critic.body.head.weight"].clone()
+
+    error = learner.td_error(batch, noise).detach()
+
+    assert torch.equal(learner.state_dict()["critic.body.head.weight"], before)
+    told = learner.update(batch, noise, learner.variant(0))
+    losses = [told[name] for name in ("q1_loss", "q2_loss") if name in told]
+    torch.testing.assert_close(error, torch.stack(losses).mean(0))
+
+
+def test_validation_draws_the_same_noise_every_time() -> None:
+    learner = make_learner("sac", make_spec(), dtype=torch.float64)
+    batch = random_batch(learner.spec)
+    first = learner.validate(batch)
+    torch.rand(3)
+    assert torch.equal(learner.validate(batch), first)
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_evaluation_keeps_transitions_evenly_spread(workers: int) -> None:
+    """Pendulum for 120 steps, replayed here: of every third step, what was seen, done and got."""
+    config: Any = EnvConfig(
+        suite="gymnasium", tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=120
+    )
+    spec = spec_of(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(config, spec, actor, epoch_frames=4, seed=1, workers=workers) as collector:
+        pendulum, cheetah = collector.evaluate(actor, [0, 1], 1)
+    assert pendulum.sample is not None
+    assert cheetah.sample is not None
+    assert pendulum.sample.shape == cheetah.sample.shape == (40, 17 + 6 + 17 + 2)
+
+    buffer = ReplayBuffer(spec, 10, CPU)
+    buffer.reward_scale[0] = 0.5
+    rows = torch.from_numpy(pendulum.sample)[None]
+    batch = buffer.batch(rows, torch.tensor([0]))
+    for values, size in ((batch.obs, 3), (batch.next_obs, 3), (batch.act, 1)):
+        assert (values[..., size:] == 0).all()
+        assert (values[0, :, :size].std(0) > 0).all()
+    env = make_env("gymnasium", TASKS[0])
+    for obs, act, rew, next_obs in zip(*(field[0].numpy() for field in batch[:4]), strict=True):
+        env.reset(seed=0)
+        inner = env.unwrapped._env.unwrapped
+        inner.state = np.array([np.arctan2(obs[1], obs[0]), obs[2]])
+        after, reward, *_ = env.step(act[:1])
+        np.testing.assert_allclose(after, next_obs[:3], atol=1e-4)
+        assert 0.5 * reward == pytest.approx(rew, abs=1e-4)
+    assert (batch.cont == 1).all()

@@ -1,0 +1,383 @@
+"""Weights of other files: what they compute there they compute here, and nothing in them runs."""
+
+import contextlib
+import io
+import json
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_learner, make_spec, newest_checkpoint, random_batch, random_noise
+from torch import nn
+
+from torchrl_lite import checkpoint
+from torchrl_lite.config import ConfigError
+from torchrl_lite.env import make_env
+from torchrl_lite.launch import main
+from torchrl_lite.transfer import load_weights, read_weights, start_from
+
+HIDDEN = (16, 12)
+SPEC = make_spec()
+
+
+def sequential(*sizes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size_in, size_out in pairwise(sizes):
+        layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def observations() -> torch.Tensor:
+    return torch.randn(20, SPEC.obs_dim, generator=torch.Generator().manual_seed(0))
+
+
+def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return learner.actor.act(obs[None], torch.tensor([0]))[0]
+
+
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call(*args, **kwargs)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# --- plain files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_a_cloned_policy_acts_here_as_there(algo: str, tmp_path: Path) -> None:
+    """As behaviour cloning saves it: a network of the mean action before its tanh."""
+    net = sequential(SPEC.obs_dim, *HIDDEN, SPEC.act_dim)
+    torch.save(net.state_dict(), tmp_path / "clone.pt")
+    learner = make_learner(algo, SPEC, hidden=HIDDEN)
+
+    report = load_weights(learner, read_weights(tmp_path / "clone.pt"))
+
+    obs = observations()
+    with torch.no_grad():
+        torch.testing.assert_close(deterministic_actions(learner, obs), net(obs).tanh())
+    assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
+    if algo != "sac":  # the target starts where the actor does
+        target = learner.target_actor.state_dict()
+        assert all(torch.equal(v, target[k]) for k, v in learner.actor.state_dict().items())
+
+
+@pytest.mark.parametrize("heads", ["one", "two"])
+def test_mean_and_spread_may_be_one_head_or_two(heads: str, tmp_path: Path) -> None:
+    trunk = sequential(SPEC.obs_dim, *HIDDEN, 1)[:-1]
+    mean, log_std = (nn.Linear(HIDDEN[-1], SPEC.act_dim) for _ in range(2))
+    if heads == "two":
+        saved = nn.ModuleDict({"trunk": trunk, "mean": mean, "log_std": log_std}).state_dict()
+    else:
+        both = nn.Linear(HIDDEN[-1], 2 * SPEC.act_dim)
+        both.weight.data = torch.cat((mean.weight.data, log_std.weight.data))
+        both.bias.data = torch.cat((mean.bias.data, log_std.bias.data))
+        saved = nn.ModuleDict({"trunk": trunk, "head": both}).state_dict()
+    torch.save(saved, tmp_path / "policy.pt")
+    learner = make_learner("sac", SPEC, hidden=HIDDEN)
+
+    load_weights(learner, read_weights(tmp_path / "policy.pt"))
+
+    obs = observations()
+    ours = learner.actor(obs[None], torch.tensor([0]))
+    torch.testing.assert_close(ours[0][0], mean(trunk(obs)))
+    torch.testing.assert_close(ours[1][0], log_std(trunk(obs)).clamp(-20, 2))
+
+
+@pytest.mark.parametrize("form", ["actor", "learner", "best", "last"])
+def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
+    source, learner = (make_learner("td3", SPEC, seed=seed) for seed in (1, 2))
+    networks = source.state_dict()
+    state = {
+        "actor": source.actor.state_dict(),
+        "learner": networks,
+        "best": {"networks": networks, "frames": 7},
+        "last": {"learner": {"networks": networks, "updates": 1}, "epoch": 3},
+    }[form]
+    checkpoint.save(tmp_path / "weights.pt", dict(state))
+
+    report = load_weights(learner, read_weights(tmp_path / "weights.pt"))
+
+    assert len(report.loaded) == len(source.actor.state_dict())
+    for name, value in source.actor.state_dict().items():
+        assert torch.equal(learner.actor.state_dict()[name], value)
+    assert not torch.equal(learner.critic.body.head.weight, source.critic.body.head.weight)
+
+
+def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
+    source, learner = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
+    checkpoint.save(tmp_path / "best.pt", {"networks": source.state_dict()})
+
+    load_weights(learner, read_weights(tmp_path / "best.pt"), load=["actor", "critic"])
+
+    for module in ("actor", "critic", "target"):
+        for name, value in getattr(source, module).state_dict().items():
+            assert torch.equal(getattr(learner, module).state_dict()[name], value)
+
+
+def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
+    best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
+    folder = tmp_path / "checkpoint"
+    checkpoint.save(folder / "last_7.pt", {"learner": {"networks": last.state_dict()}})
+    head = "body.head.weight"
+    assert torch.equal(read_weights(tmp_path)["actor"][head], last.actor.state_dict()[head])
+    checkpoint.save(folder / "best.pt", {"networks": best.state_dict()})
+    assert torch.equal(read_weights(tmp_path)["actor"][head], best.actor.state_dict()[head])
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+
+def test_what_fits_is_loaded_and_the_rest_is_told(tmp_path: Path) -> None:
+    other = sequential(SPEC.obs_dim + 1, *HIDDEN, SPEC.act_dim)  # another observation
+    torch.save(other.state_dict() | {"extra": torch.zeros(3)}, tmp_path / "other.pt")
+    learner = make_learner("td3", SPEC, hidden=HIDDEN)
+    before = learner.actor.body.trunk.layers[0].weight.clone()
+
+    report = load_weights(learner, read_weights(tmp_path / "other.pt"))
+
+    first = "actor.body.trunk.layers.0.weight ([1, 1, 6, 16] in the file, [1, 1, 5, 16] here)"
+    assert report.mismatched == [first]
+    assert "actor.body.trunk.layers.0.bias" in report.loaded
+    assert torch.equal(learner.actor.body.trunk.layers[0].weight, before)
+    assert torch.equal(learner.actor.body.head.weight[0, 0].T, other[4].weight)
+
+
+def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
+    torch.save(sequential(5, 16, 12, 12, 2).state_dict(), tmp_path / "deep.pt")
+
+    report = load_weights(make_learner("td3", SPEC), read_weights(tmp_path / "deep.pt"))
+
+    left_over = ["actor.body.trunk.layers.2.bias", "actor.body.trunk.layers.2.weight"]
+    assert report.skipped == left_over
+
+
+def test_nothing_that_fits_is_a_mistake(tmp_path: Path) -> None:
+    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
+
+    message = error_of(start_from, make_learner("td3", SPEC), tmp_path / "other.pt", optional=False)
+
+    assert "--init_from: nothing in" in message
+    assert "[1, 1, 9, 3] in the file, [1, 1, 12, 2] here" in message
+
+
+def test_nothing_that_fits_may_be_a_warning(tmp_path: Path) -> None:
+    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
+    learner = make_learner("td3", SPEC)
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+
+    lines = start_from(learner, tmp_path / "other.pt", optional=True)
+
+    assert lines[0].startswith("warning: nothing in")
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+# --- files that are none --------------------------------------------------------------------------
+
+
+class Marks:
+    """What a pickle would do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def saved(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    evil = {"0.weight": Marks(mark)}
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(evil))
+    torch.save(evil, tmp_path / "torch.pt")
+    write_zip(tmp_path / "sb3.zip", {"data": b"{}", "policy.pth": saved(evil)})
+    for name in ("pickle.pt", "torch.pt", "sb3.zip"):
+        assert name in error_of(read_weights, tmp_path / name)
+    serialized = {"policy_kwargs": {":serialized:": "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"}}
+    good = saved({"actor.mu.0.weight": torch.zeros(2, 5), "actor.mu.0.bias": torch.zeros(2)})
+    data = json.dumps(serialized).encode()
+    read_weights(write_zip(tmp_path / "text.zip", {"data": data, "policy.pth": good}))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt"])
+def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) -> None:
+    members = {"data": b"{}", "policy.pth": saved({}), name: b"x"}
+    assert "leads out" in error_of(read_weights, write_zip(tmp_path / "sb3.zip", members))
+
+
+@pytest.mark.parametrize(
+    ("content", "needle"),
+    [
+        (b"", "not a readable checkpoint"),
+        (b"not a checkpoint", "not a readable checkpoint"),
+        (saved({}), "no weights"),
+        (saved([torch.zeros(2)]), "not a checkpoint"),
+        (saved({"a": torch.zeros(2)}), "no linear layers"),
+        (saved({"networks": {0: torch.zeros(2)}}), "0 is no named tensor"),
+        (saved({"learner": 3}), "'learner' is no named tensor"),
+        (saved({"networks": {}}), "no weights"),
+        (saved({"a.weight": torch.zeros(2, 2), "epoch": 3}), "'epoch' is no named tensor"),
+    ],
+)
+def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_path: Path) -> None:
+    (tmp_path / "file.pt").write_bytes(content)
+    message = error_of(read_weights, tmp_path / "file.pt")
+    assert needle in message
+    assert str(tmp_path / "file.pt") in message
+
+
+def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
+    layer = {"actor.mu.0.weight": torch.zeros(1, 3), "critic.qf0.0.weight": torch.zeros(1, 4)}
+    odd = layer | {"critic.qf1.0.weight": torch.zeros(1, 5)}
+    members = {"data": b"{}", "policy.pth": saved(odd)}
+    assert "no networks" in error_of(read_weights, write_zip(tmp_path / "sb3.zip", members))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("form", ["torch.pt", "sb3.zip"])
+def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> None:
+    linear = {"actor.mu.0.weight": torch.randn(2, 5), "actor.mu.0.bias": torch.zeros(2)}
+    path = tmp_path / form
+    if form == "torch.pt":
+        path.write_bytes(saved(linear))
+    else:
+        write_zip(path, {"data": b"{}", "policy.pth": saved(linear)})
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(
+            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole
+        )
+        for place in rng.integers(0, len(broken), 3):
+            broken[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(broken)
+        with contextlib.suppress(ConfigError):
+            read_weights(path)
+
+
+def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "actor.pt").touch()
+    assert "did you mean 'actor.pt'?" in error_of(read_weights, tmp_path / "acter.pt")
+
+
+def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
+    assert "no run directory" in error_of(read_weights, tmp_path)
+
+
+# --- Stable-Baselines3 ----------------------------------------------------------------------------
+
+
+def sb3_model(algo: str, **kwargs: Any) -> Any:
+    if Path("/tmp/sb3").is_dir() and "/tmp/sb3" not in sys.path:
+        sys.path.append("/tmp/sb3")
+    sb3 = pytest.importorskip("stable_baselines3")
+    kwargs = {"net_arch": [16, 12], **kwargs}
+    kind = getattr(sb3, algo.upper())
+    return kind("MlpPolicy", "Pendulum-v1", seed=3, device="cpu", policy_kwargs=kwargs)
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_an_agent_of_stable_baselines_acts_here_as_there(algo: str, tmp_path: Path) -> None:
+    model = sb3_model(algo)
+    for parameter in model.policy.parameters():  # biases too
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save(tmp_path / "agent.zip")
+    env = make_env("gymnasium", "Pendulum-v1")
+    learner = make_learner(algo, make_spec(obs_dim=3, act_dim=1), hidden=HIDDEN)
+
+    report = load_weights(learner, read_weights(tmp_path / "agent.zip"), load=["actor", "critic"])
+
+    assert (report.skipped, report.mismatched) == ([], [])
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(200, 3)).astype(np.float32)
+    theirs = model.predict(obs, deterministic=True)[0]
+    ours = 2 * deterministic_actions(learner, torch.from_numpy(obs)).numpy()  # Pendulum's bounds
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    act = torch.from_numpy(rng.uniform(-1, 1, (200, 1)).astype(np.float32))
+    with torch.no_grad():
+        q = learner.critic(torch.from_numpy(obs)[None], act[None], torch.tensor([0]))[:, 0]
+        values = torch.cat(model.critic(torch.from_numpy(obs), act), 1).T
+    torch.testing.assert_close(q, values, rtol=0, atol=1e-5)
+    env.close()
+
+
+def test_networks_with_another_activation_are_refused(tmp_path: Path) -> None:
+    sb3_model("sac", activation_fn=nn.Tanh).save(tmp_path / "agent.zip")
+    assert "Tanh" in error_of(read_weights, tmp_path / "agent.zip")
+
+
+# --- the flag -------------------------------------------------------------------------------------
+
+TINY = (
+    "--set", "env.suite=gymnasium", "--set", 'env.tasks=["Pendulum-v1"]',
+    "--set", "env.max_episode_frames=10", "--set", "net.hidden_shapes=[16,12]",
+    "--set", "replay_buffer.size=100", "--set", "train.batch_size=8", "--set", "train.num_epochs=0",
+    "--set", "train.pretrain_epochs=1", "--set", "train.epoch_frames=10",
+    "--set", "train.final_eval_episodes=1", "--device", "cpu",
+)  # fmt: skip
+
+
+def test_a_run_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = sequential(3, *HIDDEN, 1)
+    torch.save(net.state_dict(), tmp_path / "clone.pt")
+    flags = (*TINY, "--log_dir", str(tmp_path), "--id", "x")
+
+    code = main("td3", [*flags, "--init_from", str(tmp_path / "clone.pt")])
+
+    assert code == 0
+    assert "loaded: actor.body.trunk.layers.0.weight" in capsys.readouterr().out
+    last = torch.load(newest_checkpoint(tmp_path / "x/Pendulum-v1/1"), weights_only=True)
+    head = last["learner"]["networks"]["target_actor.body.head.weight"]
+    assert torch.equal(head[0, 0].T, net[4].weight)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_run_whose_weights_do_not_fit(
+    optional: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
+    flags = (*TINY, "--log_dir", str(tmp_path), "--id", "x")
+    extra = ("--set", f"transfer.optional={str(optional).lower()}")
+
+    code = main("sac", [*flags, *extra, "--init_from", str(tmp_path / "other.pt")])
+
+    told = capsys.readouterr()
+    assert code == (0 if optional else 2)
+    assert ("warning: nothing in" in told.out) == optional
+    assert ("error: --init_from: nothing in" in told.err) != optional
+    assert (tmp_path / "x").exists() == optional  # a mistake leaves nothing behind
+
+
+def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:
+    """Loading copies into the tensors that the optimisers hold."""
+    learner = make_learner("sac", SPEC, hidden=HIDDEN)
+    torch.save(sequential(5, *HIDDEN, 2).state_dict(), tmp_path / "clone.pt")
+    load_weights(learner, read_weights(tmp_path / "clone.pt"))
+    before = learner.actor.body.head.weight.clone()
+    batch = random_batch(SPEC, dtype=torch.float32)
+    learner.update(batch, random_noise(batch), "sync")
+    assert not torch.equal(learner.actor.body.head.weight, before)

@@ -1,0 +1,110 @@
+"""Deep deterministic policy gradient for one task and for many, and the frame of TD3.
+
+Lillicrap et al. 2015, "Continuous control with deep reinforcement learning" (arXiv:1509.02971),
+with Gaussian exploration noise in place of an Ornstein-Uhlenbeck process, as Fujimoto et al. 2018
+and all that came after have it.
+"""
+
+from copy import deepcopy
+from math import inf
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.network import DeterministicPolicy, QEnsemble, build
+from torchrl_lite.types import Batch, Noise, Spec
+
+
+class DDPGConfig(Section):
+    """Deep deterministic policy gradient."""
+
+    discount: Unit = Field(0.99, description="discount factor of a step")
+    tau: Unit = Field(0.005, description="share of the new weights in a target update")
+    plr: Positive = Field(3e-4, description="learning rate of the policy")
+    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
+    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
+    noise_std: NonNegative = Field(0.1, description="exploration noise, of actions in [-1, 1]")
+    grad_clip: Positive | None = Field(
+        None, description="largest gradient norm of the policy and of all critics together"
+    )
+    reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
+
+
+class DDPG(Learner):
+    """A critic and a deterministic actor, each with a target that follows it.
+
+    A subclass may have more critics (`CRITICS`; the target value is their minimum, the actor
+    follows the first), noise on the target's actions, and updates that leave the actor alone.
+    """
+
+    CRITICS = 1
+    SHARED = ("critic_grad_norm", "actor_grad_norm")
+    METRICS: tuple[str, ...] = ("q1_loss", "actor_loss", "q", "critic_grad_norm", "actor_grad_norm")
+
+    def __init__(
+        self,
+        config: DDPGConfig,
+        net: NetConfig,
+        spec: Spec,
+        *,
+        device: torch.device,
+        seed: int,
+        accel: str = "eager",
+    ) -> None:
+        super().__init__(
+            spec, device=device, seed=seed, accel=accel, independent=net.kind == "independent"
+        )
+        self.config = config
+        body = build(net, spec, role="actor", outputs=spec.act_dim)
+        self.actor = DeterministicPolicy(body, spec, noise_std=config.noise_std, noise_clip=inf)
+        critics = build(net, spec, role="critic", outputs=1, ensemble=self.CRITICS)
+        self.critic = QEnsemble(critics, spec)
+        self.target_actor = deepcopy(self.actor).requires_grad_(False)
+        self.target_actor.noise_std, self.target_actor.noise_clip = self.smoothing()
+        self.target = deepcopy(self.critic).requires_grad_(False)
+        self.rows_of_tasks()
+        self.to(device)
+        for name, module, lr in (
+            ("critic", self.critic, config.qlr),
+            ("actor", self.actor, config.plr),
+        ):
+            self.optimizers[name] = self.adam(list(module.parameters()), lr=lr, eps=config.adam_eps)
+
+    def smoothing(self) -> tuple[float, float]:
+        """Standard deviation and bound of the noise on the target's actions."""
+        return 0.0, 0.0
+
+    def variant(self, step: int) -> str:  # noqa: ARG002 - every update is a full one
+        return "full"
+
+    def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
+        """``full`` updates critics, actor and targets, ``critic`` the critics alone."""
+        task, clip = batch.task, self.config.grad_clip
+        y = self.td_target(batch, noise.act[0])
+        q = self.critic(batch.obs, batch.act, task)  # [E, T, B]
+        q_losses = (q - y).square().mean(2)  # [E, T]
+        q_norm = self.step("critic", q_losses.mean(0), task, max_norm=clip)
+        metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
+        metrics |= {"q": q.detach().mean((0, 2)), "critic_grad_norm": q_norm}
+        if variant == "full":
+            actor_losses = -self.critic(batch.obs, self.actor.act(batch.obs, task), task)[0].mean(1)
+            metrics["actor_loss"] = actor_losses.detach()
+            metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)
+            self.follow(self.target, self.critic, tau=self.config.tau, task=task)
+            self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
+        return metrics
+
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        y = self.td_target(batch, noise.act[0])
+        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
+
+    @torch.no_grad()
+    def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B"]:
+        """r + discount * cont * min Q'(s', mu'(s') + noise), the noise being the target's own."""
+        next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
+        next_q = self.target(batch.next_obs, next_act, batch.task).amin(0)
+        return self.config.reward_scale * batch.rew + self.config.discount * batch.cont * next_q

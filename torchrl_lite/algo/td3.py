@@ -1,0 +1,37 @@
+"""Twin delayed deep deterministic policy gradient for one task and for many.
+
+Fujimoto et al. 2018, "Addressing Function Approximation Error in Actor-Critic Methods"
+(arXiv:1802.09477): DDPG with the minimum of two critics, smoothed target actions, and delayed
+updates of the actor and of all targets.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from torchrl_lite.algo.ddpg import DDPG, DDPGConfig
+from torchrl_lite.config import NonNegative
+
+
+class TD3Config(DDPGConfig):
+    """Twin delayed DDPG."""
+
+    policy_delay: Annotated[int, Field(ge=1)] = Field(
+        2, description="updates of the critics for one of the policy and the targets"
+    )
+    target_noise: NonNegative = Field(0.2, description="noise that smooths the target's actions")
+    target_noise_clip: NonNegative = Field(0.5, description="bound of that noise")
+
+
+class TD3(DDPG):
+    """Two critics and an actor, each with a target that follows it."""
+
+    config: TD3Config
+    CRITICS = 2
+    METRICS = ("q1_loss", "q2_loss", *DDPG.METRICS[1:])
+
+    def smoothing(self) -> tuple[float, float]:
+        return self.config.target_noise, self.config.target_noise_clip
+
+    def variant(self, step: int) -> str:
+        return "full" if (step + 1) % self.config.policy_delay == 0 else "critic"

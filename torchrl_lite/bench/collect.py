@@ -1,0 +1,89 @@
+"""Ten environments of MT10 and a policy of 3 x 400: frames per second of everything together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import gymnasium as gym
+import metaworld  # noqa: F401  (registers its environments)
+import numpy as np
+import torch
+
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.bench.env import physics
+from torchrl_lite.bench.measure import Contender, Report, harmonic_mean, interleave
+from torchrl_lite.collector import Collector
+from torchrl_lite.config import EnvConfig, NetConfig
+from torchrl_lite.env import make_spec
+from torchrl_lite.env.metaworld import MT10, OBS_DIM
+from torchrl_lite.network import Actor
+
+ASYNC, SYNC = "gym.make_vec async", "gym.make_vec sync"
+
+
+def _vector_env(strategy: str, actor: Actor, frames: int, stack: ExitStack) -> Contender:
+    env: Any = gym.make_vec("Meta-World/MT10", vector_strategy=strategy, seed=1)
+    stack.callback(env.close)
+    task = torch.arange(len(MT10))
+    obs = env.reset()[0]
+
+    @torch.no_grad()
+    def run() -> int:
+        nonlocal obs
+        for _ in range(frames):
+            rows = torch.from_numpy(np.asarray(obs, np.float32)[:, None, :OBS_DIM])
+            noise = torch.randn(len(MT10), 1, 4)
+            obs = env.step(actor.explore(rows, task, noise)[:, 0].numpy())[0]
+        return frames * len(MT10)
+
+    return run
+
+
+def _collector(
+    config: EnvConfig, actor: Actor, frames: int, workers: int, stack: ExitStack
+) -> Contender:
+    collector = stack.enter_context(
+        Collector(config, make_spec(config), actor, epoch_frames=frames, seed=1, workers=workers)
+    )
+
+    def run() -> int:
+        collector.submit(actor, range(len(MT10)), random=False)
+        collector.result()
+        return frames * len(MT10)
+
+    return run
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in every worker: threads of a small policy would fight with the simulators."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
+    config = EnvConfig(name="MT10", tasks=list(MT10), num_envs=len(MT10), group_size=5)
+    net = NetConfig(hidden_shapes=[400, 400, 400], init="metaworld_algorithms")
+    spec = make_spec(config)
+    torch.manual_seed(0)
+    actor = SAC(SACConfig(), net, spec, device=torch.device("cpu"), seed=1).actor
+    limits = interleave({task: physics(task, 5 * frames) for task in MT10}, rounds)
+    with ExitStack() as stack, _one_thread():
+        makers: dict[str, Callable[[], Contender]] = {
+            SYNC: lambda: _vector_env("sync", actor, frames, stack),
+            ASYNC: lambda: _vector_env("async", actor, frames, stack),
+            "torchrl_lite, in process": lambda: _collector(config, actor, frames, 0, stack),
+            f"torchrl_lite, {workers} workers": lambda: _collector(
+                config, actor, frames, workers, stack
+            ),
+        }
+        rates = interleave({name: make() for name, make in makers.items()}, rounds)
+    limit = workers * harmonic_mean(list(limits.values()))
+    title = f"MT10, ten environments, policy of 3 x 400, {workers} cores"
+    return [
+        Report(title, "frames/s", ASYNC, rates, (f"physics alone on {workers} cores", limit)),
+    ]

@@ -1,0 +1,101 @@
+"""Contenders in turn, medians of rates, a table with ratios, and a file with the hardware."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3")
+
+Contender = Callable[[], int]
+"""Does some work and returns how much: frames, or updates."""
+
+
+@dataclass
+class Report:
+    """Rates of some contenders; ratios are to ``baseline``, fractions to ``floor``."""
+
+    title: str
+    unit: str
+    baseline: str
+    rates: dict[str, float] = field(default_factory=dict)
+    floor: tuple[str, float] | None = None
+
+    def add(self, name: str, rate: float) -> None:
+        self.rates[name] = rate
+
+    def show(self, console: Console) -> None:
+        table = Table(title=self.title, title_justify="left")
+        for column in ("", self.unit, f"x {self.baseline}", "of the limit"):
+            table.add_column(column, justify="left" if not column else "right")
+        for name, rate in self.rates.items():
+            ratio = f"{rate / self.rates[self.baseline]:.2f}" if self.baseline in self.rates else ""
+            part = f"{rate / self.floor[1]:.2f}" if self.floor else ""
+            table.add_row(name, f"{rate:,.{0 if rate >= 1000 else 1}f}", ratio, part)
+        if self.floor:
+            table.add_row(f"limit: {self.floor[0]}", f"{self.floor[1]:,.0f}", "", "1.00")
+        console.print(table)
+
+
+def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float]:
+    """The median rate of each over ``rounds`` rounds in which all take their turn, after one
+    round that is not counted: a machine that drifts changes all of them alike."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for counted in [False] + [True] * rounds:
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            work = contender()
+            if counted:
+                rates[name].append(work / (time.perf_counter() - started))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def harmonic_mean(values: Sequence[float]) -> float:
+    return statistics.harmonic_mean(values)
+
+
+def hardware() -> dict[str, str | int]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": gpu,
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write(path: Path, reports: Sequence[Report]) -> None:
+    data = {
+        "hardware": hardware(),
+        "versions": versions(),
+        "reports": [vars(report) for report in reports],
+    }
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,72 @@
+"""A whole small training, this project's and Stable-Baselines3's, with the same budget."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import metaworld  # noqa: F401  (registers its environments)
+import torch
+
+from torchrl_lite import launch
+from torchrl_lite.bench.measure import Report
+
+OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
+START, EPOCH, EPISODES = 10_000, 500, 10
+
+
+def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
+    """Seconds, and the success rate at the end."""
+    settings = {
+        "train.num_epochs": (frames - START) // EPOCH,
+        "train.eval_interval": 10_000,
+        "train.final_eval_episodes": EPISODES,
+        "system.threads": threads,
+    }
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        code = launch.main("sac", ["--task", task, "--log_dir", folder, *overrides])
+        seconds = time.perf_counter() - started
+        if code:
+            raise RuntimeError(f"the training ended with exit code {code}")
+        (result,) = Path(folder).rglob("result.json")
+        return seconds, json.loads(result.read_text(encoding="utf-8"))["eval/success_rate"]
+
+
+def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, float]:
+    from stable_baselines3 import SAC
+
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    env: Any = gym.make("Meta-World/MT1", env_name=task, seed=1)
+    model = SAC(
+        "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=START,
+        batch_size=256, train_freq=EPOCH, gradient_steps=EPOCH, seed=1, device="cpu",
+        policy_kwargs={"net_arch": [256, 256]},
+    )  # fmt: skip
+    model.learn(frames)
+    solved = 0
+    for _ in range(EPISODES):
+        obs, _ = env.reset()
+        ended, success = False, False
+        while not ended:
+            obs, _, terminated, truncated, info = env.step(
+                model.predict(obs, deterministic=True)[0]
+            )
+            success, ended = success or info["success"] > 0, terminated or truncated
+        solved += success
+    return time.perf_counter() - started, solved / EPISODES
+
+
+def measure(task: str, *, frames: int, threads: int) -> list[Report]:
+    report = Report(
+        f"{task}, {frames} frames from start to end, {threads} threads", "frames/s", SB3
+    )
+    for name, train in ((SB3, _stable_baselines), (OURS, _ours)):
+        seconds, success = train(task, frames, threads)
+        report.add(f"{name} ({seconds:.0f} s, success {success:.2f})", frames / seconds)
+    report.baseline = next(iter(report.rates))
+    return [report]

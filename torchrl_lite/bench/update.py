@@ -1,0 +1,159 @@
+"""Updates per second of SAC: this project's learner, Stable-Baselines3's, and the arithmetic."""
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from torchrl_lite.accel import keep_freed_memory
+from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.bench.measure import Contender, Report, interleave
+from torchrl_lite.config import NetConfig
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.types import Block, Spec
+
+OBS, ACT, FILLED = 39, 4, 20_000
+OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
+
+
+def _ours(
+    hidden: list[int], *, tasks: int, rows: int, steps: int, device: torch.device, accel: str
+) -> Contender:
+    """``rows`` transitions of each of ``tasks`` in a batch."""
+    names = tuple(f"task {index}" for index in range(tasks))
+    spec = Spec(names, torch.ones(tasks, OBS), torch.ones(tasks, ACT))
+    torch.manual_seed(0)
+    learner = SAC(
+        SACConfig(), NetConfig(hidden_shapes=hidden), spec, device=device, seed=0, accel=accel
+    )
+    buffer = ReplayBuffer(spec, FILLED, device)
+    shape = (tasks, FILLED, 1)
+    buffer.add_block(
+        Block(
+            obs=torch.rand(*shape, OBS),
+            act=torch.rand(*shape, ACT),
+            rew=torch.rand(shape),
+            next_obs=torch.rand(*shape, OBS),
+            cont=torch.ones(shape),
+        ),
+        range(tasks),
+    )
+
+    def run() -> int:
+        learner.run(buffer, range(tasks), opt_steps=steps, batch_size=rows)
+        learner.flush()
+        return steps
+
+    return run
+
+
+class _Noise(gym.Env[np.ndarray, np.ndarray]):
+    """Something of Meta-World's shapes, to fill a buffer quickly."""
+
+    observation_space = gym.spaces.Box(-1, 1, (OBS,), np.float64)
+    action_space = gym.spaces.Box(-1, 1, (ACT,), np.float32)
+
+    def reset(self, **_: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.zeros(OBS), {}
+
+    def step(self, _action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return np.random.default_rng(0).random(OBS), 0.0, False, False, {}
+
+
+def _stable_baselines(hidden: list[int], *, rows: int, steps: int, device: str) -> Contender:
+    import stable_baselines3
+    from stable_baselines3.common.logger import Logger
+
+    peer = stable_baselines3.SAC(
+        "MlpPolicy", _Noise(), learning_rate=3e-4, buffer_size=FILLED, learning_starts=2000,
+        batch_size=rows, policy_kwargs={"net_arch": hidden}, device=device,
+    )  # fmt: skip
+    peer.learn(2000)
+    peer.set_logger(Logger(None, []))
+
+    def run() -> int:
+        peer.train(gradient_steps=steps, batch_size=rows)
+        return steps
+
+    return run
+
+
+def operations(hidden: list[int], rows: int) -> float:
+    """Floating-point operations of the matrix products of one SAC update."""
+    sizes = {"actor": [OBS, *hidden, 2 * ACT], "critic": [OBS + ACT, *hidden, 1]}
+    products = {
+        name: [first * second for first, second in pairwise(layers)]
+        for name, layers in sizes.items()
+    }
+    actor, critic = sum(products["actor"]), 2 * sum(products["critic"])
+    actor_back = actor + sum(products["actor"][1:])  # no gradient of the observation
+    critic_back = critic + 2 * sum(products["critic"][1:])
+    through_critic = critic  # to the action, none of the weights
+    target = actor + critic
+    multiply_adds = target + critic + critic_back + actor + critic + through_critic + actor_back
+    return 2.0 * multiply_adds * rows
+
+
+def _product_rate(width: int, rows: int, device: torch.device, rounds: int) -> float:
+    """Floating-point operations per second of this machine's matrix product."""
+    x = torch.rand(rows, width, device=device)
+    weight = torch.rand(width, width, device=device)
+
+    def run() -> int:
+        for _ in range(20):
+            out = x @ weight
+        out[0, 0].item()  # waits for a GPU
+        return 20
+
+    return 2.0 * rows * width * width * interleave({"": run}, max(rounds, 5))[""]
+
+
+def measure(*, threads: int, rounds: int, device: str, accel: str) -> list[Report]:
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    where = torch.device(device)
+    on = f"{threads} threads" if where.type == "cpu" else torch.cuda.get_device_name(where)
+    reports = []
+    for hidden, tasks, batch, steps in (
+        ([256, 256], 1, 256, 100),
+        ([400, 400, 400], 1, 256, 40),
+        ([400, 400, 400], 10, 1280, 10),
+    ):
+        rows = batch // tasks
+        ours = partial(_ours, hidden, tasks=tasks, rows=rows, steps=steps, device=where)
+        contenders = {}
+        if tasks == 1 and _has_stable_baselines():
+            contenders[SB3] = _stable_baselines(hidden, rows=rows, steps=steps, device=device)
+        for mode in dict.fromkeys(["eager", accel]):
+            name = OURS if mode == "eager" else f"{OURS}, {mode}"
+            contenders[name] = ours(accel=mode)
+        contenders[f"{OURS}, medium precision"] = _medium(ours(accel="eager"))
+        rates = interleave(contenders, rounds)
+        limit = _product_rate(hidden[-1], batch, where, rounds) / operations(hidden, batch)
+        title = f"SAC, {'-'.join(map(str, hidden))}, batch {batch}, {tasks} task(s), {on}"
+        baseline = SB3 if SB3 in rates else OURS
+        reports.append(Report(title, "updates/s", baseline, rates, ("matrix products", limit)))
+    return reports
+
+
+def _medium(contender: Contender) -> Contender:
+    def run() -> int:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            return contender()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
+
+
+def _has_stable_baselines() -> bool:
+    try:
+        import stable_baselines3  # noqa: F401
+    except ImportError:
+        return False
+    return True

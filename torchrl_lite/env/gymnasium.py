@@ -1,0 +1,162 @@
+"""Any continuous Gymnasium environment, of Gymnasium itself (MuJoCo v5) or of another package.
+
+Actions are in [-1, 1] on this side and in the environment's own bounds on the other; observations,
+rewards and ends are as they come.
+"""
+
+import importlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+from jaxtyping import Float
+from numpy import ndarray
+
+from torchrl_lite.config import ConfigError, EnvConfig, nearest
+
+
+class GymnasiumEnv(gym.Env):
+    """One environment by its id, with actions in [-1, 1].
+
+    ``reset(seed=s)`` fixes an episode; it has no goals, so ``options={"goal": j}`` means nothing
+    here. ``horizon`` replaces the time limit of the id. ``imports`` names the packages whose import
+    registers it: importing runs their code.
+
+    Raises:
+        ConfigError: no such id or package, a space that is no bounded vector, no time limit.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        seed: int = 1,  # noqa: ARG002 - nothing belongs to the task: every reset is seeded
+        horizon: int | None = None,
+        render_mode: str | None = None,
+        imports: Sequence[str] = (),
+        camera: str | None = None,
+    ) -> None:
+        own_limit = _find(task, tuple(imports)).max_episode_steps
+        if horizon is None and own_limit is None:
+            raise ConfigError(
+                f"env.max_episode_frames: {task} has no time limit of its own; give one"
+            )
+        self.task = task
+        self._env = _make(task, horizon, render_mode, camera)
+        try:
+            self._center, self._half = _action_map(task, self._env)
+            self.observation_space = _vector(task, self._env.observation_space, "observations")
+        except ConfigError:
+            self._env.close()
+            raise
+        self.action_space = Box(-1.0, 1.0, self._half.shape, np.float32)
+        self.render_mode, self.metadata = render_mode, self._env.metadata
+        self._dtype = self._env.action_space.dtype
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float[ndarray, " O"], dict[str, Any]]:
+        own = {key: value for key, value in (options or {}).items() if key != "goal"}
+        obs, info = self._env.reset(seed=seed, options=own or None)
+        return obs, info | {"task": self.task}
+
+    def step(
+        self, action: Float[ndarray, " A"]
+    ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
+        own_action = (self._center + action * self._half).astype(self._dtype)
+        obs, reward, terminated, truncated, info = self._env.step(own_action)
+        return obs, float(reward), terminated, truncated, info | {"task": self.task}
+
+    def render(self) -> Any:
+        return self._env.render()
+
+    def close(self) -> None:
+        self._env.close()
+
+
+make = GymnasiumEnv
+
+
+def options(config: EnvConfig) -> dict[str, Any]:
+    """What of a configuration is for this suite."""
+    return {"imports": tuple(config.imports)}
+
+
+def shape(task: str, config: EnvConfig) -> tuple[int, int]:
+    """Sizes of the observation and of the action.
+
+    Raises:
+        ConfigError: as `GymnasiumEnv`.
+    """
+    return _shape(task, config.max_episode_frames, tuple(config.imports))
+
+
+def horizon(task: str, config: EnvConfig) -> int:
+    """The time limit of its id, in steps."""
+    limit = _find(task, tuple(config.imports)).max_episode_steps
+    assert limit is not None, "checked when it is made"
+    return limit
+
+
+@lru_cache(maxsize=64)
+def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[int, int]:
+    env = GymnasiumEnv(task, horizon=horizon, imports=imports)
+    env.close()
+    assert env.observation_space.shape and env.action_space.shape
+    return env.observation_space.shape[0], env.action_space.shape[0]
+
+
+def _find(task: str, imports: tuple[str, ...]) -> Any:
+    """The id's entry in Gymnasium's registry, once its package is imported."""
+    for package in imports:
+        try:
+            importlib.import_module(package)
+        except Exception as error:
+            raise ConfigError(
+                f"env.imports: {package!r} cannot be imported ({type(error).__name__}: {error})"
+            ) from None
+    if task not in gym.registry:
+        hint = nearest(task, gym.registry) or "; env.imports names packages that bring others"
+        raise ConfigError(f"env.tasks: {task!r} is no id that Gymnasium knows{hint}")
+    return gym.registry[task]
+
+
+def _make(task: str, horizon: int | None, render_mode: str | None, camera: str | None) -> gym.Env:
+    options = {} if camera is None else {"camera_name": camera}
+    try:
+        return gym.make(
+            task,
+            max_episode_steps=horizon,
+            render_mode=render_mode,
+            disable_env_checker=True,
+            **options,
+        )
+    except Exception as error:  # a package that is not there, a renderer, the task's own code
+        raise ConfigError(
+            f"env.tasks: {task!r} cannot be made ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _vector(task: str, space: gym.Space, what: str) -> Box:
+    if not isinstance(space, Box):
+        raise ConfigError(
+            f"env.tasks: the {what} of {task!r} are {type(space).__name__}, only Box is supported"
+        )
+    if len(space.shape) != 1:
+        raise ConfigError(
+            f"env.tasks: the {what} of {task!r} have the shape {space.shape}, only vectors are "
+            "supported"
+        )
+    return space
+
+
+def _action_map(task: str, env: gym.Env) -> tuple[Float[ndarray, " A"], Float[ndarray, " A"]]:
+    """Centers and half the ranges: ``center + a * half`` maps [-1, 1] onto the bounds."""
+    space = _vector(task, env.action_space, "actions")
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ConfigError(f"env.tasks: the actions of {task!r} have no bounds, so none to scale to")
+    return (low + high) / 2, (high - low) / 2

@@ -1,0 +1,176 @@
+"""A trained policy, evaluated and filmed."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from scipy.stats import binomtest
+
+from torchrl_lite import checkpoint
+from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.config import Config, ConfigError, check, nearest
+from torchrl_lite.env import make_spec, make_task_env
+from torchrl_lite.network import Actor
+from torchrl_lite.request import SECTIONS
+
+EVERY, FPS = 4, 20
+"""Meta-World steps 80 times a second: a film of every fourth step runs in real time."""
+
+
+class Policy(NamedTuple):
+    """An actor and what it was trained for."""
+
+    actor: Actor
+    config: Config
+    frames: int
+
+
+class TaskSummary(NamedTuple):
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence.
+
+    The three are None where the task does not tell of success.
+    """
+
+    task: str
+    episodes: int
+    success: float | None
+    low: float | None
+    high: float | None
+    ret: float
+    length: float
+
+
+def weights_of_run(folder: Path) -> Path:
+    """The best weights of a run directory.
+
+    Raises:
+        ConfigError: it is none, or was never evaluated.
+    """
+    if not (folder / "params.json").exists():
+        raise ConfigError(f"--run: {folder} is no run directory (it has no params.json)")
+    best = folder / "checkpoint" / "best.pt"
+    if not best.exists():
+        raise ConfigError(f"--run: {folder} has no checkpoint/best.pt yet: it was not evaluated")
+    return best
+
+
+def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
+    """The policy of a checkpoint.
+
+    Raises:
+        ConfigError: there is no such file, its configuration is none, or names packages to import
+            and is not trusted.
+        CheckpointError: it is damaged, or no checkpoint with weights.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    state = checkpoint.load(path)
+    networks = state.get("networks", state.get("learner", {}).get("networks"))
+    tree = state.get("config")
+    if networks is None or not isinstance(tree, dict):
+        raise checkpoint.CheckpointError(f"{path}: holds no weights with their configuration")
+    config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
+    if config.env.imports and not trust_imports:
+        packages = ", ".join(config.env.imports)
+        raise ConfigError(f"{path}: would import {packages}; if you trust it, --trust_imports")
+    spec = make_spec(config.env)
+    learner = ALGORITHMS[config.algo][0](
+        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
+    )
+    try:
+        learner.load_state_dict(networks)
+    except RuntimeError as error:
+        raise checkpoint.CheckpointError(f"{path}: {error}") from None
+    return Policy(learner.actor, config, _frames(state))
+
+
+def seed_of(path: Path) -> int:
+    """The seed of the run that a checkpoint lies in, which drew its goals; 1 outside of one."""
+    versions = path.parent.parent / "versions.json"
+    return json.loads(versions.read_text(encoding="utf-8"))["seed"] if versions.exists() else 1
+
+
+def _frames(state: dict[str, Any]) -> int:
+    frames = state.get("frames", 0)
+    return sum(frames) if isinstance(frames, list) else int(frames)
+
+
+def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
+    """Numbers of the named tasks; all of them without a name.
+
+    Raises:
+        ConfigError: the policy was not trained on one.
+    """
+    known = policy.config.env.tasks
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--task: {name!r} is none of this policy's{nearest(name, known)}")
+    return [known.index(name) for name in names] or list(range(len(known)))
+
+
+def evaluate(
+    policy: Policy, tasks: Sequence[int], *, episodes: int, seed: int, workers: int
+) -> tuple[list[TaskSummary], float]:
+    """Deterministic episodes on goals spread over all of them; and the frames per second."""
+    config = policy.config.env
+    with Collector(
+        config, make_spec(config), policy.actor, epoch_frames=1, seed=seed, workers=workers
+    ) as collector:
+        started = time.perf_counter()
+        results = collector.evaluate(policy.actor, tasks, episodes)
+        seconds = time.perf_counter() - started
+    summaries = [
+        _summary(config.tasks[task], [stats for stats in results if stats.task == task])
+        for task in tasks
+    ]
+    return summaries, sum(stats.length for stats in results) / seconds
+
+
+def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
+    count = len(results)
+    told = [stats.success > 0 for stats in results if stats.success is not None]
+    interval = binomtest(sum(told), count).proportion_ci(method="wilson") if told else None
+    return TaskSummary(
+        task=task,
+        episodes=count,
+        success=sum(told) / count if told else None,
+        low=float(interval.low) if interval else None,
+        high=float(interval.high) if interval else None,
+        ret=sum(stats.ret for stats in results) / count,
+        length=sum(stats.length for stats in results) / count,
+    )
+
+
+def watch(
+    policy: Policy,
+    task: int,
+    *,
+    seed: int,
+    render_mode: str,
+    camera: str | None = None,
+    every: int = 1,
+) -> Iterator[Any]:
+    """A deterministic episode on the task's first goal; yields a picture ``[H, W, 3]`` at every
+    so many steps, or None where a window shows them."""
+    options = {} if camera is None else {"camera": camera}
+    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
+    spec, row = make_spec(policy.config.env), torch.tensor([task])
+    act_dim = int(spec.act_mask[task].sum())
+    try:
+        obs, _ = env.reset(seed=0, options={"goal": 0})
+        ended, steps = False, 0
+        while not ended:
+            rows = torch.zeros(1, 1, spec.obs_dim)
+            rows[0, 0, : len(obs)] = torch.from_numpy(obs)
+            with torch.no_grad():
+                act = policy.actor.act(rows, row)[0, 0].numpy()
+            obs, _, terminated, truncated, _ = env.step(act[:act_dim])
+            ended, steps = terminated or truncated, steps + 1
+            if steps % every == 0:
+                yield env.render()
+    finally:
+        env.close()
