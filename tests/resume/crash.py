@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -67,14 +68,17 @@ class Moment(NamedTuple):
 
 
 def kill_at(moment: Moment) -> None:
-    """From here on, this process kills itself at that moment."""
+    """From here on, this process kills itself at that moment, or one of its workers."""
     left = moment.count
 
     def reached() -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            worker = moment.phase == "worker"
+            victim = active_children()[0].pid if worker else os.getpid()
+            assert victim
+            os.kill(victim, signal.SIGKILL)
 
     _PHASES[moment.phase](reached)
 
@@ -107,6 +111,13 @@ def _collect(reached: Callable[[], None]) -> None:
 
     _before(EpisodeRunner, "step", reached)
     _before(Collector, "result", reached)
+
+
+def _worker(reached: Callable[[], None]) -> None:
+    """While the workers collect."""
+    from torchrl_lite.collector import Collector
+
+    _after(Collector, "submit", reached)
 
 
 def _update(reached: Callable[[], None]) -> None:
@@ -172,6 +183,7 @@ def _save(reached: Callable[[], None]) -> None:
 
 _PHASES: dict[str, Callable[[Callable[[], None]], None]] = {
     "collect": _collect,
+    "worker": _worker,
     "update": _update,
     "evaluate": _evaluate,
     "log": _log,
@@ -263,6 +275,8 @@ class Crashes:
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.json"
         self._config.write_text(json.dumps(_tree(settings)))
+        self.said = ""
+        """What the last run printed."""
         self.reference = folder / "reference"
         self._start(self.reference, None, resume=False)
 
@@ -291,6 +305,7 @@ class Crashes:
         else:
             self._start(log_dir, None, resume=True)
         compare(self.run_of(log_dir), self.run_of(self.reference))
+        self.said = (log_dir / "output").read_text()
         shutil.rmtree(log_dir)
         return kills
 

@@ -24,6 +24,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     server.close()
 
 
+def test_a_worker_killed_in_an_epoch_changes_no_file(runs: Runs) -> None:
+    assert runs("overlap").crash("worker", [Moment("worker", 4)]) == 0  # it came to its end
+    lines = [line for line in runs("overlap").said.splitlines() if "died" in line]
+    assert len(lines) == 1 and "(exit code -9)" in lines[0]
+
+
 # Each in another epoch; the writes of a save are reached three times a file and its folder.
 IN_EVERY_PHASE = [
     Moment("collect", 45),

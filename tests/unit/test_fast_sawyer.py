@@ -96,6 +96,13 @@ def test_a_step_behind_the_horizon_is_refused() -> None:
         env.step(np.zeros(4, np.float32))
 
 
+def test_an_action_of_another_size_is_refused() -> None:
+    env = fast_env("reach-v3")
+    env.reset()
+    with pytest.raises(ValueError, match="size 4, got 3"):
+        env.step(np.zeros(3, np.float32))
+
+
 def test_what_a_caller_does_to_an_observation_stays_with_the_caller() -> None:
     env = fast_env("push-v3")
     first = env.reset()[0]

@@ -172,6 +172,7 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
         return Broken(make_task_env(*args, **options), 25, answer)
 
     with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # MuJoCo writes down where a number was none
         patch.setattr(rollout, "make_task_env", broken)
         try:
             code = main("sac", command(tmp_path))

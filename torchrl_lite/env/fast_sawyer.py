@@ -205,6 +205,8 @@ class FastSawyer:
         self, action: Float[ndarray, " A"]
     ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         steps = self._steps
+        if len(action) != 4:
+            raise ValueError(f"Actions should be size 4, got {len(action)}")
         if steps.curr_path_length >= self.max_path_length:
             raise ValueError("the episode is over: reset first")
         steps.curr_path_length += 1
