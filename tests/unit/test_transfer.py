@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
