@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -293,8 +292,6 @@ def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
 
 
 def sb3_model(algo: str, **kwargs: Any) -> Any:
-    if Path("/tmp/sb3").is_dir() and "/tmp/sb3" not in sys.path:
-        sys.path.append("/tmp/sb3")
     sb3 = pytest.importorskip("stable_baselines3")
     kwargs = {"net_arch": [16, 12], **kwargs}
     kind = getattr(sb3, algo.upper())
