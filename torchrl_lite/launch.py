@@ -61,7 +61,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
     if _is_used(folder) and not args.resume:
         raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
-        config = resumed(args, config, stored, algo)
+        config = resolve(resumed(args, config, stored, algo))
         if _epochs_of_result(folder / "result.json") >= config.total_epochs:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
