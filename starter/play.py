@@ -1,22 +1,22 @@
 """Evaluates and shows a policy: ``python starter/play.py --run DIR --video play.mp4``."""
 
-import argparse
 import json
 import os
 import sys
-from functools import partial
+from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.rendering import check_film, use_headless_backend, write_film
+from torchrl_lite.flags import Parser, count
+from torchrl_lite.rendering import check_film, use_headless_backend
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+def parse() -> Namespace:
+    parser = Parser(description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory: its best weights")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
-    parser.add_argument("--episodes", type=int, default=10, help="of each task (default 10)")
+    parser.add_argument("--episodes", type=count, default=10, help="of each task (default 10)")
     parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
     parser.add_argument("--seed", type=int, help="draws the goals; default: those of the training")
     parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
@@ -24,15 +24,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--camera", help="a camera of the model, such as corner2")
     parser.add_argument("--trust_imports", action="store_true", help="import what it names")
     parser.add_argument("--json", type=Path, help="the figures as a file")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=count, default=cores, help="processes that evaluate")
     return parser.parse_args()
 
 
 def main() -> int:
-    args = parse()
     try:
-        if args.episodes < 1:
-            raise ConfigError(f"--episodes: {args.episodes} is less than 1")
+        args = parse()
         if args.video:
             check_film(args.video)
             use_headless_backend()  # before MuJoCo is imported, which chooses for good
@@ -40,9 +39,12 @@ def main() -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from torchrl_lite.checkpoint import CheckpointError
 
     try:
-        path = play.weights_of_run(args.run) if args.run else args.checkpoint
+        path = play.weights_of(args.run) if args.run else args.checkpoint
         policy = play.load_policy(path, trust_imports=args.trust_imports)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,14 +77,12 @@ def run(args: argparse.Namespace) -> int:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for task in tasks if args.render or args.video else ():
-        shown = partial(play.watch, policy, task, seed=seed, camera=args.camera)
         if args.render:
-            for _ in shown(render_mode="human"):
-                pass
+            play.show(policy, task, seed=seed, camera=args.camera)
             continue
         name = policy.config.env.tasks[task]
         own = args.video if len(tasks) == 1 else args.video.with_stem(f"{args.video.stem}_{name}")
-        write_film(own, shown(render_mode="rgb_array", every=play.EVERY), fps=play.FPS)
+        play.film(own, policy, task, seed=seed, camera=args.camera)
         print(own)
     return 0
 

@@ -1,41 +1,52 @@
 """Learning curves: ``python starter/plot.py log/MT10_Individual_Tasks --out curves.png``."""
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite import forward_transfer
 from torchrl_lite.config import ConfigError
 from torchrl_lite.figures import learning_curves, table
+from torchrl_lite.flags import Parser
 from torchrl_lite.results import by_experiment, find_runs
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
+def parse() -> Namespace:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, help="run directories, or folders of them")
+    add("--compare", nargs="+", type=Path, default=[], help="overlay these too")
+    add("--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer")
+    add("--metric", choices=["success", "return"], default="success")
+    add("--x", choices=["frames", "hours"], default="frames")
+    add("--out", type=Path, help="curves as .png, .svg or .pdf")
+    add("--table", type=Path, help="final results as Markdown (else printed)")
+    return parser.parse_args()
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("runs", nargs="*", type=Path, help="run directories, or folders of them")
-    parser.add_argument("--compare", nargs="+", type=Path, default=[], help="overlay these too")
-    parser.add_argument(
-        "--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer"
-    )
-    parser.add_argument("--metric", choices=["success", "return"], default="success")
-    parser.add_argument("--x", choices=["frames", "hours"], default="frames")
-    parser.add_argument("--out", type=Path, help="curves as .png, .svg or .pdf")
-    parser.add_argument("--table", type=Path, help="final results as Markdown (else printed)")
-    args = parser.parse_args()
     try:
-        if not args.runs + args.compare:
-            raise ConfigError("name a run directory or a folder of them")
-        if args.out and args.out.suffix not in FORMATS:
-            raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
-        experiments = by_experiment(find_runs(args.runs + args.compare))
-        text = table(experiments)
-        if args.baseline:
-            text += "\n\n" + forward_transfer.table(experiments, find_runs(args.baseline))
+        run(parse())
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: Namespace) -> None:
+    if not args.runs + args.compare:
+        raise ConfigError("name a run directory or a folder of them")
+    if args.out and args.out.suffix not in FORMATS:
+        raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
+    experiments = by_experiment(find_runs(args.runs + args.compare))
+    text = table(experiments)
+    if args.baseline:
+        text += "\n\n" + forward_transfer.table(experiments, find_runs(args.baseline))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         learning_curves(experiments, metric=args.metric, axis=args.x).savefig(args.out, dpi=150)
@@ -43,7 +54,6 @@ def main() -> int:
         args.table.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line of every training starter."""
+"""Command lines: what all starters share, and the flags of those that train."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from typing import NoReturn
 from torchrl_lite.config import ConfigError, nearest
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Mistakes are `ConfigError`s: one line, like every other mistake."""
 
     def error(self, message: str) -> NoReturn:
@@ -17,6 +17,13 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
         hint = nearest(unknown.group(1), flags) if unknown else ""
         raise ConfigError(f"{message}{hint or '; see --help'}")
+
+
+def count(text: str) -> int:
+    """A flag's value from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _seed(text: str) -> int:
@@ -55,7 +62,7 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
         ConfigError: an unknown flag, or a value that it does not take.
     """
     kind = "many tasks with one policy" if multi_task else "one task"
-    parser = _Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
+    parser = Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
     add = parser.add_argument
     add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
     if not multi_task:

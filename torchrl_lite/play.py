@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import torch
 from scipy.stats import binomtest
 
@@ -15,10 +16,11 @@ from torchrl_lite.collector import Collector, EpisodeStats
 from torchrl_lite.config import Config, ConfigError, check, nearest
 from torchrl_lite.env import make_spec, make_task_env
 from torchrl_lite.network import Actor
+from torchrl_lite.rendering import write_film
 from torchrl_lite.request import SECTIONS, check_imports
 
-EVERY, FPS = 4, 20
-"""Meta-World steps 80 times a second: a film of every fourth step runs in real time."""
+FPS = 20
+"""Pictures a second of a film, about: Meta-World steps 80 times a second."""
 
 
 class Policy(NamedTuple):
@@ -44,18 +46,16 @@ class TaskSummary(NamedTuple):
     length: float
 
 
-def weights_of_run(folder: Path) -> Path:
-    """The best weights of a run directory.
+def weights_of(folder: Path) -> Path:
+    """The weights of a run directory: its best, else its newest.
 
     Raises:
-        ConfigError: it is none, or was never evaluated.
+        ConfigError: it has none.
     """
-    if not (folder / "params.json").exists():
-        raise ConfigError(f"--run: {folder} is no run directory (it has no params.json)")
-    best = folder / "checkpoint" / "best.pt"
-    if not best.exists():
-        raise ConfigError(f"--run: {folder} has no checkpoint/best.pt yet: it was not evaluated")
-    return best
+    path = checkpoint.weights_of_run(folder)
+    if path is None:
+        raise ConfigError(f"--run: {folder} is no run directory: it has no checkpoint")
+    return path
 
 
 def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
@@ -144,19 +144,30 @@ def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
     )
 
 
-def watch(
-    policy: Policy,
-    task: int,
-    *,
-    seed: int,
-    render_mode: str,
-    camera: str | None = None,
-    every: int = 1,
-) -> Iterator[Any]:
-    """A deterministic episode on the task's first goal; yields a picture ``[H, W, 3]`` at every
-    so many steps, or None where a window shows them."""
+def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
+    """One episode on the task's first goal, in a window."""
+    for _ in _episode(policy, task, _environment(policy, task, seed, "human", camera)):
+        pass
+
+
+def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
+    """The same in real time, as a film of about `FPS` pictures a second."""
+    env: Any = _environment(policy, task, seed, "rgb_array", camera)
+    rate = env.metadata.get("render_fps", FPS)
+    every = max(1, round(rate / FPS))
+    pictures = (env.render() for step in _episode(policy, task, env) if step % every == 0)
+    write_film(path, pictures, fps=round(rate / every))
+
+
+def _environment(
+    policy: Policy, task: int, seed: int, render_mode: str, camera: str | None
+) -> gym.Env:
     options = {} if camera is None else {"camera": camera}
-    env = make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
+    return make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
+
+
+def _episode(policy: Policy, task: int, env: gym.Env) -> Iterator[int]:
+    """Steps through a deterministic episode, and closes the environment; yields their number."""
     spec, row = make_spec(policy.config.env), torch.tensor([task])
     act_dim = int(spec.act_mask[task].sum())
     try:
@@ -169,7 +180,8 @@ def watch(
                 act = policy.actor.act(rows, row)[0, 0].numpy()
             obs, _, terminated, truncated, _ = env.step(act[:act_dim])
             ended, steps = terminated or truncated, steps + 1
-            if steps % every == 0:
-                yield env.render()
+            if env.render_mode == "human":
+                env.render()
+            yield steps
     finally:
         env.close()

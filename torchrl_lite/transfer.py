@@ -50,12 +50,10 @@ def read_weights(path: Path) -> Parts:
         ConfigError: there is no such file, or it is none of these.
     """
     if path.is_dir():
-        folder = path / "checkpoint"
-        last = sorted(folder.glob("last_*.pt"), key=lambda file: (len(file.name), file.name))
-        there = [file for file in (*last, folder / "best.pt") if file.exists()]
-        if not there:
+        weights = checkpoint.weights_of_run(path)
+        if weights is None:
             raise ConfigError(f"--init_from: {path} is no run directory: it has no checkpoint")
-        path = there[-1]
+        path = weights
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")

@@ -1,6 +1,9 @@
 """The bench counts what it says it counts."""
 
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,7 +62,7 @@ def test_a_report_has_ratios_to_its_baseline_and_fractions_of_its_limit() -> Non
     report = measure.Report(
         "title", "frames/s", "old", {"old": 2000.0, "new": 5000.0}, ("limit", 1e4)
     )
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     report.show(console)
     lines = console.export_text().splitlines()
     (new,) = [line.split() for line in lines if "new" in line]
@@ -82,3 +85,23 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert report.floor is not None
     assert min(report.floor[1], *report.rates.values()) > 0
     assert mean.rates == pytest.approx(report.rates)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["env", "--task", "reach-v2"], ["--task", "reach-v3"]),
+        (["env", "--rounds", "0"], ["--rounds", "from 1 on"]),
+        (["update", "--device", "cuda:9"], ["--device", "cpu"]),
+        (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
+        (["speed"], ["env", "collect"]),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
+    starter = Path(__file__).parents[2] / "starter" / "bench.py"
+    done = subprocess.run(
+        [sys.executable, str(starter), *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert all(word in done.stderr for word in words)

@@ -73,7 +73,7 @@ def block_with(value: float, name: str, *place: int) -> Block:
 def test_task_frame_and_quantity_are_named(value: float, name: str, said: str) -> None:
     place = (1, 4, 2, 1) if name != "rew" else (1, 4, 2)
     with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {said} at frame 25 is"):
-        check_block(block_with(value, name, *place), [0, 1], NAMES, before=20)
+        check_block(block_with(value, name, *place), [0, 1], NAMES, before=[70, 20])
 
 
 def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
@@ -82,15 +82,15 @@ def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
     for name in ("next_obs", "act", "obs"):
         getattr(block, name)[1, 3, 1] = math.nan
     with pytest.raises(NotFiniteError, match=r"^push-v3 \(copy 1\): the observation at frame 4 "):
-        check_block(block, [0, 1], NAMES, before=0)
+        check_block(block, [0, 1], NAMES, before=[0, 0])
 
 
 def test_large_numbers_are_numbers() -> None:
-    check_block(block_with(3e38, "obs", 0), [0, 1], NAMES, before=0)
+    check_block(block_with(3e38, "obs", 0), [0, 1], NAMES, before=[0, 0])
 
 
 def test_rows_of_tasks_that_do_not_take_part_are_not_looked_at() -> None:
-    check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=0)
+    check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=[0, 0])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

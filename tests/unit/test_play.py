@@ -14,7 +14,7 @@ import pytest
 
 from torchrl_lite import launch
 from torchrl_lite.config import ConfigError
-from torchrl_lite.play import evaluate, load_policy, seed_of, tasks_of, weights_of_run
+from torchrl_lite.play import evaluate, load_policy, seed_of, tasks_of, weights_of
 from torchrl_lite.rendering import BACKENDS, use_headless_backend, write_film
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
@@ -53,7 +53,7 @@ def play(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str
 def test_the_best_weights_give_the_evaluation_of_the_log(run: Path, workers: int) -> None:
     with (run / "log.csv").open(newline="") as file:
         *_, row = csv.DictReader(file)
-    weights = weights_of_run(run)
+    weights = weights_of(run)
     policy = load_policy(weights)
     summaries, rate = evaluate(policy, [0, 1], episodes=3, seed=seed_of(weights), workers=workers)
     assert [one.task for one in summaries] == TASKS
@@ -65,8 +65,17 @@ def test_the_best_weights_give_the_evaluation_of_the_log(run: Path, workers: int
     assert policy.frames == 120
 
 
+def test_a_run_that_was_not_evaluated_has_its_newest_weights(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    for epoch in (9, 10):
+        (tmp_path / "checkpoint" / f"last_{epoch}.pt").touch()
+    assert weights_of(tmp_path).name == "last_10.pt"
+    (newest,) = sorted(run.glob("checkpoint/last_3.pt"))
+    assert load_policy(newest).frames == load_policy(weights_of(run)).frames
+
+
 def test_another_seed_draws_other_goals(run: Path) -> None:
-    policy = load_policy(weights_of_run(run))
+    policy = load_policy(weights_of(run))
     one, other = (evaluate(policy, [1], episodes=3, seed=seed, workers=0)[0] for seed in (4, 5))
     assert one[0].ret != other[0].ret
 
@@ -76,7 +85,7 @@ def test_a_checkpoint_outside_of_a_run_has_seed_1(tmp_path: Path) -> None:
 
 
 def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
-    policy = load_policy(weights_of_run(run))
+    policy = load_policy(weights_of(run))
     assert tasks_of(policy, []) == [0, 1]
     assert tasks_of(policy, ["reach-v3"]) == [1]
     with pytest.raises(ConfigError, match=r"--task: 'reach-v2'.*reach-v3"):
@@ -116,7 +125,7 @@ def test_mistakes_end_with_exit_code_2(run: Path, arguments: list[str], words: l
 
 def test_a_damaged_file_is_named(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
-    path.write_bytes(weights_of_run(run).read_bytes()[:-100])
+    path.write_bytes(weights_of(run).read_bytes()[:-100])
     done = play("--checkpoint", path)
     assert done.returncode == 1
     assert str(path) in done.stderr
@@ -163,16 +172,20 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from torchrl_lite import play
 from torchrl_lite.env.goals import goals
 
-policy = play.load_policy(play.weights_of_run(play.Path(sys.argv[1])))
-ours = list(play.watch(policy, 0, seed=4, render_mode="rgb_array", camera="corner"))[0]
+policy = play.load_policy(play.weights_of(play.Path(sys.argv[1])))
+pictures = []
+play.write_film = lambda path, frames, fps: pictures.extend([next(iter(frames))])
+play.film(play.Path("unused"), policy, 0, seed=4, camera="corner")
+(ours,) = pictures
 env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name="corner")
 env.set_task(goals("drawer-close-v3", 4)[0])
 obs, _ = env.reset()
 import torch
-with torch.no_grad():
-    rows = torch.from_numpy(obs.astype(np.float32))[None, None]
-    act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()
-env.step(act)
+for _ in range(4):  # the first of the film's pictures
+    with torch.no_grad():
+        rows = torch.from_numpy(obs.astype(np.float32))[None, None]
+        act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()
+    obs = env.step(act)[0]
 stock = env.render()
 print(json.dumps([int(abs(ours.astype(int) - stock).max()), int(stock.std()), *stock.shape]))
 """

@@ -114,12 +114,32 @@ class RLAlgo:
 
     def _run_epoch(self) -> None:
         started = time.perf_counter()
-        train = self.config.train
+        row: Row = {"epoch": self.epoch + 1}
+        row |= self._gather()
+        learning = self.epoch > self.config.train.pretrain_epochs
+        row |= self._learn() if learning else {"time/update_s": 0.0}
+        evaluating = time.perf_counter()
+        measured = self._measure()
+        evaluation_s = time.perf_counter() - evaluating if measured else None
+        row |= measured
+        if self.config.curriculum is not None:
+            row["stage/check_frames"] = self._check_frames
+        snapshot = self.config.train.snapshot_interval
+        if snapshot and self.epoch % snapshot == 0:
+            self._save_weights(f"epoch_{self.epoch}")
+
+        total_s = time.perf_counter() - started
+        self._durations["learn" if learning else "collect"] = total_s - (evaluation_s or 0.0)
+        row |= {"time/eval_s": evaluation_s, **self._saved, "time/total_s": total_s}
+        self._saved = {}
+        self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
+
+    def _gather(self) -> Row:
+        """An epoch's transitions, into the buffer; where epochs overlap, the next one starts."""
         self._view.phase("collecting")
         collected, waited = self._collect()
         self._enter(self._submitted)
-        row: Row = {"epoch": self.epoch + 1, "stage": self.stage}
-        lived = self.epoch * train.epoch_frames
+        lived = [frames // self.config.env.copies for frames in self.frames]
         check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
         self.buffer.add_block(collected.block, self.tasks)
         if self.config.env.reward_normalization == "ema":
@@ -130,61 +150,45 @@ class RLAlgo:
         if self.stage == self._progress.stage:
             self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
         self.epoch += 1
-        row["total_frames"] = self.total_frames
-        row |= _episode_means(collected.episodes)
-        row |= {f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)}
         if self.config.system.overlap and self.epoch < self.config.total_epochs:
             self._submit(self.epoch)
+        return {
+            "stage": self.stage,
+            "total_frames": self.total_frames,
+            **_episode_means(collected.episodes),
+            **{f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)},
+            "time/collect_s": waited,
+            "rate/frames_per_second": self._epoch_frames() / collected.seconds,
+        }
 
+    def _learn(self) -> Row:
+        train = self.config.train
         compiling = self.config.system.accel == "compile" and not self.learner.updates
         self._view.phase("compiling" if compiling else "updating")
-        learning = self.epoch > train.pretrain_epochs
-        updating = time.perf_counter()
-        if learning:
-            self.learner.run(
-                self.buffer,
-                self.tasks,
-                opt_steps=train.opt_steps,
-                batch_size=train.batch_size // self.config.num_tasks,
-            )
-            learned = self.learner.flush()
-            check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
-            self._learned = {**learned}
-            row |= self._learned
-        update_s = time.perf_counter() - updating
+        started = time.perf_counter()
+        rows = train.batch_size // self.config.num_tasks
+        self.learner.run(self.buffer, self.tasks, opt_steps=train.opt_steps, batch_size=rows)
+        learned = self.learner.flush()
+        check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
+        self._learned = {**learned}
+        seconds = time.perf_counter() - started
+        rate = train.opt_steps / seconds
+        return self._learned | {"time/update_s": seconds, "rate/updates_per_second": rate}
 
-        eval_s = None
-        if self.epoch % train.eval_interval == 0:
-            evaluating = time.perf_counter()
-            evaluation = self._evaluate(train.eval_episodes)
-            row |= evaluation | self._forgotten(evaluation)
+    def _measure(self) -> Row:
+        """The evaluation and the check of the stage that are due now; empty where none is."""
+        row: Row = {}
+        started = time.perf_counter()
+        if self.epoch % self.config.train.eval_interval == 0:
+            evaluation = self._evaluate(self.config.train.eval_episodes)
             self._keep_best(evaluation)
-            eval_s = time.perf_counter() - evaluating
-            self._durations["eval"] = eval_s
-        check_s = None
+            row |= evaluation | self._forgotten(evaluation)
+            self._durations["eval"] = time.perf_counter() - started
         if self._curriculum.is_due(self._progress):
             checking = time.perf_counter()
             row |= self._check_stage()
-            check_s = self._durations["check"] = time.perf_counter() - checking
-        if self.config.curriculum is not None:
-            row["stage/check_frames"] = self._check_frames
-        if train.snapshot_interval and self.epoch % train.snapshot_interval == 0:
-            self._save_weights(f"epoch_{self.epoch}")
-
-        total_s = time.perf_counter() - started
-        evaluations_s = (eval_s or 0.0) + (check_s or 0.0)
-        self._durations["learn" if learning else "collect"] = total_s - evaluations_s
-        row |= {
-            "time/collect_s": waited,
-            "time/update_s": update_s,
-            "time/eval_s": evaluations_s or None,
-            **self._saved,
-            "time/total_s": total_s,
-            "rate/frames_per_second": self._epoch_frames() / collected.seconds,
-            "rate/updates_per_second": train.opt_steps / update_s if learning else None,
-        }
-        self._saved = {}
-        self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
+            self._durations["check"] = time.perf_counter() - checking
+        return row
 
     def _collect(self) -> tuple[Collected, float]:
         """The next epoch's transitions, and the seconds that the loop stood still for them."""

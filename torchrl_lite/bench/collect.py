@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from statistics import harmonic_mean
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import torch
 
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.env import physics
-from torchrl_lite.bench.measure import Contender, Report, harmonic_mean, interleave
+from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector import Collector
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env import make_spec
@@ -83,7 +84,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
             ),
         }
         rates = interleave({name: make() for name, make in makers.items()}, rounds)
-    limit = workers * harmonic_mean(list(limits.values()))
+    limit = workers * harmonic_mean(limits.values())
     title = f"MT10, ten environments, policy of 3 x 400, {workers} cores"
     return [
         Report(title, "frames/s", ASYNC, rates, (f"physics alone on {workers} cores", limit)),

@@ -1,6 +1,7 @@
 """One environment on one core: this project's, stock Meta-World's, and the simulator alone."""
 
 from collections.abc import Sequence
+from statistics import harmonic_mean
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,7 @@ import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from torchrl_lite.bench.measure import Contender, Report, harmonic_mean, interleave
+from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.env import make_env
 from torchrl_lite.env.goals import NUM_GOALS
 from torchrl_lite.env.lean_model import lean
@@ -72,7 +73,7 @@ def measure(tasks: Sequence[str], *, frames: int, rounds: int) -> list[Report]:
         reports.append(Report(task, "frames/s", STOCK, rates, floor))
     mean = Report(f"harmonic mean of {len(tasks)} tasks, one core", "frames/s", STOCK)
     for name in (STOCK, OURS):
-        mean.add(name, harmonic_mean([report.rates[name] for report in reports]))
+        mean.rates[name] = harmonic_mean(report.rates[name] for report in reports)
     limits = [report.floor[1] for report in reports if report.floor]
     mean.floor = (PHYSICS, harmonic_mean(limits))
     return [*reports, mean]

@@ -30,9 +30,6 @@ class Report:
     rates: dict[str, float] = field(default_factory=dict)
     floor: tuple[str, float] | None = None
 
-    def add(self, name: str, rate: float) -> None:
-        self.rates[name] = rate
-
     def show(self, console: Console) -> None:
         table = Table(title=self.title, title_justify="left")
         for column in ("", self.unit, f"x {self.baseline}", "of the limit"):
@@ -57,10 +54,6 @@ def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float
             if counted:
                 rates[name].append(work / (time.perf_counter() - started))
     return {name: statistics.median(values) for name, values in rates.items()}
-
-
-def harmonic_mean(values: Sequence[float]) -> float:
-    return statistics.harmonic_mean(values)
 
 
 def hardware() -> dict[str, str | int]:

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from torchrl_lite import launch
 from torchrl_lite.bench.measure import Report
+from torchrl_lite.config import ConfigError
 
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
 START, EPOCH, EPISODES = 10_000, 500, 10
@@ -62,11 +64,13 @@ def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, floa
 
 
 def measure(task: str, *, frames: int, threads: int) -> list[Report]:
+    if find_spec("stable_baselines3") is None:
+        raise ConfigError("bench train: needs Stable-Baselines3: pip install -e .[bench]")
     report = Report(
         f"{task}, {frames} frames from start to end, {threads} threads", "frames/s", SB3
     )
     for name, train in ((SB3, _stable_baselines), (OURS, _ours)):
         seconds, success = train(task, frames, threads)
-        report.add(f"{name} ({seconds:.0f} s, success {success:.2f})", frames / seconds)
+        report.rates[f"{name} ({seconds:.0f} s, success {success:.2f})"] = frames / seconds
     report.baseline = next(iter(report.rates))
     return [report]

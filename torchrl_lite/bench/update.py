@@ -1,6 +1,7 @@
 """Updates per second of SAC: this project's learner, Stable-Baselines3's, and the arithmetic."""
 
 from functools import partial
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -63,7 +64,9 @@ class _Noise(gym.Env[np.ndarray, np.ndarray]):
         return np.random.default_rng(0).random(OBS), 0.0, False, False, {}
 
 
-def _stable_baselines(hidden: list[int], *, rows: int, steps: int, device: str) -> Contender:
+def _stable_baselines(
+    hidden: list[int], *, rows: int, steps: int, device: torch.device
+) -> Contender:
     import stable_baselines3
     from stable_baselines3.common.logger import Logger
 
@@ -111,11 +114,10 @@ def _product_rate(width: int, rows: int, device: torch.device, rounds: int) -> f
     return 2.0 * rows * width * width * interleave({"": run}, max(rounds, 5))[""]
 
 
-def measure(*, threads: int, rounds: int, device: str, accel: str) -> list[Report]:
+def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> list[Report]:
     keep_freed_memory()
     torch.set_num_threads(threads)
-    where = torch.device(device)
-    on = f"{threads} threads" if where.type == "cpu" else torch.cuda.get_device_name(where)
+    on = f"{threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
     reports = []
     for hidden, tasks, batch, steps in (
         ([256, 256], 1, 256, 100),
@@ -123,16 +125,16 @@ def measure(*, threads: int, rounds: int, device: str, accel: str) -> list[Repor
         ([400, 400, 400], 10, 1280, 10),
     ):
         rows = batch // tasks
-        ours = partial(_ours, hidden, tasks=tasks, rows=rows, steps=steps, device=where)
+        ours = partial(_ours, hidden, tasks=tasks, rows=rows, steps=steps, device=device)
         contenders = {}
-        if tasks == 1 and _has_stable_baselines():
+        if tasks == 1 and find_spec("stable_baselines3") is not None:
             contenders[SB3] = _stable_baselines(hidden, rows=rows, steps=steps, device=device)
         for mode in dict.fromkeys(["eager", accel]):
             name = OURS if mode == "eager" else f"{OURS}, {mode}"
             contenders[name] = ours(accel=mode)
         contenders[f"{OURS}, medium precision"] = _medium(ours(accel="eager"))
         rates = interleave(contenders, rounds)
-        limit = _product_rate(hidden[-1], batch, where, rounds) / operations(hidden, batch)
+        limit = _product_rate(hidden[-1], batch, device, rounds) / operations(hidden, batch)
         title = f"SAC, {'-'.join(map(str, hidden))}, batch {batch}, {tasks} task(s), {on}"
         baseline = SB3 if SB3 in rates else OURS
         reports.append(Report(title, "updates/s", baseline, rates, ("matrix products", limit)))
@@ -149,11 +151,3 @@ def _medium(contender: Contender) -> Contender:
             torch.set_float32_matmul_precision(before)
 
     return run
-
-
-def _has_stable_baselines() -> bool:
-    try:
-        import stable_baselines3  # noqa: F401
-    except ImportError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from torchrl_lite.checkpoint.files import (
     write_text,
 )
 from torchrl_lite.checkpoint.lock import BusyError, locked
-from torchrl_lite.checkpoint.store import Saved, Store
+from torchrl_lite.checkpoint.store import Saved, Store, weights_of_run
 
 __all__ = [
     "BusyError",
@@ -20,6 +20,7 @@ __all__ = [
     "locked",
     "remove_temporaries",
     "save",
+    "weights_of_run",
     "write_atomically",
     "write_text",
 ]

@@ -235,3 +235,14 @@ def _check(path: Path, entry: dict[str, Any]) -> None:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     if digest != entry["sha256"]:
         raise CheckpointError(f"{path}: damaged (its checksum differs)")
+
+
+def weights_of_run(run: Path) -> Path | None:
+    """The file with a run's best weights, or with its newest where it was not evaluated yet."""
+    folder = run / "checkpoint"
+    best = folder / "best.pt"
+    if best.exists():
+        return best
+    numbered = [(int(name[1]), path) for path in folder.glob("last_*.pt")
+                if (name := _OURS.fullmatch(path.name))]  # fmt: skip
+    return max(numbered)[1] if numbered else None

@@ -24,8 +24,10 @@ _QUANTITIES = {
 }
 
 
-def check_block(block: Block, tasks: Sequence[int], names: Sequence[str], *, before: int) -> None:
-    """``before`` is how many frames each environment had lived before this epoch.
+def check_block(
+    block: Block, tasks: Sequence[int], names: Sequence[str], *, before: Sequence[int]
+) -> None:
+    """``before`` is how many frames an environment of each task had lived before this epoch.
 
     Raises:
         NotFiniteError: the first frame with something that is not finite in these tasks' rows.
@@ -39,9 +41,10 @@ def check_block(block: Block, tasks: Sequence[int], names: Sequence[str], *, bef
         found += [(frame, tasks[row], copy, name) for row, frame, copy in bad.nonzero().tolist()]
     if found:
         frame, task, copy, name = min(found, key=lambda place: place[0])
+        place = f"{names[task]} (copy {copy}): the {_QUANTITIES[name]}"
         raise NotFiniteError(
-            f"{names[task]} (copy {copy}): the {_QUANTITIES[name]} at frame {before + frame + 1} "
-            "is not finite; nothing of this epoch was stored"
+            f"{place} at frame {before[task] + frame + 1} is not finite; "
+            "nothing of this epoch was stored"
         )
 
 

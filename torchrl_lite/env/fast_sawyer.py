@@ -24,6 +24,7 @@ from numpy._core.umath import clip  # type: ignore[attr-defined]  # np.clip with
 
 from torchrl_lite.env import scalar_math
 from torchrl_lite.env.lean_model import lean
+from torchrl_lite.env.rebinding import rebind
 
 _FAST = {
     "np": scalar_math.numpy,
@@ -34,18 +35,6 @@ _FAST = {
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-def _rebind(function: Any, names: dict[str, Any]) -> FunctionType:
-    """The same code, over other globals."""
-    if "func" in function.__code__.co_freevars:  # behind Meta-World's check that a task is set
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
-        function = cells["func"].cell_contents
-    rebound = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    rebound.__kwdefaults__ = function.__kwdefaults__
-    return rebound
-
-
 def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
     """A class's constants, and its methods over ``names``."""
     members: dict[str, Any] = {}
@@ -53,11 +42,11 @@ def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
         if name.startswith("__"):
             continue
         if isinstance(value, FunctionType):
-            value = _rebind(value, names)
+            value = rebind(value, names)
         elif isinstance(value, staticmethod):
-            value = staticmethod(_rebind(value.__func__, names))
+            value = staticmethod(rebind(value.__func__, names))
         elif isinstance(value, property):
-            value = property(_rebind(value.fget, names))
+            value = property(rebind(value.fget, names))
         members[name] = value
     return members
 

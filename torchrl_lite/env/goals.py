@@ -2,7 +2,7 @@
 
 import pickle
 from functools import cache, lru_cache
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import mujoco
@@ -14,6 +14,7 @@ from metaworld.types import Task
 from numpy import ndarray
 
 from torchrl_lite.env.lean_model import lean
+from torchrl_lite.env.rebinding import rebind
 
 NUM_GOALS = 50
 """Goals of a task."""
@@ -32,14 +33,10 @@ def _draw(self: Any) -> Float[ndarray, " G"]:
 @cache
 def _still(stock: Any) -> type[SawyerXYZEnv]:
     """The class of a task whose resets draw goals and move nothing."""
-    reset = stock.reset_model
     still = SimpleNamespace(**vars(mujoco) | {"mj_forward": _nothing, "mj_step": _nothing})
-    no_physics = reset.__globals__ | {"mujoco": still}
-    still_reset = FunctionType(
-        reset.__code__, no_physics, reset.__name__, reset.__defaults__, reset.__closure__
-    )
+    no_physics = stock.reset_model.__globals__ | {"mujoco": still}
     members = {
-        "reset_model": still_reset,
+        "reset_model": rebind(stock.reset_model, no_physics),
         "set_state": _nothing,
         "do_simulation": _nothing,
         "_get_obs": _nothing,
