@@ -66,6 +66,16 @@ def test_what_cannot_run_here_is_refused(
         check(mode, torch.device("cpu"))
 
 
+def assert_close(
+    eager: tuple[dict[str, float], list[torch.Tensor]],
+    other: tuple[dict[str, float], list[torch.Tensor]],
+) -> None:
+    """The same metrics and the same weights."""
+    assert other[0] == pytest.approx(eager[0], rel=1e-4, abs=1e-5)
+    for one, same in zip(eager[1], other[1], strict=True):
+        torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-6)
+
+
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["graph", "compile"])
@@ -87,11 +97,7 @@ def test_every_mode_gives_the_updates_of_eager_mode(kind: str, mode: str) -> Non
         finally:
             torch.cuda.set_sync_debug_mode("default")
         results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
-    (eager, eager_weights), (graph, graph_weights) = results
-    for name, value in eager.items():
-        assert graph[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
-    for one, other in zip(eager_weights, graph_weights, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert_close(*results)
 
 
 @needs_gpu
@@ -111,11 +117,7 @@ def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None
             buffer.add_block(random_block(spec, 80, seed=seed), tasks)
             learner.run(buffer, tasks, opt_steps=6, batch_size=16)
         results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
-    (eager, eager_weights), (graph, graph_weights) = results
-    for name, value in eager.items():
-        assert graph[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
-    for one, other in zip(eager_weights, graph_weights, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert_close(*results)
 
 
 if __name__ == "__main__":

@@ -193,23 +193,24 @@ def test_an_error_in_step_names_the_environment_and_the_cause() -> None:
 # --- replay --------------------------------------------------------------------------------------
 
 
-def test_replaying_reaches_the_observation_to_the_last_bit(runners: list[EpisodeRunner]) -> None:
+def replayed(runners: list[EpisodeRunner]) -> tuple[EpisodeRunner, EpisodeRunner, EpisodePlan]:
+    """One runner seven steps into an episode, the other brought there."""
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
     for action in plan.uniform[:7]:
         one.step(action)
-    other.replay(plan, one.position())
+    assert other.replay(plan, one.position())
+    return one, other, plan
+
+
+def test_replaying_reaches_the_observation_to_the_last_bit(runners: list[EpisodeRunner]) -> None:
+    one, other, _ = replayed(runners)
     assert other.obs.tobytes() == one.obs.tobytes()
 
 
 def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner]) -> None:
-    one, other = runners
-    plan = plan_of(KEY)
-    one.begin(plan)
-    for action in plan.uniform[:7]:
-        one.step(action)
-    other.replay(plan, one.position())
+    one, other, plan = replayed(runners)
     for action in plan.uniform[7:]:
         (step, ended), (same_step, same_ended) = one.step(action), other.step(action)
         assert step.next_obs.tobytes() == same_step.next_obs.tobytes()
