@@ -13,10 +13,10 @@ import pytest
 import torch
 from helpers import newest_checkpoint
 
+from torchrl_lite.checkpoint import weights_of_run
 from torchrl_lite.config import ConfigError
 from torchrl_lite.env import gymnasium
 from torchrl_lite.launch import main
-from torchrl_lite.checkpoint import weights_of_run
 from torchrl_lite.play import evaluate, load_policy
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
