@@ -90,7 +90,7 @@ class NetConfig(Section):
         SoftModuleConfig(), description="sizes, where kind is soft_module"
     )
     init: Literal["garage", "metaworld_algorithms", "torch"] = Field(
-        "garage",
+        "metaworld_algorithms",
         description="whose initialisation: Xavier, He with small heads, or that of torch.nn.Linear",
     )
 
