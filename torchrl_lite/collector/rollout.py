@@ -1,9 +1,8 @@
 """Steps groups of environments with a frozen policy. The same code in process and in workers."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +21,7 @@ from torchrl_lite.collector.episode import (
 )
 from torchrl_lite.collector.faults import Watchdog
 from torchrl_lite.collector.guarded_env import GuardedEnv
+from torchrl_lite.collector.inference import Inference, exact_inference
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import make_task_env, task_horizon
 from torchrl_lite.network import Actor
@@ -55,43 +55,6 @@ def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
     return [Site(task, copy) for copy in range(episodes) for task in tasks]
 
 
-@contextmanager
-def exact_inference() -> Iterator[None]:
-    """One thread and full precision: an action's bits must not depend on the learner's settings."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-
-
-class _Inference:
-    """A policy applied to a fixed number of rows, each row its own task."""
-
-    def __init__(self, policy: Actor, spec: Spec, rows: int) -> None:
-        self._policy = policy
-        self.obs = np.zeros((rows, 1, spec.obs_dim), np.float32)
-        self.noise = np.zeros((rows, 1, spec.act_dim), np.float32)
-        self._obs, self._noise = torch.from_numpy(self.obs), torch.from_numpy(self.noise)
-
-    def clear(self) -> Self:
-        """Rows get other tasks, whose padding must be zero."""
-        self.obs.fill(0)
-        self.noise.fill(0)
-        return self
-
-    @torch.no_grad()
-    def __call__(self, task: torch.Tensor, *, explore: bool) -> Float32[ndarray, "k A"]:
-        if explore:
-            act = self._policy.explore(self._obs, task, self._noise)
-        else:
-            act = self._policy.act(self._obs, task)
-        return act[:, 0].numpy()
-
-
 def _as_row(
     obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
 ) -> Float32[ndarray, " D"]:
@@ -120,7 +83,7 @@ class Rollout:
         self._watchdog = watchdog
         self._config, self._spec, self._seed = config, spec, seed
         self._groups = [list(group) for group in groups]
-        self._infer = _Inference(policy, spec, config.group_size)
+        self._infer = Inference(policy, spec, config.group_size)
         self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
         self._obs_dims = [int(dims) for dims in spec.obs_mask.sum(1)]
         self._runners = {site: self._runner(site) for group in groups for site in group}

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task
+from metaworld.utils import reward_utils
 from numpy import ndarray
 from numpy._core.umath import clip  # type: ignore[attr-defined]  # np.clip without its detours
 
@@ -91,10 +92,16 @@ class _Data:
         self.joint = _Parts(data.joint).__getitem__
 
 
+def _long_tail(x: Any, bounds: tuple[Any, Any], margin: Any) -> Any:
+    return scalar_math.tolerance(x, bounds, margin, "long_tail")
+
+
 class _Steps:
     """Methods of `SawyerXYZEnv` that a step calls, without their detours."""
 
     data: _Data
+    obj_init_pos: ndarray
+    init_tcp: ndarray
 
     def get_body_com(self, body_name: str) -> ndarray:
         return self.data.bodies[body_name].xpos
@@ -120,6 +127,44 @@ class _Steps:
             if not force > 0:
                 return False
         return True
+
+    def _gripper_caging_reward(
+        self,
+        action: ndarray,
+        obj_pos: ndarray,
+        obj_radius: float,
+        pad_success_thresh: float,
+        object_reach_radius: float,
+        xz_thresh: float,
+        desired_gripper_effort: float = 1.0,
+        high_density: bool = False,
+        medium_density: bool = False,
+    ) -> Any:
+        """How well the fingers stand around the object, and close on it: v2's shared term.
+
+        The Hamacher product of both sides in y and of the distance in x and z.
+        """
+        product = reward_utils.hamacher_product
+        sides = []
+        for pad in ("leftpad", "rightpad"):
+            y = self.data.bodies[pad].xpos[1]
+            margin = abs(abs(y - self.obj_init_pos[1]) - pad_success_thresh)
+            bounds = obj_radius, pad_success_thresh
+            sides.append(_long_tail(abs(y - obj_pos[1]), bounds, margin))
+        margin = scalar_math.norm(self.obj_init_pos[::2] - self.init_tcp[::2]) - xz_thresh
+        distance = scalar_math.norm(self.tcp_center[::2] - obj_pos[::2])
+        caging = product(product(*sides), float(_long_tail(distance, (0, xz_thresh), margin)))
+        closed = min(max(0, action[-1]), desired_gripper_effort) / desired_gripper_effort
+        gripping = product(caging, closed if caging > 0.97 else 0.0)
+        if high_density:
+            gripping = (gripping + caging) / 2
+        if medium_density:
+            distance = scalar_math.norm(obj_pos - self.tcp_center)
+            initial = scalar_math.norm(self.obj_init_pos - self.init_tcp)
+            margin = abs(initial - object_reach_radius)
+            reach = _long_tail(distance, (0, object_reach_radius), margin)
+            gripping = (gripping + float(reach)) / 2
+        return gripping
 
 
 @cache

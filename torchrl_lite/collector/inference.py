@@ -1,0 +1,62 @@
+"""A frozen policy applied to the few rows of a group of environments."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+
+from torchrl_lite.network import Actor
+from torchrl_lite.types import Spec
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """One thread and full precision: an action's bits must not depend on the learner's settings."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+class Inference:
+    """A policy applied to a fixed number of rows, each row its own task.
+
+    It is traced, with the same bits: Python takes as long to walk through the layers as a few rows
+    take to compute. Weights that change in place are followed.
+    """
+
+    def __init__(self, policy: Actor, spec: Spec, rows: int) -> None:
+        self.obs = np.zeros((rows, 1, spec.obs_dim), np.float32)
+        self.noise = np.zeros((rows, 1, spec.act_dim), np.float32)
+        self._obs, self._noise = torch.from_numpy(self.obs), torch.from_numpy(self.noise)
+        task = torch.zeros(rows, dtype=torch.int64)
+        inputs = {"explore": (self._obs, task, self._noise), "act": (self._obs, task)}
+        with warnings.catch_warnings():
+            # Deprecated in favour of torch's compiler, which needs a C++ compiler on the machine;
+            # and told of branches that depend on shapes, which are fixed here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            self._policy: Any = torch.jit.trace_module(policy, inputs, check_trace=False)
+
+    def clear(self) -> Self:
+        """Rows get other tasks, whose padding must be zero."""
+        self.obs.fill(0)
+        self.noise.fill(0)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, task: torch.Tensor, *, explore: bool) -> Float32[ndarray, "k A"]:
+        if explore:
+            act = self._policy.explore(self._obs, task, self._noise)
+        else:
+            act = self._policy.act(self._obs, task)
+        return act[:, 0].numpy()
