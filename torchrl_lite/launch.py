@@ -40,11 +40,26 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
         # A worker's message carries its traceback; the others need none.
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            f"error: {str(error).splitlines()[0]}\nlower replay_buffer.size, train.batch_size or "
+            "net.hidden_shapes (the replay buffer is on the learner's device)",
+            file=sys.stderr,
+        )
+        return 1
     except Interrupted as interrupted:
         print(
             f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
         )
         return 128 + interrupted.signum
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On the CPU, torch has no class for it."""
+    on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return on_cpu or isinstance(error, torch.OutOfMemoryError)
 
 
 def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:

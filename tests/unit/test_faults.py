@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import make_spec, newest_checkpoint, random_block
 
+from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import NotFiniteError, check_block, check_metrics, rollout
 from torchrl_lite.env import make_task_env
 from torchrl_lite.launch import main
@@ -312,3 +313,31 @@ def test_a_log_that_cannot_be_written_stops_the_run_with_the_cause(
         for path in (tmp_path, whole)
     )
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_names_what_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("sac", command(tmp_path, replay_buffer__size=10**13)) == 1
+
+    told = capsys.readouterr().err
+    assert "replay_buffer.size" in told
+    assert "train.batch_size" in told
+
+
+def test_too_little_gpu_memory_names_what_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
+
+    monkeypatch.setattr(Learner, "run", full)
+
+    assert main("sac", command(tmp_path)) == 1
+
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first == "error: CUDA out of memory. Tried to allocate 2 GiB."
+    assert second.startswith("lower replay_buffer.size, train.batch_size or net.hidden_shapes")
