@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
-from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
@@ -23,7 +23,7 @@ from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
+from torchrl_lite.request import experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
 from torchrl_lite.transfer import start_from
 
@@ -115,7 +115,8 @@ def _train(
         if saved:
             run.resume(saved)
         del saved  # a second copy of networks and moments
-        (folder / "result.json").unlink(missing_ok=True)  # it will be another
+        for name in ("result.json", "policy.safetensors"):  # they will be others
+            (folder / name).unlink(missing_ok=True)
         finished = run.train(args.until)
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
@@ -184,6 +185,8 @@ def _build(
         guard=guard,
         store=store,
         folder=folder,
+        seed=seed,
+        versions=_versions(learner.device),
     )
 
 
