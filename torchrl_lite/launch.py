@@ -186,7 +186,7 @@ def _build(
         store=store,
         folder=folder,
         seed=seed,
-        versions=_versions(learner.device),
+        versions=_versions(),
     )
 
 
@@ -235,20 +235,19 @@ def _write_header(config: Config, folder: Path, device: torch.device, seed: int)
         folder.mkdir(parents=True, exist_ok=True)
         params = config.model_dump_json(indent=2)
         checkpoint.write_text(folder / "params.json", params + "\n")
-        text = json.dumps(_versions(device) | {"seed": seed}, indent=2)
+        machine = {"platform": platform.platform(), "device": _describe(device)}
+        text = json.dumps({**_versions(), **machine, "seed": seed}, indent=2)
         checkpoint.write_text(folder / "versions.json", text + "\n")
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
-def _versions(device: torch.device) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     packages = ("torch", "numpy", "gymnasium", "metaworld", "mujoco")
     return {
         "python": platform.python_version(),
         "torchrl_lite": __version__,
         **{name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "device": _describe(device),
     }
 
 

@@ -160,7 +160,9 @@ def _origin(path: Path) -> tuple[int, dict[str, str]]:
         return 1, {}
     try:
         tree = parse_json(origin.read_text(encoding="utf-8"))
-        return int(tree.pop("seed")), {str(name): str(value) for name, value in tree.items()}
+        machine = ("seed", "platform", "device")
+        versions = {str(name): str(value) for name, value in tree.items() if name not in machine}
+        return int(tree["seed"]), versions
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{origin}: is damaged; it tells the seed and the versions") from None
 

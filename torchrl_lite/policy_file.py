@@ -7,7 +7,7 @@ imports no package that a file names.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, ValidationError, model_validator
@@ -18,7 +18,7 @@ from torch import Tensor
 from torchrl_lite.algo import SECTIONS
 from torchrl_lite.checkpoint import CheckpointError, write_atomically
 from torchrl_lite.collector import EpisodeStats
-from torchrl_lite.config import Config, Count, NetConfig, Section, check, parse_json
+from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
 from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, build
 from torchrl_lite.types import Spec
 
@@ -28,6 +28,7 @@ MAX_HEADER = 2**24
 _KEY = "policy"
 
 Kind = Literal["gaussian", "deterministic"]
+_Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class TaskEvaluation(Section):
@@ -61,10 +62,10 @@ class PolicyHeader(Section):
 
     format: Literal[1] = 1
     kind: Kind
-    obs_dims: list[Count] = Field(description="sizes of each task's observation")
-    act_dims: list[Count] = Field(description="of its action, in [-1, 1] for any environment")
-    frames: int = Field(ge=0, description="transitions it was trained on")
-    seed: int = Field(ge=0, description="of the training, which drew the goals")
+    obs_dims: list[_Size] = Field(description="sizes of each task's observation")
+    act_dims: list[_Size] = Field(description="of its action, in [-1, 1] for any environment")
+    frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
+    seed: int = Field(ge=0, le=2**63 - 1, description="of the training, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
     config: dict[str, Any] = Field(description="the whole configuration of the training")
@@ -119,7 +120,7 @@ def write(
         seed=seed,
         versions=versions,
         evaluation=evaluation,
-        config=config.model_dump(mode="json"),
+        config=parse_json(config.model_dump_json()),  # as it will be read
     )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
     content = save(tensors, metadata={_KEY: header.model_dump_json()})
@@ -190,7 +191,7 @@ def _shapes(
             rows = len(config.env.tasks)
             masks = (torch.empty(rows, max(sizes)) for sizes in (header.obs_dims, header.act_dims))
             body = _body(header.kind, config.net, Spec(tuple(config.env.tasks), *masks))
-    except (RuntimeError, OverflowError):
+    except (RuntimeError, TypeError, OverflowError):  # what torch says of numbers too large
         raise CheckpointError(f"{path}: header: no network can have these sizes") from None
     return {f"body.{name}": tuple(tensor.shape) for name, tensor in body.state_dict().items()}
 
