@@ -93,6 +93,34 @@ def test_a_shipped_policy_is_shown_by_its_name(
     assert abs(pictures[60] - pictures[0]).max() > 50  # something moves
 
 
+def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
+    """Of many returns, the bootstrap's is the normal approximation's; Wilson's from its formula."""
+    returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
+    hits = returns > 150
+    one = play.summary(
+        policy_file.TaskEvaluation(
+            task="x", returns=returns.tolist(), lengths=[1] * 400, successes=hits.tolist()
+        )
+    )
+    half = 1.96 * returns.std(ddof=1) / 20
+    assert (one.ret_low, one.ret_high) == pytest.approx(
+        (returns.mean() - half, returns.mean() + half), abs=0.15 * half
+    )
+    z, n, p = 1.959964, 400, hits.mean()
+    center, spread = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    expected = [(center + sign * spread) / (1 + z * z / n) for sign in (-1, 1)]
+    assert (one.low, one.high) == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_episode_has_no_interval_of_its_return() -> None:
+    single = policy_file.TaskEvaluation(task="x", returns=[3.0], lengths=[5], successes=[None])
+    one = play.summary(single)
+    assert one == play.TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
+    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    told = pretrained.card("x", header.model_copy(update={"evaluation": [single]}))
+    assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
+
+
 # --- of a run of one's own ------------------------------------------------------------------------
 
 
