@@ -15,7 +15,13 @@ def parse() -> Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory: its best weights")
-    source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
+    source.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint, a policy.safetensors, or a zip of Stable-Baselines3 (with --task)",
+    )
+    source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
     parser.add_argument("--episodes", type=count, default=10, help="of each task (default 10)")
     parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
     parser.add_argument("--seed", type=int, help="draws the goals; default: those of the training")
@@ -24,6 +30,7 @@ def parse() -> Namespace:
     parser.add_argument("--camera", help="a camera of the model, such as corner2")
     parser.add_argument("--trust_imports", action="store_true", help="import what it names")
     parser.add_argument("--json", type=Path, help="the figures as a file")
+    parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--workers", type=count, default=cores, help="processes that evaluate")
     return parser.parse_args()
@@ -48,21 +55,29 @@ def run(args: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from torchrl_lite import play
+    from torchrl_lite import play, pretrained
     from torchrl_lite.checkpoint import CheckpointError
 
+    if args.export and (args.task or args.seed is not None):
+        raise ConfigError("--export: evaluates all tasks on the goals of the training; leave out "
+                          "--task and --seed")  # fmt: skip
     try:
-        path = play.weights_of(args.run) if args.run else args.checkpoint
-        policy = play.load_policy(path, trust_imports=args.trust_imports)
+        if args.pretrained:
+            path = pretrained.find(args.pretrained)
+        else:
+            path = play.weights_of(args.run) if args.run else args.checkpoint
+        only = args.task[0] if len(args.task) == 1 else None
+        policy = play.load_policy(path, task=only, trust_imports=args.trust_imports)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     tasks = play.tasks_of(policy, args.task)
-    seed = play.seed_of(path) if args.seed is None else args.seed
+    seed = policy.seed if args.seed is None else args.seed
     workers = min(args.workers, -(-len(tasks) * args.episodes // policy.config.env.group_size))
-    summaries, rate = play.evaluate(
+    evaluation, rate = play.evaluate(
         policy, tasks, episodes=args.episodes, seed=seed, workers=workers
     )
+    summaries = [play.summary(one) for one in evaluation]
     table = Table(title=f"{policy.config.algo}, {policy.frames:,} frames, {rate:,.0f} frames/s")
     for column in ("task", "episodes", "success", "95 %", "return", "length"):
         table.add_column(column, justify="left" if column == "task" else "right")
@@ -76,6 +91,8 @@ def run(args: Namespace) -> int:
     if args.json:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if args.export:
+        print(*pretrained.export(args.export, policy, evaluation), sep="\n")
     for task in tasks if args.render or args.video else ():
         if args.render:
             play.show(policy, task, seed=seed, camera=args.camera)

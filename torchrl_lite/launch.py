@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
-from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
@@ -23,7 +23,7 @@ from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
+from torchrl_lite.request import experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
 from torchrl_lite.transfer import start_from
 
@@ -130,7 +130,8 @@ def _train(
         if saved:
             run.resume(saved)
         del saved  # a second copy of networks and moments
-        (folder / "result.json").unlink(missing_ok=True)  # it will be another
+        for name in ("result.json", "policy.safetensors"):  # they will be others
+            (folder / name).unlink(missing_ok=True)
         finished = run.train(args.until)
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
@@ -199,6 +200,8 @@ def _build(
         guard=guard,
         store=store,
         folder=folder,
+        seed=seed,
+        versions=_versions(),
     )
 
 
@@ -247,20 +250,19 @@ def _write_header(config: Config, folder: Path, device: torch.device, seed: int)
         folder.mkdir(parents=True, exist_ok=True)
         params = config.model_dump_json(indent=2)
         checkpoint.write_text(folder / "params.json", params + "\n")
-        text = json.dumps(_versions(device) | {"seed": seed}, indent=2)
+        machine = {"platform": platform.platform(), "device": _describe(device)}
+        text = json.dumps({**_versions(), **machine, "seed": seed}, indent=2)
         checkpoint.write_text(folder / "versions.json", text + "\n")
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
-def _versions(device: torch.device) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     packages = ("torch", "numpy", "gymnasium", "metaworld", "mujoco")
     return {
         "python": platform.python_version(),
         "torchrl_lite": __version__,
         **{name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "device": _describe(device),
     }
 
 

@@ -1,6 +1,5 @@
 """A trained policy, evaluated and filmed."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,14 +9,18 @@ import gymnasium as gym
 import torch
 from scipy.stats import binomtest
 
-from torchrl_lite import checkpoint
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.collector import Collector, EpisodeStats
-from torchrl_lite.config import Config, ConfigError, check, nearest
-from torchrl_lite.env import make_spec, make_task_env
+from torchrl_lite import checkpoint, policy_file
+from torchrl_lite.algo import ALGORITHMS, SECTIONS
+from torchrl_lite.collector import Collector
+from torchrl_lite.config import Config, ConfigError, check, nearest, parse_json
+from torchrl_lite.env import make_spec, make_task_env, metaworld
 from torchrl_lite.network import Actor
+from torchrl_lite.policy_file import TaskEvaluation
 from torchrl_lite.rendering import write_film
-from torchrl_lite.request import SECTIONS, check_imports
+from torchrl_lite.request import check_imports
+from torchrl_lite.statistics import mean
+from torchrl_lite.transfer import Sb3Policy, read_sb3_policy
+from torchrl_lite.types import Spec
 
 FPS = 20
 """Pictures a second of a film, about: Meta-World steps 80 times a second."""
@@ -29,12 +32,17 @@ class Policy(NamedTuple):
     actor: Actor
     config: Config
     frames: int
+    seed: int
+    """Of its training, which drew the goals; 1 where that is not known."""
+    versions: dict[str, str]
+    """Those of its training; empty where they are not known."""
 
 
 class TaskSummary(NamedTuple):
-    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence.
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence
+    (Wilson), ``ret_low`` and ``ret_high`` the mean return (bootstrap).
 
-    The three are None where the task does not tell of success.
+    The first three are None where the task does not tell of success, the last two of one episode.
     """
 
     task: str
@@ -43,6 +51,8 @@ class TaskSummary(NamedTuple):
     low: float | None
     high: float | None
     ret: float
+    ret_low: float | None
+    ret_high: float | None
     length: float
 
 
@@ -58,16 +68,72 @@ def weights_of(folder: Path) -> Path:
     return path
 
 
-def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
-    """The policy of a checkpoint.
+def load_policy(path: Path, *, task: str | None = None, trust_imports: bool = False) -> Policy:
+    """The policy in a file: a checkpoint, a policy file, or a zip of Stable-Baselines3, which does
+    not name its ``task``: a Meta-World task or an id of Gymnasium.
 
     Raises:
         ConfigError: there is no such file, its configuration is none, or names packages to import
-            and is not trusted.
-        CheckpointError: it is damaged, or no checkpoint with weights.
+            and is not trusted; its shapes are not those of its tasks.
+        CheckpointError: it is damaged, or holds no policy.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file")
+    if path.suffix == policy_file.SUFFIX:
+        return _of_policy_file(path, trust_imports=trust_imports)
+    agent = read_sb3_policy(path)
+    return _of_checkpoint(path, trust_imports) if agent is None else _of_sb3(agent, path, task)
+
+
+def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
+    file = policy_file.read(path)
+    if not trust_imports:
+        check_imports(file.config, path)
+    spec = make_spec(file.config.env)
+    for task, mine, theirs in zip(spec.tasks, _sizes(file.spec), _sizes(spec), strict=True):
+        _check_sizes(path, task, mine, theirs)
+    header = file.header
+    return Policy(file.actor(), file.config, header.frames, header.seed, header.versions)
+
+
+def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
+    if task is None:
+        raise ConfigError(f"--task: {path} does not name its environment; name one")
+    known = [*metaworld.TASKS, *gym.registry]
+    if task not in known:
+        raise ConfigError(
+            f"--task: {task!r} is neither a Meta-World v3 task nor an id of Gymnasium"
+            f"{nearest(task, known)}"
+        )
+    suite = "metaworld" if task in metaworld.TASKS else "gymnasium"
+    tree = {
+        "env": {"suite": suite, "tasks": [task]},
+        "net": {"hidden_shapes": agent.hidden_shapes},
+    }
+    config = check(tree, algo=agent.algo, sections=SECTIONS, source=str(path))
+    spec = make_spec(config.env)
+    _check_sizes(path, task, (agent.obs_dim, agent.act_dim), (spec.obs_dim, spec.act_dim))
+    kind: policy_file.Kind = "gaussian" if agent.is_gaussian else "deterministic"
+    actor = policy_file.blank_actor(kind, config.net, spec)
+    actor.load_state_dict(agent.body)
+    return Policy(actor, config, agent.frames, seed=1, versions={})
+
+
+def _sizes(spec: Spec) -> list[tuple[int, int]]:
+    """Of each task's observation and action."""
+    dims = zip(spec.obs_mask.sum(1), spec.act_mask.sum(1), strict=True)
+    return [(int(obs), int(act)) for obs, act in dims]
+
+
+def _check_sizes(path: Path, task: str, mine: tuple[int, int], theirs: tuple[int, int]) -> None:
+    if mine != theirs:
+        raise ConfigError(
+            f"{path}: is for observations of {mine[0]} and actions of {mine[1]} dimensions; "
+            f"{task} has {theirs[0]} and {theirs[1]}"
+        )
+
+
+def _of_checkpoint(path: Path, trust_imports: bool) -> Policy:
     state = checkpoint.load(path)
     networks = state.get("networks", state.get("learner", {}).get("networks"))
     tree = state.get("config")
@@ -84,13 +150,21 @@ def load_policy(path: Path, *, trust_imports: bool = False) -> Policy:
         learner.load_state_dict(networks)
     except RuntimeError as error:
         raise checkpoint.CheckpointError(f"{path}: {error}") from None
-    return Policy(learner.actor, config, _frames(state))
+    return Policy(learner.actor, config, _frames(state), *_origin(path))
 
 
-def seed_of(path: Path) -> int:
-    """The seed of the run that a checkpoint lies in, which drew its goals; 1 outside of one."""
-    versions = path.parent.parent / "versions.json"
-    return json.loads(versions.read_text(encoding="utf-8"))["seed"] if versions.exists() else 1
+def _origin(path: Path) -> tuple[int, dict[str, str]]:
+    """Seed and versions of the run that a checkpoint lies in."""
+    origin = path.parent.parent / "versions.json"
+    if not origin.exists():
+        return 1, {}
+    try:
+        tree = parse_json(origin.read_text(encoding="utf-8"))
+        machine = ("seed", "platform", "device")
+        versions = {str(name): str(value) for name, value in tree.items() if name not in machine}
+        return int(tree["seed"]), versions
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{origin}: is damaged; it tells the seed and the versions") from None
 
 
 def _frames(state: dict[str, Any]) -> int:
@@ -113,34 +187,37 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
 
 def evaluate(
     policy: Policy, tasks: Sequence[int], *, episodes: int, seed: int, workers: int
-) -> tuple[list[TaskSummary], float]:
+) -> tuple[list[TaskEvaluation], float]:
     """Deterministic episodes on goals spread over all of them; and the frames per second."""
-    config = policy.config.env
+    config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
     with Collector(
         config, make_spec(config), policy.actor, epoch_frames=1, seed=seed, workers=workers
     ) as collector:
         started = time.perf_counter()
         results = collector.evaluate(policy.actor, tasks, episodes)
         seconds = time.perf_counter() - started
-    summaries = [
-        _summary(config.tasks[task], [stats for stats in results if stats.task == task])
+    evaluations = [
+        TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])
         for task in tasks
     ]
-    return summaries, sum(stats.length for stats in results) / seconds
+    return evaluations, sum(stats.length for stats in results) / seconds
 
 
-def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
-    count = len(results)
-    told = [stats.success > 0 for stats in results if stats.success is not None]
-    interval = binomtest(sum(told), count).proportion_ci(method="wilson") if told else None
+def summary(evaluation: TaskEvaluation) -> TaskSummary:
+    count = len(evaluation.returns)
+    told = [success for success in evaluation.successes if success is not None]
+    interval = binomtest(sum(told), len(told)).proportion_ci(method="wilson") if told else None
+    ret = mean(evaluation.returns)
     return TaskSummary(
-        task=task,
+        task=evaluation.task,
         episodes=count,
-        success=sum(told) / count if told else None,
+        success=sum(told) / len(told) if told else None,
         low=float(interval.low) if interval else None,
         high=float(interval.high) if interval else None,
-        ret=sum(stats.ret for stats in results) / count,
-        length=sum(stats.length for stats in results) / count,
+        ret=sum(evaluation.returns) / count,
+        ret_low=ret.low,
+        ret_high=ret.high,
+        length=sum(evaluation.lengths) / count,
     )
 
 

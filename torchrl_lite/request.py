@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo import SECTIONS
 from torchrl_lite.config import (
     Config,
     ConfigError,
-    Sections,
     check,
     load,
     merge,
@@ -27,7 +26,6 @@ from torchrl_lite.config import (
 from torchrl_lite.env import metaworld
 
 CONFIGS = Path(__file__).parent.parent / "config"
-SECTIONS: Sections = {name: section for name, (_, section) in ALGORITHMS.items()}
 RESUMABLE = (
     "train.num_epochs",
     "train.eval_interval",

@@ -5,7 +5,7 @@ Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 of each task by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,10 @@ def _interquartile_mean(*tasks: ndarray, axis: int = -1) -> Any:
     return trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
 
 
+def _mean(values: ndarray, axis: int = -1) -> Any:
+    return np.mean(values, axis=axis)
+
+
 def interquartile_mean(
     scores: Sequence[Float[ndarray, " runs"]], *, confidence: float = 0.95, resamples: int = 2000
 ) -> Estimate:
@@ -33,14 +37,28 @@ def interquartile_mean(
 
     The interval is the percentile interval of a stratified bootstrap.
     """
-    value = float(_interquartile_mean(*scores))
+    return _estimate(_interquartile_mean, scores, confidence, resamples)
+
+
+def mean(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000) -> Estimate:
+    """The mean with the percentile interval of a bootstrap."""
+    return _estimate(_mean, [np.array(values, dtype=np.float64)], confidence, resamples)
+
+
+def _estimate(
+    statistic: Callable[..., Any],
+    scores: Sequence[Float[ndarray, " runs"]],
+    confidence: float,
+    resamples: int,
+) -> Estimate:
+    value = float(statistic(*scores))
     if min(len(runs) for runs in scores) < 2:
         return Estimate(value, None, None)
     if all(np.ptp(runs) == 0 for runs in scores):  # every resample is the sample
         return Estimate(value, value, value)
     interval = bootstrap(
         tuple(scores),
-        _interquartile_mean,
+        statistic,
         confidence_level=confidence,
         n_resamples=resamples,
         method="percentile",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torchrl_lite import checkpoint
+from torchrl_lite import checkpoint, policy_file
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint import CheckpointError
 from torchrl_lite.config import ConfigError, nearest
@@ -42,9 +42,9 @@ class Report(NamedTuple):
 def read_weights(path: Path) -> Parts:
     """The weights in a file, or in a run directory (its best checkpoint, else its last).
 
-    A file is a checkpoint of ours, a ``state_dict`` of an actor (ours, or linear layers in their
-    order with ReLU between, the mean and the log standard deviation in one head or in two), or a
-    zip that Stable-Baselines3 saved of SAC, TD3 or DDPG.
+    A file is a checkpoint of ours, a policy file, a ``state_dict`` of an actor (ours, or linear
+    layers in their order with ReLU between, the mean and the log standard deviation in one head
+    or in two), or a zip that Stable-Baselines3 saved of SAC, TD3 or DDPG.
 
     Raises:
         ConfigError: there is no such file, or it is none of these.
@@ -58,6 +58,8 @@ def read_weights(path: Path) -> Parts:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
     try:
+        if path.suffix == policy_file.SUFFIX:
+            return {"actor": policy_file.read(path).tensors}
         members = _zip_of_sb3(path)
         return _of_state(checkpoint.load(path), path) if members is None else _of_sb3(members, path)
     except (CheckpointError, OSError) as error:
@@ -207,6 +209,8 @@ def _zip_of_sb3(path: Path) -> dict[str, bytes] | None:
             names = archive.namelist()
             if "policy.pth" not in names:
                 return None  # torch's own files are zips too
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it claims to hold more than its own size")  # none is compressed
             members = {name: archive.read(name) for name in names if name in _MEMBERS}
     except Exception as error:  # a damaged zip raises a dozen kinds
         raise CheckpointError(f"{path}: a damaged zip ({error})") from None
@@ -237,3 +241,73 @@ def _check_activation(data: bytes, path: Path) -> None:
         raise CheckpointError(f"{path}: its data are not those of Stable-Baselines3") from None
     if "ReLU" not in activation:
         raise CheckpointError(f"{path}: its networks use {activation}, ours ReLU")
+
+
+class Sb3Policy(NamedTuple):
+    """The actor of an agent, with the names and in the layout of ours."""
+
+    algo: str
+    body: dict[str, Tensor]
+    hidden_shapes: list[int]
+    obs_dim: int
+    act_dim: int
+    frames: int
+
+    @property
+    def is_gaussian(self) -> bool:
+        return self.algo == "sac"
+
+
+def read_sb3_policy(path: Path) -> Sb3Policy | None:
+    """What acts in a zip that Stable-Baselines3 saved of SAC, TD3 or DDPG; None for other files.
+
+    Its deterministic action is tanh(mean), scaled to the bounds of the environment, as ours is.
+    Statistics of a ``VecNormalize`` are not in the zip.
+
+    Raises:
+        CheckpointError: it is damaged, or its actor is no plain network with ReLU.
+    """
+    members = _zip_of_sb3(path)
+    if members is None:
+        return None
+    _check_activation(members.get("data", b""), path)
+    tensors = checkpoint.load(path, io.BytesIO(members["policy.pth"]))
+    _check_names(tensors, path)
+    log_std = _linears(tensors, "actor.log_std.")
+    trunk, heads = _linears(tensors, "actor.latent_pi."), _linears(tensors, "actor.mu.")
+    layers = [*trunk, *heads]
+    _check_chain(layers, log_std, tensors, path)
+    if log_std:
+        both = (torch.cat(parts) for parts in zip(layers[-1], log_std[0], strict=True))
+        layers = [*layers[:-1], _Linear(*both)]
+    critics = {name.split(".")[1] for name in tensors if name.startswith("critic.qf")}
+    frames = json.loads(members["data"]).get("num_timesteps")
+    return Sb3Policy(
+        algo="sac" if log_std else "td3" if len(critics) > 1 else "ddpg",
+        body=_body([layers]),
+        hidden_shapes=[len(layer.weight) for layer in layers[:-1]],
+        obs_dim=layers[0].weight.shape[1],
+        act_dim=len(heads[-1].weight),
+        frames=frames if isinstance(frames, int) else 0,
+    )
+
+
+def _check_chain(
+    layers: list[_Linear], log_std: list[_Linear], tensors: Mapping[str, Tensor], path: Path
+) -> None:
+    """The actor is these layers, one behind the other, and nothing else."""
+    own = [name for name in tensors if name.startswith("actor.")]
+    if len(layers) < 2 or len(log_std) > 1 or len(own) != 2 * (len(layers) + len(log_std)):
+        raise CheckpointError(
+            f"{path}: its actor is no plain network of SAC, TD3 or DDPG (feature extractors, gSDE "
+            "and networks without hidden layers are not read)"
+        )
+    inputs = layers[0].weight.shape[1]
+    for layer in layers:
+        if layer.weight.shape[1] != inputs or layer.bias.shape != layer.weight.shape[:1]:
+            raise CheckpointError(f"{path}: the layers of its actor do not go together")
+        inputs = len(layer.weight)
+    if log_std and [part.shape for part in log_std[0]] != [part.shape for part in layers[-1]]:
+        raise CheckpointError(f"{path}: the layers of its actor do not go together")
+    if any(part.dtype != torch.float32 for layer in (*layers, *log_std) for part in layer):
+        raise CheckpointError(f"{path}: the layers of its actor are not float32")

@@ -16,8 +16,10 @@ H     hidden units
 ``task`` is an integer per row; it is never glued to the observation.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -63,6 +65,11 @@ class Spec(NamedTuple):
     obs_mask: Float[Tensor, "T O"]
     act_mask: Float[Tensor, "T A"]
 
+    @classmethod
+    def of(cls, tasks: Sequence[str], obs_dims: Sequence[int], act_dims: Sequence[int]) -> Self:
+        """The tasks of these sizes, padded to the largest."""
+        return cls(tuple(tasks), _mask(obs_dims), _mask(act_dims))
+
     @property
     def num_tasks(self) -> int:
         return len(self.tasks)
@@ -74,3 +81,7 @@ class Spec(NamedTuple):
     @property
     def act_dim(self) -> int:
         return self.act_mask.shape[1]
+
+
+def _mask(sizes: Sequence[int]) -> Float[Tensor, "T n"]:
+    return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).float()

@@ -331,6 +331,8 @@ def compare(run: Path, reference: Path) -> None:
     for name in ("params.json", "versions.json", "log.csv", "result.json",
                  "checkpoint/best.pt", "checkpoint/epoch_5.pt"):  # fmt: skip
         same_bits(plain(run / name), plain(reference / name), name)
+    policies = [(path / "policy.safetensors").read_bytes() for path in (run, reference)]
+    assert policies[0] == policies[1], "policy.safetensors"
     states = [complete_state(path) for path in (run, reference)]
     for state in states:
         del state["wall_time"]

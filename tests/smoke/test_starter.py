@@ -123,6 +123,7 @@ def test_a_run_leaves_the_files_of_the_contract(runs: Runs) -> None:
         "versions.json",
         "log.csv",
         "result.json",
+        "policy.safetensors",
         *(f"checkpoint/last_{name}" for name in LAST),
         "checkpoint/best.pt",
     }

@@ -17,7 +17,7 @@ from torchrl_lite.checkpoint import weights_of_run
 from torchrl_lite.config import ConfigError
 from torchrl_lite.env import gymnasium
 from torchrl_lite.launch import main
-from torchrl_lite.play import evaluate, load_policy
+from torchrl_lite.play import evaluate, load_policy, summary
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
 TINY: dict[str, Any] = {
@@ -237,9 +237,10 @@ def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, pac
     policy = load_policy(best, trust_imports=True)
 
     assert package.exists()
-    (summary,), _ = evaluate(policy, [0], episodes=2, seed=1, workers=0)
-    assert (summary.success, summary.low, summary.high) == (None, None, None)
-    assert summary.ret < 0
+    (evaluation,), _ = evaluate(policy, [0], episodes=2, seed=1, workers=0)
+    one = summary(evaluation)
+    assert (one.success, one.low, one.high) == (None, None, None)
+    assert one.ret < 0
 
 
 @pytest.mark.usefixtures("package")

@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "collector",
+        "policy_file",
         "transfer",
         "algo.learner",
         "algo.sac",
@@ -45,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
-    ("bench", "play"),
+    ("bench", "play", "pretrained"),
     ("starter",),
 )
 LEAVES = ("types", "config")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from torchrl_lite import launch
 from torchrl_lite.config import ConfigError
-from torchrl_lite.play import evaluate, load_policy, seed_of, tasks_of, weights_of
+from torchrl_lite.play import evaluate, load_policy, summary, tasks_of, weights_of
 from torchrl_lite.rendering import BACKENDS, use_headless_backend, write_film
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
@@ -55,7 +56,8 @@ def test_the_best_weights_give_the_evaluation_of_the_log(run: Path, workers: int
         *_, row = csv.DictReader(file)
     weights = weights_of(run)
     policy = load_policy(weights)
-    summaries, rate = evaluate(policy, [0, 1], episodes=3, seed=seed_of(weights), workers=workers)
+    results, rate = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=workers)
+    summaries = [summary(one) for one in results]
     assert [one.task for one in summaries] == TASKS
     for one in summaries:
         assert one.ret == float(row[f"eval_return/{one.task}"])
@@ -77,11 +79,12 @@ def test_a_run_that_was_not_evaluated_has_its_newest_weights(run: Path, tmp_path
 def test_another_seed_draws_other_goals(run: Path) -> None:
     policy = load_policy(weights_of(run))
     one, other = (evaluate(policy, [1], episodes=3, seed=seed, workers=0)[0] for seed in (4, 5))
-    assert one[0].ret != other[0].ret
+    assert one[0].returns != other[0].returns
 
 
-def test_a_checkpoint_outside_of_a_run_has_seed_1(tmp_path: Path) -> None:
-    assert seed_of(tmp_path / "checkpoint" / "best.pt") == 1
+def test_a_checkpoint_outside_of_a_run_has_seed_1(run: Path, tmp_path: Path) -> None:
+    assert load_policy(weights_of(run)).seed == 4
+    assert load_policy(Path(shutil.copy(weights_of(run), tmp_path))).seed == 1
 
 
 def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:

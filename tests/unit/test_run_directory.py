@@ -202,7 +202,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[RLAlgo]:
 def test_a_run_has_its_files(whole: Path) -> None:
     there = {path.name for path in whole.iterdir()}
 
-    assert there >= {"params.json", "versions.json", "log.csv", "checkpoint", "result.json"}
+    assert there >= {"params.json", "versions.json", "log.csv", "checkpoint", "result.json",
+                     "policy.safetensors"}  # fmt: skip
     assert [name for name in there if name.startswith("events.out.tfevents")]
 
 

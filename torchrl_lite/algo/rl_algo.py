@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torchrl_lite import checkpoint
+from torchrl_lite import checkpoint, policy_file
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint import CheckpointError, Saved, Store
 from torchrl_lite.collector import (
@@ -47,8 +47,11 @@ class RLAlgo:
         guard: SignalGuard,
         store: Store,
         folder: Path,
+        seed: int,
+        versions: dict[str, str],
     ) -> None:
         self.config, self.folder = config, folder
+        self._seed, self._versions = seed, versions
         self.learner, self.collector, self.buffer = learner, collector, buffer
         self._logger, self._view, self._guard, self._store = logger, view, guard, store
         self._reward_scale = RewardScale(config.num_tasks)
@@ -206,12 +209,19 @@ class RLAlgo:
 
     def _evaluate(self, episodes: int) -> Row:
         """Success, return and length of the current weights, over all tasks and for each."""
+        return self._figures(self._episodes(episodes))
+
+    def _episodes(self, number: int) -> dict[int, list[EpisodeStats]]:
+        """Episodes of the current weights, so many of each task."""
         self._view.phase("evaluating")
-        everything = range(self.config.num_tasks)
-        results = self.collector.evaluate(self.learner.actor, everything, episodes)
         by_task: dict[int, list[EpisodeStats]] = defaultdict(list)
-        for stats in results:
+        everything = range(self.config.num_tasks)
+        for stats in self.collector.evaluate(self.learner.actor, everything, number):
             by_task[stats.task].append(stats)
+        return by_task
+
+    def _figures(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> Row:
+        results = [stats for episodes in by_task.values() for stats in episodes]
         row: Row = {
             "eval/success_rate": _success_rate(results),
             "eval/return": _mean([stats.ret for stats in results]),
@@ -247,7 +257,9 @@ class RLAlgo:
 
     def _finish(self) -> None:
         self._guard.expect_end_in(None)
-        final = self._evaluate(self.config.train.final_eval_episodes)
+        episodes = self._episodes(self.config.train.final_eval_episodes)
+        final = self._figures(episodes)
+        self._save_policy(episodes)
         result = {
             "frames": self.total_frames,
             "updates": self.learner.updates,
@@ -269,6 +281,21 @@ class RLAlgo:
         self._view.say(
             f"done: {self.total_frames} frames, {success}return {final['eval/return']:.1f} over "
             f"{self.config.train.final_eval_episodes} episodes a task"
+        )
+
+    def _save_policy(self, episodes: Mapping[int, Sequence[EpisodeStats]]) -> None:
+        policy_file.write(
+            self.folder / "policy.safetensors",
+            self.learner.actor,
+            self.config,
+            self.learner.spec,
+            frames=self.total_frames,
+            seed=self._seed,
+            versions=self._versions,
+            evaluation=[
+                policy_file.TaskEvaluation.of(self.config.env.tasks[task], stats)
+                for task, stats in episodes.items()
+            ],
         )
 
     def _expected_seconds(self) -> float | None:

@@ -2,7 +2,15 @@
 
 from torchrl_lite.config.check import Sections, check, load, model, reference
 from torchrl_lite.config.curriculum import CurriculumConfig
-from torchrl_lite.config.files import ConfigError, merge, nearest, nest, parse_override, read_tree
+from torchrl_lite.config.files import (
+    ConfigError,
+    merge,
+    nearest,
+    nest,
+    parse_json,
+    parse_override,
+    read_tree,
+)
 from torchrl_lite.config.models import Config, EnvConfig, NetConfig
 from torchrl_lite.config.section import Count, NonNegative, Positive, Section, Unit
 
@@ -24,6 +32,7 @@ __all__ = [
     "model",
     "nearest",
     "nest",
+    "parse_json",
     "parse_override",
     "read_tree",
     "reference",

@@ -3,7 +3,6 @@
 from typing import Any, Protocol
 
 import gymnasium as gym
-import torch
 
 from torchrl_lite.config import ConfigError, EnvConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
@@ -81,9 +80,5 @@ def make_spec(config: EnvConfig) -> Spec:
         ConfigError: a task does not exist, or its spaces are not supported.
     """
     shapes = [_SUITES[config.suite].shape(task, config) for task in config.tasks]
-    obs_dims, act_dims = torch.tensor(shapes).T
-    return Spec(tasks=tuple(config.tasks), obs_mask=_mask(obs_dims), act_mask=_mask(act_dims))
-
-
-def _mask(sizes: torch.Tensor) -> torch.Tensor:
-    return (torch.arange(int(sizes.max())) < sizes[:, None]).float()
+    obs_dims, act_dims = zip(*shapes, strict=True)
+    return Spec.of(config.tasks, obs_dims, act_dims)

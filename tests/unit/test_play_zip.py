@@ -1,0 +1,168 @@
+"""An agent of Stable-Baselines3 acts in ``play.py`` as its own ``predict`` does."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from torchrl_lite import play
+from torchrl_lite.checkpoint import CheckpointError
+from torchrl_lite.config import ConfigError
+from torchrl_lite.env import make_env
+from torchrl_lite.transfer import read_sb3_policy
+
+
+def write_zip(
+    path: Path, tensors: dict[str, torch.Tensor], data: dict[str, Any] | None = None
+) -> Path:
+    content = io.BytesIO()
+    torch.save(tensors, content)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", json.dumps(data or {}))
+        archive.writestr("policy.pth", content.getvalue())
+    return path
+
+
+def linear(name: str, size_in: int, size_out: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(size_in + size_out)
+    return {
+        f"{name}.weight": torch.randn(size_out, size_in, generator=generator) / size_in**0.5,
+        f"{name}.bias": torch.randn(size_out, generator=generator),
+    }
+
+
+SAC = {
+    **linear("actor.latent_pi.0", 39, 4),
+    **linear("actor.latent_pi.2", 4, 4),
+    **linear("actor.mu", 4, 4),
+    **linear("actor.log_std", 4, 4),
+}
+"""As wide as its actions: the two heads could be taken for layers one behind the other."""
+
+
+def acts(policy: play.Policy, obs: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return policy.actor.act(torch.from_numpy(obs)[None], torch.tensor([0]))[0].numpy()
+
+
+# --- Stable-Baselines3 itself ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize("task", ["Pendulum-v1", "Pusher-v5"])
+def test_actions_and_returns_are_those_of_predict(algo: str, task: str, tmp_path: Path) -> None:
+    sb3 = pytest.importorskip("stable_baselines3")
+    kwargs = {"net_arch": [32, 24]}
+    model = getattr(sb3, algo.upper())("MlpPolicy", task, seed=3, device="cpu",
+                                       policy_kwargs=kwargs)  # fmt: skip
+    for parameter in model.policy.parameters():  # biases too
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    model.num_timesteps = 1234
+    model.save(tmp_path / "agent.zip")
+
+    policy = play.load_policy(tmp_path / "agent.zip", task=task)
+
+    assert (policy.frames, policy.seed, policy.config.algo) == (1234, 1, algo)
+    stock = gym.make(task)
+    space: Any = stock.action_space
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(200, *stock.observation_space.shape)).astype(np.float32)
+    theirs = model.predict(obs, deterministic=True)[0]
+    center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    np.testing.assert_allclose(center + half * acts(policy, obs), theirs, rtol=0, atol=1e-6)
+
+    # The same episode, ours through the environment that `play` makes.
+    ours_env = make_env("gymnasium", task)
+    a, b, ours, stocks = ours_env.reset(seed=5)[0], stock.reset(seed=5)[0], 0.0, 0.0
+    for _ in range(30):
+        action = acts(policy, np.asarray(a, np.float32)[None])[0]
+        a, reward, *_ = ours_env.step(action)
+        ours += float(reward)
+        b, reward, *_ = stock.step(model.predict(b, deterministic=True)[0])
+        stocks += float(reward)
+    assert ours == pytest.approx(stocks, rel=1e-4)
+    stock.close()
+    ours_env.close()
+
+
+def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
+    """Its mean action is clipped, which ours is not."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    sb3.SAC("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu").save(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match="gSDE"):
+        read_sb3_policy(tmp_path / "agent.zip")
+
+
+# --- zips made by hand ----------------------------------------------------------------------------
+
+
+def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "agent.zip", SAC, {"num_timesteps": 77})
+    policy = play.load_policy(path, task="drawer-close-v3")
+    obs = np.random.default_rng(0).normal(size=(50, 39)).astype(np.float32)
+    x = torch.from_numpy(obs)
+    for name in ("latent_pi.0", "latent_pi.2"):
+        x = torch.relu(x @ SAC[f"actor.{name}.weight"].T + SAC[f"actor.{name}.bias"])
+    mean = x @ SAC["actor.mu.weight"].T + SAC["actor.mu.bias"]
+    np.testing.assert_allclose(acts(policy, obs), torch.tanh(mean).numpy(), atol=1e-6)
+    assert policy.config.env.suite == "metaworld"
+    results, _ = play.evaluate(policy, [0], episodes=1, seed=policy.seed, workers=0)
+    assert results[0].lengths == [500]
+
+
+@pytest.mark.parametrize(
+    ("task", "needle"),
+    [
+        (None, "--task"),
+        ("drawer-clsoe-v3", "did you mean 'drawer-close-v3'"),
+        ("HalfCheetah-v55", "did you mean 'HalfCheetah-v5'"),
+        ("Pendulum-v1", "observations of 39 and actions of 4 dimensions; Pendulum-v1 has 3 and 1"),
+    ],
+)
+def test_the_environment_has_to_be_named_and_to_fit(
+    task: str | None, needle: str, tmp_path: Path
+) -> None:
+    path = write_zip(tmp_path / "agent.zip", SAC)
+    with pytest.raises(ConfigError) as caught:
+        play.load_policy(path, task=task)
+    assert needle in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "agent.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", " " * 50_000_000)
+        archive.writestr("policy.pth", b"")
+    with pytest.raises(CheckpointError, match="more than its own size"):
+        read_sb3_policy(tmp_path / "agent.zip")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "data", "needle"),
+    [
+        ({}, {}, "no plain network"),
+        (linear("actor.mu", 39, 4), {}, "no plain network"),  # no hidden layer
+        (SAC | {"actor.log_std": torch.zeros(4, 4)}, {}, "no plain network"),
+        (SAC | linear("actor.features_extractor.linear.0", 39, 39), {}, "no plain network"),
+        ({k: v for k, v in SAC.items() if k != "actor.mu.bias"}, {}, "no plain network"),
+        (SAC | linear("actor.latent_pi.2", 5, 4), {}, "do not go together"),
+        (SAC | linear("actor.log_std", 4, 3), {}, "do not go together"),
+        (SAC | {"actor.mu.bias": torch.zeros(4).double()}, {}, "float32"),
+        (SAC, {"policy_kwargs": {"activation_fn": "torch.nn.Tanh"}}, "Tanh"),
+        ({"action_net.weight": torch.zeros(2, 3)}, {}, "no plain network"),  # of PPO
+    ],
+)
+def test_other_agents_are_one_line(
+    tensors: dict[str, torch.Tensor], data: dict[str, Any], needle: str, tmp_path: Path
+) -> None:
+    path = write_zip(tmp_path / "agent.zip", tensors, data)
+    with pytest.raises(CheckpointError) as caught:
+        play.load_policy(path, task="drawer-close-v3")
+    assert needle in str(caught.value) and str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,350 @@
+"""A policy file holds an actor to the last bit, and what is no policy is told in one line."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_learner, make_spec, newest_checkpoint, padded_spec
+from safetensors.torch import load, save
+
+from torchrl_lite import launch, policy_file
+from torchrl_lite.algo import SECTIONS
+from torchrl_lite.checkpoint import CheckpointError
+from torchrl_lite.config import Config, ConfigError, check
+from torchrl_lite.play import evaluate, load_policy, summary
+from torchrl_lite.policy_file import SUFFIX, TaskEvaluation
+from torchrl_lite.transfer import load_weights, read_weights
+from torchrl_lite.types import Spec
+
+VERSIONS = {"torch": "2"}
+
+
+def config_for(algo: str, spec: Spec, **net: Any) -> Config:
+    tree = {
+        "env": {"tasks": list(spec.tasks), "num_envs": spec.num_tasks},
+        "net": {"hidden_shapes": [16, 12], **net},
+        "train": {"batch_size": spec.num_tasks},
+    }
+    return check(tree, algo=algo, sections=SECTIONS, source="test")
+
+
+def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any) -> Any:
+    """A policy file of a learner with random weights; returns its actor."""
+    spec = spec or make_spec()
+    config = config_for(algo, spec, **net)
+    learner = launch.ALGORITHMS[algo][0](
+        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
+    )
+    evaluation = [TaskEvaluation(task="task0", returns=[1.5], lengths=[3], successes=[True])]
+    origin: dict[str, Any] = {"frames": 7, "seed": 2, "versions": VERSIONS}
+    policy_file.write(path, learner.actor, config, spec, **origin, evaluation=evaluation)
+    return learner.actor
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises((CheckpointError, ConfigError)) as caught:
+        policy_file.read(path)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert str(path) in message
+    return message
+
+
+# --- there and back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize(
+    ("tasks", "net"),
+    [
+        (1, {}),
+        (3, {}),
+        (3, {"task_input": "embedding"}),
+        (3, {"kind": "multihead"}),
+        (3, {"kind": "independent"}),
+        (3, {"kind": "soft_module", "soft_module": {"module_hidden": 6, "gating_hidden": 5}}),
+    ],
+    ids=["one task", "mlp", "embedding", "multihead", "independent", "soft_module"],
+)
+def test_an_actor_acts_as_before(
+    algo: str, tasks: int, net: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = padded_spec([5, 3, 4][:tasks], [2, 2, 1][:tasks])
+    path = tmp_path / "policy.safetensors"
+    before = write(path, algo=algo, spec=spec, **net)
+
+    file = policy_file.read(path)
+
+    obs = torch.randn(tasks, 9, spec.obs_dim, generator=torch.Generator().manual_seed(0))
+    task = torch.arange(tasks)
+    with torch.no_grad():
+        assert torch.equal(file.actor().act(obs, task), before.act(obs, task))
+    assert torch.equal(file.spec.obs_mask, spec.obs_mask)
+    assert torch.equal(file.spec.act_mask, spec.act_mask)
+    assert (file.header.frames, file.header.seed, file.header.versions) == (7, 2, VERSIONS)
+    assert file.header.evaluation[0].returns == [1.5]
+    assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
+
+
+def test_the_same_policy_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        torch.manual_seed(0)
+        write(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_only_the_actor_is_in_it(tmp_path: Path) -> None:
+    actor = write(tmp_path / "policy.safetensors")
+    tensors = load((tmp_path / "policy.safetensors").read_bytes())
+    assert tensors.keys() == actor.state_dict().keys()
+
+
+def test_training_can_start_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    actor = write(path)
+    learner = make_learner("sac", make_spec())
+    report = load_weights(learner, read_weights(path))
+    assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
+    assert torch.equal(learner.actor.body.head.weight, actor.body.head.weight)
+
+
+def test_a_damaged_one_to_start_from_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(ConfigError, match=f"--init_from: {path}"):
+        read_weights(path)
+
+
+# --- of a run -------------------------------------------------------------------------------------
+
+
+def run(folder: Path, *more: str) -> Path:
+    flags = (
+        "--set", "env.tasks=[\"drawer-close-v3\",\"reach-v3\"]", "--set", "env.num_envs=2",
+        "--set", "env.group_size=2", "--set", "env.max_episode_frames=20",
+        "--set", "env.num_goals=6", "--set", "net.hidden_shapes=[8]",
+        "--set", "replay_buffer.size=1000", "--set", "train.num_epochs=2",
+        "--set", "train.pretrain_epochs=1", "--set", "train.epoch_frames=20",
+        "--set", "train.opt_steps=2", "--set", "train.batch_size=4",
+        "--set", "train.final_eval_episodes=3", "--set", "system.workers=0",
+        "--set", "system.threads=1", "--set", "env.name=two",
+    )  # fmt: skip
+    (folder / "c.json").write_text("{}")
+    arguments = ["--config", str(folder / "c.json"), "--seed", "4", "--log_dir", str(folder / "l")]
+    assert launch.main("sac", [*arguments, *flags, *more], multi_task=True) == 0
+    return folder / "l" / "c" / "two" / "4"
+
+
+def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    path = folder / "policy.safetensors"
+    file, result = policy_file.read(path), json.loads((folder / "result.json").read_text())
+    last = torch.load(newest_checkpoint(folder), weights_only=True)["learner"]["networks"]
+    for name, tensor in file.tensors.items():
+        assert torch.equal(tensor, last[f"actor.{name}"])
+    assert (file.header.frames, file.header.seed) == (120, 4)
+    versions = json.loads((folder / "versions.json").read_text())
+    assert file.header.versions.items() <= versions.items()
+    assert {"torch", "mujoco", "metaworld"} <= file.header.versions.keys()
+    assert file.header.config == json.loads((folder / "params.json").read_text())
+    for one in file.header.evaluation:
+        assert np.mean(one.returns) == pytest.approx(result[f"eval_return/{one.task}"], rel=1e-12)
+        assert np.mean(one.successes) == result[f"eval_success/{one.task}"]
+
+    policy = load_policy(path)  # alone, it gives the same episodes to the last digit
+    again, _ = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=0)
+    assert again == file.header.evaluation
+    assert [summary(one).episodes for one in again] == [3, 3]
+
+
+def test_a_run_that_goes_on_has_none_until_it_ends(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    run(tmp_path, "--resume", "--set", "train.num_epochs=4", "--until", "160")
+    assert not (folder / "policy.safetensors").exists()
+    run(tmp_path, "--resume", "--set", "train.num_epochs=4")
+    assert policy_file.read(folder / "policy.safetensors").header.frames == 200
+
+
+# --- what is none ---------------------------------------------------------------------------------
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Changes the tensors and the header of a good file."""
+    write(path)
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["policy"])
+    tensors = load(content)
+    change(tensors, header)
+    path.write_bytes(save(tensors, metadata={"policy": json.dumps(header)}))
+
+
+def put(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
+        *parents, last = key.split(".")
+        for parent in parents:
+            header = header[int(parent) if parent.isdecimal() else parent]
+        header[last] = value
+
+    return change
+
+
+HEAD = "body.head.weight"
+LONG = [2] * 100
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        (put("format", 2), "format"),
+        (put("kind", "random"), "kind"),
+        (put("kind", "deterministic"), "body.head"),
+        (put("extra", 1), "extra"),
+        (put("frames", -1), "frames"),
+        (put("frames", "7"), "frames"),
+        (put("frames", 10**400), "frames"),
+        (put("obs_dims", [6]), "body.trunk.layers.0.weight"),
+        (put("obs_dims", [10**9]), "body.trunk.layers.0.weight"),
+        (put("obs_dims", [10**30]), "obs_dims"),
+        (put("obs_dims", []), "sizes"),
+        (put("act_dims", [2, 2]), "sizes"),
+        (put("act_dims", [0]), "act_dims"),
+        (put("evaluation.0.task", "task7"), "task7"),
+        (put("evaluation.0.returns", []), "returns"),
+        (put("evaluation.0.returns", [1, 2]), "differ in number"),
+        (put("config", {}), "algo"),
+        (put("config", []), "config"),
+        (put("config.algo", "ppo"), "ppo"),
+        (put("config.algo", ["sac"]), "algo"),
+        (put("config.net.kindd", "mlp"), "net.kindd"),
+        (put("config.env.tasks", []), "env.tasks"),
+        (put("config.env.tasks", 3), "env.tasks"),
+        (put("config.net.hidden_shapes", [10**15, 12]), "body.trunk.layers.0"),
+        (put("config.net.hidden_shapes", [2**62, 2**62]), "sizes"),
+        (put("config.net.hidden_shapes", LONG), "body.trunk.layers"),
+        (put("config.net.kind", "soft_module"), "tensor"),
+        (lambda t, _: t.pop(HEAD), f"lacks the tensor {HEAD!r}"),
+        (lambda t, _: t.update(extra=torch.zeros(3)), "holds the tensor 'extra'"),
+        (lambda t, _: t.update({HEAD: t[HEAD][..., :3].contiguous()}), HEAD),
+        (lambda t, _: t.update({HEAD: t[HEAD].double()}), "float64"),
+        (lambda t, _: t[HEAD][..., 0].fill_(float("nan")), f"{HEAD} is not finite"),
+    ],
+)
+def test_a_file_that_does_not_go_together_is_one_line(
+    change: Callable[[dict[str, Any], dict[str, Any]], None], needle: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"policy{SUFFIX}"
+    rewrite(path, change)
+    assert needle in error_of(path)
+
+
+def test_soft_modules_without_end_are_refused(tmp_path: Path) -> None:
+    def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
+        header["config"]["net"] |= {"kind": "soft_module"}
+        header["config"]["net"]["soft_module"]["num_layers"] = 10**12
+
+    rewrite(tmp_path / "policy.safetensors", change)
+    assert "asks for more" in error_of(tmp_path / "policy.safetensors")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "3", "null", '{"format": NaN}', '{"format": 1, "format": 1}', "[" * 100_000,
+     '{"a": ' * 5_000, '"\\ud800"'],
+    ids=["cut", "list", "number", "null", "nan", "twice", "deep list", "deep object", "half"],
+)  # fmt: skip
+def test_a_header_that_is_no_json_object_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(save({"a": torch.zeros(1)}, metadata={"policy": text}))
+    assert "header" in error_of(path)
+
+
+def test_a_header_that_is_too_long_is_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "policy.safetensors"
+    write(path)
+    monkeypatch.setattr(policy_file, "MAX_HEADER", 100)
+    assert "longer than 100" in error_of(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_other_safetensors_are_one_line(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(save({"a": torch.zeros(1)}, metadata=metadata))
+    assert "no policy of torchrl_lite" in error_of(path)
+
+
+LARGE = b'{"a": {"dtype": "F32", "shape": [9000000000], "data_offsets": [0, 36000000000]}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"1234",
+        struct.pack("<Q", 10_000_000_000) + b'{"a": 1}',
+        struct.pack("<Q", 2**64 - 1) + b'{"a": 1}',
+        struct.pack("<Q", 8) + b"not json",
+        struct.pack("<Q", len(LARGE)) + LARGE,
+        b"\x80\x04cos\nsystem\n(S'false'\ntR.",
+    ],
+    ids=["empty", "short", "10 GB", "all ones", "no json", "large tensor", "pickle"],
+)  # fmt: skip
+def test_bytes_that_are_no_safetensors_are_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(content)
+    assert "damaged" in error_of(path)
+
+
+def test_a_damaged_file_is_one_line_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    write(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        broken = bytearray(
+            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole
+        )
+        for place in rng.integers(0, len(broken), 3):
+            broken[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(broken)
+        try:
+            policy_file.read(path)
+        except (CheckpointError, ConfigError) as error:
+            assert len(str(error).splitlines()) == 1
+            refused += 1
+    assert refused > 100
+
+
+def test_a_policy_does_not_import_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+
+    def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
+        header["config"]["env"] |= {"suite": "gymnasium", "imports": ["antigravity_of_a_stranger"]}
+
+    rewrite(path, change)
+    with pytest.raises(ConfigError, match="--trust_imports"):
+        load_policy(path)
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        load_policy(path, trust_imports=True)
+
+
+def test_a_policy_for_other_sizes_than_its_task_has_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    spec = Spec.of(["reach-v3"], [5], [2])
+    config = config_for("sac", spec)
+    learner = make_learner("sac", spec)
+    policy_file.write(
+        path, learner.actor, config, spec, frames=0, seed=1, versions={}, evaluation=[]
+    )
+    with pytest.raises(
+        ConfigError, match=r"observations of 5 and actions of 2.*reach-v3 has 39 and 4"
+    ):
+        load_policy(path)

@@ -1,0 +1,217 @@
+"""The policies that ship do what their cards say, and what is exported can be played by name."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from torchrl_lite import launch, play, policy_file, pretrained
+from torchrl_lite.config import ConfigError
+from torchrl_lite.rendering import use_headless_backend
+
+STARTER = Path(__file__).parents[2] / "starter" / "play.py"
+SHIPPED = pretrained.names()
+
+
+def start(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(STARTER), *map(str, arguments)],
+        capture_output=True, text=True, check=False, env=os.environ | environment,
+    )  # fmt: skip
+
+
+# --- those that ship ------------------------------------------------------------------------------
+
+
+def test_some_policies_ship() -> None:
+    assert "drawer-close-v3" in SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> None:
+    path = pretrained.find(name)
+    assert path.stat().st_size < 500_000
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    file = policy_file.read(path)
+    assert card == pretrained.card(name, file.header)
+    for one in file.header.evaluation:
+        assert len(one.returns) == 50
+        assert f"| {np.mean(one.returns):.1f} |" in card
+        if file.config.env.suite == "metaworld":
+            assert np.mean(one.successes) >= 0.9  # what is not solved does not ship
+            assert f"| {np.mean(one.successes):.2f} |" in card
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_policy_starts_as_recorded(name: str) -> None:
+    """A few of the fifty episodes, near enough for any machine."""
+    policy = play.load_policy(pretrained.find(name))
+    recorded = policy_file.read(pretrained.find(name)).header.evaluation
+    few = 4
+    tasks = range(len(recorded))
+    results, _ = play.evaluate(policy, tasks, episodes=few, seed=policy.seed, workers=0)
+    goals = [number * 50 // few for number in range(few)]
+    which = goals if policy.config.env.suite == "metaworld" else range(few)
+    for mine, theirs in zip(results, recorded, strict=True):
+        assert mine.returns == pytest.approx([theirs.returns[j] for j in which], rel=1e-2)
+        assert mine.successes == [theirs.successes[j] for j in which]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_policy_keeps_what_its_card_promises(name: str) -> None:
+    policy = play.load_policy(pretrained.find(name))
+    recorded = policy_file.read(pretrained.find(name)).header.evaluation
+    tasks = range(len(recorded))
+    results, _ = play.evaluate(policy, tasks, episodes=50, seed=policy.seed, workers=2)
+    for mine, theirs in zip(results, recorded, strict=True):
+        assert mine.returns == pytest.approx(theirs.returns, rel=1e-2)
+        assert mine.successes == theirs.successes
+
+
+@pytest.mark.slow
+def test_a_shipped_policy_is_shown_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        monkeypatch.delenv("MUJOCO_GL", raising=False)
+        use_headless_backend()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    film = tmp_path / "x.gif"
+    done = start("--pretrained", "drawer-close-v3", "--episodes", 1, "--video", film)
+    assert done.returncode == 0, done.stderr
+    assert "drawer-close-v3" in done.stdout
+    pictures = imageio.imread(film).astype(int)
+    assert len(pictures) == 125
+    assert abs(pictures[60] - pictures[0]).max() > 50  # something moves
+
+
+def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
+    """Of many returns, the bootstrap's is the normal approximation's; Wilson's from its formula."""
+    returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
+    hits = returns > 150
+    one = play.summary(
+        policy_file.TaskEvaluation(
+            task="x", returns=returns.tolist(), lengths=[1] * 400, successes=hits.tolist()
+        )
+    )
+    half = 1.96 * returns.std(ddof=1) / 20
+    assert (one.ret_low, one.ret_high) == pytest.approx(
+        (returns.mean() - half, returns.mean() + half), abs=0.15 * half
+    )
+    z, n, p = 1.959964, 400, hits.mean()
+    center, spread = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    expected = [(center + sign * spread) / (1 + z * z / n) for sign in (-1, 1)]
+    assert (one.low, one.high) == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_episode_has_no_interval_of_its_return() -> None:
+    single = policy_file.TaskEvaluation(task="x", returns=[3.0], lengths=[5], successes=[None])
+    one = play.summary(single)
+    assert one == play.TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
+    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    told = pretrained.card("x", header.model_copy(update={"evaluation": [single]}))
+    assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
+
+
+# --- of a run of one's own ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("pretrained")
+    tiny = {
+        "env.max_episode_frames": 20, "env.num_goals": 6, "env.group_size": 2,
+        "net.hidden_shapes": [8], "replay_buffer.size": 1000, "train.num_epochs": 2,
+        "train.pretrain_epochs": 1, "train.epoch_frames": 20, "train.opt_steps": 2,
+        "train.batch_size": 4, "train.eval_interval": 2, "train.eval_episodes": 2,
+        "train.final_eval_episodes": 2, "system.workers": 0, "system.threads": 1,
+    }  # fmt: skip
+    sets = [part for key, value in tiny.items() for part in ("--set", f"{key}={value}")]
+    flags = ["--task", "drawer-close-v3", "--seed", "4", "--id", "x", "--log_dir", str(log_dir)]
+    assert launch.main("sac", [*flags, *sets]) == 0
+    return log_dir / "x" / "drawer-close-v3" / "4"
+
+
+def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
+    done = start("--run", run, "--episodes", 5, "--export", out, "--json", figures)
+    assert done.returncode == 0, done.stderr
+
+    path = tmp_path / "new" / "mine-v1.0.safetensors"
+    file = policy_file.read(path)
+    assert (file.header.frames, file.header.seed) == (40, 4)  # of the best weights
+    assert "torch" in file.header.versions and "platform" not in file.header.versions
+    (one,), (told,) = file.header.evaluation, json.loads(figures.read_text())["tasks"]
+    assert np.mean(one.returns) == pytest.approx(told["ret"], rel=1e-12)
+    policy = play.load_policy(path)
+    again, _ = play.evaluate(policy, [0], episodes=5, seed=policy.seed, workers=0)
+    assert again == file.header.evaluation
+    card = (tmp_path / "new" / "mine-v1.0.md").read_text()
+    assert card == pretrained.card("mine-v1.0", file.header)
+    assert "st_sac.py --config params.json --seed 4 --until 40\n" in card
+    config = json.loads(card.split("```json\n")[1].split("```")[0])
+    assert config == json.loads((run / "params.json").read_text())
+
+
+def test_a_name_is_found_and_others_are_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(ConfigError, match=r"'mine' is not there; there is none$"):
+        pretrained.find("mine")
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.safetensors").write_bytes((run / "policy.safetensors").read_bytes())
+    assert pretrained.find("mine") == tmp_path / "mine.safetensors"
+    message = r"'mime' is not there; there is mine, other; did you mean 'mine'\?"
+    with pytest.raises(ConfigError, match=message):
+        pretrained.find("mime")
+    with pytest.raises(ConfigError, match="is not there"):
+        pretrained.find("../mine")
+
+
+def test_the_final_policy_of_a_run_can_be_exported_too(run: Path, tmp_path: Path) -> None:
+    policy = play.load_policy(run / "policy.safetensors")
+    results, _ = play.evaluate(policy, [0], episodes=2, seed=policy.seed, workers=0)
+    weights, _ = pretrained.export(tmp_path / "final.safetensors", policy, results)
+    # Two episodes are those of the run's own final evaluation, so the files are the same.
+    assert weights.read_bytes() == (run / "policy.safetensors").read_bytes()
+
+
+def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "loose.pt").write_bytes(play.weights_of(run).read_bytes())
+    policy = play.load_policy(tmp_path / "loose.pt")
+    with pytest.raises(ConfigError, match="--export: needs a policy of a run"):
+        pretrained.export(tmp_path / "x", policy, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--pretrained", "drawer-clsoe-v3"], ["--pretrained", "did you mean 'drawer-close-v3'"]),
+        (["--run", "{run}", "--export", "x", "--seed", "3"], ["--export", "--seed"]),
+    ],
+)
+def test_mistakes_end_with_exit_code_2(run: Path, arguments: list[str], words: list[str]) -> None:
+    done = start(*[argument.format(run=run) for argument in arguments])
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert all(word in done.stderr for word in words)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"seed": "x"}'])
+def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
+    weights = tmp_path / "checkpoint" / "best.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(play.weights_of(run).read_bytes())
+    (tmp_path / "versions.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"versions\.json: is damaged"):
+        play.load_policy(weights)
