@@ -3,7 +3,7 @@
 from torchrl_lite.config.check import Sections, check, load, model, reference
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import ConfigError, merge, nearest, nest, parse_override, read_tree
-from torchrl_lite.config.models import Config, EnvConfig, NetConfig
+from torchrl_lite.config.models import Config, EnvConfig, NetConfig, TransferConfig
 from torchrl_lite.config.section import Count, NonNegative, Positive, Section, Unit
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Positive",
     "Section",
     "Sections",
+    "TransferConfig",
     "Unit",
     "check",
     "load",

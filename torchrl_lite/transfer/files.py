@@ -1,45 +1,51 @@
-"""Weights to start from: of another run, of a plain file, or of Stable-Baselines3.
+"""What a file to start from holds: a checkpoint of ours, a plain file, or Stable-Baselines3's.
 
 Nothing in a file is ever executed: tensors are read with ``weights_only``, a zip's data as JSON,
 and nothing is unpacked to disk.
 """
 
-import io
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchrl_lite import checkpoint
-from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint import CheckpointError
 from torchrl_lite.config import ConfigError, nearest
 
 Parts = dict[str, dict[str, Tensor]]
 """Named tensors of each part (``actor``, ``critic``, ...), with our names and in our layout."""
 
-FOLLOWERS = {"actor": "target_actor", "critic": "target"}
-"""What starts as a copy of a part, where a learner has it."""
+
+class Facts(NamedTuple):
+    """What a checkpoint tells about its run; nothing, where it is a plain file."""
+
+    tasks: Sequence[str] = ()
+    """In the order of their rows."""
+    shapes: Sequence[list[int] | None] = ()
+    """Observation features and action dimensions of each, None where that is not told."""
+    frames: int | None = None
+    origin: Sequence[dict[str, Any]] = ()
+    """What that run had started from, the nearest first."""
 
 
-class Report(NamedTuple):
-    """What became of the weights, tensor by tensor."""
+class Source(NamedTuple):
+    """What was read."""
 
-    loaded: list[str]
-    skipped: list[str]
-    """Those of the file that have no place here, and those here that the file has nothing for."""
-    mismatched: list[str]
-
-    def lines(self) -> list[str]:
-        """For a person; what is empty is left out."""
-        return [f"{kind}: {', '.join(names)}" for kind, names in self._asdict().items() if names]
+    path: Path
+    """The file; of a run directory, the one in it."""
+    sha256: str
+    parts: Parts
+    facts: Facts
 
 
-def read_weights(path: Path) -> Parts:
+def read_source(path: Path) -> Source:
     """The weights in a file, or in a run directory (its best checkpoint, else its last).
 
     A file is a checkpoint of ours, a ``state_dict`` of an actor (ours, or linear layers in their
@@ -58,61 +64,45 @@ def read_weights(path: Path) -> Parts:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
     try:
-        members = _zip_of_sb3(path)
-        return _of_state(checkpoint.load(path), path) if members is None else _of_sb3(members, path)
+        content = path.read_bytes()
+        digest, members = hashlib.sha256(content).hexdigest(), _zip_of_sb3(path, content)
+        if members is not None:
+            return Source(path, digest, _of_sb3(members, path), Facts())
+        state = checkpoint.load(path, BytesIO(content))
+        return Source(path, digest, _of_state(state, path), facts_of(state, path))
     except (CheckpointError, OSError) as error:
         raise ConfigError(f"--init_from: {error}") from None
     except (RuntimeError, ValueError) as error:  # shapes that do not go together
         raise ConfigError(f"--init_from: {path}: its tensors are no networks ({error})") from None
 
 
-def load_weights(learner: Learner, parts: Parts, *, load: Sequence[str] = ("actor",)) -> Report:
-    """Copies the tensors of these parts that fit; what follows a part starts as its copy."""
-    report = Report([], [], [])
-    for part in load:
-        module: nn.Module = getattr(learner, part)
-        _load_part(module, parts.get(part, {}), part, report)
-        if hasattr(learner, FOLLOWERS[part]):
-            getattr(learner, FOLLOWERS[part]).load_state_dict(module.state_dict())
-    return report
-
-
-def start_from(learner: Learner, path: Path, *, optional: bool) -> list[str]:
-    """Gives a learner the actor in a file; returns what became of it, in lines for a person.
+def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
+    """Those of a loaded checkpoint; one of an earlier version tells no shapes and no origin.
 
     Raises:
-        ConfigError: the file cannot be read, or nothing in it fits and it is not ``optional``.
+        CheckpointError: they are not what a run writes.
     """
-    report = load_weights(learner, read_weights(path))
-    if report.loaded:
-        return [f"weights of {path}", *report.lines()]
-    if not optional:
-        why = "; ".join(report.lines())
-        raise ConfigError(f"--init_from: nothing in {path} fits the actor ({why})")
-    return [f"warning: nothing in {path} fits the actor, training starts anew", *report.lines()]
+    if not isinstance(state.get("config"), dict):
+        return Facts()
+    try:
+        tasks = [str(task) for task in state["config"]["env"]["tasks"]]
+        shapes = dict(state.get("shapes", {}))
+        pairs = [shapes.get(task) and [int(size) for size in shapes[task]] for task in tasks]
+        if any(pair is not None and (len(pair) != 2 or min(pair) < 1) for pair in pairs):
+            raise ValueError
+        frames = state["frames"]
+        count = sum(frames) if isinstance(frames, list) else int(frames)
+        origin = [dict(link) for link in _as_json(state.get("origin", []))]
+        return Facts(tasks, pairs, count, origin)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise CheckpointError(
+            f"{path}: its tasks, frames or origin are not those of a run"
+        ) from None
 
 
-@torch.no_grad()
-def _load_part(module: nn.Module, given: Mapping[str, Tensor], part: str, report: Report) -> None:
-    own = module.state_dict()
-    report.skipped.extend(f"{part}.{name}" for name in own.keys() ^ given.keys())
-    report.skipped.sort()
-    for name in (name for name in own if name in given):
-        mine, theirs = own[name], given[name]
-        if mine.shape == theirs.shape:
-            mine.copy_(theirs)
-            report.loaded.append(f"{part}.{name}")
-        elif name.startswith("body.head.") and _is_mean(theirs, mine):
-            mine[..., : theirs.shape[-1]] = theirs
-            report.loaded.append(f"{part}.{name} (the mean)")
-        else:
-            shapes = f"{list(theirs.shape)} in the file, {list(mine.shape)} here"
-            report.mismatched.append(f"{part}.{name} ({shapes})")
-
-
-def _is_mean(theirs: Tensor, mine: Tensor) -> bool:
-    """Whether a deterministic head meets one of mean and log standard deviation."""
-    return (*theirs.shape[:-1], 2 * theirs.shape[-1]) == tuple(mine.shape)
+def _as_json(value: Any) -> Any:
+    """The same, if it can stand in ``result.json`` one day."""
+    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def _of_state(state: dict, path: Path) -> Parts:
@@ -122,16 +112,14 @@ def _of_state(state: dict, path: Path) -> Parts:
     networks = state.get("networks", state)
     if not isinstance(networks, dict) or not networks:
         raise CheckpointError(f"{path}: holds no weights")
-    for name, value in networks.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path}: {name!r} is no named tensor, as in a state_dict all are"
-            )
+    _check_names(networks, path)
     if any(name.startswith("actor.body.") for name in networks):
         parts: Parts = {}
         for name, value in networks.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest or name] = value
+        if not networks.get("log_alpha", torch.zeros(1)).isfinite().all():
+            del parts["log_alpha"]  # a temperature of 0 has none
         return parts
     if any(name.startswith("body.") for name in networks):
         return {"actor": networks}
@@ -174,7 +162,7 @@ def _actor(layers: list[_Linear], path: Path) -> dict[str, Tensor]:
             torch.cat((mean.weight, log_std.weight)), torch.cat((mean.bias, log_std.bias))
         )
         layers = [*layers[:-2], both]
-    return _body([layers])
+    return _body(layers)
 
 
 def _are_two_heads(one: _Linear, other: _Linear) -> bool:
@@ -182,13 +170,13 @@ def _are_two_heads(one: _Linear, other: _Linear) -> bool:
     return one.weight.shape == other.weight.shape and len(one.weight) != other.weight.shape[1]
 
 
-def _body(members: Sequence[list[_Linear]]) -> dict[str, Tensor]:
-    """An ensemble of plain networks with the names and the layout of ours."""
+def _body(layers: Sequence[_Linear]) -> dict[str, Tensor]:
+    """A plain network with the names and the layout of ours."""
     named: dict[str, Tensor] = {}
-    for depth, layer in enumerate(zip(*members, strict=True)):
-        place = "head" if depth == len(members[0]) - 1 else f"trunk.layers.{depth}"
-        named[f"body.{place}.weight"] = torch.stack([linear.weight.T for linear in layer])[:, None]
-        named[f"body.{place}.bias"] = torch.stack([linear.bias for linear in layer])[:, None]
+    for depth, layer in enumerate(layers):
+        place = "head" if depth == len(layers) - 1 else f"trunk.layers.{depth}"
+        named[f"body.{place}.weight"] = layer.weight.T[None, None]
+        named[f"body.{place}.bias"] = layer.bias[None, None]
     return named
 
 
@@ -198,12 +186,12 @@ def _body(members: Sequence[list[_Linear]]) -> dict[str, Tensor]:
 _MEMBERS = ("data", "policy.pth")
 
 
-def _zip_of_sb3(path: Path) -> dict[str, bytes] | None:
+def _zip_of_sb3(path: Path, content: bytes) -> dict[str, bytes] | None:
     """The members that we read, or None where it is no zip of Stable-Baselines3."""
     try:
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(BytesIO(content)):
             return None
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
             names = archive.namelist()
             if "policy.pth" not in names:
                 return None  # torch's own files are zips too
@@ -220,13 +208,9 @@ def _of_sb3(members: Mapping[str, bytes], path: Path) -> Parts:
     """``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text; what we
     ask of them, the activation, stands in plain words too."""
     _check_activation(members.get("data", b""), path)
-    tensors = checkpoint.load(path, io.BytesIO(members["policy.pth"]))
+    tensors = checkpoint.load(path, BytesIO(members["policy.pth"]))
     _check_names(tensors, path)
-    critics = sorted({name.split(".")[1] for name in tensors if name.startswith("critic.qf")})
-    parts: Parts = {"actor": _actor(_linears(tensors, "actor."), path)}
-    if critics:
-        parts["critic"] = _body([_linears(tensors, f"critic.{name}.") for name in critics])
-    return parts
+    return {"actor": _actor(_linears(tensors, "actor."), path)}
 
 
 def _check_activation(data: bytes, path: Path) -> None:
