@@ -41,7 +41,9 @@ IN_EVERY_PHASE = [
 ]
 
 
-@pytest.mark.parametrize("name", ["one task", "two tasks", "td3", "ddpg", "halfcheetah"])
+@pytest.mark.parametrize(
+    "name", ["one task", "two tasks", "td3", "ddpg", "halfcheetah", "transfer"]
+)
 def test_killed_in_every_phase(runs: Runs, name: str) -> None:
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
 
@@ -54,6 +56,10 @@ def test_killed_with_workers_that_collect_ahead(runs: Runs) -> None:
 def test_killed_anywhere_in_the_first_saves(runs: Runs, count: int) -> None:
     """From the files that a run begins with to its second checkpoint."""
     assert runs("one task").crash(f"save_{count}", [Moment("save", count)]) == 1
+
+
+def test_killed_before_the_first_checkpoint_a_run_starts_from_the_same_source(runs: Runs) -> None:
+    assert runs("transfer").crash("early", [Moment("collect", 25)]) == 1
 
 
 @pytest.mark.slow
