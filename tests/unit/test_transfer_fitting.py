@@ -309,3 +309,23 @@ def test_one_critic_does_not_make_two(tmp_path: Path) -> None:
     for name, value in tensors(learner).items():
         expected = before[name.replace("target.", "critic.")]  # the targets follow
         assert name.startswith("target_actor") or torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_a_fixed_temperature_may_start_a_learned_one_unless_it_is_none(
+    alpha: float, tmp_path: Path
+) -> None:
+    source, learner = make_learner("sac", THREE, alpha=alpha), make_learner("sac", THREE)
+    file = as_source(source, tmp_path)
+    assert ("log_alpha" in file.parts) == (alpha > 0)
+    if alpha:
+        load_weights(learner, file, load=["alpha"])
+        torch.testing.assert_close(learner.log_alpha.exp(), torch.full((3,), alpha))
+
+
+def test_a_fixed_temperature_stays(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, seed=1), make_learner("sac", THREE, alpha=0.2)
+    before = learner.log_alpha.clone()
+    report = load_weights(learner, as_source(source, tmp_path), load=["alpha"])
+    assert torch.equal(learner.log_alpha, before)
+    assert report.skipped == ["log_alpha (no temperature is learned here)"]

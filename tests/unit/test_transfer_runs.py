@@ -193,6 +193,7 @@ def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
     assert (to_b["path"], to_b["file"], to_b["sha256"]) == (str(b), str(best), sha256(best))
     assert to_b["frames"] == torch.load(best, weights_only=True)["frames"] == 20
     assert to_b["parts"] == ["actor", "critic"]
+    assert (to_b["tasks"], to_file["tasks"]) == ({PENDULUM: PENDULUM}, {})
     assert "critic.body.head.weight" in to_b["loaded"]
     assert to_b["skipped"] == to_b["mismatched"] == []
     assert (to_file["path"], to_file["sha256"]) == (str(file), sha256(file))

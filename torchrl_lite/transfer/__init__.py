@@ -11,7 +11,7 @@ from torchrl_lite.config import ConfigError, TransferConfig
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.transfer.files import Source, read_source
 from torchrl_lite.transfer.fitting import Report, load_module, load_temperatures
-from torchrl_lite.transfer.pairing import Fit
+from torchrl_lite.transfer.pairing import Fit, pair_tasks
 from torchrl_lite.transfer.transitions import carry_over
 
 __all__ = ["Start", "load_weights", "read_source", "start_from"]
@@ -40,29 +40,26 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
     """
     if config is None or config.init_from is None:
         return Start([], [])
-    path = Path(config.init_from)
-    source = read_source(path)
+    source = read_source(Path(config.init_from))
     asked = _asked(learner, source, config)
     report = load_weights(learner, source, load=asked, task_map=config.task_map)
     parts = [part for part in asked if any(n.startswith(WEIGHTS[part]) for n in report.loaded)]
-    notes = [f"weights of {path}", *report.lines()]
-    needed = ["actor"] if config.load == "auto" else [p for p in asked if p in learner.optimizers]
-    if missing := " and the ".join(part for part in needed if part not in parts):
-        if not config.optional:
-            why = "; ".join(report.lines())
-            raise ConfigError(f"--init_from: nothing in {path} fits the {missing} ({why})")
-        notes[0] = f"warning: nothing in {path} fits the {missing}, training starts anew"
-    link = {
-        "path": str(path),
+    notes = _told(learner, config, asked, parts, report)
+    link: dict[str, Any] = {
+        "path": config.init_from,
         "file": str(source.path),
         "sha256": source.sha256,
         "frames": source.facts.frames,
         "parts": parts,
+        "tasks": _pairs(learner, source, config),
         **report._asdict(),
     }
+    if source.facts.tasks and not link["tasks"]:
+        notes.append("none of its tasks is here; transfer.task_map pairs them")
     if "buffer" in config.load:
-        link["parts"] = [*parts, "buffer"]
+        path = Path(config.init_from)
         link["buffer"] = carry_over(path, buffer, learner.spec, config.task_map)
+        link["parts"] = [*parts, "buffer"]
         notes.append(f"transitions: {link['buffer']['transitions']}")
     if parts:
         frozen = config.freeze_updates if "actor" in parts else 0
@@ -70,6 +67,24 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
         still = f", actor and temperatures stand still for {frozen} updates" if frozen else ""
         notes.append(f"learning rates times {config.lr_multiplier}{still}")
     return Start(notes, [link, *source.facts.origin] if link["parts"] else [])
+
+
+def _told(
+    learner: Learner, config: TransferConfig, asked: list[str], parts: list[str], report: Report
+) -> list[str]:
+    """What became of the weights, for a person.
+
+    Raises:
+        ConfigError: nothing of a part fits that has to.
+    """
+    needed = ["actor"] if config.load == "auto" else [p for p in asked if p in learner.optimizers]
+    missing = " and the ".join(part for part in needed if part not in parts)
+    if not missing:
+        return [f"weights of {config.init_from}", *report.lines()]
+    nothing = f"nothing in {config.init_from} fits the {missing}"
+    if not config.optional:
+        raise ConfigError(f"--init_from: {nothing} ({'; '.join(report.lines())})")
+    return [f"warning: {nothing}, training starts anew", *report.lines()]
 
 
 def load_weights(
@@ -117,6 +132,15 @@ def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str
                 f"transfer.load: {source.path} holds no {part}; it holds {', '.join(there)}"
             )
     return [part for part in there if part in config.load]
+
+
+def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str, str]:
+    """The tasks that were taken over, by their names here and there."""
+    here, there = learner.spec.tasks, source.facts.tasks
+    if not there:
+        return {}
+    rows = pair_tasks(here, there, config.task_map, path=source.path)
+    return {here[mine]: there[theirs] for mine, theirs in rows.items()}
 
 
 def _load_temperatures(learner: Learner, theirs: Tensor, fit: Fit, report: Report) -> None:

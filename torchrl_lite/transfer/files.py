@@ -118,8 +118,8 @@ def _of_state(state: dict, path: Path) -> Parts:
         for name, value in networks.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest or name] = value
-        if not networks.get("log_alpha", torch.zeros(1)).isfinite().all():
-            del parts["log_alpha"]  # a temperature of 0 has none
+        if "log_alpha" not in networks or not networks["log_alpha"].isfinite().all():
+            parts.pop("log_alpha", None)  # a temperature of 0 has none
         return parts
     if any(name.startswith("body.") for name in networks):
         return {"actor": networks}
