@@ -54,6 +54,7 @@ def make_learner(
     spec: Spec,
     *,
     kind: str = "mlp",
+    task_input: str = "onehot",
     hidden: Sequence[int] = (16, 12),
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -63,7 +64,7 @@ def make_learner(
     torch.manual_seed(seed)
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
-    net = NetConfig(kind=kind, hidden_shapes=list(hidden))
+    net = NetConfig(kind=kind, task_input=task_input, hidden_shapes=list(hidden))
     return learner(section(**own), net, spec, device=CPU, seed=seed).to(dtype)
 
 

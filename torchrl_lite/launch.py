@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from torchrl_lite.logger import Logger, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.request import experiment, find_device, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
-from torchrl_lite.transfer import start_from
+from torchrl_lite.transfer import Start, start_from
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
@@ -93,14 +94,16 @@ def _train(
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
         learner = _make_learner(config, device, args.seed)
-        notes = [] if resuming else _start_from(learner, args, config)  # before anything is written
+        buffer = _make_buffer(config, learner)
+        start = Start([], [])
+        if not resuming:  # before anything is written
+            start = start_from(learner, buffer, config.transfer)
         _lock(folder, stack, resume=args.resume, resuming=resuming)
         store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         saved, damaged = store.newest() if resuming else (None, [])
         done = _frames_of(saved, device) if saved else 0
-        notes += [f"warning: passed over {line}" for line in damaged]
         if resuming and saved is None:
-            notes += _start_from(learner, args, config)
+            start = start_from(learner, buffer, config.transfer)
         _write_header(config, folder, device, args.seed)
         view = make_view(
             config.log.console,
@@ -114,18 +117,20 @@ def _train(
         if args.resume:
             where = f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0"
             view.say(where)
-        for note in notes:
+        for note in [*start.notes, *(f"warning: passed over {line}" for line in damaged)]:
             view.say(note)
         run = _build(
             config,
             folder,
             learner,
+            buffer,
             args.seed,
             stack,
             guard=guard,
             view=view,
             store=store,
             done=done,
+            origin=start.origin,
         )
         if saved:
             run.resume(saved)
@@ -136,13 +141,6 @@ def _train(
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
         return 0 if guard.requested is None or finished else 128 + guard.requested
-
-
-def _start_from(learner: Learner, args: Namespace, config: Config) -> list[str]:
-    if args.init_from is None:
-        return []
-    optional = config.transfer is not None and config.transfer.optional
-    return start_from(learner, args.init_from, optional=optional)
 
 
 def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
@@ -156,10 +154,17 @@ def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
     )
 
 
+def _make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
+    stages = config.curriculum
+    old_weight = stages.old_weight if stages else 1.0
+    return ReplayBuffer(learner.spec, config.capacity, learner.device, old_weight=old_weight)
+
+
 def _build(
     config: Config,
     folder: Path,
     learner: Learner,
+    buffer: ReplayBuffer,
     seed: int,
     stack: ExitStack,
     *,
@@ -167,6 +172,7 @@ def _build(
     view: View,
     store: Store,
     done: int,
+    origin: Sequence[dict[str, Any]],
 ) -> RLAlgo:
     spec = learner.spec
     collector = Collector(
@@ -180,8 +186,7 @@ def _build(
         say=view.say,
     )
     stack.callback(collector.close)
-    stages = config.curriculum
-    more = curriculum.columns(spec.tasks) if stages else []
+    more = curriculum.columns(spec.tasks) if config.curriculum else []
     header = columns(spec.tasks, learner.metric_names, more)
     logger = Logger(folder, header, view, keep_until=done)
     stack.callback(logger.close)
@@ -189,12 +194,7 @@ def _build(
         config,
         learner=learner,
         collector=collector,
-        buffer=ReplayBuffer(
-            spec,
-            config.capacity,
-            learner.device,
-            old_weight=stages.old_weight if stages else 1.0,
-        ),
+        buffer=buffer,
         logger=logger,
         view=view,
         guard=guard,
@@ -202,6 +202,7 @@ def _build(
         folder=folder,
         seed=seed,
         versions=_versions(),
+        origin=origin,
     )
 
 

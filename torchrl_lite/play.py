@@ -81,7 +81,7 @@ def load_policy(path: Path, *, task: str | None = None, trust_imports: bool = Fa
         raise ConfigError(f"{path}: there is no such file")
     if path.suffix == policy_file.SUFFIX:
         return _of_policy_file(path, trust_imports=trust_imports)
-    agent = read_sb3_policy(path)
+    agent = read_sb3_policy(path.read_bytes(), path)
     return _of_checkpoint(path, trust_imports) if agent is None else _of_sb3(agent, path, task)
 
 

@@ -58,12 +58,21 @@ class ReplayBuffer:
             )
         rows = rows.to(self.data.device)
         for task in tasks:
-            start = self._written[task] % self.capacity
-            first = min(count, self.capacity - start)
-            self.data[task, start : start + first] = rows[task, :first]
-            self.data[task, : count - first] = rows[task, first:]
-            self._written[task] += count
+            self._append(task, rows[task])
         self._publish()
+
+    def add_rows(self, task: int, rows: Float[Tensor, "n D"]) -> None:
+        """Appends rows such as `rows` gives, of another run; of too many, the newest."""
+        self._append(task, rows[-self.capacity :])
+        self._publish()
+
+    def _append(self, task: int, rows: Float[Tensor, "n D"]) -> None:
+        count = len(rows)
+        start = self._written[task] % self.capacity
+        first = min(count, self.capacity - start)
+        self.data[task, start : start + first] = rows[:first]
+        self.data[task, : count - first] = rows[first:]
+        self._written[task] += count
 
     def retire(self, tasks: Sequence[int]) -> None:
         """What these tasks hold is old from now on: drawn with ``old_weight``."""

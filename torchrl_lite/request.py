@@ -40,7 +40,7 @@ RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_norm
 
 def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
     """What the flags ask for, checked, with ``auto`` as it stands."""
-    overrides = list(args.set)
+    overrides = _overrides(args)
     if multi_task:
         if args.config is None:
             raise ConfigError("--config: a multi-task starter needs one, e.g. config/mt10.json")
@@ -72,6 +72,13 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
             f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
         )
     return config
+
+
+def _overrides(args: Namespace) -> list[str]:
+    """``--set``, and ``--init_from`` as what it stands for; from any folder it is the same file."""
+    if args.init_from is None:
+        return list(args.set)
+    return [*args.set, f"transfer.init_from={json.dumps(str(args.init_from.absolute()))}"]
 
 
 def _env_section(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -184,7 +191,7 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
         new = _flat(new_config.model_dump())
     else:
         tree = own.model_dump()
-        for override in args.set:
+        for override in _overrides(args):
             tree = merge(tree, nest(*parse_override(override)))
         new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()

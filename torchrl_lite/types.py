@@ -75,6 +75,14 @@ class Spec(NamedTuple):
         return len(self.tasks)
 
     @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Each task's own observation features and action dimensions, without padding."""
+        sizes = zip(self.obs_mask.sum(1).tolist(), self.act_mask.sum(1).tolist(), strict=True)
+        return {
+            task: [int(obs), int(act)] for task, (obs, act) in zip(self.tasks, sizes, strict=True)
+        }
+
+    @property
     def obs_dim(self) -> int:
         return self.obs_mask.shape[1]
 

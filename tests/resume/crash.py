@@ -271,6 +271,9 @@ class Crashes:
     def __init__(self, server: Server, folder: Path, changes: dict[str, Any]) -> None:
         self._server, self._folder = server, folder
         settings = {"algo": "sac", "env.tasks": [TASK]} | TINY | changes
+        if "source" in settings:  # another run, which this one starts from
+            source = Crashes(server, folder / "source", settings.pop("source"))
+            settings["transfer.init_from"] = str(source.run_of(source.reference))
         self._algo, self._tasks = settings["algo"], settings["env.tasks"]
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.json"
@@ -387,6 +390,14 @@ SETUPS: dict[str, dict[str, Any]] = {
     "td3": {"algo": "td3"},
     "ddpg": MANY | {"algo": "ddpg"},
     "halfcheetah": {"env.suite": "gymnasium", "env.tasks": ["HalfCheetah-v5"]},
+    # Its policy stands still until the middle of epoch 6; a save is in the middle of that.
+    "transfer": MANY
+    | {
+        "source": {"train.num_epochs": 3},
+        "transfer.load": ["actor", "critic", "alpha", "buffer"],
+        "transfer.task_map": {TASKS[1]: TASK},
+        "transfer.freeze_updates": 10,
+    },
     "overlap": MANY | {"system.workers": 2, "system.overlap": True},
 }
 

@@ -56,6 +56,12 @@ def test_killed_anywhere_in_the_first_saves(runs: Runs, count: int) -> None:
     assert runs("one task").crash(f"save_{count}", [Moment("save", count)]) == 1
 
 
+def test_killed_around_a_policy_from_elsewhere_that_stands_still(runs: Runs) -> None:
+    """Before there is a checkpoint, while it stands still, and when it just moved."""
+    moments = [Moment("collect", 25), Moment("update", 22), Moment("update", 14)]
+    assert runs("transfer").crash("still", moments) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SETUPS)

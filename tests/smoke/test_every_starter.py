@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,30 @@ TINY = {
     ],
 )
 def test_a_starter_runs(starter: str, flags: str, folder: str, tmp_path: Path) -> None:
+    result = result_of(starter, flags, folder, tmp_path)
+    assert result["updates"] == 2
+    assert result["eval/return"] is not None
+
+
+def test_a_run_starts_from_another(tmp_path: Path) -> None:
+    """From one task to three, with everything."""
+    one = "MT10_Individual_Tasks/reach-v3"
+    result_of("st_sac", "--task reach-v3", one, tmp_path)
+    run = tmp_path / one / "1"
+    parts = '["actor","critic","alpha","buffer"]'
+    flags = f"--config config/mt3.json --init_from {run} --set transfer.load={parts}"
+
+    result = result_of("mt_sac", flags, "mt3/MT3", tmp_path)
+
+    (origin,) = result["origin"]
+    assert origin["path"] == str(run)
+    assert origin["frames"] in (10, 20)  # whichever evaluation was the best
+    assert origin["parts"] == ["actor", "critic", "alpha", "buffer"]
+    assert origin["buffer"]["transitions"] == {"reach-v3": 20}
+    assert "log_alpha (1 of 3 tasks)" in origin["loaded"]
+
+
+def result_of(starter: str, flags: str, folder: str, tmp_path: Path) -> dict[str, Any]:
     sets = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
     command = [sys.executable, f"starter/{starter}.py", *flags.split(), *sets]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -53,6 +78,4 @@ def test_a_starter_runs(starter: str, flags: str, folder: str, tmp_path: Path) -
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
-    result = json.loads((tmp_path / folder / "1" / "result.json").read_text())
-    assert result["updates"] == 2
-    assert result["eval/return"] is not None
+    return json.loads((tmp_path / folder / "1" / "result.json").read_text())

@@ -1041,7 +1041,8 @@ def test_the_reference_holds_every_field_once() -> None:
     def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
         keys: list[str] = []
         for key, value in tree.items():
-            inner = leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+            section = isinstance(value, dict) and value  # an empty object is a value
+            inner = leaves(value, f"{prefix}{key}.") if section else None
             keys += inner if inner is not None else [f"{prefix}{key}"]
         return keys
 

@@ -96,7 +96,7 @@ def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu").save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match="gSDE"):
-        read_sb3_policy(tmp_path / "agent.zip")
+        read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
 
 
 # --- zips made by hand ----------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> Non
         archive.writestr("data", " " * 50_000_000)
         archive.writestr("policy.pth", b"")
     with pytest.raises(CheckpointError, match="more than its own size"):
-        read_sb3_policy(tmp_path / "agent.zip")
+        read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torchrl_lite.checkpoint import CheckpointError
 from torchrl_lite.config import Config, ConfigError, check
 from torchrl_lite.play import evaluate, load_policy, summary
 from torchrl_lite.policy_file import SUFFIX, TaskEvaluation
-from torchrl_lite.transfer import load_weights, read_weights
+from torchrl_lite.transfer import load_weights, read_source
 from torchrl_lite.types import Spec
 
 VERSIONS = {"torch": "2"}
@@ -108,7 +108,7 @@ def test_training_can_start_from_it(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     actor = write(path)
     learner = make_learner("sac", make_spec())
-    report = load_weights(learner, read_weights(path))
+    report = load_weights(learner, read_source(path))
     assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
     assert torch.equal(learner.actor.body.head.weight, actor.body.head.weight)
 
@@ -117,7 +117,7 @@ def test_a_damaged_one_to_start_from_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(b"x" * 100)
     with pytest.raises(ConfigError, match=f"--init_from: {path}"):
-        read_weights(path)
+        read_source(path)
 
 
 # --- of a run -------------------------------------------------------------------------------------

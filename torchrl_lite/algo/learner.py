@@ -29,6 +29,10 @@ class Learner(nn.Module):
     SHARED: tuple[str, ...] = ()
     """Those of them that agents with shared parameters have in common."""
 
+    POLICY = ("actor", "alpha")
+    """Optimisers that rest while a policy from elsewhere is frozen. A temperature goes with the
+    actor: it would run away from an entropy that does not answer."""
+
     def __init__(
         self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool = False
     ) -> None:
@@ -38,6 +42,8 @@ class Learner(nn.Module):
         self.device = device
         self.optimizers: dict[str, Adam] = {}
         self.updates = 0
+        self._frozen_updates = 0
+        self._frozen = False
         self._with_task_rows: set[int] = set()
         # Not the stream that the initial weights come from.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
@@ -74,6 +80,14 @@ class Learner(nn.Module):
         rate = torch.tensor(lr, device=self.device) if on_gpu else lr
         return Adam(parameters, lr=rate, eps=eps, fused=True, capturable=on_gpu)
 
+    def start_gently(self, *, lr_multiplier: float, frozen_updates: int) -> None:
+        """For weights from elsewhere: smaller learning rates, and a policy that stands still for
+        the first updates, moments included. Both are part of `training_state`."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= lr_multiplier  # in place where it is a tensor
+        self._frozen_updates = frozen_updates
+
     def step(
         self,
         name: str,
@@ -93,12 +107,13 @@ class Learner(nn.Module):
         loss = losses.sum() if self.independent else losses.mean()
         grads = torch.autograd.grad(loss, parameters)
         norm = self._clip(grads, max_norm)
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad
-        with self.only(task, parameters, optimizer):
-            optimizer.step()
-        for parameter in parameters:
-            parameter.grad = None
+        if not (self._frozen and name in self.POLICY):
+            for parameter, grad in zip(parameters, grads, strict=True):
+                parameter.grad = grad
+            with self.only(task, parameters, optimizer):
+                optimizer.step()
+            for parameter in parameters:
+                parameter.grad = None
         return norm[task] if self.independent else norm.expand(len(task))
 
     def _clip(self, grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
@@ -167,10 +182,12 @@ class Learner(nn.Module):
 
         for _ in range(opt_steps):
             variant = self.variant(self.updates)
+            self._frozen = self.updates < self._frozen_updates
             noise.pick.uniform_(generator=self._generator)
             noise.act.normal_(generator=self._generator)
             self._stepper(
-                (tuple(tasks), variant), partial(self._sampled_update, buffer, task, noise, variant)
+                (tuple(tasks), variant, self._frozen),
+                partial(self._sampled_update, buffer, task, noise, variant),
             )
             self.updates += 1
 
@@ -232,6 +249,7 @@ class Learner(nn.Module):
             "device": self.device.type,
             "generator": self._generator.get_state(),
             "updates": self.updates,
+            "frozen_updates": self._frozen_updates,
         }
 
     def load_training_state(self, state: dict) -> None:
@@ -240,6 +258,7 @@ class Learner(nn.Module):
             optimizer.load_state_dict(state["optimizers"][name])
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
+        self._frozen_updates = state["frozen_updates"]
 
 
 def _by_row(tensor: Tensor) -> Float[Tensor, "T n"]:

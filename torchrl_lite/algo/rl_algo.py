@@ -49,12 +49,15 @@ class RLAlgo:
         folder: Path,
         seed: int,
         versions: dict[str, str],
+        origin: Sequence[dict[str, Any]] = (),
     ) -> None:
+        """``origin``: what the run started from, as plain data for its files."""
         self.config, self.folder = config, folder
         self._seed, self._versions = seed, versions
         self.learner, self.collector, self.buffer = learner, collector, buffer
         self._logger, self._view, self._guard, self._store = logger, view, guard, store
         self._reward_scale = RewardScale(config.num_tasks)
+        self._origin = list(origin)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
         self._curriculum = Curriculum(config.curriculum, config.env.tasks)
@@ -260,7 +263,7 @@ class RLAlgo:
         episodes = self._episodes(self.config.train.final_eval_episodes)
         final = self._figures(episodes)
         self._save_policy(episodes)
-        result = {
+        result: dict[str, Any] = {
             "frames": self.total_frames,
             "updates": self.learner.updates,
             "epochs": self.epoch,
@@ -275,6 +278,8 @@ class RLAlgo:
                 "stage/check_frames": self._check_frames,
                 **self._forgotten(final),
             }
+        if self._origin:
+            result["origin"] = self._origin
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         rate = final["eval/success_rate"]
         success = "" if rate is None else f"success {rate:.2f}, "
@@ -381,7 +386,7 @@ class RLAlgo:
         state = {
             "networks": self.learner.state_dict(),
             "frames": self.total_frames,
-            "config": self.config.model_dump(mode="json"),
+            **self._identity(),
         }
         checkpoint.save(self.folder / "checkpoint" / f"{name}.pt", state)
 
@@ -403,7 +408,15 @@ class RLAlgo:
             "learner": self.learner.training_state(),
             "reward_scale": self._reward_scale.state_dict(),
             "collector": self.collector.state_dict(),
+            **self._identity(),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What another run has to know that starts from this one."""
+        return {
             "config": self.config.model_dump(mode="json"),
+            "shapes": self.learner.spec.shapes,
+            "origin": self._origin,
         }
 
     def resume(self, saved: Saved) -> None:
@@ -425,6 +438,7 @@ class RLAlgo:
         self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
+        self._origin = state["origin"]
         curriculum = state["curriculum"]
         self._progress = Progress(*curriculum["progress"])
         self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]

@@ -9,13 +9,14 @@ from torchrl_lite.checkpoint.files import (
     write_text,
 )
 from torchrl_lite.checkpoint.lock import BusyError, locked
-from torchrl_lite.checkpoint.store import Saved, Store, weights_of_run
+from torchrl_lite.checkpoint.store import Saved, Store, complete_checkpoint, weights_of_run
 
 __all__ = [
     "BusyError",
     "CheckpointError",
     "Saved",
     "Store",
+    "complete_checkpoint",
     "load",
     "locked",
     "remove_temporaries",

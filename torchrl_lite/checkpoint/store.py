@@ -8,13 +8,14 @@ checkpoint consists of: its state, and the rows of all saves that it builds on.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from torchrl_lite.checkpoint.files import (
     CheckpointError,
@@ -51,14 +52,22 @@ class Saved(NamedTuple):
         Raises:
             CheckpointError: they have other shapes than the buffer.
         """
-        width = buffer.bytes_per_transition // 4
+        for task, first, rows in self.rows(buffer.bytes_per_transition // 4):
+            buffer.restore(task, first, rows)
+
+    def rows(self, width: int) -> Iterator[tuple[int, int, Tensor]]:
+        """A task, a number and the rows from this number on, ``[n, width]``, in rising order.
+
+        Raises:
+            CheckpointError: they have another width.
+        """
         for chunk in self.chunks:
             flat = np.fromfile(self.path.parent / chunk.file, np.float32)
             if flat.size != sum(chunk.counts) * width:
                 raise CheckpointError(f"{self.path}: its rows have another shape than this run's")
             parts = torch.from_numpy(flat).view(-1, width).split(chunk.counts)
             for task, (first, rows) in enumerate(zip(chunk.starts, parts, strict=True)):
-                buffer.restore(task, first, rows)
+                yield task, first, rows
 
 
 class _Kept(NamedTuple):
@@ -90,12 +99,11 @@ class Store:
             CheckpointError: there are checkpoints, but no good one.
         """
         remove_temporaries(self._folder)
-        found = [_OURS.fullmatch(path.name) for path in self._folder.glob("last_*.json")]
         newest: Saved | None = None
         bad: list[str] = []
-        for epoch in sorted((int(match[1]) for match in found if match), reverse=True):
+        for epoch in _epochs(self._folder):
             try:
-                saved, kept = self._read(epoch)
+                saved, kept = _read(self._folder, epoch)
             except CheckpointError as error:
                 bad.append(str(error))
                 continue
@@ -167,22 +175,6 @@ class Store:
         size = sum(memoryview(part).nbytes for part in parts)
         return {"bytes": size, "sha256": digest.hexdigest()}
 
-    def _read(self, epoch: int) -> tuple[Saved, _Kept]:
-        files = _manifest(self._folder / f"last_{epoch}.json")
-        path = self._folder / f"last_{epoch}.pt"
-        for name, entry in files.items():
-            _check(self._folder / name, entry)
-        try:
-            state = load(path)
-            chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
-            kept = _Kept(epoch, list(state["buffer"]["written"]), chunks, files)
-            complete = {chunk.file for chunk in chunks} | {path.name} == files.keys()
-        except (FileNotFoundError, KeyError, TypeError):
-            complete = False
-        if not complete:
-            raise CheckpointError(f"{path}: does not belong to its manifest")
-        return Saved(path, state, chunks), kept
-
     def _prune(self) -> None:
         """Removes what no kept checkpoint needs."""
         needed = {name for kept in self._good for name in kept.files}
@@ -190,6 +182,29 @@ class Store:
         for path in self._folder.iterdir():
             if _OURS.fullmatch(path.name) and path.name not in needed:
                 path.unlink()
+
+
+def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
+    files = _manifest(folder / f"last_{epoch}.json")
+    path = folder / f"last_{epoch}.pt"
+    for name, entry in files.items():
+        _check(folder / name, entry)
+    try:
+        state = load(path)
+        chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
+        kept = _Kept(epoch, list(state["buffer"]["written"]), chunks, files)
+        complete = {chunk.file for chunk in chunks} | {path.name} == files.keys()
+    except (FileNotFoundError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise CheckpointError(f"{path}: does not belong to its manifest")
+    return Saved(path, state, chunks), kept
+
+
+def _epochs(folder: Path) -> list[int]:
+    """Of the checkpoints there are, good or not, newest first."""
+    found = [_OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
+    return sorted((int(match[1]) for match in found if match), reverse=True)
 
 
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
@@ -246,3 +261,23 @@ def weights_of_run(run: Path) -> Path | None:
     numbered = [(int(name[1]), path) for path in folder.glob("last_*.pt")
                 if (name := _OURS.fullmatch(path.name))]  # fmt: skip
     return max(numbered)[1] if numbered else None
+
+
+def complete_checkpoint(path: Path) -> Saved:
+    """The newest good one of a run directory, or the one whose state file ``path`` is.
+
+    Nothing in that run is changed, whoever works on it.
+
+    Raises:
+        CheckpointError: there is no good one.
+    """
+    match = _OURS.fullmatch(path.name)
+    folder = path / "checkpoint" if path.is_dir() else path.parent
+    epochs = _epochs(folder) if path.is_dir() else [int(match[1])] if match else []
+    why = "holds no complete checkpoint"
+    for epoch in epochs:
+        try:
+            return _read(folder, epoch)[0]
+        except CheckpointError as error:
+            why = f"no good checkpoint ({error})"
+    raise CheckpointError(f"{path}: {why}")

@@ -11,7 +11,7 @@ from torchrl_lite.config.files import (
     parse_override,
     read_tree,
 )
-from torchrl_lite.config.models import Config, EnvConfig, NetConfig
+from torchrl_lite.config.models import Config, EnvConfig, NetConfig, TransferConfig
 from torchrl_lite.config.section import Count, NonNegative, Positive, Section, Unit
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Positive",
     "Section",
     "Sections",
+    "TransferConfig",
     "Unit",
     "check",
     "load",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.curriculum import CurriculumConfig
+from torchrl_lite.config.files import nearest
 from torchrl_lite.config.section import Count, Name, NonNegative, Positive, Section
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
@@ -160,12 +161,39 @@ class SystemConfig(Section):
         return self
 
 
-class TransferConfig(Section):
-    """Weights to start from, as ``--init_from`` names them."""
+Part = Literal["actor", "critic", "alpha", "buffer"]
+"""What can be carried over: networks with their targets, temperatures, transitions."""
 
+
+class TransferConfig(Section):
+    """What to start from, and how gently."""
+
+    init_from: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="run, checkpoint or file to start from; --init_from sets it"
+    )
+    load: Literal["auto"] | Annotated[list[Part], Field(min_length=1)] = Field(
+        "auto", description="parts to carry over; auto: actor, critic and alpha, where they are"
+    )
+    lr_multiplier: Positive = Field(
+        0.3, description="factor on every learning rate of a run that started from other weights"
+    )
+    freeze_updates: Annotated[int, Field(ge=0)] = Field(
+        0, description="first updates that leave actor and temperatures alone, for the critics"
+    )
+    task_map: dict[TaskName, TaskName] = Field(
+        {},
+        description="tasks here and the task there that each takes over; else equal names, or the "
+        "one task and the one task",
+    )
     optional: bool = Field(
         False, description="weights of which nothing fits are a warning, and training starts anew"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.freeze_updates and self.load != "auto" and "actor" not in self.load:
+            raise ValueError('freeze_updates: keeps a loaded actor, but load has no "actor"')
+        return self
 
 
 class LogConfig(Section):
@@ -234,4 +262,8 @@ class Config(Section):
             )
         if self.curriculum is not None:
             self.curriculum.stages_of(self.env.tasks)
+        for task in self.transfer.task_map if self.transfer is not None else ():
+            if task not in self.env.tasks:
+                hint = nearest(task, self.env.tasks)
+                raise ValueError(f"transfer.task_map: {task!r} is not in env.tasks{hint}")
         return self

@@ -1,6 +1,6 @@
 """Builds actors and critics from the ``net`` section of a configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from jaxtyping import Float, Int
@@ -35,6 +35,7 @@ __all__ = [
     "GaussianPolicy",
     "QEnsemble",
     "build",
+    "places_of_task_rows",
     "task_parameters",
 ]
 
@@ -174,8 +175,18 @@ def build(
 
 def task_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Every parameter with a row per task, which is always its second dimension."""
-    return [
-        part.get_parameter(name)
-        for part in module.modules()
-        for name in getattr(part, "task_parameters", ())
-    ]
+    return [part.get_parameter(name) for part in module.modules() for name in _declared(part)]
+
+
+def places_of_task_rows(module: nn.Module) -> set[str]:
+    """Names of all parameters whose second dimension is a row per task, or 1 for all of them."""
+    linear = ("weight", "bias")
+    return {
+        f"{place}.{name}"
+        for place, part in module.named_modules()
+        for name in (linear if isinstance(part, EnsembleLinear) else _declared(part))
+    }
+
+
+def _declared(module: nn.Module) -> Sequence[str]:
+    return getattr(module, "task_parameters", ())

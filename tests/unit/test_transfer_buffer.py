@@ -1,0 +1,157 @@
+"""Transitions of a run's checkpoints in the buffer of another run, row by row."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import CPU, make_spec, padded_spec, random_block
+from torch import Tensor
+
+from torchrl_lite.checkpoint import Store
+from torchrl_lite.config import ConfigError
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.transfer.transitions import carry_over
+from torchrl_lite.types import Spec
+
+THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
+
+
+def written(
+    folder: Path, spec: Spec, *, blocks: int, capacity: int, **changes: Any
+) -> list[Tensor]:
+    """A run that saved after every block of 10; returns what it remembers of each task."""
+    buffer, store = ReplayBuffer(spec, capacity, CPU), Store(folder / "checkpoint", keep=2)
+    config = {
+        "env": {"tasks": list(spec.tasks)},
+        "replay_buffer": {"size": capacity * spec.num_tasks},
+    }
+    state = {"config": config, "frames": [0], "shapes": spec.shapes, "origin": []} | changes
+    for epoch in range(1, blocks + 1):
+        buffer.add_block(random_block(spec, 10, seed=epoch), range(spec.num_tasks))
+        store.save(epoch, state, buffer)
+    return held(buffer)
+
+
+def held(buffer: ReplayBuffer) -> list[Tensor]:
+    """Of each task, oldest first."""
+    return [
+        buffer.rows(task, max(0, count - buffer.capacity))
+        for task, count in enumerate(buffer.written)
+    ]
+
+
+def carried(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> list[Tensor]:
+    buffer = ReplayBuffer(spec, capacity, CPU)
+    told = carry_over(path, buffer, spec, task_map)["transitions"]
+    rows = held(buffer)
+    assert {spec.tasks[task]: len(own) for task, own in enumerate(rows) if len(own)} == told
+    sizes = buffer.size.tolist()
+    assert sizes == [len(own) for own in rows]
+    return rows
+
+
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("blocks", [2, 5, 9])
+@pytest.mark.parametrize("capacity", [12, 25, 100])
+def test_the_newest_come_in_their_order(blocks: int, capacity: int, tmp_path: Path) -> None:
+    """Also from a ring that went round, whose files hold more than the ring."""
+    theirs = written(tmp_path, THREE, blocks=blocks, capacity=25)
+    mine = carried(tmp_path, THREE, capacity=capacity)
+    for task in range(3):
+        assert torch.equal(mine[task], theirs[task][-capacity:])
+
+
+def test_any_checkpoint_of_a_run_can_be_named(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
+    mine = carried(tmp_path / "checkpoint" / "last_2.pt", THREE)
+    assert torch.equal(mine[1], theirs[1][:20])
+
+
+def test_names_and_the_map_decide_who_gets_what(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=2, capacity=100)
+    spec = make_spec(4)._replace(tasks=("pick", "window", "door", "push"))
+    mine = carried(tmp_path, spec, window="push", push="reach")
+    assert [len(rows) for rows in mine] == [20, 20, 0, 20]
+    for here, there in ((0, 2), (1, 1), (3, 0)):
+        assert torch.equal(mine[here], theirs[there])
+
+
+def test_many_to_one_and_one_to_many(tmp_path: Path) -> None:
+    theirs = written(tmp_path / "many", THREE, blocks=2, capacity=100)
+    slide = make_spec()._replace(tasks=("slide",))
+    assert torch.equal(carried(tmp_path / "many", slide, slide="push")[0], theirs[1])
+    (own,) = written(tmp_path / "one", slide, blocks=2, capacity=100)
+    mine = carried(tmp_path / "one", THREE, reach="slide", pick="slide")
+    assert torch.equal(mine[0], own) and torch.equal(mine[2], own) and len(mine[1]) == 0
+
+
+def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=2, capacity=100)
+    buffer, block = ReplayBuffer(THREE, 25, CPU), random_block(THREE, 10, seed=9)
+    carry_over(tmp_path, buffer, THREE, {})
+    buffer.add_block(block, range(3))
+    rows = held(buffer)[1]
+    assert torch.equal(rows[:15], theirs[1][5:])
+    assert torch.equal(rows[15:, -2], block.rew[1].flatten())
+
+
+def test_padding_is_that_of_the_new_set(tmp_path: Path) -> None:
+    """obs | act | next_obs | rew | cont, each with the features that the task has."""
+    large = padded_spec([6, 3], [2, 1])._replace(tasks=("ant", "pendulum"))
+    small = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
+    theirs = written(tmp_path / "large", large, blocks=1, capacity=100)[1]
+    columns = [0, 1, 2, 6, 8, 9, 10, 14, 15]
+    assert torch.equal(carried(tmp_path / "large", small)[0], theirs[:, columns])
+
+    (theirs,) = written(tmp_path / "small", small, blocks=1, capacity=100)
+    ant, pendulum = carried(tmp_path / "small", large)
+    assert len(ant) == 0 and torch.equal(pendulum[:, columns], theirs)
+    assert pendulum.count_nonzero() == theirs.count_nonzero()
+
+
+def test_a_task_of_other_features_is_a_mistake(tmp_path: Path) -> None:
+    written(tmp_path, THREE, blocks=1, capacity=100)
+    other = make_spec(obs_dim=6)._replace(tasks=("push",))
+    message = error_of(carried, tmp_path, other)
+    assert "transfer.load: buffer: push of" in message
+    assert "has 5 observation features and 2 action dimensions, push has 6 and 2" in message
+
+
+def test_rows_of_another_width_are_a_mistake(tmp_path: Path) -> None:
+    """Of an earlier version, which did not tell its shapes."""
+    theirs = written(tmp_path, THREE, blocks=1, capacity=100, shapes={})
+    assert torch.equal(carried(tmp_path, THREE)[2], theirs[2])
+    other = make_spec(obs_dim=6)._replace(tasks=("push",))
+    assert "another shape" in error_of(carried, tmp_path, other)
+
+
+@pytest.mark.parametrize("changes", [{"config": {}}, {"config": None}, {"frames": None}])
+def test_a_checkpoint_of_no_run_is_a_mistake(changes: dict[str, Any], tmp_path: Path) -> None:
+    written(tmp_path, THREE, blocks=1, capacity=100, **changes)
+    assert "transfer.load: buffer:" in error_of(carried, tmp_path, THREE)
+
+
+def test_the_other_run_is_left_alone(tmp_path: Path) -> None:
+    """Also what a process that is just writing there has not finished, or will remove."""
+    written(tmp_path, THREE, blocks=4, capacity=100)
+    folder = tmp_path / "checkpoint"
+    for name in (".last_5.pt.abc.tmp", "last_1.rows", "last_5.pt"):
+        (folder / name).write_bytes(b"x")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    carried(tmp_path, THREE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
+    (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
+    assert torch.equal(carried(tmp_path, THREE)[0], theirs[0][:20])
+    (tmp_path / "checkpoint" / "last_2.pt").write_bytes(b"x")
+    assert "no good checkpoint" in error_of(carried, tmp_path, THREE)

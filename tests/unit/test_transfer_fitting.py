@@ -1,0 +1,331 @@
+"""Weights of other runs: every tensor in its place, and what a task computed there it does here."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import make_learner, make_spec, padded_spec, random_batch
+from torch import Tensor
+
+from torchrl_lite import checkpoint
+from torchrl_lite.config import ConfigError
+from torchrl_lite.transfer import load_weights, read_source
+from torchrl_lite.transfer.files import Source
+from torchrl_lite.types import Spec
+
+KINDS: dict[str, dict[str, str]] = {
+    "mlp": {},
+    "embedding": {"task_input": "embedding"},
+    "multihead": {"kind": "multihead"},
+    "independent": {"kind": "independent"},
+    "soft_module": {"kind": "soft_module"},
+}
+THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
+ALL = ["actor", "critic", "alpha"]
+F64 = torch.float64
+
+
+def one(name: str) -> Spec:
+    return make_spec()._replace(tasks=(name,))
+
+
+def learner_of(spec: Spec, algo: str = "sac", *, seed: int, net: str = "mlp") -> Any:
+    """With biases, temperatures and targets that are not those of any beginning."""
+    learner = make_learner(algo, spec, seed=seed, dtype=F64, **KINDS[net])
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in learner.state_dict().values():
+            value += 0.3 * torch.randn(value.shape, generator=generator, dtype=F64)
+    return learner
+
+
+def as_source(learner: Any, folder: Path) -> Source:
+    """Through a file, as a run writes it."""
+    spec = learner.spec
+    state = {
+        "networks": learner.state_dict(),
+        "frames": 70,
+        "config": {"env": {"tasks": list(spec.tasks)}},
+        "shapes": spec.shapes,
+        "origin": [],
+    }
+    checkpoint.save(folder / "best.pt", state)
+    return read_source(folder / "best.pt")
+
+
+def tensors(learner: Any) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in learner.state_dict().items()}
+
+
+def computed(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -> dict[str, Tensor]:
+    """All that the networks say of the same observations and actions of one task."""
+    spec = learner.spec
+    batch = random_batch(make_spec(obs_dim=obs_dim, act_dim=act_dim), seed=3)
+    # What lies in the padding must not matter.
+    obs = torch.full((1, 32, spec.obs_dim), 7.0, dtype=F64)
+    act = torch.full((1, 32, spec.act_dim), 7.0, dtype=F64)
+    obs[..., :obs_dim], act[..., :act_dim] = batch.obs, batch.act
+    row = torch.tensor([task])
+    with torch.no_grad():
+        result = {
+            "act": learner.actor.act(obs, row)[..., :act_dim],
+            "q": learner.critic(obs, act, row),
+            "target": learner.target(obs, act, row),
+        }
+        if hasattr(learner, "log_alpha"):
+            noise = torch.linspace(-1, 1, 32 * act_dim, dtype=F64).view(1, 32, act_dim)
+            padded = torch.full((1, 32, spec.act_dim), 7.0, dtype=F64)
+            padded[..., :act_dim] = noise
+            result["logp"] = learner.actor.sample(obs, row, padded)[1]
+            result["log_alpha"] = learner.log_alpha[task]
+        if hasattr(learner, "target_actor"):
+            result["target_act"] = learner.target_actor.act(obs, row)[..., :act_dim]
+    return result
+
+
+def assert_computes_as(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, msg=name)
+
+
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call(*args, **kwargs)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize("net", KINDS)
+@pytest.mark.parametrize("spec", [one("reach"), THREE], ids=["one task", "three tasks"])
+def test_every_part_is_that_of_the_source(spec: Spec, net: str, algo: str, tmp_path: Path) -> None:
+    source, learner = (learner_of(spec, algo, seed=seed, net=net) for seed in (1, 2))
+    load = [part for part in ALL if part in learner.optimizers]
+
+    report = load_weights(learner, as_source(source, tmp_path), load=load)
+
+    assert (report.skipped, report.mismatched) == ([], [])
+    mine, theirs = tensors(learner), tensors(source)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize("part", ALL)
+def test_a_part_that_is_not_asked_for_stays(part: str, tmp_path: Path) -> None:
+    source, learner = (learner_of(THREE, seed=seed) for seed in (1, 2))
+    before = tensors(learner)
+
+    load_weights(learner, as_source(source, tmp_path), load=[part])
+
+    moved = {"actor": ("actor.",), "critic": ("critic.", "target."), "alpha": ("log_alpha",)}[part]
+    for name, value in tensors(learner).items():
+        expected = source.state_dict()[name] if name.startswith(moved) else before[name]
+        assert torch.equal(value, expected), name
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize("net", KINDS)
+def test_one_of_many_tasks_becomes_the_only_one(net: str, algo: str, tmp_path: Path) -> None:
+    source = learner_of(THREE, algo, seed=1, net=net)
+    learner = learner_of(one("push"), algo, seed=2, net=net)
+    load = [part for part in ALL if part in learner.optimizers]
+
+    report = load_weights(learner, as_source(source, tmp_path), load=load)
+
+    assert report.mismatched == []
+    assert_computes_as(computed(learner, 0), computed(source, 1))
+
+
+# A learned embedding has a place here that the one task there has nothing for.
+@pytest.mark.parametrize("net", [net for net in KINDS if net != "embedding"])
+def test_the_only_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:
+    source, learner = learner_of(one("push"), seed=1, net=net), learner_of(THREE, seed=2, net=net)
+    before = tensors(learner)
+
+    load_weights(learner, as_source(source, tmp_path), load=ALL)
+
+    assert_computes_as(computed(learner, 1), computed(source, 0))
+    rows = {name for name in before if before[name].shape[-1 if name == "log_alpha" else 1] == 3}
+    assert any(name.startswith("actor") for name in rows) and "log_alpha" in rows
+    for name in rows:  # the other tasks start as they would have
+        mine, old = tensors(learner)[name], before[name.replace("target.", "critic.")]
+        mine, old = (t if t.ndim == 1 else t.transpose(0, 1) for t in (mine, old))
+        assert torch.equal(mine[[0, 2]], old[[0, 2]]), name
+        assert not torch.equal(mine[1], old[1]), name
+
+
+@pytest.mark.parametrize("net", KINDS)
+def test_tasks_keep_their_names_in_another_order(net: str, tmp_path: Path) -> None:
+    other = make_spec(4)._replace(tasks=("pick", "door", "push", "drawer"))
+    source, learner = learner_of(THREE, seed=1, net=net), learner_of(other, seed=2, net=net)
+    before = tensors(learner)
+
+    load_weights(learner, as_source(source, tmp_path), load=ALL)
+
+    for here, there in ((0, 2), (2, 1)):
+        assert_computes_as(computed(learner, here), computed(source, there))
+    assert torch.equal(learner.log_alpha[[1, 3]], before["log_alpha"][[1, 3]])
+
+
+def test_a_map_gives_tasks_of_other_names(tmp_path: Path) -> None:
+    """One task there may go to several here, and a map goes before equal names."""
+    other = make_spec(4)._replace(tasks=("push", "window", "door", "pick"))
+    net = "multihead"
+    source, learner = learner_of(THREE, seed=1, net=net), learner_of(other, seed=2, net=net)
+    file = as_source(source, tmp_path)
+
+    load_weights(learner, file, load=ALL, task_map={"window": "push", "pick": "reach"})
+
+    for here, there in ((0, 1), (1, 1), (3, 0)):
+        assert_computes_as(computed(learner, here), computed(source, there))
+
+
+def test_the_one_task_goes_to_the_one_task_whatever_their_names(tmp_path: Path) -> None:
+    source, learner = learner_of(one("window-open"), seed=1), learner_of(one("close"), seed=2)
+    load_weights(learner, as_source(source, tmp_path), load=ALL)
+    assert_computes_as(computed(learner, 0), computed(source, 0))
+
+
+def test_one_of_many_is_chosen_by_the_map(tmp_path: Path) -> None:
+    net = "independent"
+    source, learner = learner_of(THREE, seed=1, net=net), learner_of(one("slide"), seed=2, net=net)
+    file, before = as_source(source, tmp_path), tensors(learner)
+
+    unmapped = load_weights(learner, file, load=ALL)
+    assert unmapped.loaded == [] and len(unmapped.skipped) == len(before) - 6  # without targets
+    for name, value in tensors(learner).items():
+        assert torch.equal(value, before[name.replace("target.", "critic.")]), name
+
+    load_weights(learner, file, load=ALL, task_map={"slide": "pick"})
+    assert_computes_as(computed(learner, 0), computed(source, 2))
+
+
+def test_a_shared_head_becomes_the_head_of_every_task(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, seed=1), learner_of(THREE, seed=2, net="multihead")
+    load_weights(learner, as_source(source, tmp_path), load=ALL)
+    for task in range(3):
+        assert_computes_as(computed(learner, task), computed(source, task))
+
+
+def test_heads_cannot_become_a_shared_one(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, seed=1, net="multihead"), learner_of(THREE, seed=2)
+    head = learner.actor.body.head.weight.clone()
+    report = load_weights(learner, as_source(source, tmp_path))
+    assert report.mismatched[0].startswith("actor.body.head.weight ([1, 3, 12, 4] in the file")
+    assert torch.equal(learner.actor.body.head.weight, head)
+    assert "actor.body.trunk.layers.0.bias" in report.loaded
+
+
+def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
+    source, learner = learner_of(one("reach"), seed=1), learner_of(THREE, seed=2)
+    torch.save(source.actor.state_dict(), tmp_path / "actor.pt")
+
+    load_weights(learner, read_source(tmp_path / "actor.pt"))
+
+    for task in range(3):
+        torch.testing.assert_close(computed(learner, task)["act"], computed(source, 0)["act"])
+
+
+def test_a_map_to_a_task_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    learner, file = learner_of(THREE, seed=2), as_source(learner_of(THREE, seed=1), tmp_path)
+    message = error_of(load_weights, learner, file, task_map={"reach": "pusch"})
+    assert "transfer.task_map: 'pusch' is no task of" in message
+    assert "reach, push, pick; did you mean 'push'?" in message
+
+
+def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
+    learner = learner_of(THREE, seed=2)
+    torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")
+    file = read_source(tmp_path / "actor.pt")
+    message = error_of(load_weights, learner, file, task_map={"reach": "push"})
+    assert "transfer.task_map:" in message and "names no tasks" in message
+
+
+# --- padding --------------------------------------------------------------------------------------
+
+PADDED = padded_spec([6, 3, 5], [2, 1, 3])._replace(tasks=("ant", "pendulum", "hopper"))
+SMALL = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize("net", [net for net in KINDS if net != "embedding"])
+def test_a_small_task_joins_larger_ones(net: str, algo: str, tmp_path: Path) -> None:
+    source, learner = (
+        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate((SMALL, PADDED))
+    )
+    load = [part for part in ALL if part in learner.optimizers]
+    report = load_weights(learner, as_source(source, tmp_path), load=load)
+    assert report.mismatched == []
+    sizes = {"obs_dim": 3, "act_dim": 1}
+    assert_computes_as(computed(learner, 1, **sizes), computed(source, 0, **sizes))
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize("net", KINDS)
+def test_a_small_task_leaves_larger_ones(net: str, algo: str, tmp_path: Path) -> None:
+    source, learner = (
+        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate((PADDED, SMALL))
+    )
+    load = [part for part in ALL if part in learner.optimizers]
+    report = load_weights(learner, as_source(source, tmp_path), load=load)
+    assert report.mismatched == []
+    sizes = {"obs_dim": 3, "act_dim": 1}
+    assert_computes_as(computed(learner, 0, **sizes), computed(source, 1, **sizes))
+
+
+def test_a_task_of_another_shape_brings_only_what_does_not_see_it(tmp_path: Path) -> None:
+    """Five observations are no six with one that is missing."""
+    source = learner_of(make_spec(obs_dim=5, act_dim=3)._replace(tasks=("walker",)), seed=1)
+    learner = learner_of(PADDED, seed=2)
+    report = load_weights(learner, as_source(source, tmp_path), task_map={"ant": "walker"})
+    first = "actor.body.trunk.layers.0.weight ([1, 1, 5, 16] in the file, [1, 1, 6, 16] here)"
+    assert report.mismatched == [first]
+
+
+# --- between algorithms ---------------------------------------------------------------------------
+
+
+def test_a_stochastic_policy_gives_a_deterministic_one_its_mean(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, "sac", seed=1), learner_of(THREE, "td3", seed=2)
+
+    report = load_weights(learner, as_source(source, tmp_path), load=ALL)
+
+    assert "actor.body.head.weight (the mean)" in report.loaded
+    assert report.skipped == ["log_alpha (no temperature is learned here)"]
+    theirs = computed(source, 1)
+    for name in ("act", "q", "target"):
+        torch.testing.assert_close(computed(learner, 1)[name], theirs[name])
+    torch.testing.assert_close(computed(learner, 1)["target_act"], theirs["act"])
+
+
+def test_one_critic_does_not_make_two(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, "ddpg", seed=1), learner_of(THREE, "td3", seed=2)
+    before = tensors(learner)
+    report = load_weights(learner, as_source(source, tmp_path), load=["critic"])
+    assert report.loaded == [] and len(report.mismatched) == 6
+    for name, value in tensors(learner).items():
+        expected = before[name.replace("target.", "critic.")]  # the targets follow
+        assert name.startswith("target_actor") or torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_a_fixed_temperature_may_start_a_learned_one_unless_it_is_none(
+    alpha: float, tmp_path: Path
+) -> None:
+    source, learner = make_learner("sac", THREE, alpha=alpha), make_learner("sac", THREE)
+    file = as_source(source, tmp_path)
+    assert ("log_alpha" in file.parts) == (alpha > 0)
+    if alpha:
+        load_weights(learner, file, load=["alpha"])
+        torch.testing.assert_close(learner.log_alpha.exp(), torch.full((3,), alpha))
+
+
+def test_a_fixed_temperature_stays(tmp_path: Path) -> None:
+    source, learner = learner_of(THREE, seed=1), make_learner("sac", THREE, alpha=0.2)
+    before = learner.log_alpha.clone()
+    report = load_weights(learner, as_source(source, tmp_path), load=["alpha"])
+    assert torch.equal(learner.log_alpha, before)
+    assert report.skipped == ["log_alpha (no temperature is learned here)"]

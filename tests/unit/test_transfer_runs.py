@@ -1,0 +1,395 @@
+"""Runs that start from other runs: what they carry over, where they say they came from, resume."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import complete_state, newest_checkpoint
+from torch import nn
+
+from torchrl_lite.launch import main
+
+PENDULUM, CAR = "Pendulum-v1", "MountainCarContinuous-v0"
+TINY: dict[str, Any] = {
+    "env.suite": "gymnasium",
+    "env.max_episode_frames": 10,
+    "net.hidden_shapes": [16, 12],
+    "train.pretrain_epochs": 1,
+    "train.num_epochs": 2,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 4,
+    "train.eval_interval": 2,
+    "train.eval_episodes": 1,
+    "train.final_eval_episodes": 1,
+    "system.workers": 0,
+    "system.threads": 1,
+}
+
+
+class Runs:
+    """Runs in one log directory, each named by its experiment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self,
+        name: str,
+        *flags: str,
+        tasks: tuple[str, ...] = (PENDULUM,),
+        algo: str = "sac",
+        capacity: int = 100,
+        code: int = 0,
+        **settings: Any,
+    ) -> Path:
+        """``settings`` are fields of ``transfer``, but for those with a ``__`` in their name."""
+        count = len(tasks)
+        per_task = {
+            "env.tasks": list(tasks),
+            "env.num_envs": count,
+            "replay_buffer.size": capacity * count,
+            "train.batch_size": 8 * count,
+        }
+        own = {
+            key.replace("__", ".") if "__" in key else f"transfer.{key}": value
+            for key, value in settings.items()
+        }
+        config = self.folder / f"{name}.json"
+        config.write_text(json.dumps(_tree(TINY | per_task | own)))
+        where = ["--log_dir", str(self.folder), "--id", name, "--device", "cpu"]
+        argv = ["--config", str(config), *where, *flags]
+        assert main(algo, argv, multi_task=count > 1) == code
+        return self.folder / name / (tasks[0] if count == 1 else f"MT{count}") / "1"
+
+
+def _tree(flat: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, field = key.partition(".")
+        tree.setdefault(section, {})[field] = value
+    return tree
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to start from, which nobody changes."""
+    return Runs(tmp_path_factory.mktemp("first"))("first")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+def networks_of(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, weights_only=True)
+    return state.get("learner", state)["networks"]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def clone(folder: Path) -> Path:
+    net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 1))
+    torch.save(net.state_dict(), folder / "clone.pt")
+    return folder / "clone.pt"
+
+
+def from_(path: Path) -> tuple[str, str]:
+    return "--init_from", str(path)
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_a_run_begins_with_all_networks_of_another(algo: str, runs: Runs) -> None:
+    first = runs("first", algo=algo)
+    second = runs("second", *from_(first), algo=algo, train__num_epochs=0)
+    best = networks_of(first / "checkpoint" / "best.pt")
+    mine = networks_of(newest_checkpoint(second))
+    assert mine.keys() == best.keys()
+    assert all(torch.equal(mine[name], best[name]) for name in mine)
+
+
+def test_learning_rates_are_smaller_unless_told_otherwise(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rates(run: Path) -> set[float]:
+        optimizers = torch.load(newest_checkpoint(run), weights_only=True)["learner"]["optimizers"]
+        return {state["param_groups"][0]["lr"] for state in optimizers.values()}
+
+    assert rates(first) == {3e-4}
+    assert rates(runs("second", *from_(first))) == {0.3 * 3e-4}
+    assert "learning rates times 0.3" in capsys.readouterr().out
+    assert rates(runs("third", *from_(first), lr_multiplier=1)) == {3e-4}
+
+
+# --- transitions ----------------------------------------------------------------------------------
+
+
+def remembered(run: Path) -> list[torch.Tensor]:
+    return complete_state(run)["buffer"]["data"]
+
+
+def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs) -> None:
+    settings = {"train__num_epochs": 0, "train__pretrain_epochs": 0}
+    without = runs("without", *from_(first), **settings)
+    assert len(remembered(without)[0]) == 0
+
+    second = runs("second", *from_(first), load=["actor", "buffer"], **settings)
+
+    assert len(remembered(first)[0]) == 30
+    assert torch.equal(remembered(second)[0], remembered(first)[0])
+    assert result_of(second)["origin"][0]["buffer"] == {
+        "file": str(newest_checkpoint(first)),
+        "sha256_of_manifest": sha256(newest_checkpoint(first).with_suffix(".json")),
+        "transitions": {PENDULUM: 30},
+    }
+
+
+def test_transitions_go_to_their_tasks_and_are_padded_anew(runs: Runs) -> None:
+    """A car has two observations, a pendulum three: obs | act | next_obs | rew | cont."""
+    both = runs("both", tasks=(PENDULUM, CAR))
+    settings = {"train__num_epochs": 0, "train__pretrain_epochs": 0, "load": ["buffer"]}
+    car = runs("car", *from_(both), tasks=(CAR,), **settings)
+    again = runs("again", *from_(car), tasks=(PENDULUM, CAR), **settings)
+
+    padded = remembered(both)[1]
+    columns = [0, 1, 3, 4, 5, 7, 8]
+    assert torch.equal(remembered(car)[0], padded[:, columns])
+    assert not padded[:, [2, 6]].any()
+    assert torch.equal(remembered(again)[1], padded)
+    assert len(remembered(again)[0]) == 0
+
+
+def test_updates_begin_with_transitions_that_came_along(first: Path, runs: Runs) -> None:
+    second = runs(
+        "second", *from_(first), load=["actor", "critic", "alpha", "buffer"],
+        train__pretrain_epochs=0, train__num_epochs=2,
+    )  # fmt: skip
+    assert result_of(second)["updates"] == 8
+    assert torch.equal(remembered(second)[0][:30], remembered(first)[0])
+    assert len(remembered(second)[0]) == 50
+
+
+# --- where it came from ---------------------------------------------------------------------------
+
+
+def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
+    file = clone(tmp_path)
+    b = runs("b", *from_(file), algo="td3")
+    a = runs("a", *from_(b), algo="td3", load=["actor", "critic"])
+
+    to_b, to_file = result_of(a)["origin"]
+
+    best = b / "checkpoint" / "best.pt"
+    assert (to_b["path"], to_b["file"], to_b["sha256"]) == (str(b), str(best), sha256(best))
+    assert to_b["frames"] == torch.load(best, weights_only=True)["frames"] == 20
+    assert to_b["parts"] == ["actor", "critic"]
+    assert (to_b["tasks"], to_file["tasks"]) == ({PENDULUM: PENDULUM}, {})
+    assert "critic.body.head.weight" in to_b["loaded"]
+    assert to_b["skipped"] == to_b["mismatched"] == []
+    assert (to_file["path"], to_file["sha256"]) == (str(file), sha256(file))
+    assert (to_file["frames"], to_file["parts"]) == (None, ["actor"])
+    assert result_of(b)["origin"] == [to_file]
+    for name in ("best.pt", newest_checkpoint(a).name):
+        state = torch.load(a / "checkpoint" / name, weights_only=True)
+        assert state["origin"] == [to_b, to_file]
+    assert json.loads((a / "params.json").read_text())["transfer"]["init_from"] == str(b)
+
+
+def test_a_run_from_scratch_tells_no_origin(runs: Runs) -> None:
+    assert "origin" not in result_of(runs("scratch"))
+
+
+def test_what_does_not_fit_is_told_in_the_result(runs: Runs, tmp_path: Path) -> None:
+    run = runs("run", *from_(clone(tmp_path)), net__hidden_shapes=[16, 8])
+    (origin,) = result_of(run)["origin"]
+    assert "actor.body.trunk.layers.0.weight" in origin["loaded"]
+    misfit = "actor.body.trunk.layers.1.weight ([1, 1, 16, 12] in the file, [1, 1, 16, 8] here)"
+    assert misfit in origin["mismatched"]
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def plain(run: Path) -> dict[str, Any]:
+    state = complete_state(run)
+    return {key: state[key] for key in ("learner", "buffer", "frames", "origin")}
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+
+
+def test_a_run_in_phases_equals_the_run_left_alone(first: Path, runs: Runs) -> None:
+    """One phase ends while the policy stands still, and one before there is a checkpoint."""
+    settings: dict[str, Any] = {
+        "train__num_epochs": 4,
+        "freeze_updates": 6,
+        "load": ["actor", "critic", "alpha", "buffer"],
+    }
+    whole = runs("whole", *from_(first), **settings)
+    parts = runs("parts", *from_(first), "--until", "20", **settings)
+    shutil.rmtree(parts / "checkpoint")
+    for until in ("20", "30", "1000"):  # the first of them starts once more
+        runs("parts", *from_(first), "--until", until, "--resume", **settings)
+
+    assert same(plain(parts), plain(whole))
+    assert result_of(parts)["origin"] == result_of(whole)["origin"]
+
+
+def test_going_on_needs_no_second_naming_of_the_source(first: Path, runs: Runs) -> None:
+    """Single-task starters go on by their flags alone."""
+    runs("second", *from_(first), "--until", "10")
+    flags = ["--log_dir", str(runs.folder), "--id", "second", "--resume"]
+    config = runs.folder / "second" / PENDULUM / "1" / "params.json"
+    assert main("sac", [*flags, "--config", str(config)]) == 0
+    assert result_of(config.parent)["origin"][0]["path"] == str(first)
+
+
+def test_going_on_from_another_source_is_a_mistake(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs("second", *from_(first), "--until", "10")
+    runs("second", *from_(first / "checkpoint" / "best.pt"), "--resume", code=2)
+    assert "transfer.init_from: the run in" in capsys.readouterr().err
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def refusal(runs: Runs, capsys: pytest.CaptureFixture[str], *flags: str, **settings: Any) -> str:
+    """What a run is refused with that leaves nothing behind."""
+    capsys.readouterr()
+    run = runs("refused", *flags, code=2, **settings)
+    assert not run.parents[1].exists()
+    line = capsys.readouterr().err
+    assert len(line.splitlines()) == 1
+    return line
+
+
+@pytest.mark.parametrize("part", ["critic", "alpha", "buffer"])
+def test_a_plain_file_has_no_other_part(
+    part: str, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = clone(tmp_path)
+    line = refusal(runs, capsys, *from_(file), load=["actor", part])
+    assert "error: transfer.load: " in line and f"{file}" in line and " holds no " in line
+
+
+def test_weights_alone_have_no_transitions(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = first / "checkpoint" / "best.pt"
+    line = refusal(runs, capsys, *from_(best), load=["buffer"])
+    assert f"transfer.load: buffer: {best}: holds no complete checkpoint" in line
+
+
+def test_transitions_of_another_shape_are_a_mistake(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(runs, capsys, *from_(first), load=["buffer"], tasks=(CAR,))
+    assert "has 3 observation features and 1 action dimensions" in line
+    assert f"{CAR} has 2 and 1" in line
+
+
+def test_transitions_of_tasks_that_are_not_here_are_a_mistake(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = runs("first", tasks=(PENDULUM, CAR))
+    tasks = ("InvertedPendulum-v5",)
+    line = refusal(runs, capsys, *from_(first), load=["buffer"], tasks=tasks)
+    assert "none of its tasks is here" in line
+
+
+def test_damaged_transitions_are_a_mistake(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    first = runs("first")
+    for path in (first / "checkpoint").glob("last_*.rows"):
+        path.write_bytes(bytes(path.stat().st_size))
+    line = refusal(runs, capsys, *from_(first), load=["buffer"])
+    assert "transfer.load: buffer:" in line and "damaged" in line
+
+
+def test_a_part_of_which_nothing_fits_is_a_mistake(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = runs("first", algo="ddpg")  # one critic
+    line = refusal(runs, capsys, *from_(first), load=["actor", "critic"], algo="td3")
+    assert "fits the critic (" in line
+    run = runs("told", *from_(first), algo="td3")  # not asked for: what does not fit is told
+    assert result_of(run)["origin"][0]["parts"] == ["actor"]
+
+
+def test_the_map_names_tasks_here_and_there(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(runs, capsys, *from_(first), task_map={PENDULUM: "Pendulun-v1"})
+    assert "transfer.task_map: 'Pendulun-v1' is no task of" in line
+    assert "did you mean 'Pendulum-v1'?" in line
+    line = refusal(runs, capsys, *from_(first), task_map={"Pendulun-v1": PENDULUM})
+    assert "transfer.task_map: 'Pendulun-v1' is not in env.tasks; did you mean" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "needle"),
+    [
+        ({"load": ["actr"]}, "transfer.load: "),
+        ({"load": []}, "transfer.load: "),
+        ({"lr_multiplier": 0}, "transfer.lr_multiplier: "),
+        ({"freeze_updates": -1}, "transfer.freeze_updates: "),
+        ({"freeze_updates": 5, "load": ["critic"]}, "transfer.freeze_updates: "),
+        ({"task_map": ["a"]}, "transfer.task_map: "),
+    ],
+)
+def test_fields_of_the_section_are_checked(
+    settings: dict[str, Any], needle: str, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert needle in refusal(runs, capsys, **settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": [{"path": torch.zeros(2)}]},
+        {"origin": [float("nan")]},
+        {"origin": {"path": "x"}},
+        {"frames": "many"},
+        {"shapes": {PENDULUM: [3]}},
+        {"shapes": 3},
+        {"config": {"env": 3}},
+    ],
+)
+def test_a_checkpoint_that_tells_nonsense_is_a_mistake(
+    change: dict[str, Any],
+    first: Path,
+    tmp_path: Path,
+    runs: Runs,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At once, and not when the result is to be written."""
+    state = torch.load(first / "checkpoint" / "best.pt", weights_only=True)
+    torch.save(state | change, tmp_path / "best.pt")
+    line = refusal(runs, capsys, *from_(tmp_path / "best.pt"))
+    assert "tasks, frames or origin are not those of a run" in line
+
+
+def test_a_checkpoint_of_an_earlier_version_is_a_source(
+    first: Path, tmp_path: Path, runs: Runs
+) -> None:
+    state = torch.load(first / "checkpoint" / "best.pt", weights_only=True)
+    old = {key: state[key] for key in ("networks", "frames", "config")}
+    torch.save(old, tmp_path / "best.pt")
+    run = runs("second", *from_(tmp_path / "best.pt"), train__num_epochs=0)
+    assert result_of(run)["origin"][0]["parts"] == ["actor", "critic", "alpha"]

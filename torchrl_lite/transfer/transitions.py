@@ -1,0 +1,91 @@
+"""Transitions of another run, task by task, into the replay buffer of this one."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from torchrl_lite import checkpoint
+from torchrl_lite.checkpoint import CheckpointError, Saved
+from torchrl_lite.config import ConfigError
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.transfer.files import facts_of
+from torchrl_lite.transfer.pairing import Fit
+from torchrl_lite.types import Spec
+
+
+def carry_over(
+    path: Path, buffer: ReplayBuffer, spec: Spec, task_map: Mapping[str, str]
+) -> dict[str, Any]:
+    """Fills ``buffer`` with what the newest complete checkpoint of a run (or the one at ``path``)
+    remembers of the tasks that ours take over; of more than there is room for, the newest.
+
+    Returns, as plain data, the checkpoint and how many transitions came for each task.
+
+    Raises:
+        ConfigError: there is no such checkpoint, no task takes one over, or one has other
+            features than the one it takes over.
+    """
+    try:
+        saved = checkpoint.complete_checkpoint(path)
+        facts = facts_of(saved.state, saved.path)
+        fit = Fit.of(spec, facts, task_map, path=path)
+        if not (facts.tasks and fit.rows):
+            raise CheckpointError(
+                f"{path}: none of its tasks is here; transfer.task_map pairs them"
+            )
+        for here, there in fit.rows.items():
+            _check_features(spec, here, facts.shapes[there], f"{facts.tasks[there]} of {path}")
+        remembered = _remembered(saved, fit, buffer.capacity)
+        manifest = saved.path.with_suffix(".json").read_bytes()  # it vouches for all files
+    except (CheckpointError, OSError) as error:
+        raise ConfigError(f"transfer.load: buffer: {error}") from None
+    for here, there in fit.rows.items():
+        buffer.add_rows(here, _laid_out(remembered[there], fit).to(buffer.data.device))
+    return {
+        "file": str(saved.path),
+        "sha256_of_manifest": hashlib.sha256(manifest).hexdigest(),
+        "transitions": {spec.tasks[h]: len(remembered[t]) for h, t in fit.rows.items()},
+    }
+
+
+def _check_features(spec: Spec, here: int, theirs: list[int] | None, name: str) -> None:
+    own = spec.shapes[spec.tasks[here]]
+    if theirs not in (None, own):
+        raise CheckpointError(
+            f"{name} has {theirs[0]} observation features and {theirs[1]} action dimensions, "
+            f"{spec.tasks[here]} has {own[0]} and {own[1]}"
+        )
+
+
+def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n D"]]:
+    """The newest ``room`` transitions of each task that is taken over, oldest first."""
+    width = 2 * fit.there.obs + fit.there.act + 2
+    chunks: dict[int, list[Tensor]] = {there: [] for there in fit.rows.values()}
+    try:
+        written = saved.state["buffer"]["written"]
+        size = saved.state["config"]["replay_buffer"]["size"]
+        for there, first, rows in saved.rows(width):
+            if there in chunks:
+                kept = written[there] - min(
+                    room, size // fit.tasks_there
+                )  # the rest is overwritten
+                chunks[there].append(rows[max(0, kept - first) :])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{saved.path}: not a checkpoint of a run ({error!r})") from None
+    return {there: torch.cat([torch.empty(0, width), *rows]) for there, rows in chunks.items()}
+
+
+def _laid_out(rows: Float[Tensor, "n D"], fit: Fit) -> Float[Tensor, "n d"]:
+    """``obs | act | next_obs | rew | cont`` with this run's padding."""
+    result = rows.new_zeros(len(rows), 2 * fit.here.obs + fit.here.act + 2)
+    result[:, -2:] = rows[:, -2:]
+    for piece in fit.along("obs", "act", "obs"):
+        result[:, piece.here : piece.here + piece.size] = rows[
+            :, piece.there : piece.there + piece.size
+        ]
+    return result
