@@ -45,6 +45,9 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
             f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
         )
         return 128 + interrupted.signum
+    except KeyboardInterrupt:
+        print("stopped by SIGINT; nothing was begun", file=sys.stderr)
+        return 130
 
 
 def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
