@@ -187,9 +187,14 @@ class Store:
         """Removes what no kept checkpoint needs."""
         needed = {name for kept in self._good for name in kept.files}
         needed |= {f"last_{kept.epoch}.json" for kept in self._good}
-        for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in needed:
-                path.unlink()
+        gone = [
+            path
+            for path in self._folder.iterdir()
+            if _OURS.fullmatch(path.name) and path.name not in needed
+        ]
+        # Manifests first: without its own a checkpoint is none, rather than a damaged one.
+        for path in sorted(gone, key=lambda path: path.suffix != ".json"):
+            path.unlink()
 
 
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
