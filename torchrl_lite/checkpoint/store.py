@@ -117,15 +117,18 @@ class Store:
 
         Raises:
             CheckpointError: the disk refused; the checkpoints from before stand.
+            OSError: it is written, and an old one could not be removed.
         """
         try:
-            return self._save(epoch, state, buffer)
+            size = self._save(epoch, state, buffer)
         except OSError as error:
             stands = f"; that of epoch {self._good[-1].epoch} stands" if self._good else ""
             raise CheckpointError(
                 f"{self._folder}: the checkpoint of epoch {epoch} could not be written "
                 f"({error.strerror or error}){stands}"
             ) from error
+        self._prune()
+        return size
 
     def _save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
         written = buffer.written
@@ -152,7 +155,6 @@ class Store:
         write_text(self._folder / f"last_{epoch}.json", manifest)
 
         self._good = [*good, _Kept(epoch, written, chunks, files)]
-        self._prune()
         return len(manifest) + sum(entry["bytes"] for entry in new.values())
 
     def _write(self, name: str, parts: Sequence[Any]) -> dict[str, Any]:
