@@ -53,10 +53,9 @@ MANY = {
     "env.reward_normalization": "ema",
 }
 
-# A task leaves and returns; stages change while the next epoch is collected.
+AHEAD = {"system.workers": 2, "system.overlap": True}
+# A task leaves and returns, and what is left of its old transitions counts less.
 CURRICULUM = MANY | {
-    "system.workers": 2,
-    "system.overlap": True,
     "train.num_epochs": 14,
     "curriculum.kind": "custom",
     "curriculum.stages": [TASKS[:1], TASKS, TASKS[1:], TASKS],
@@ -422,8 +421,9 @@ SETUPS: dict[str, dict[str, Any]] = {
     "td3": {"algo": "td3"},
     "ddpg": MANY | {"algo": "ddpg"},
     "halfcheetah": {"env.suite": "gymnasium", "env.tasks": ["HalfCheetah-v5"]},
-    "overlap": MANY | {"system.workers": 2, "system.overlap": True},
+    "overlap": MANY | AHEAD,
     "curriculum": CURRICULUM,
+    "curriculum ahead": CURRICULUM | AHEAD,
     "shapes": SHAPES,
     "old rewards": MANY | OLD_REWARDS,
 }

@@ -861,6 +861,17 @@ def test_a_finished_run_can_be_made_longer(finished: Path, tmp_path: Path, whole
     assert result["frames"] == FRAMES * (EPOCHS + 1)
 
 
+def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:
+    """Its next epoch is collected with the policy that a longer run would have had."""
+    ahead = ["--set", "system.overlap=true", "--set", "system.workers=1"]
+    shorter = ["--set", f"train.num_epochs={EPOCHS - 3}"]
+    assert start(tmp_path / "longer", *overrides(), *ahead, *shorter) == 0
+    longer = ["--resume", "--set", f"train.num_epochs={EPOCHS - 1}"]
+    assert start(tmp_path / "longer", *longer) == 0
+    assert start(tmp_path / "whole", *overrides(), *ahead) == 0
+    assert_same_run(folder_in(tmp_path / "longer"), folder_in(tmp_path / "whole"))
+
+
 def test_the_number_of_workers_changes_no_number(stopped: Path, whole: Path) -> None:
     assert start(stopped, "--resume", "--set", "system.workers=1") == 0
 

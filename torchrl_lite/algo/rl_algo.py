@@ -153,7 +153,7 @@ class RLAlgo:
         if self.stage == self._progress.stage:
             self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
         self.epoch += 1
-        if self.config.system.overlap and self.epoch < self.config.total_epochs:
+        if self.config.system.overlap:  # after the last epoch, too: a longer run would go on so
             self._submit(self.epoch)
         return {
             "stage": self.stage,
