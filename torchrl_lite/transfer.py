@@ -207,6 +207,8 @@ def _zip_of_sb3(path: Path) -> dict[str, bytes] | None:
             names = archive.namelist()
             if "policy.pth" not in names:
                 return None  # torch's own files are zips too
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it claims to hold more than its own size")  # none is compressed
             members = {name: archive.read(name) for name in names if name in _MEMBERS}
     except Exception as error:  # a damaged zip raises a dozen kinds
         raise CheckpointError(f"{path}: a damaged zip ({error})") from None
