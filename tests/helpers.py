@@ -139,6 +139,8 @@ def complete_state(run: Path) -> dict[str, Any]:
     """A run's newest checkpoint with the transitions of every task, oldest first, as ``data``."""
     path = newest_checkpoint(run)
     state = torch.load(path, weights_only=True)
+    if state["collector"]["ready"] is not None:
+        del state["collector"]["ready"]["seconds"]  # what a clock said
     config = json.loads((run / "params.json").read_text())
     written = state["buffer"]["written"]
     capacity = config["replay_buffer"]["size"] // len(written)

@@ -3,7 +3,7 @@
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 
 class Interrupted(BaseException):
@@ -21,9 +21,14 @@ class SignalGuard:
     the loop stops there. If the end does not come within them, or a second signal comes, the run
     ends at once. Repeats within a second count as one: a terminal and a scheduler both signal the
     whole process group.
+
+    `Interrupted` is raised again until the guard is left: Python drops what is raised in a
+    callback of a weak reference (a compiler has thousands), and a foreign ``except:`` takes all.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    AGAIN = 5.0
+    """Seconds; leaving takes less."""
 
     def __init__(self, grace: float) -> None:
         self.requested: int | None = None
@@ -55,12 +60,16 @@ class SignalGuard:
         if self.requested is not None:
             if now - self._first < 1:
                 return
-            raise Interrupted(signum)
+            self._end(signum)
         self.requested, self._first = signum, now
         if self._expected_end is None or self._expected_end - now > self._grace:
-            raise Interrupted(signum)
+            self._end(signum)
         signal.setitimer(signal.ITIMER_REAL, max(self._grace, 1e-3))
 
     def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
         assert self.requested is not None
-        raise Interrupted(self.requested)
+        self._end(self.requested)
+
+    def _end(self, signum: int) -> NoReturn:
+        signal.setitimer(signal.ITIMER_REAL, self.AGAIN)
+        raise Interrupted(signum)

@@ -53,6 +53,40 @@ MANY = {
     "env.reward_normalization": "ema",
 }
 
+AHEAD = {"system.workers": 2, "system.overlap": True}
+# A task leaves and returns, and what is left of its old transitions counts less.
+CURRICULUM = MANY | {
+    "train.num_epochs": 14,
+    "curriculum.kind": "custom",
+    "curriculum.stages": [TASKS[:1], TASKS, TASKS[1:], TASKS],
+    "curriculum.thresholds": [0],
+    "curriculum.min_frames_per_stage": 40,
+    "curriculum.stage_eval_frames": 20,
+    "curriculum.stage_eval_episodes": 1,
+    "curriculum.old_data": 0.25,
+}
+# Tasks padded to one another's size, updates that do not divide by the delay, a ring as long as
+# an epoch, one checkpoint, no evaluation.
+SHAPES = MANY | {
+    "algo": "td3",
+    "env.suite": "gymnasium",
+    "env.tasks": ["Hopper-v5", "Pendulum-v1"],
+    "replay_buffer.size": 40,
+    "td3.policy_delay": 3,
+    "train.opt_steps": 5,
+    "train.keep_checkpoints": 1,
+    "train.eval_interval": 100,
+}
+OLD_REWARDS = {
+    "env.reward_version": "v1",
+    "net.kind": "soft_module",
+    "net.soft_module.module_hidden": 8,
+    "net.soft_module.gating_hidden": 8,
+    "sac.temperature_weights": True,
+    "system.threads": 2,
+    "system.workers": 1,
+}
+
 
 class Moment(NamedTuple):
     """``phase`` for the ``count``-th time since the process began."""
@@ -331,8 +365,10 @@ def compare(run: Path, reference: Path) -> None:
             return {k: v for k, v in json.loads(path.read_text()).items() if k != "wall_time_s"}
         return torch.load(path, weights_only=True)
 
+    weights = [path.name for path in (reference / "checkpoint").glob("[!l]*.pt")]
+    assert "epoch_5.pt" in weights
     for name in ("params.json", "versions.json", "log.csv", "result.json",
-                 "checkpoint/best.pt", "checkpoint/epoch_5.pt"):  # fmt: skip
+                 *(f"checkpoint/{name}" for name in weights)):  # fmt: skip
         same_bits(plain(run / name), plain(reference / name), name)
     policies = [(path / "policy.safetensors").read_bytes() for path in (run, reference)]
     assert policies[0] == policies[1], "policy.safetensors"
@@ -374,11 +410,11 @@ def random_moments(rng: random.Random, number: int) -> list[Moment]:
 def _tree(flat: dict[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
-        section, _, field = key.partition(".")
-        if field:
-            tree.setdefault(section, {})[field] = value
-        else:
-            tree[section] = value
+        *sections, field = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[field] = value
     return tree
 
 
@@ -398,7 +434,11 @@ SETUPS: dict[str, dict[str, Any]] = {
         "transfer.task_map": {TASKS[1]: TASK},
         "transfer.freeze_updates": 10,
     },
-    "overlap": MANY | {"system.workers": 2, "system.overlap": True},
+    "overlap": MANY | AHEAD,
+    "curriculum": CURRICULUM,
+    "curriculum ahead": CURRICULUM | AHEAD,
+    "shapes": SHAPES,
+    "old rewards": MANY | OLD_REWARDS,
 }
 
 

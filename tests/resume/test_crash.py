@@ -41,9 +41,17 @@ IN_EVERY_PHASE = [
 ]
 
 
-@pytest.mark.parametrize("name", ["one task", "two tasks", "td3", "ddpg", "halfcheetah"])
+@pytest.mark.parametrize(
+    "name", ["one task", "two tasks", "td3", "ddpg", "halfcheetah", "curriculum"]
+)
 def test_killed_in_every_phase(runs: Runs, name: str) -> None:
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
+
+
+def test_killed_with_tasks_of_different_shapes(runs: Runs) -> None:
+    """And without any evaluation but the last."""
+    moments = [Moment("collect", 45), Moment("save", 21), Moment("update", 12)]
+    assert runs("shapes").crash("shapes", moments) == 3
 
 
 def test_killed_with_workers_that_collect_ahead(runs: Runs) -> None:

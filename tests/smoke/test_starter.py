@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from helpers import newest_checkpoint
+from processes import SHARED_MEMORY, outlive, session_of
 
 STARTER = Path(__file__).parents[2] / "starter" / "st_sac.py"
 TASK = "drawer-close-v3"
@@ -42,7 +42,6 @@ TINY = {
 EPOCHS, FRAMES_PER_EPOCH = 3, 40
 ENDLESS = {"train__num_epochs": 100_000, "train__save_interval": 1}
 LAST = ("3.rows", "3.pt", "3.json")
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def environment() -> dict[str, str]:
@@ -244,36 +243,6 @@ def test_the_live_view_gives_the_cursor_back(terminal: tuple[int, str]) -> None:
 
 
 # --- a run that is stopped -----------------------------------------------------------------------
-
-
-def session_of(leader: int) -> set[int]:
-    """Living processes of a session: whatever a run started, and the run."""
-    members = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:  # it ended meanwhile
-            continue
-        state, _parent, _group, session = text.rpartition(")")[2].split()[:4]
-        if int(session) == leader and state not in "ZX":
-            members.add(int(stat.parent.name))
-    return members
-
-
-def outlive(pids: set[int], seconds: float) -> set[int]:
-    """Those that are still there after so long; returns as soon as there is none."""
-    alive = set()
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        if not poll.poll(1000 * seconds):
-            alive.add(pid)
-        os.close(handle)
-    return alive
 
 
 class Stopped(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
 
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
+
+
+def test_a_full_disk_is_told_as_such_where_weights_are_written(tmp_path: Path) -> None:
+    """Not in the words of torch's archive writer."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from multiprocessing import active_children
+from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.config import ConfigError, EnvConfig, NetConfig
 from torchrl_lite.env import make_spec
 from torchrl_lite.network import GaussianPolicy, build
+from torchrl_lite.signals import Interrupted, SignalGuard
 from torchrl_lite.types import Block, Spec
 
 TASKS = ["drawer-close-v3", "reach-v3"]
@@ -689,6 +691,22 @@ def test_workers_leave_signals_to_the_main_process(sessions: Sessions) -> None:
             os.kill(process.pid, number)
     session.collector.load_state_dict(session.state)
     assert_same(collect(session.collector, CONTINUATION), session.continuation)
+
+
+def test_a_signal_while_a_worker_starts_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until the process is there, and arrives before anyone else knows of it."""
+    before, starts, start = active_children(), [0], SpawnProcess.start
+
+    def signalled(self: SpawnProcess) -> None:
+        start(self)
+        starts[0] += 1
+        if starts[0] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(SpawnProcess, "start", signalled)
+    with SignalGuard(20.0), pytest.raises(Interrupted):
+        make_collector(workers=3)
+    assert starts == [2] and mine(before) == []
 
 
 def kill_one(others: Sequence[BaseProcess], number: int = 0) -> None:

@@ -16,7 +16,14 @@ import torch
 from helpers import make_spec, newest_checkpoint, random_block
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import NotFiniteError, check_block, check_metrics, rollout
+from torchrl_lite.collector import (
+    EpisodeStats,
+    NotFiniteError,
+    check_block,
+    check_episodes,
+    check_metrics,
+    rollout,
+)
 from torchrl_lite.env import make_task_env
 from torchrl_lite.launch import main
 from torchrl_lite.types import Block
@@ -111,6 +118,17 @@ def test_a_metric_that_tasks_share_names_them_all() -> None:
         check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_evaluation_that_is_none_names_its_task(value: float) -> None:
+    good = EpisodeStats(0, 1.0, 5, None, np.zeros((2, 3), np.float32))
+    check_episodes([good, EpisodeStats(1, 1.0, 5, 0.0)], NAMES, frame=40)
+    with pytest.raises(NotFiniteError, match=r"^push-v3: the return in .* at frame 40 is not"):
+        check_episodes([good, EpisodeStats(1, value, 5, 0.0)], NAMES, frame=40)
+    sample = np.array([[0.0, 1.0], [value, 0.0]], np.float32)
+    with pytest.raises(NotFiniteError, match=r"^push-v3: an observation, action or reward in "):
+        check_episodes([good, EpisodeStats(1, 1.0, 5, 0.0, sample)], NAMES, frame=40)
+
+
 # --- whole runs ----------------------------------------------------------------------------------
 
 
@@ -187,6 +205,25 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
     assert state["buffer"]["written"] == [20]
     for key, weights in healthy.items():
         assert torch.equal(state["learner"]["networks"][key], weights)
+
+
+def test_an_evaluation_without_numbers_chooses_no_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The environment of the evaluation alone is broken."""
+    made = 0
+
+    def second_broken(*args: Any, **options: Any) -> gym.Env:
+        nonlocal made
+        made += 1
+        return Broken(make_task_env(*args, **options), 5 if made == 2 else 0, FAULTS["inf"][0])
+
+    monkeypatch.setattr(rollout, "make_task_env", second_broken)
+    assert main("sac", command(tmp_path, train__eval_interval=2)) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: {TASK}: ") and "in the evaluation at frame 20" in told
+    assert not (run_of(tmp_path) / "checkpoint" / "best.pt").exists()
+    assert torch.load(newest_checkpoint(run_of(tmp_path)), weights_only=True)["epoch"] == 1
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])

@@ -215,6 +215,18 @@ def test_a_yaml_of_aliases_ends_quickly(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_ten_gigabytes_are_no_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = tmp_path / f"evil.{kind}"
+    path.write_text("{}")
+    os.truncate(path, 10**10)  # a sparse file
+    assert start(tmp_path / "log", "--config", str(path)) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "larger than" in error
+
+
 KEYS = st.sampled_from(
     ["algo", "env", "net", "train", "tasks", "num_envs", "sac", "td3", "alpha", "extends", "system"]
 ) | st.text(max_size=5)

@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +18,10 @@ import torch
 from helpers import complete_state, newest_checkpoint, sign
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from torchrl_lite import launch, signals
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
+from torchrl_lite.checkpoint import Store
 from torchrl_lite.collector import Collector, EpisodeStats
 from torchrl_lite.config import load
 from torchrl_lite.console import PlainView
@@ -858,6 +862,17 @@ def test_a_finished_run_can_be_made_longer(finished: Path, tmp_path: Path, whole
     assert result["frames"] == FRAMES * (EPOCHS + 1)
 
 
+def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:
+    """Its next epoch is collected with the policy that a longer run would have had."""
+    ahead = ["--set", "system.overlap=true", "--set", "system.workers=1"]
+    shorter = ["--set", f"train.num_epochs={EPOCHS - 3}"]
+    assert start(tmp_path / "longer", *overrides(), *ahead, *shorter) == 0
+    longer = ["--resume", "--set", f"train.num_epochs={EPOCHS - 1}"]
+    assert start(tmp_path / "longer", *longer) == 0
+    assert start(tmp_path / "whole", *overrides(), *ahead) == 0
+    assert_same_run(folder_in(tmp_path / "longer"), folder_in(tmp_path / "whole"))
+
+
 def test_the_number_of_workers_changes_no_number(stopped: Path, whole: Path) -> None:
     assert start(stopped, "--resume", "--set", "system.workers=1") == 0
 
@@ -964,6 +979,57 @@ def test_a_signal_in_an_epoch_of_unknown_length_leaves_the_last_checkpoint(
     assert_same_run(folder_in(tmp_path), whole)
 
 
+@pytest.mark.parametrize("count", [1, 3, 5], ids=["rows", "state", "manifest"])
+def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The first is waited for; the second comes two seconds later, before that file is on disk."""
+    left, late, fsync, save = math.inf, 0.0, os.fsync, Store.save
+
+    class Later:
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + late
+
+    def signalled(handle: int) -> None:
+        nonlocal left, late
+        left -= 1
+        if left == 0:
+            late = 2.0
+            signal.raise_signal(signal.SIGINT)
+        fsync(handle)
+
+    def fifth(self: Store, epoch: int, *args: Any) -> int:
+        nonlocal left
+        if epoch == 5:
+            left = count
+        return save(self, epoch, *args)
+
+    with monkeypatch.context() as patch:
+        signal_in_epoch(patch, 5, signal.SIGTERM)
+        patch.setattr(signals, "time", Later)
+        patch.setattr(os, "fsync", signalled)
+        patch.setattr(Store, "save", fifth)
+        assert start(tmp_path, *overrides()) == 130
+    assert left == 0
+    assert sum(state_of(folder_in(tmp_path))["frames"]) < 50  # that of epoch 5 is not there
+
+    assert start(tmp_path, "--resume") == 0
+
+    assert_same_run(folder_in(tmp_path), whole)
+
+
+def test_an_interrupt_before_anything_is_begun_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "requested", interrupt)
+    assert start(tmp_path, *overrides()) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_signal_in_the_last_epoch_leaves_a_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1016,6 +1082,31 @@ def test_a_run_goes_on_only_on_its_kind_of_device(
     assert start(stopped, "--resume") == 2
 
     assert "--device" in capsys.readouterr().err
+
+
+WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "another shape": lambda state: state["learner"]["networks"].update(log_alpha=torch.ones(7)),
+    "no environments": lambda state: state["collector"]["sites"].clear(),
+    "impossible rows": lambda state: state["buffer"]["chunks"][0].update(counts=[-1]),
+    "no frames": lambda state: state.update(frames=None),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_checkpoint_of_another_run_is_told_in_one_line(
+    stopped: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    """Its checksums are right, what it says is not."""
+    last = newest_checkpoint(folder_in(stopped))
+    state = torch.load(last, weights_only=True)
+    WRONG[wrong](state)
+    torch.save(state, last)
+    sign(last)
+
+    assert start(stopped, "--resume") == 1
+
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and str(last) in error
 
 
 def test_starting_over_takes_old_points_out_of_tensorboard(stopped: Path) -> None:

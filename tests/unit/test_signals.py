@@ -1,6 +1,9 @@
 """What SIGINT and SIGTERM do to a run."""
 
 import signal
+import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from types import FrameType
 
@@ -236,6 +239,35 @@ def test_no_alarm_is_left_behind() -> None:
         signal.raise_signal(signal.SIGINT)
 
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+# --- an interruption that does not arrive --------------------------------------------------------
+
+
+@BOTH
+def test_an_interruption_that_is_swallowed_comes_again(
+    guard: SignalGuard, clock: Clock, signum: signal.Signals
+) -> None:
+    for number in (signum, signal.SIGALRM, signal.SIGALRM):
+        with pytest.raises(Interrupted) as caught:
+            signal.raise_signal(number)
+        assert caught.value.signum == signum
+    assert clock.alarms == [guard.AGAIN] * 3
+    assert guard.AGAIN < GRACE
+
+
+def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python drops it there; a compiler that is interrupted is often there."""
+    monkeypatch.setattr(SignalGuard, "AGAIN", 0.01)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # which tells of it
+    key = SignalGuard(GRACE)
+    with SignalGuard(GRACE), pytest.raises(Interrupted):
+        reference = weakref.ref(key, lambda _: signal.raise_signal(signal.SIGTERM))
+        del key
+        assert reference() is None
+        threading.Event().wait(20)  # the signal cuts it short
 
 
 # --- the handlers --------------------------------------------------------------------------------

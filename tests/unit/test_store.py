@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from torchrl_lite.checkpoint import CheckpointError, Store
 from torchrl_lite.checkpoint.store import MAX_MANIFEST
 from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.signals import Interrupted
 
 SPEC = make_spec(2)
 CAPACITY, EPOCH = 12, 4
@@ -363,3 +365,89 @@ def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
         with pytest.raises(CheckpointError, match=r"\(Read-only file system\)"):
             run.live(2)
     assert_goes_on_from(tmp_path, 1)
+
+
+# --- between any two operations on files ---------------------------------------------------------
+
+
+def before_each_operation(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Before anything that a save opens, writes to disk, names or removes."""
+
+    def watched(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            act()
+            return operation(*args, **options)
+
+        return call
+
+    for name in ("open", "fsync", "chmod", "replace", "unlink"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+
+
+def operations(folder: Path, monkeypatch: pytest.MonkeyPatch, keep: int) -> list[dict[str, bytes]]:
+    """The files as they are before each operation of the fourth save, and behind the last."""
+    run, seen = Run(folder, keep=keep), list[dict[str, bytes]]()
+
+    def look() -> None:
+        seen.append({path.name: path.read_bytes() for path in folder.iterdir()})
+
+    run.live(1, 2, 3)
+    with monkeypatch.context() as patch:
+        before_each_operation(patch, look)
+        run.live(4)
+    look()
+    return seen
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_kill_between_two_operations_leaves_the_old_checkpoint_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    """And none that is called damaged."""
+    seen = operations(tmp_path / "whole", monkeypatch, keep)
+    assert len(seen) > 20
+    ends = []
+    for number, files in enumerate(seen):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        ends.append(4 if "last_4.json" in files else 3)
+        assert_goes_on_from(folder, ends[-1])
+        assert not list(folder.glob(".*"))
+    assert ends == sorted(ends) and set(ends) == {3, 4}
+
+
+FAILURES = {
+    "a second signal": (Interrupted(signal.SIGTERM), Interrupted, "SIGTERM"),
+    "a full disk": (
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        (CheckpointError, OSError),
+        "No space left on device",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_of_any_operation_leaves_the_old_checkpoint_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    raised, expected_error, message = FAILURES[failure]
+    count = len(operations(tmp_path / "whole", monkeypatch, 2)) - 1
+    for number in range(count):
+        folder, left = tmp_path / str(number), number
+        run = Run(folder)
+        run.live(1, 2, 3)
+
+        def fail() -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise raised
+
+        with monkeypatch.context() as patch:
+            before_each_operation(patch, fail)
+            with pytest.raises(expected_error, match=message):
+                run.live(4)
+        assert not list(folder.glob(".*"))
+        assert_goes_on_from(folder, 4 if (folder / "last_4.json").exists() else 3)

@@ -247,6 +247,14 @@ def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) ->
     assert "leads out" in error_of(read_source, write_zip(tmp_path / "sb3.zip", members))
 
 
+def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    """Before anything of it is unpacked."""
+    with zipfile.ZipFile(tmp_path / "sb3.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", b"{}")
+        archive.writestr("policy.pth", bytes(20_000_000))
+    assert "more than its own size" in error_of(read_source, tmp_path / "sb3.zip")
+
+
 @pytest.mark.parametrize(
     ("content", "needle"),
     [

@@ -16,8 +16,11 @@ from torchrl_lite.checkpoint import CheckpointError, Saved, Store
 from torchrl_lite.collector import (
     Collected,
     Collector,
+    EpisodeError,
     EpisodeStats,
+    WorkerError,
     check_block,
+    check_episodes,
     check_metrics,
 )
 from torchrl_lite.config import Config, ConfigError
@@ -156,7 +159,7 @@ class RLAlgo:
         if self.stage == self._progress.stage:
             self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
         self.epoch += 1
-        if self.config.system.overlap and self.epoch < self.config.total_epochs:
+        if self.config.system.overlap:  # after the last epoch, too: a longer run would go on so
             self._submit(self.epoch)
         return {
             "stage": self.stage,
@@ -217,9 +220,11 @@ class RLAlgo:
     def _episodes(self, number: int) -> dict[int, list[EpisodeStats]]:
         """Episodes of the current weights, so many of each task."""
         self._view.phase("evaluating")
-        by_task: dict[int, list[EpisodeStats]] = defaultdict(list)
         everything = range(self.config.num_tasks)
-        for stats in self.collector.evaluate(self.learner.actor, everything, number):
+        results = self.collector.evaluate(self.learner.actor, everything, number)
+        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
+        by_task: dict[int, list[EpisodeStats]] = defaultdict(list)
+        for stats in results:
             by_task[stats.task].append(stats)
         return by_task
 
@@ -351,6 +356,7 @@ class RLAlgo:
         tasks = self._curriculum.stages[before.stage]
         episodes = self.config.curriculum.stage_eval_episodes
         results = self.collector.evaluate(self.learner.actor, tasks, episodes)
+        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
         self._check_frames += sum(stats.length for stats in results)
         success = _success_rate(results)
         if success is None:
@@ -429,9 +435,11 @@ class RLAlgo:
         try:
             self._load_state_dict(saved.state)
             saved.fill(self.buffer)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            self.collector.load_state_dict(saved.state["collector"])
+        except (CheckpointError, EpisodeError, WorkerError):
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error
-        self.collector.load_state_dict(saved.state["collector"])
 
     def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.frames = state["epoch"], list(state["frames"])

@@ -47,7 +47,9 @@ def write_text(path: Path, text: str) -> None:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """``state`` holds tensors, numbers, strings, lists and dictionaries; nothing else loads."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    content = BytesIO()  # torch tells of a full disk in its own way, and not why
+    torch.save(state, content)
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
 def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:

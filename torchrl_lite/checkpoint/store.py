@@ -125,15 +125,18 @@ class Store:
 
         Raises:
             CheckpointError: the disk refused; the checkpoints from before stand.
+            OSError: it is written, and an old one could not be removed.
         """
         try:
-            return self._save(epoch, state, buffer)
+            size = self._save(epoch, state, buffer)
         except OSError as error:
             stands = f"; that of epoch {self._good[-1].epoch} stands" if self._good else ""
             raise CheckpointError(
                 f"{self._folder}: the checkpoint of epoch {epoch} could not be written "
                 f"({error.strerror or error}){stands}"
             ) from error
+        self._prune()
+        return size
 
     def _save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
         written = buffer.written
@@ -160,7 +163,6 @@ class Store:
         write_text(self._folder / f"last_{epoch}.json", manifest)
 
         self._good = [*good, _Kept(epoch, written, chunks, files)]
-        self._prune()
         return len(manifest) + sum(entry["bytes"] for entry in new.values())
 
     def _write(self, name: str, parts: Sequence[Any]) -> dict[str, Any]:
@@ -179,9 +181,14 @@ class Store:
         """Removes what no kept checkpoint needs."""
         needed = {name for kept in self._good for name in kept.files}
         needed |= {f"last_{kept.epoch}.json" for kept in self._good}
-        for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in needed:
-                path.unlink()
+        gone = [
+            path
+            for path in self._folder.iterdir()
+            if _OURS.fullmatch(path.name) and path.name not in needed
+        ]
+        # Manifests first: without its own a checkpoint is none, rather than a damaged one.
+        for path in sorted(gone, key=lambda path: path.suffix != ".json"):
+            path.unlink()
 
 
 def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:

@@ -2,7 +2,12 @@
 
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeError, EpisodeStats
-from torchrl_lite.collector.faults import NotFiniteError, check_block, check_metrics
+from torchrl_lite.collector.faults import (
+    NotFiniteError,
+    check_block,
+    check_episodes,
+    check_metrics,
+)
 from torchrl_lite.collector.worker import WorkerError
 
 __all__ = [
@@ -13,5 +18,6 @@ __all__ = [
     "NotFiniteError",
     "WorkerError",
     "check_block",
+    "check_episodes",
     "check_metrics",
 ]

@@ -73,16 +73,16 @@ class Collector:
         self._policy.share_memory()
         for tensor in self._block:
             tensor.share_memory_()
-        for index in range(workers):
-            own = training[index::workers]
-            start = partial(
-                Worker, index, config, spec, self._policy, self._block,
-                seed=seed, groups=own, env_timeout_s=env_timeout_s,
-            )  # fmt: skip
-            names = ", ".join(site_name(config, site) for group in own for site in group)
-            supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
-            self._workers.append(supervised)
         try:
+            for index in range(workers):
+                own = training[index::workers]
+                start = partial(
+                    Worker, index, config, spec, self._policy, self._block,
+                    seed=seed, groups=own, env_timeout_s=env_timeout_s,
+                )  # fmt: skip
+                names = ", ".join(site_name(config, site) for group in own for site in group)
+                supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
+                self._workers.append(supervised)
             self._gather()  # every worker says that its environments stand
         except BaseException:
             self.close()

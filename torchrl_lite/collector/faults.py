@@ -1,13 +1,16 @@
 """Numbers that are none, and environments that do not answer."""
 
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
+from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.types import Block
 
 
@@ -62,6 +65,23 @@ def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: 
             f"{task}: {quantity.removeprefix('train_').removeprefix('train/')} is "
             f"{metrics[name]} in the updates at frame {frame}; these weights were not saved"
         )
+
+
+def check_episodes(episodes: Sequence[EpisodeStats], names: Sequence[str], *, frame: int) -> None:
+    """``episodes`` are those of an evaluation after so many frames of training.
+
+    Raises:
+        NotFiniteError: one has a reward that is not finite, or an observation among those that are
+            looked at, so that no best weights are to be chosen by it.
+    """
+    for stats in episodes:
+        good = stats.sample is None or bool(np.isfinite(stats.sample).all())
+        if not (good and math.isfinite(stats.ret)):
+            quantity = "an observation, action or reward" if not good else "the return"
+            raise NotFiniteError(
+                f"{names[stats.task]}: {quantity} in the evaluation at frame {frame} is not "
+                "finite; the last checkpoint stands"
+            )
 
 
 class Watchdog:

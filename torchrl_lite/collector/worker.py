@@ -57,9 +57,15 @@ class Worker:
             name=f"rollout-{index}",
             daemon=True,
         )
-        with _signals_blocked():
-            self._process.start()
-        theirs.close()
+        try:
+            with _signals_blocked():
+                self._process.start()
+        except BaseException:  # a signal that came meanwhile; nobody else knows of the process yet
+            self.kill()
+            self.join()
+            raise
+        finally:
+            theirs.close()
 
     def send(self, method: str, *args: Any) -> None:
         try:
@@ -86,10 +92,12 @@ class Worker:
     def kill(self) -> None:
         """Ends the process at once: nothing in it is needed, and it may be in mid-epoch."""
         self._connection.close()
-        self._process.kill()
+        if self._process.pid is not None:
+            self._process.kill()
 
     def join(self) -> None:
-        self._process.join()
+        if self._process.pid is not None:
+            self._process.join()
 
     def _died(self) -> WorkerDiedError:
         self._process.join(timeout=5)

@@ -11,6 +11,8 @@ import yaml
 
 MAX_DEPTH = 20
 """Levels of nesting; a configuration has four."""
+MAX_BYTES = 2**22
+"""Of a file; a configuration has a few thousand."""
 MAX_VALUES = 100_000
 """Values in a file; a configuration has a hundred, but aliases in YAML multiply."""
 
@@ -117,7 +119,11 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a configuration ends in .json, .yaml or .yml")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"larger than {MAX_BYTES} bytes")
+        text = content.decode()
         tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration{_beside(path)}") from None
