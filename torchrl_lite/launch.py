@@ -12,19 +12,28 @@ from pathlib import Path
 
 import torch
 
-from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
+from torchrl_lite import __version__, accel, checkpoint, curriculum, flags, tracking
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
-from torchrl_lite.collector import Collector, NotFiniteError, WorkerError
+from torchrl_lite.collector import Collector, NotFiniteError, WorkerError, check_renderer
 from torchrl_lite.config import Config, ConfigError, model, reference
 from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
-from torchrl_lite.logger import Logger, columns
+from torchrl_lite.logger import Logger, Sink, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.request import SECTIONS, experiment, find_device, requested, resolve, resumed
+from torchrl_lite.request import (
+    SECTIONS,
+    experiment,
+    find_device,
+    flat,
+    requested,
+    resolve,
+    resumed,
+)
 from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.tracking import Tracker
 from torchrl_lite.transfer import start_from
 
 
@@ -69,6 +78,12 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         config = resolve(config)
     make_spec(config.env)  # names and spaces of tasks, before anything is built
     accel.check(config.system.accel, device)
+    if config.log.video:
+        check_renderer(config.env, seed=args.seed)
+    if args.track:
+        tracking.check()
+    elif args.run_name is not None:
+        raise ConfigError("--run_name: names a run on Weights & Biases, so it needs --track")
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -111,6 +126,7 @@ def _train(
             view=view,
             store=store,
             done=done,
+            sinks=_trackers(config, args, folder, view),
         )
         if saved:
             run.resume(saved)
@@ -151,6 +167,7 @@ def _build(
     view: View,
     store: Store,
     done: int,
+    sinks: Sequence[Sink],
 ) -> RLAlgo:
     spec = learner.spec
     collector = Collector(
@@ -167,8 +184,9 @@ def _build(
     stages = config.curriculum
     more = curriculum.columns(spec.tasks) if stages else []
     header = columns(spec.tasks, learner.metric_names, more)
-    logger = Logger(folder, header, view, keep_until=done)
+    logger = Logger(folder, header, view, keep_until=done, sinks=sinks)
     stack.callback(logger.close)
+    logger.describe(flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": seed})
     return RLAlgo(
         config,
         learner=learner,
@@ -185,6 +203,16 @@ def _build(
         store=store,
         folder=folder,
     )
+
+
+def _trackers(config: Config, args: Namespace, folder: Path, view: View) -> list[Sink]:
+    """Weights & Biases, where it is asked for."""
+    if not args.track:
+        return []
+    name = args.run_name or "/".join(folder.parts[-3:])
+    values = config.model_dump(mode="json") | {"seed": args.seed}
+    project = config.log.wandb_project
+    return [Tracker(folder, project=project, name=name, values=values, say=view.say)]
 
 
 def _lock(folder: Path, stack: ExitStack, *, resume: bool, resuming: bool) -> None:

@@ -2,25 +2,21 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import torch
 from scipy.stats import binomtest
 
 from torchrl_lite import checkpoint
 from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.collector import Collector, EpisodeStats, record, watch
 from torchrl_lite.config import Config, ConfigError, check, nearest
-from torchrl_lite.env import make_spec, make_task_env
+from torchrl_lite.env import make_spec
 from torchrl_lite.network import Actor
 from torchrl_lite.rendering import write_film
 from torchrl_lite.request import SECTIONS, check_imports
-
-FPS = 20
-"""Pictures a second of a film, about: Meta-World steps 80 times a second."""
 
 
 class Policy(NamedTuple):
@@ -145,43 +141,10 @@ def _summary(task: str, results: Sequence[EpisodeStats]) -> TaskSummary:
 
 
 def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """One episode on the task's first goal, in a window."""
-    for _ in _episode(policy, task, _environment(policy, task, seed, "human", camera)):
-        pass
+    """The first episode of an evaluation, in a window."""
+    watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
 
 
 def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """The same in real time, as a film of about `FPS` pictures a second."""
-    env: Any = _environment(policy, task, seed, "rgb_array", camera)
-    rate = env.metadata.get("render_fps", FPS)
-    every = max(1, round(rate / FPS))
-    pictures = (env.render() for step in _episode(policy, task, env) if step % every == 0)
-    write_film(path, pictures, fps=round(rate / every))
-
-
-def _environment(
-    policy: Policy, task: int, seed: int, render_mode: str, camera: str | None
-) -> gym.Env:
-    options = {} if camera is None else {"camera": camera}
-    return make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
-
-
-def _episode(policy: Policy, task: int, env: gym.Env) -> Iterator[int]:
-    """Steps through a deterministic episode, and closes the environment; yields their number."""
-    spec, row = make_spec(policy.config.env), torch.tensor([task])
-    act_dim = int(spec.act_mask[task].sum())
-    try:
-        obs, _ = env.reset(seed=0, options={"goal": 0})
-        ended, steps = False, 0
-        while not ended:
-            rows = torch.zeros(1, 1, spec.obs_dim)
-            rows[0, 0, : len(obs)] = torch.from_numpy(obs)
-            with torch.no_grad():
-                act = policy.actor.act(rows, row)[0, 0].numpy()
-            obs, _, terminated, truncated, _ = env.step(act[:act_dim])
-            ended, steps = terminated or truncated, steps + 1
-            if env.render_mode == "human":
-                env.render()
-            yield steps
-    finally:
-        env.close()
+    """The same in real time, as a film."""
+    write_film(path, record(policy.config.env, policy.actor, task, seed=seed, camera=camera))

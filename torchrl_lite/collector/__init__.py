@@ -3,6 +3,7 @@
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeError, EpisodeStats
 from torchrl_lite.collector.faults import NotFiniteError, check_block, check_metrics
+from torchrl_lite.collector.film import check_renderer, record, watch
 from torchrl_lite.collector.worker import WorkerError
 
 __all__ = [
@@ -14,4 +15,7 @@ __all__ = [
     "WorkerError",
     "check_block",
     "check_metrics",
+    "check_renderer",
+    "record",
+    "watch",
 ]

@@ -68,7 +68,7 @@ def exact_inference() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
-class _Inference:
+class Inference:
     """A policy applied to a fixed number of rows, each row its own task."""
 
     def __init__(self, policy: Actor, spec: Spec, rows: int) -> None:
@@ -120,7 +120,7 @@ class Rollout:
         self._watchdog = watchdog
         self._config, self._spec, self._seed = config, spec, seed
         self._groups = [list(group) for group in groups]
-        self._infer = _Inference(policy, spec, config.group_size)
+        self._infer = Inference(policy, spec, config.group_size)
         self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
         self._obs_dims = [int(dims) for dims in spec.obs_mask.sum(1)]
         self._runners = {site: self._runner(site) for group in groups for site in group}
