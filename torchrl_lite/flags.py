@@ -56,6 +56,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _label(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name is not empty")
+    return text
+
+
 def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Namespace:
     """
     Raises:
@@ -80,6 +86,8 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
         add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
     add("--resume", action="store_true", help="go on from the newest checkpoint")
     add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
+    add("--track", action="store_true", help="log to Weights & Biases too")
+    add("--run_name", type=_label, metavar="NAME", help="of the run there")
     add("--trust_imports", action="store_true", help="import what a stored run's env.imports name")
     add("--help_config", action="store_true", help="every field of the configuration")
     return parser.parse_args(argv)

@@ -13,19 +13,20 @@ from typing import Any
 
 import torch
 
-from torchrl_lite import __version__, accel, checkpoint, curriculum, flags
+from torchrl_lite import __version__, accel, checkpoint, curriculum, flags, tracking
 from torchrl_lite.algo import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
-from torchrl_lite.collector import Collector, NotFiniteError, WorkerError
+from torchrl_lite.collector import Collector, NotFiniteError, WorkerError, check_renderer
 from torchrl_lite.config import Config, ConfigError, model, reference
 from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
-from torchrl_lite.logger import Logger, columns
+from torchrl_lite.logger import Logger, Sink, columns
 from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.request import experiment, find_device, requested, resolve, resumed
+from torchrl_lite.request import experiment, find_device, flat, requested, resolve, resumed
 from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.tracking import Tracker
 from torchrl_lite.transfer import Start, start_from
 
 
@@ -88,6 +89,12 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         config = resolve(config)
     make_spec(config.env)  # names and spaces of tasks, before anything is built
     accel.check(config.system.accel, device)
+    if config.log.video:
+        check_renderer(config.env, seed=args.seed)
+    if args.track:
+        tracking.check()
+    elif args.run_name is not None:
+        raise ConfigError("--run_name: names a run on Weights & Biases, so it needs --track")
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -134,6 +141,7 @@ def _train(
             store=store,
             done=done,
             origin=start.origin,
+            sinks=_trackers(config, args, folder, view),
         )
         if saved:
             run.resume(saved)
@@ -176,6 +184,7 @@ def _build(
     store: Store,
     done: int,
     origin: Sequence[dict[str, Any]],
+    sinks: Sequence[Sink],
 ) -> RLAlgo:
     spec = learner.spec
     collector = Collector(
@@ -191,8 +200,9 @@ def _build(
     stack.callback(collector.close)
     more = curriculum.columns(spec.tasks) if config.curriculum else []
     header = columns(spec.tasks, learner.metric_names, more)
-    logger = Logger(folder, header, view, keep_until=done)
+    logger = Logger(folder, header, view, keep_until=done, sinks=sinks)
     stack.callback(logger.close)
+    logger.describe(flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": seed})
     return RLAlgo(
         config,
         learner=learner,
@@ -207,6 +217,16 @@ def _build(
         versions=_versions(),
         origin=origin,
     )
+
+
+def _trackers(config: Config, args: Namespace, folder: Path, view: View) -> list[Sink]:
+    """Weights & Biases, where it is asked for."""
+    if not args.track:
+        return []
+    name = args.run_name or "/".join(folder.parts[-3:])
+    values = config.model_dump(mode="json") | {"seed": args.seed}
+    project = config.log.wandb_project
+    return [Tracker(folder, project=project, name=name, values=values, say=view.say)]
 
 
 def _lock(folder: Path, stack: ExitStack, *, resume: bool, resuming: bool) -> None:

@@ -1,4 +1,4 @@
-"""One row an epoch, under the same names in ``log.csv``, in TensorBoard and on the console."""
+"""One row an epoch, under the same names wherever it is written or shown."""
 
 import csv
 import io
@@ -6,11 +6,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from torch.utils.tensorboard import SummaryWriter
-
+from torchrl_lite.board import Board
 from torchrl_lite.checkpoint import write_text
 from torchrl_lite.console import Row, View
+from torchrl_lite.rendering import Film, write_film
 
 
 def columns(
@@ -44,20 +45,48 @@ def columns(
     ]
 
 
+class Sink(Protocol):
+    """A place beside ``log.csv`` that shows a run: TensorBoard, Weights & Biases."""
+
+    def row(self, row: Row, *, frames: int) -> None: ...
+
+    def film(self, task: str, film: Film, path: Path, /, *, frames: int) -> None:
+        """``path`` is the same film as a file."""
+
+    def final(self, metrics: Row, *, frames: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Logger:
     """Writes rows; a value that was not measured is an empty cell, never a nan."""
 
     def __init__(
-        self, folder: Path, header: Sequence[str], view: View, *, keep_until: int = 0
+        self,
+        folder: Path,
+        header: Sequence[str],
+        view: View,
+        *,
+        keep_until: int = 0,
+        sinks: Sequence[Sink] = (),
     ) -> None:
-        """Rows behind frame ``keep_until`` are dropped: the run that resumes writes them anew."""
-        self._header = list(header)
-        self._view = view
+        """Rows behind frame ``keep_until`` are dropped: the run that resumes writes them anew.
+
+        ``sinks`` are shown the run beside TensorBoard.
+        """
+        self._folder, self._header, self._view = folder, list(header), view
         path = folder / "log.csv"
         rows = _rows_until(path, keep_until) if path.exists() else []
         write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._board = SummaryWriter(str(folder), purge_step=keep_until + 1)
+        self._board = Board(folder, keep_until=keep_until)
+        self._sinks: list[Sink] = [self._board, *sinks]
+
+    def describe(self, values: Mapping[str, object]) -> None:
+        """The configuration, flat, that TensorBoard compares runs by."""
+        self._board.describe(values, list(_final_names(self._header).values()))
 
     def dump(self, row: Row, *, best: float | None) -> None:
         """One epoch.
@@ -72,25 +101,53 @@ class Logger:
         self._file.write(_csv([clean], self._header))
         self._file.flush()
         frames = int(clean["total_frames"] or 0)
-        for key, value in clean.items():
-            if key != "total_frames":
-                self._board.add_scalar(key, value, frames)
+        shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the axis
+        for sink in self._sinks:
+            sink.row(shown, frames=frames)
         self._view.epoch(clean, best=best)
 
     def mark(self, name: str, text: str, *, frames: int) -> None:
         """An event between two epochs: a line for people, a text in TensorBoard."""
-        self._board.add_text(name, text, frames)
+        self._board.text(name, text, frames=frames)
         self._view.say(text)
+
+    def film(self, task: str, film: Film, *, frames: int) -> None:
+        """A film of one task, as ``video/<frames>_<task>.mp4`` too."""
+        name = task.replace("/", "_")
+        path = self._folder / "video" / f"{frames}_{name}.mp4"
+        write_film(path, film)
+        for sink in self._sinks:
+            sink.film(name, film, path, frames=frames)
+
+    def final(self, evaluation: Row, *, frames: int) -> None:
+        """The last evaluation, which ``result.json`` has under its own names."""
+        names = _final_names(self._header)
+        metrics = {
+            names[k]: v for k, v in evaluation.items() if k in names and finite(v) is not None
+        }
+        for sink in self._sinks:
+            sink.final(metrics, frames=frames)
 
     def flush(self) -> None:
         """Everything so far is on disk, as a checkpoint promises."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._board.flush()
+        for sink in self._sinks:
+            sink.flush()
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        for sink in self._sinks:
+            sink.close()
+
+
+def _final_names(header: Sequence[str]) -> dict[str, str]:
+    """``final/success_rate`` for ``eval/success_rate``; each task's where there are several."""
+    several = sum(name.startswith("eval_return/") for name in header) > 1
+    kinds = ("eval_success/", "eval_return/") if several else ()
+    names = [name for name in header if name in ("eval/success_rate", "eval/return")]
+    names += [name for name in header if name.startswith(kinds)]
+    return {name: name.replace("eval", "final", 1) for name in names}
 
 
 def finite(value: float | int | None) -> float | int | None:

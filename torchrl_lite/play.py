@@ -1,7 +1,7 @@
 """A trained policy, evaluated and filmed."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 
 from torchrl_lite import checkpoint, policy_file
 from torchrl_lite.algo import ALGORITHMS, SECTIONS
-from torchrl_lite.collector import Collector
+from torchrl_lite.collector import Collector, record, watch
 from torchrl_lite.config import Config, ConfigError, check, nearest, parse_json
-from torchrl_lite.env import make_spec, make_task_env, metaworld
+from torchrl_lite.env import make_spec, metaworld
 from torchrl_lite.network import Actor
 from torchrl_lite.policy_file import TaskEvaluation
 from torchrl_lite.rendering import write_film
@@ -21,9 +21,6 @@ from torchrl_lite.request import check_imports
 from torchrl_lite.statistics import mean
 from torchrl_lite.transfer import Sb3Policy, read_sb3_policy
 from torchrl_lite.types import Spec
-
-FPS = 20
-"""Pictures a second of a film, about: Meta-World steps 80 times a second."""
 
 
 class Policy(NamedTuple):
@@ -222,43 +219,10 @@ def summary(evaluation: TaskEvaluation) -> TaskSummary:
 
 
 def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """One episode on the task's first goal, in a window."""
-    for _ in _episode(policy, task, _environment(policy, task, seed, "human", camera)):
-        pass
+    """The first episode of an evaluation, in a window."""
+    watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
 
 
 def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """The same in real time, as a film of about `FPS` pictures a second."""
-    env: Any = _environment(policy, task, seed, "rgb_array", camera)
-    rate = env.metadata.get("render_fps", FPS)
-    every = max(1, round(rate / FPS))
-    pictures = (env.render() for step in _episode(policy, task, env) if step % every == 0)
-    write_film(path, pictures, fps=round(rate / every))
-
-
-def _environment(
-    policy: Policy, task: int, seed: int, render_mode: str, camera: str | None
-) -> gym.Env:
-    options = {} if camera is None else {"camera": camera}
-    return make_task_env(policy.config.env, task, seed=seed, render_mode=render_mode, **options)
-
-
-def _episode(policy: Policy, task: int, env: gym.Env) -> Iterator[int]:
-    """Steps through a deterministic episode, and closes the environment; yields their number."""
-    spec, row = make_spec(policy.config.env), torch.tensor([task])
-    act_dim = int(spec.act_mask[task].sum())
-    try:
-        obs, _ = env.reset(seed=0, options={"goal": 0})
-        ended, steps = False, 0
-        while not ended:
-            rows = torch.zeros(1, 1, spec.obs_dim)
-            rows[0, 0, : len(obs)] = torch.from_numpy(obs)
-            with torch.no_grad():
-                act = policy.actor.act(rows, row)[0, 0].numpy()
-            obs, _, terminated, truncated, _ = env.step(act[:act_dim])
-            ended, steps = terminated or truncated, steps + 1
-            if env.render_mode == "human":
-                env.render()
-            yield steps
-    finally:
-        env.close()
+    """The same in real time, as a film."""
+    write_film(path, record(policy.config.env, policy.actor, task, seed=seed, camera=camera))

@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import imageio.v3 as imageio
+import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
+from PIL import Image
 
 from torchrl_lite.config import ConfigError
 
@@ -29,8 +33,7 @@ print("drawn", flush=True)
 def use_headless_backend() -> None:
     """Sets ``MUJOCO_GL`` to the first backend that really draws here, unless it is set already.
 
-    Each is tried in a process of its own: MuJoCo chooses for good when it is imported, so this
-    must come before any environment.
+    Must come before any environment is drawn.
 
     Raises:
         ConfigError: none draws; names the packages that would help.
@@ -38,18 +41,23 @@ def use_headless_backend() -> None:
     if os.environ.get("MUJOCO_GL"):
         return
     for backend in BACKENDS:
-        trial = subprocess.run(
-            [sys.executable, "-c", _TRIAL],
-            env=os.environ | {"MUJOCO_GL": backend},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if "drawn" in trial.stdout:
+        if draws(backend):
             os.environ["MUJOCO_GL"] = backend
             return
     packages = " or ".join(BACKENDS.values())
     raise ConfigError(f"nothing draws without a screen here: install the system package {packages}")
+
+
+def draws(backend: str) -> bool:
+    """Whether MuJoCo draws with it: tried in a process of its own, as a choice is for good."""
+    trial = subprocess.run(
+        [sys.executable, "-c", _TRIAL],
+        env=os.environ | {"MUJOCO_GL": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "drawn" in trial.stdout
 
 
 def check_film(path: Path) -> None:
@@ -58,11 +66,35 @@ def check_film(path: Path) -> None:
         raise ConfigError(f"--video: {path.name!r} ends in none of {', '.join(SUFFIXES)}")
 
 
-def write_film(path: Path, frames: Iterable[UInt8[ndarray, "H W 3"]], *, fps: int) -> None:
-    """Frames, the right way up, as .mp4, or as .gif of half the size, which is large enough."""
+class Film(NamedTuple):
+    """Pictures, the right way up, and how many of them a second takes."""
+
+    pictures: Sequence[UInt8[ndarray, "H W 3"]]
+    fps: int
+
+
+def write_film(path: Path, film: Film) -> None:
+    """As .mp4, or as .gif."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
-        small = [frame[::2, ::2] for frame in frames]
-        imageio.imwrite(path, small, duration=1000 / fps, loop=0)
+        path.write_bytes(as_gif(film))
     else:
-        imageio.imwrite(path, list(frames), fps=fps, codec="libx264")
+        imageio.imwrite(path, list(film.pictures), fps=film.fps, codec="libx264")
+
+
+def as_gif(film: Film) -> bytes:
+    """An animated picture of half the size, which is large enough.
+
+    All pictures share their colours, undithered: noise that differs from picture to picture makes
+    the file sixteen times as large.
+    """
+    small = [Image.fromarray(picture[::2, ::2]) for picture in film.pictures]
+    sample = np.concatenate([picture[::8, ::8] for picture in film.pictures])
+    palette = Image.fromarray(sample).quantize(256)
+    first, *rest = [
+        picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in small
+    ]
+    file = BytesIO()
+    milliseconds = 1000 // film.fps
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+    return file.getvalue()

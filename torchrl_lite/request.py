@@ -188,14 +188,14 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
     named = new_config.env.imports
     own = stored_config(stored, algo=algo, imports=named, trust=args.trust_imports)
     if args.config is not None:
-        new = _flat(new_config.model_dump())
+        new = flat(new_config.model_dump())
     else:
         tree = own.model_dump()
         for override in _overrides(args):
             tree = merge(tree, nest(*parse_override(override)))
-        new = _flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
+        new = flat(check(tree, algo=algo, sections=SECTIONS, source="--set").model_dump())
     tree = own.model_dump()
-    old = _flat(tree)
+    old = flat(tree)
     for key in {**old, **new}:  # a section that is null in one has keys in the other
         value, wanted = old.get(key), new.get(key)
         if wanted == value or (wanted == "auto" and key in RESOLVED):
@@ -210,11 +210,12 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
     return check(tree, algo=algo, sections=SECTIONS, source="--resume")
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every field by its full name, such as ``sac.alpha``."""
+    fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            fields[f"{prefix}{key}"] = value
+    return fields

@@ -22,6 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "reward_scale",
         "env",
         "logger",
+        "board",
+        "tracking",
         "console",
         "signals",
         "flags",

@@ -16,7 +16,7 @@ import pytest
 from torchrl_lite import launch
 from torchrl_lite.config import ConfigError
 from torchrl_lite.play import evaluate, load_policy, summary, tasks_of, weights_of
-from torchrl_lite.rendering import BACKENDS, use_headless_backend, write_film
+from torchrl_lite.rendering import BACKENDS, Film, use_headless_backend, write_film
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 TASKS = ["drawer-close-v3", "reach-v3"]
@@ -159,7 +159,7 @@ def test_a_film_shows_its_frames_the_right_way_up(tmp_path: Path, suffix: str) -
     for index, frame in enumerate(frames):
         frame[:32] = 100 + 25 * index
     path = tmp_path / "folder" / f"film.{suffix}"
-    write_film(path, iter(frames), fps=20)
+    write_film(path, Film(frames, fps=20))
     shown = imageio.imread(path).astype(float)
     assert len(shown) == 6
     half = shown.shape[1] // 2
@@ -177,14 +177,14 @@ from torchrl_lite.env.goals import goals
 
 policy = play.load_policy(play.weights_of(play.Path(sys.argv[1])))
 pictures = []
-play.write_film = lambda path, frames, fps: pictures.extend([next(iter(frames))])
+play.write_film = lambda path, film: pictures.extend(film.pictures[:1])
 play.film(play.Path("unused"), policy, 0, seed=4, camera="corner")
 (ours,) = pictures
 env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name="corner")
 env.set_task(goals("drawer-close-v3", 4)[0])
 obs, _ = env.reset()
 import torch
-for _ in range(4):  # the first of the film's pictures
+for _ in range(1):  # the first of the film's pictures
     with torch.no_grad():
         rows = torch.from_numpy(obs.astype(np.float32))[None, None]
         act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()

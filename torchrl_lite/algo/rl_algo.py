@@ -133,12 +133,15 @@ class RLAlgo:
         row |= measured
         if self.config.curriculum is not None:
             row["stage/check_frames"] = self._check_frames
+        filming_s = self._film() if self._is_filmed(self.epoch) else 0.0
         snapshot = self.config.train.snapshot_interval
         if snapshot and self.epoch % snapshot == 0:
             self._save_weights(f"epoch_{self.epoch}")
 
         total_s = time.perf_counter() - started
-        self._durations["learn" if learning else "collect"] = total_s - (evaluation_s or 0.0)
+        self._durations["learn" if learning else "collect"] = (
+            total_s - (evaluation_s or 0.0) - filming_s
+        )
         row |= {"time/eval_s": evaluation_s, **self._saved, "time/total_s": total_s}
         self._saved = {}
         self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
@@ -255,6 +258,26 @@ class RLAlgo:
                 errors.append(float(self.learner.validate(batch)))
         return _mean(errors)
 
+    def _is_filmed(self, epoch: int) -> bool:
+        evaluations = int(self.config.log.video)
+        return evaluations > 0 and epoch % (evaluations * self.config.train.eval_interval) == 0
+
+    def _film(self) -> float:
+        """A film of every task, in environments of their own; returns the seconds it took.
+
+        A film that fails stops nothing.
+        """
+        self._view.phase("filming")
+        started = time.perf_counter()
+        for task, name in enumerate(self.config.env.tasks):
+            try:
+                film = self.collector.film(self.learner.actor, task)
+                self._logger.film(name, film, frames=self.total_frames)
+            except Exception as error:
+                self._view.say(f"warning: no film of {name} ({type(error).__name__}: {error})")
+        self._durations["film"] = time.perf_counter() - started
+        return self._durations["film"]
+
     def _keep_best(self, evaluation: Row) -> None:
         """Best by success, then by return; by return alone where no task tells of success."""
         success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
@@ -285,7 +308,10 @@ class RLAlgo:
             }
         if self._origin:
             result["origin"] = self._origin
+        if self.config.log.video and not self._is_filmed(self.epoch):
+            self._film()
         checkpoint.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        self._logger.final(final, frames=self.total_frames)
         rate = final["eval/success_rate"]
         success = "" if rate is None else f"success {rate:.2f}, "
         self._view.say(
@@ -318,6 +344,10 @@ class RLAlgo:
             if "eval" not in self._durations:
                 return None
             seconds += self._durations["eval"]
+        if self._is_filmed(self.epoch + 1):
+            if "film" not in self._durations:
+                return None
+            seconds += self._durations["film"]
         stage = self._progress.stage
         if self._curriculum.is_due(
             self._curriculum.collected(self._progress, self._epoch_frames(stage))

@@ -8,6 +8,7 @@ from torchrl_lite.collector.faults import (
     check_episodes,
     check_metrics,
 )
+from torchrl_lite.collector.film import check_renderer, record, watch
 from torchrl_lite.collector.worker import WorkerError
 
 __all__ = [
@@ -20,4 +21,7 @@ __all__ = [
     "check_block",
     "check_episodes",
     "check_metrics",
+    "check_renderer",
+    "record",
+    "watch",
 ]

@@ -11,11 +11,13 @@ import torch
 
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.faults import Watchdog, end_process
+from torchrl_lite.collector.film import record
 from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
 from torchrl_lite.collector.supervised import SupervisedWorker
 from torchrl_lite.collector.worker import Worker
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.network import Actor
+from torchrl_lite.rendering import Film
 from torchrl_lite.types import Block, Spec
 
 
@@ -34,6 +36,9 @@ class Collector:
     With workers, the epoch is collected while the caller goes on; without, inside `submit`.
     """
 
+    FILM_FPS = 10
+    """Pictures a second of a film made while training waits."""
+
     def __init__(
         self,
         config: EnvConfig,
@@ -47,7 +52,7 @@ class Collector:
         say: Callable[[str], None] = print,
     ) -> None:
         """``say`` is told of a worker that died and of episodes that had to restart."""
-        self._config, self._say = config, say
+        self._config, self._seed, self._say = config, seed, say
         self._told: set[str] = set()
         shape = (len(config.tasks), epoch_frames, config.copies)
         self._block = Block(
@@ -132,6 +137,15 @@ class Collector:
                 for offset, (worker, _) in enumerate(busy):
                     results[start + offset] = worker.receive()
         return [stats for result in results for stats in result]
+
+    def film(self, actor: Actor, task: int) -> Film:
+        """The first episode of an evaluation with these weights, in an environment of its own.
+
+        Raises:
+            EpisodeError: the environment failed.
+        """
+        policy = deepcopy(actor).cpu()
+        return record(self._config, policy, task, seed=self._seed, fps=self.FILM_FPS)
 
     def state_dict(self) -> dict[str, Any]:
         """Positions of all environments, and an epoch that is collected but not yet taken."""

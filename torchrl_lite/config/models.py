@@ -202,7 +202,14 @@ class LogConfig(Section):
     console: Literal["auto", "live", "plain"] = Field(
         "auto", description="auto: a live view on a terminal, else a line per epoch"
     )
-    video: Literal[False] = Field(False, description="videos of evaluations: not there yet")
+    video: bool | Count = Field(
+        False,
+        description="films of an episode per task, at every evaluation (true) or at every n-th, "
+        "and at the end",
+    )
+    wandb_project: Annotated[str, Field(min_length=1)] = Field(
+        "torchrl_lite", description="project on Weights & Biases, where --track asks for it"
+    )
 
 
 class Config(Section):

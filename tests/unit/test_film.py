@@ -1,0 +1,200 @@
+"""Films during training: what they show, where they are, and that nothing else notices them."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from helpers import complete_state
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_run_directory import assert_same_bits, results
+
+from torchrl_lite import launch
+from torchrl_lite.collector import Collector, film
+from torchrl_lite.config import ConfigError
+from torchrl_lite.env import make_spec, make_task_env
+from torchrl_lite.play import load_policy, weights_of
+from torchrl_lite.rendering import use_headless_backend
+
+TASKS = ["drawer-close-v3", "reach-v3"]
+CONFIG: dict[str, Any] = {
+    "env": {"tasks": TASKS, "name": "two", "num_envs": 4, "group_size": 2,
+            "max_episode_frames": 9, "num_goals": 6},
+    "net": {"hidden_shapes": [8]},
+    "replay_buffer": {"size": 1000},
+    "train": {"num_epochs": 3, "pretrain_epochs": 1, "epoch_frames": 10, "opt_steps": 2,
+              "batch_size": 4, "eval_interval": 1, "eval_episodes": 2, "final_eval_episodes": 2},
+    "system": {"workers": 0, "threads": 1},
+}  # fmt: skip
+FRAMES = 40  # an epoch
+
+
+def start(folder: Path, *flags: str, **changes: Any) -> tuple[int, Path]:
+    """Exit code and run directory; ``section__field=value`` changes a field."""
+    path = folder / "two.json"
+    path.write_text(json.dumps(CONFIG))
+    sets = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
+    flags = (*flags, *(part for one in sets for part in ("--set", one)))
+    common = ["--config", str(path), "--log_dir", str(folder / "log"), "--device", "cpu"]
+    code = launch.main("sac", [*common, *flags], multi_task=True)
+    return code, folder / "log" / "two" / "two" / "1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def renderer() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MUJOCO_GL", raising=False)
+        try:
+            use_headless_backend()
+        except ConfigError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without films."""
+    code, folder = start(tmp_path_factory.mktemp("plain"))
+    assert code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, filmed at every third evaluation."""
+    code, folder = start(tmp_path_factory.mktemp("filmed"), log__video=3)
+    assert code == 0
+    return folder
+
+
+def final(folder: Path) -> dict[str, Any]:
+    result = json.loads((folder / "result.json").read_text())
+    return {key: value for key, value in result.items() if key != "wall_time_s"}
+
+
+def assert_same_training(ours: Path, theirs: Path) -> None:
+    assert results(ours) == results(theirs)
+    assert final(ours) == final(theirs)
+    states = [complete_state(folder) for folder in (ours, theirs)]
+    for state in states:
+        del state["wall_time"], state["config"]
+    assert_same_bits(*states)
+
+
+def test_films_change_no_bit_of_the_training(filmed: Path, plain: Path) -> None:
+    assert_same_training(filmed, plain)
+
+
+@pytest.mark.slow
+def test_nor_where_workers_collect_ahead(tmp_path: Path) -> None:
+    folders = []
+    for name, video in (("off", False), ("on", 3)):
+        (tmp_path / name).mkdir()
+        changes = {"system__workers": 1, "system__overlap": True}
+        code, folder = start(tmp_path / name, log__video=video, **changes)
+        assert code == 0
+        folders.append(folder)
+    assert_same_training(*folders)
+    assert (folders[1] / "video" / f"{3 * FRAMES}_{TASKS[0]}.mp4").exists()
+    assert not (folders[0] / "video").exists()
+
+
+def test_there_is_a_film_of_every_task_at_the_chosen_evaluations_and_at_the_end(
+    filmed: Path,
+) -> None:
+    names = {path.name for path in (filmed / "video").iterdir()}
+    assert names == {f"{epoch * FRAMES}_{task}.mp4" for epoch in (3, 4) for task in TASKS}
+
+
+def test_a_run_without_films_has_no_folder_for_them(plain: Path) -> None:
+    assert not (plain / "video").exists()
+
+
+def test_tensorboard_has_the_films_too(filmed: Path) -> None:
+    events = EventAccumulator(str(filmed), size_guidance={"images": 0})
+    events.Reload()
+    assert set(events.Tags()["images"]) == {f"video/{task}" for task in TASKS}
+    shown = events.Images(f"video/{TASKS[0]}")
+    assert [event.step for event in shown] == [epoch * FRAMES for epoch in (3, 4)]
+    pictures = imageio.imread(BytesIO(shown[-1].encoded_image_string), index=None)
+    as_file = imageio.imread(filmed / "video" / f"{4 * FRAMES}_{TASKS[0]}.mp4")
+    assert pictures.shape[-3:] == (240, 240, 3) == (shown[0].height, shown[0].width, 3)
+    assert as_file.shape == (2, 480, 480, 3)  # steps 1 and 9 of 9, at ten pictures a second
+    difference = pictures[-1].astype(float) - as_file[-1, ::2, ::2]
+    assert abs(difference).mean() < 12  # of 255: both lose a little
+
+
+class Sum(gym.Wrapper):
+    """Adds up the rewards."""
+
+    total = 0.0
+
+    def step(self, action: np.ndarray) -> Any:
+        result = self.env.step(action)
+        self.total += float(result[1])
+        return result
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path, task: int) -> None:
+    policy = load_policy(weights_of(plain))
+    config = policy.config.env
+    with Collector(config, make_spec(config), policy.actor, epoch_frames=1, seed=1) as collector:
+        evaluated = collector.evaluate(policy.actor, [0, 1], 3)
+    env = Sum(make_task_env(config, task, seed=1))
+    (length,) = [max(film._episode(config, policy.actor, task, env, seed=1))]
+    assert evaluated[task].task == task
+    assert (env.total, length) == (evaluated[task].ret, evaluated[task].length)
+
+
+def test_a_film_that_fails_stops_nothing(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the graphics card fell out")
+
+    monkeypatch.setattr("torchrl_lite.collector.collector.record", fail)
+    code, folder = start(tmp_path, log__video=4)
+    out = capsys.readouterr().out
+    assert code == 0
+    assert_same_training(folder, plain)
+    for task in TASKS:
+        assert f"warning: no film of {task} (RuntimeError: the graphics card fell out)" in out
+
+
+# --- where nothing draws -------------------------------------------------------------------------
+
+
+def assert_refused(code: int, folder: Path, told: str, *words: str) -> None:
+    assert code == 2
+    assert not folder.exists()
+    assert len(told.splitlines()) == 1
+    assert all(word in told for word in ("log.video", *words)), told
+
+
+def test_without_a_renderer_nothing_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("torchrl_lite.rendering._TRIAL", "raise SystemExit(1)")
+    code, folder = start(tmp_path, log__video=True)
+    assert_refused(code, folder, capsys.readouterr().err, "libegl1", "libosmesa6")
+
+
+def test_a_chosen_backend_that_does_not_draw_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "watercolour")
+    code, folder = start(tmp_path, log__video=True)
+    assert_refused(code, folder, capsys.readouterr().err, "nothing draws here", "watercolour")
+
+
+@pytest.mark.parametrize("value", [0, -1, "yes", 1.5, None])
+def test_other_values_are_refused(
+    tmp_path: Path, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, folder = start(tmp_path, log__video=value)
+    assert_refused(code, folder, capsys.readouterr().err, "true or false or an integer >= 1")

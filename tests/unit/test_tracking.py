@@ -1,0 +1,197 @@
+"""Weights & Biases, by a stand-in for its package; ``test_wandb.py`` has the real one."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_board import TASKS
+from test_film import assert_same_training, start
+from test_run_directory import rows_of
+
+from torchrl_lite import tracking
+
+
+class Run:
+    """Remembers what it is told; ``fails`` names the call that raises."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given, self.id, self.url = given, given["id"], None
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.summary: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
+        self.finished = False
+        self.config = SimpleNamespace(update=self._update)
+
+    def _update(self, values: dict[str, Any], *, allow_val_change: bool) -> None:
+        assert allow_val_change
+        self.values.update(values)
+
+    def log(self, row: dict[str, Any], *, step: int) -> None:
+        self.rows.setdefault(step, {}).update(row)
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+class Package(SimpleNamespace):
+    """Of wandb, what is used."""
+
+    def __init__(self) -> None:
+        self.mode, self.key, self.runs, self.broken = "offline", False, [], False
+        super().__init__(Settings=dict, Video=lambda path, *, format: ("video", path, format))
+
+    def setup(self, *, settings: dict[str, Any]) -> SimpleNamespace:
+        assert settings["silent"]
+        return SimpleNamespace(settings=SimpleNamespace(mode=self.mode))
+
+    def login(self, *, prompt: bool, verify: bool) -> bool:
+        assert verify and not prompt
+        if self.broken:
+            raise ConnectionError("nobody answers\nat all")
+        return self.key
+
+    def init(self, **given: Any) -> Run:
+        self.runs.append(Run(**given))
+        return self.runs[-1]
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> Package:
+    package = Package()
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    return package
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    code, folder = start(tmp_path_factory.mktemp("plain"))
+    assert code == 0
+    return folder
+
+
+def test_it_is_told_what_the_log_is_told(tmp_path: Path, wandb: Package, plain: Path) -> None:
+    code, folder = start(tmp_path, "--track", "--run_name", "a name of two words")
+    assert code == 0
+    (run,) = wandb.runs
+    assert run.finished
+    assert (run.given["project"], run.given["name"]) == ("torchrl_lite", "a name of two words")
+    assert run.values == json.loads((folder / "params.json").read_text()) | {"seed": 1}
+    rows = {int(row.pop("total_frames")): row for row in rows_of(folder)}
+    assert list(run.rows) == list(rows)
+    for frames, row in rows.items():
+        told = {key: str(value) for key, value in run.rows[frames].items()}
+        assert told == {key: value for key, value in row.items() if value}
+    result = json.loads((folder / "result.json").read_text())
+    assert run.summary["final/return"] == result["eval/return"]
+    assert run.summary[f"final_success/{TASKS[1]}"] == result[f"eval_success/{TASKS[1]}"]
+    assert_same_training(folder, plain)
+
+
+def test_the_project_and_the_name_by_default(tmp_path: Path, wandb: Package) -> None:
+    assert start(tmp_path, "--track", "--until", "40", log__wandb_project="mine")[0] == 0
+    (run,) = wandb.runs
+    assert (run.given["project"], run.given["name"]) == ("mine", "two/two/1")
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path: Path, wandb: Package) -> None:
+    assert start(tmp_path, "--track", "--until", "80")[0] == 0
+    assert start(tmp_path, "--track", "--resume")[0] == 0
+    first, second = wandb.runs
+    assert first.id == second.id
+    assert {run.given["resume"] for run in wandb.runs} == {"allow"}
+    assert (list(first.rows), list(second.rows)) == ([40, 80], [120, 160])
+    assert (first.summary, "final/return" in second.summary) == ({}, True)
+
+
+def test_two_runs_are_two(tmp_path: Path, wandb: Package) -> None:
+    assert start(tmp_path, "--track", "--until", "40")[0] == 0
+    assert start(tmp_path, "--track", "--until", "40", "--id", "other")[0] == 0
+    assert len({run.id for run in wandb.runs}) == 2
+
+
+@pytest.mark.parametrize("call", ["log", "finish"])
+def test_a_failure_on_the_way_stops_nothing(
+    tmp_path: Path,
+    wandb: Package,
+    plain: Path,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the cable\nwas cut")
+
+    monkeypatch.setattr(Run, call, fail)
+    code, folder = start(tmp_path, "--track")
+    assert code == 0
+    assert_same_training(folder, plain)
+    out = capsys.readouterr().out
+    assert out.count("warning: Weights & Biases failed (the cable); going on without it") == 1
+    assert len(wandb.runs) == 1
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def assert_refused(tmp_path: Path, told: str, *words: str) -> None:
+    assert not (tmp_path / "log").exists()
+    assert len(told.splitlines()) == 1
+    assert all(word in told for word in ("--track", *words)), told
+
+
+def test_an_absent_package_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert start(tmp_path, "--track")[0] == 2
+    assert_refused(tmp_path, capsys.readouterr().err, "wandb", "pip install")
+
+
+def test_a_folder_named_wandb_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(__path__=[]))
+    assert start(tmp_path, "--track")[0] == 2
+    assert_refused(tmp_path, capsys.readouterr().err, "wandb", "pip install")
+
+
+def test_an_absent_login_is_told(
+    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.mode = "online"
+    assert start(tmp_path, "--track")[0] == 2
+    assert_refused(tmp_path, capsys.readouterr().err, "no API key", "wandb login", "WANDB_MODE")
+    assert not wandb.runs
+
+
+def test_a_server_that_does_not_answer_is_told(
+    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.mode, wandb.broken = "online", True
+    assert start(tmp_path, "--track")[0] == 2
+    assert_refused(tmp_path, capsys.readouterr().err, "(nobody answers)", "WANDB_MODE=offline")
+
+
+def test_a_login_lets_in(tmp_path: Path, wandb: Package) -> None:
+    wandb.mode, wandb.key = "online", True
+    assert start(tmp_path, "--track", "--until", "40")[0] == 0
+    assert len(wandb.runs) == 1
+
+
+@pytest.mark.parametrize("flags", [("--run_name", "x"), ("--track", "--run_name", " ")])
+def test_a_name_needs_a_run_and_letters(
+    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    assert start(tmp_path, *flags)[0] == 2
+    assert "--run_name" in capsys.readouterr().err
+    assert not wandb.runs
+
+
+def test_nothing_is_imported_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_package", lambda: pytest.fail("imported"))
+    assert start(tmp_path, "--until", "40")[0] == 0

@@ -1,0 +1,245 @@
+"""Weights & Biases for real, offline: what its own files hold after a run.
+
+They need ``pip install -e .[wandb]`` and are skipped without it.
+"""
+
+import gzip
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_film import CONFIG
+from test_run_directory import rows_of
+
+pytestmark = pytest.mark.wandb
+pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
+
+STARTER = Path(__file__).parents[2] / "starter" / "mt_sac.py"
+KEY = "0123456789abcdef" * 3
+SECRET = "nobody-may-read-this"
+
+
+def start(folder: Path, *flags: str, mode: str = "offline", **keys: str) -> subprocess.Popen[str]:
+    path = folder / "two.json"
+    path.write_text(json.dumps(CONFIG))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    own = {"WANDB_MODE": mode, "HOME": str(folder), "OMP_NUM_THREADS": "1", "MY_PASSWORD": SECRET}
+    return subprocess.Popen(
+        [sys.executable, str(STARTER), "--config", str(path), "--log_dir", str(folder / "log"),
+         "--track", *flags],
+        env=clean | own | keys, cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run_dir(folder: Path) -> Path:
+    return folder / "log" / "two" / "two" / "1"
+
+
+def records(folder: Path) -> Iterator[Any]:
+    """What a run's files hold, from W&B's format: LevelDB's log behind a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        data, at, record = file.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            left = 32768 - at % 32768  # of the block; what is too small for a header is padding
+            if left < 7:
+                at += left
+                continue
+            _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+            record += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # whole, or the last part
+                yield Record.FromString(record)
+                record = b""
+
+
+def items(update: Any) -> dict[str, Any]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in update}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in two parts, with a film at its end."""
+    folder = tmp_path_factory.mktemp("wandb")
+    for flags in (("--until", "80", "--run_name", "first try"), ("--resume",)):
+        process = start(folder, *flags, "--set", "log.video=9", WANDB_API_KEY=KEY)
+        _, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+    return run_dir(folder)
+
+
+def test_every_row_is_there(run: Path) -> None:
+    history = [record.history for record in records(run) if record.HasField("history")]
+    told = {row["_step"]: row for one in history if "epoch" in (row := items(one.item))}
+    for row in rows_of(run):
+        mine = told.pop(int(row.pop("total_frames")))
+        logged = {key: float(value) for key, value in row.items() if value}
+        assert {key: mine[key] for key in logged} == logged
+    assert not told
+
+
+def test_the_run_has_its_names_and_its_configuration(run: Path) -> None:
+    runs = [record.run for record in records(run) if record.HasField("run")]
+    assert {one.run_id for one in runs} == {(run / "wandb_id.txt").read_text().strip()}
+    assert {one.project for one in runs} == {"torchrl_lite"}
+    assert runs[0].display_name == "first try"
+    told: dict[str, Any] = {}
+    for record in records(run):
+        told |= items(record.run.config.update) | items(record.config.update)
+    params = json.loads((run / "params.json").read_text())
+    assert {key: told[key] for key in params} == params
+    assert told["seed"] == 1
+
+
+def test_the_films_and_the_final_metrics_are_there(run: Path) -> None:
+    summary: dict[str, Any] = {}
+    films: dict[str, Any] = {}
+    for record in records(run):
+        summary |= items(record.summary.update)
+        films |= {k: v for k, v in items(record.history.item).items() if k.startswith("video/")}
+    result = json.loads((run / "result.json").read_text())
+    assert summary["final/return"] == result["eval/return"]
+    for task in CONFIG["env"]["tasks"]:
+        assert films[f"video/{task}/_type"] == "video-file"
+        (copy,) = run.glob(f"wandb/offline-run-*/files/{films[f'video/{task}/path']}")
+        assert copy.read_bytes() in [path.read_bytes() for path in (run / "video").iterdir()]
+
+
+def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        content = path.read_bytes()
+        assert KEY.encode() not in content, path
+        assert SECRET.encode() not in content, path
+
+
+def test_without_a_login_nothing_begins(tmp_path: Path) -> None:
+    process = start(tmp_path, mode="online")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert "no API key" in err
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    process = start(tmp_path, mode="online", WANDB_API_KEY=KEY, WANDB_BASE_URL="http://127.0.0.1:9")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert "no login at Weights & Biases" in err
+    assert KEY not in err
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_still_ends_a_run_with_a_checkpoint(tmp_path: Path, number: int) -> None:
+    endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
+    process = start(tmp_path, *endless)
+    deadline = time.monotonic() + 120
+    while not list(run_dir(tmp_path).glob("checkpoint/last_3.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert list(run_dir(tmp_path).glob("checkpoint/last_*.json"))
+
+
+# --- a server ------------------------------------------------------------------------------------
+
+USER = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+BUCKET = {
+    "id": "b", "name": "b", "displayName": "b", "config": "{}", "historyLineCount": 0,
+    "project": {"id": "p", "name": "torchrl_lite", "entity": {"id": "e", "name": "me"}},
+}  # fmt: skip
+ANSWERS = {
+    "viewer": USER,
+    "serverInfo": {"cliVersionInfo": {"max_cli_version": "9.0.0"}, "features": []},
+    "upsertBucket": {"bucket": BUCKET, "inserted": True},
+    "model": {"project": {}, "bucket": None},
+    "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
+    "entity": {"organization": None},
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """As much of W&B's server as a run needs."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        if self.server.silent:
+            self.close_connection = True
+            return
+        self.server.heard.append(body.decode(errors="replace"))
+        answer = {"data": ANSWERS} if self.path.endswith("graphql") else {"exitcode": None}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.server.silent = self.server.fails and "mutation UpsertBucket" in self.server.heard[-1]
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.fails, self.silent, self.heard = fails, False, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def run(self, folder: Path, *flags: str) -> tuple[int, str, str]:
+        address = f"http://127.0.0.1:{self.server_port}"
+        process = start(folder, *flags, mode="online", WANDB_API_KEY=KEY, WANDB_BASE_URL=address)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+
+def test_a_run_is_online_where_there_is_a_login(tmp_path: Path) -> None:
+    server = Server(fails=False)
+    code, out, err = server.run(tmp_path)
+    server.shutdown()
+    assert (code, err) == (0, "")
+    assert "/me/torchrl_lite/runs/" in out
+    name = (run_dir(tmp_path) / "wandb_id.txt").read_text().strip()
+    told = "".join(server.heard)
+    assert f'"name":"{name}"' in told
+    for row in rows_of(run_dir(tmp_path)):
+        assert f'\\"_step\\":{row["total_frames"]}' in told
+    assert "final/return" in told
+
+
+@pytest.mark.slow
+def test_a_network_that_fails_on_the_way_stops_nothing(tmp_path: Path) -> None:
+    server = Server(fails=True)
+    code, out, err = server.run(tmp_path)
+    server.shutdown()
+    assert server.silent  # it did fail
+    assert (code, err) == (0, "")
+    assert out.count("warning: Weights & Biases failed") == 1
+    assert (run_dir(tmp_path) / "result.json").exists()
+    assert list(run_dir(tmp_path).glob("wandb/run-*/run-*.wandb"))  # for `wandb sync`
