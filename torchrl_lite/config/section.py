@@ -5,6 +5,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=2**16)]
+"""How many there are of something that is there all at once."""
+Depth = Annotated[int, Field(ge=1, le=100)]
+Horizon = Annotated[int, Field(ge=1, le=10**6)]
+"""Steps of an episode, whose randomness is drawn whole at its beginning."""
+MAX_PROCESSORS = 2**10
+"""Threads or processes; an operating system says no to more in its own way, or not at all."""
+MAX_SECONDS = 10**6
+"""Eleven days; the clocks of the system have an end."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
