@@ -101,6 +101,13 @@ def test_a_file_of_very_many_keys_is_refused_like_any_other(tmp_path: Path) -> N
         load(path, sections=SECTIONS)
 
 
+def test_a_list_of_very_many_tasks_is_looked_at_once() -> None:
+    names = [f"task{number}" for number in range(100_000)]
+
+    with pytest.raises(ConfigError, match=r"env\.tasks: 'task7' is named twice"):
+        checked("env.tasks", [*names, "task7"])
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -1,5 +1,6 @@
 """The stages of a curriculum: which tasks are trained, in which order."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -82,8 +83,8 @@ class CurriculumConfig(Section):
         if self.kind == "custom" and self.difficulty:
             raise ValueError('difficulty: kind "custom" has no use for it')
         for number, stage in enumerate(self.stages or ()):
-            for task in stage:
-                if stage.count(task) > 1:
+            for task, times in Counter(stage).items():
+                if times > 1:
                     raise ValueError(f"stages: stage {number} names {task!r} twice")
         smallest, largest = self.min_frames_per_stage, self.max_frames_per_stage
         if largest is not None and largest < smallest:

@@ -1,5 +1,6 @@
 """The models of a configuration: every field, its type, its default and one line about it."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -63,8 +64,8 @@ class EnvConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for task in self.tasks:
-            if self.tasks.count(task) > 1:
+        for task, times in Counter(self.tasks).items():
+            if times > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
         if self.imports and self.suite != "gymnasium":
             raise ValueError('imports: is for the suite "gymnasium"')
@@ -140,7 +141,8 @@ class TrainConfig(Section):
 
 
 class SystemConfig(Section):
-    """How the machine is used; no result depends on it, but for matmul_precision and overlap."""
+    """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned,
+    ``threads`` and ``accel`` only how sums are rounded, the rest no bit."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
         "auto", description="rollout processes; 0 collects in the main process"
