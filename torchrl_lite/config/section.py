@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(ge=1, le=2**16)]
-"""How many there are of something that is there all at once."""
+MAX_AT_ONCE = 2**16
+"""Of anything that is there all at once: units of a layer, environments, planned episodes."""
+Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
 Depth = Annotated[int, Field(ge=1, le=100)]
 Horizon = Annotated[int, Field(ge=1, le=10**6)]
 """Steps of an episode, whose randomness is drawn whole at its beginning."""
