@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, count
+from torchrl_lite.flags import Parser, count, processors
 
 
 def parse() -> Namespace:
@@ -17,8 +17,8 @@ def parse() -> Namespace:
     add("--task", action="append", default=[], help="env: MT10 by default; train: drawer-close")
     add("--rounds", type=count, default=5, help="rounds in which all take a turn")
     add("--frames", type=count, help="of each environment in a round, or of a training")
-    add("--threads", type=count, default=cores, help="update, train: PyTorch's threads")
-    add("--workers", type=count, default=cores, help="collect: processes")
+    add("--threads", type=processors, default=cores, help="update, train: PyTorch's threads")
+    add("--workers", type=processors, default=cores, help="collect: processes")
     add("--device", default="cpu", help="update: cpu or cuda")
     add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update")
     add("--out", type=Path, help="a JSON file for the figures")

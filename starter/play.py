@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, count
+from torchrl_lite.flags import Parser, episodes, processors
 from torchrl_lite.rendering import check_film, use_headless_backend
 
 
@@ -22,7 +22,7 @@ def parse() -> Namespace:
         help="a checkpoint, a policy.safetensors, or a zip of Stable-Baselines3 (with --task)",
     )
     source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
-    parser.add_argument("--episodes", type=count, default=10, help="of each task (default 10)")
+    parser.add_argument("--episodes", type=episodes, default=10, help="of each task (default 10)")
     parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
     parser.add_argument("--seed", type=int, help="draws the goals; default: those of the training")
     parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
@@ -32,7 +32,7 @@ def parse() -> Namespace:
     parser.add_argument("--json", type=Path, help="the figures as a file")
     parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--workers", type=count, default=cores, help="processes that evaluate")
+    parser.add_argument("--workers", type=processors, default=cores, help="processes that evaluate")
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from torchrl_lite.config import ConfigError, nearest
+from torchrl_lite.config import MAX_AT_ONCE, MAX_PROCESSORS, ConfigError, nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,11 +19,21 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}{hint or '; see --help'}")
 
 
-def count(text: str) -> int:
+def count(text: str, most: int = 10**9) -> int:
     """A flag's value from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
     return int(text)
+
+
+def episodes(text: str) -> int:
+    """As many as a configuration may ask for."""
+    return count(text, MAX_AT_ONCE)
+
+
+def processors(text: str) -> int:
+    """Threads or processes."""
+    return count(text, MAX_PROCESSORS)
 
 
 def _seed(text: str) -> int:

@@ -42,11 +42,12 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
         # A worker's message carries its traceback; the others need none.
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
+        cause = str(error).partition("\n")[0] or "out of memory"
         print(
-            f"error: {str(error).splitlines()[0]}\nlower replay_buffer.size, train.batch_size or "
+            f"error: {cause}\nlower replay_buffer.size, train.batch_size or "
             "net.hidden_shapes (the replay buffer is on the learner's device)",
             file=sys.stderr,
         )
@@ -61,10 +62,10 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
         return 130
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """On the CPU, torch has no class for it."""
     on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, torch.OutOfMemoryError)
+    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:

@@ -91,10 +91,12 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     ("arguments", "words"),
     [
         (["env", "--task", "reach-v2"], ["--task", "reach-v3"]),
-        (["env", "--rounds", "0"], ["--rounds", "from 1 on"]),
+        (["env", "--rounds", "0"], ["--rounds", "from 1 to"]),
         (["update", "--device", "cuda:9"], ["--device", "cpu"]),
         (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
         (["speed"], ["env", "collect"]),
+        (["update", "--threads", "100000"], ["--threads", "1024"]),
+        (["collect", "--workers", "100000"], ["--workers", "1024"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:

@@ -17,6 +17,7 @@ from helpers import through_a_file
 
 from torchrl_lite.collector import Collected, Collector, EpisodeError, EpisodeStats, WorkerError
 from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.guarded_env import GuardedEnv
 from torchrl_lite.config import ConfigError, EnvConfig, NetConfig
 from torchrl_lite.env import make_spec
 from torchrl_lite.network import GaussianPolicy, build
@@ -588,6 +589,23 @@ def test_threads_and_precision_do_not_change_a_bit(
     blocks, evaluation = wide_session()
     assert_same(blocks, exact[0])
     assert evaluation == exact[1]
+
+
+@pytest.mark.usefixtures("fast_and_loose")
+def test_actions_are_computed_by_one_thread_in_full_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where no bit of these small layers would tell."""
+    step, seen = GuardedEnv.step, set()
+
+    def look(env: GuardedEnv, action: Any) -> Any:
+        seen.add((torch.get_num_threads(), torch.get_float32_matmul_precision()))
+        return step(env, action)
+
+    monkeypatch.setattr(GuardedEnv, "step", look)
+    wide_session()
+
+    assert seen == {(1, "highest")}
 
 
 @pytest.mark.usefixtures("fast_and_loose")

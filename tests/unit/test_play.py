@@ -115,6 +115,8 @@ def test_the_starter_prints_a_table_and_writes_its_figures(run: Path, tmp_path: 
         (["--run", "no-such-run"], ["--run", "no-such-run"]),
         (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
         (["--run", "{run}", "--episodes", "0"], ["--episodes"]),
+        (["--run", "{run}", "--episodes", "1000000000"], ["--episodes", "65536"]),
+        (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
         (["--run", "{run}", "--video", "film.avi"], ["--video", ".mp4", ".gif"]),
         (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
     ],

@@ -224,8 +224,10 @@ LONG = [2] * 100
         (put("config.net.kindd", "mlp"), "net.kindd"),
         (put("config.env.tasks", []), "env.tasks"),
         (put("config.env.tasks", 3), "env.tasks"),
-        (put("config.net.hidden_shapes", [10**15, 12]), "body.trunk.layers.0"),
-        (put("config.net.hidden_shapes", [2**62, 2**62]), "sizes"),
+        (put("config.net.hidden_shapes", [2**16, 2**16]), "65536"),
+        (put("config.net.hidden_shapes", [10**15, 12]), "net.hidden_shapes"),
+        (put("config.net.hidden_shapes", [2**62, 2**62]), "too large"),
+        (put("obs_dims", [2**31]), "body.trunk.layers.0.weight"),
         (put("config.net.hidden_shapes", LONG), "body.trunk.layers"),
         (put("config.net.kind", "soft_module"), "tensor"),
         (lambda t, _: t.pop(HEAD), f"lacks the tensor {HEAD!r}"),
@@ -243,13 +245,18 @@ def test_a_file_that_does_not_go_together_is_one_line(
     assert needle in error_of(path)
 
 
-def test_soft_modules_without_end_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [2**16, 10**12])
+def test_soft_modules_without_end_are_refused(size: int, tmp_path: Path) -> None:
+    sizes = ("num_modules", "module_hidden", "gating_hidden")
+
     def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
-        header["config"]["net"] |= {"kind": "soft_module"}
-        header["config"]["net"]["soft_module"]["num_layers"] = 10**12
+        net = header["config"]["net"]
+        net |= {"kind": "soft_module"}
+        net["soft_module"] |= {"num_layers": 100, **dict.fromkeys(sizes, size)}
 
     rewrite(tmp_path / "policy.safetensors", change)
-    assert "asks for more" in error_of(tmp_path / "policy.safetensors")
+    error = error_of(tmp_path / "policy.safetensors")
+    assert "net.soft_module.num_modules" in error if size > 2**16 else "tensor" in error
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The running reward scale against garage's formulas, one reward at a time."""
 
 from math import sqrt
+from pathlib import Path
 
 import pytest
 import torch
-from helpers import make_spec, random_block, through_a_file
+from helpers import complete_state, make_spec, random_block, through_a_file
 from torch import Tensor
 
+from torchrl_lite.launch import main
 from torchrl_lite.reward_scale import RewardScale
 from torchrl_lite.types import Block
 
@@ -103,3 +105,36 @@ def test_going_on_leaves_the_state_it_was_restored_from_alone() -> None:
     restored.load_state_dict(state)
     restored.update(rewards(growing(2, 100)), [0, 1])
     assert torch.equal(state["mean"], mean)
+
+
+def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(tmp_path: Path) -> None:
+    """One environment per task, so that rows stand in the order in which rewards came."""
+    settings = {
+        "env.tasks": '["reach-v3", "drawer-close-v3"]',
+        "env.num_envs": 2,
+        "env.max_episode_frames": 15,
+        "env.reward_normalization": "ema",
+        "net.hidden_shapes": "[8]",
+        "replay_buffer.size": 200,
+        "train.num_epochs": 2,
+        "train.pretrain_epochs": 1,
+        "train.epoch_frames": 20,
+        "train.opt_steps": 2,
+        "train.batch_size": 4,
+        "train.final_eval_episodes": 1,
+        "system.workers": 0,
+        "system.threads": 1,
+    }
+    config = Path(__file__).parents[2] / "config" / "mt10.json"
+    argv = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    argv += ["--config", str(config), "--log_dir", str(tmp_path)]
+    assert main("sac", argv, multi_task=True) == 0
+
+    (params,) = tmp_path.rglob("params.json")
+    buffer = complete_state(params.parent)["buffer"]
+    for rows, scale in zip(buffer["data"], buffer["reward_scale"].tolist(), strict=True):
+        raw, garage = rows[:, -2].tolist(), Garage()
+        assert len(raw) == 60
+        scaled = [garage.normalize(reward) for reward in raw]
+        assert scale == pytest.approx(scaled[-1] / raw[-1], rel=1e-6)
+        assert scale != 1

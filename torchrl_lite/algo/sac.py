@@ -6,7 +6,7 @@ deterministic policy. With several tasks, each has its own temperature.
 """
 
 from copy import deepcopy
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
 from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, QEnsemble, build
 from torchrl_lite.types import Batch, Noise, Spec
 
@@ -24,9 +24,7 @@ class SACConfig(Section):
 
     discount: Unit = Field(0.99, description="discount factor of a step")
     tau: Unit = Field(0.005, description="share of the critics in a target update; 1 copies them")
-    target_update_interval: Annotated[int, Field(ge=1)] = Field(
-        1, description="updates between two target updates"
-    )
+    target_update_interval: Count = Field(1, description="updates between two target updates")
     plr: Positive = Field(3e-4, description="learning rate of the policy and of the temperature")
     qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
     adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")

@@ -5,18 +5,16 @@ Fujimoto et al. 2018, "Addressing Function Approximation Error in Actor-Critic M
 updates of the actor and of all targets.
 """
 
-from typing import Annotated
-
 from pydantic import Field
 
 from torchrl_lite.algo.ddpg import DDPG, DDPGConfig
-from torchrl_lite.config import NonNegative
+from torchrl_lite.config import Count, NonNegative
 
 
 class TD3Config(DDPGConfig):
     """Twin delayed DDPG."""
 
-    policy_delay: Annotated[int, Field(ge=1)] = Field(
+    policy_delay: Count = Field(
         2, description="updates of the critics for one of the policy and the targets"
     )
     target_noise: NonNegative = Field(0.2, description="noise that smooths the target's actions")

@@ -12,9 +12,19 @@ from torchrl_lite.config.files import (
     read_tree,
 )
 from torchrl_lite.config.models import Config, EnvConfig, NetConfig, TransferConfig
-from torchrl_lite.config.section import Count, NonNegative, Positive, Section, Unit
+from torchrl_lite.config.section import (
+    MAX_AT_ONCE,
+    MAX_PROCESSORS,
+    Count,
+    NonNegative,
+    Positive,
+    Section,
+    Unit,
+)
 
 __all__ = [
+    "MAX_AT_ONCE",
+    "MAX_PROCESSORS",
     "Config",
     "ConfigError",
     "Count",

@@ -3,6 +3,7 @@
 import json
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -25,6 +26,9 @@ from torchrl_lite.config.section import Section
 
 Sections = Mapping[str, type[Section]]
 """The model of every algorithm, by the name of its section."""
+
+LARGEST = 10**15
+"""No field means a larger number, and sizes in bytes that are computed from one would overflow."""
 
 
 def load(
@@ -54,6 +58,7 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
     """As `load`, from a tree; ``source`` names it in errors."""
     try:
         tree = plain(tree)
+        _check_sizes(tree, ())
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     if not isinstance(algo, str) or algo not in sections:
@@ -67,6 +72,17 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
         stub = {"algo": other, "env": {"tasks": ["any"]}, other: tree.pop(other)}
         _validate(model(other, sections), stub, source)
     return _validate(model(algo, sections), tree, source)
+
+
+def _check_sizes(value: Any, path: tuple[str, ...]) -> None:
+    if isinstance(value, int | float) and LARGEST < abs(value) < inf:
+        raise ConfigError(f"{'.'.join(path)}: too large; no number is beyond {LARGEST:g}")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_sizes(inner, (*path, key))
+    if isinstance(value, list):
+        for inner in value:
+            _check_sizes(inner, path)
 
 
 def model(algo: str, sections: Mapping[str, type[Section]]) -> type[Config]:

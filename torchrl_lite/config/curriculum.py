@@ -1,12 +1,13 @@
 """The stages of a curriculum: which tasks are trained, in which order."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.files import nearest
-from torchrl_lite.config.section import Count, Name, Positive, Section, Unit
+from torchrl_lite.config.section import Count, Name, Natural, Positive, Section, Size, Unit
 
 DIFFICULTY: dict[str, float] = {
     "reach-v3": 1.0,
@@ -45,14 +46,14 @@ class CurriculumConfig(Section):
     difficulty: dict[Name, Positive] = Field(
         {}, description="difficulty of tasks, over or beside the ten of the built-in table"
     )
-    first_stage: Annotated[int, Field(ge=0)] = Field(
+    first_stage: Natural = Field(
         0, description="the stage to start at, counted from 0; --stage sets it"
     )
     thresholds: Annotated[list[Unit], Field(min_length=1)] = Field(
         [0.7, 0.6, 0.5, 0.4],
         description="mean success that passes each stage; the last one holds for all that follow",
     )
-    min_frames_per_stage: Annotated[int, Field(ge=0)] = Field(
+    min_frames_per_stage: Natural = Field(
         200_000, description="frames of its own before a stage can be passed"
     )
     max_frames_per_stage: Count | None = Field(
@@ -61,7 +62,7 @@ class CurriculumConfig(Section):
     stage_eval_frames: Count = Field(
         10_000, description="frames between checks, once a stage can be passed"
     )
-    stage_eval_episodes: Count = Field(20, description="episodes per task in a check")
+    stage_eval_episodes: Size = Field(20, description="episodes per task in a check")
     old_data: Literal["keep", "drop"] | Annotated[float, Field(gt=0, le=1)] = Field(
         "keep",
         description="transitions of a task that leaves: kept, dropped, or kept with this weight "
@@ -82,8 +83,8 @@ class CurriculumConfig(Section):
         if self.kind == "custom" and self.difficulty:
             raise ValueError('difficulty: kind "custom" has no use for it')
         for number, stage in enumerate(self.stages or ()):
-            for task in stage:
-                if stage.count(task) > 1:
+            for task, times in Counter(stage).items():
+                if times > 1:
                     raise ValueError(f"stages: stage {number} names {task!r} twice")
         smallest, largest = self.min_frames_per_stage, self.max_frames_per_stage
         if largest is not None and largest < smallest:

@@ -55,11 +55,12 @@ for _tag, _pattern in (
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    tree: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in tree:
             raise ConfigError(f"{key}: stands twice in one section")
-    return dict(pairs)
+        tree[key] = value
+    return tree
 
 
 def _no_constant(name: str) -> None:

@@ -1,12 +1,24 @@
 """The models of a configuration: every field, its type, its default and one line about it."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
-from torchrl_lite.config.section import Count, Name, NonNegative, Positive, Section
+from torchrl_lite.config.section import (
+    MAX_PROCESSORS,
+    MAX_SECONDS,
+    Count,
+    Depth,
+    Horizon,
+    Name,
+    Natural,
+    Positive,
+    Section,
+    Size,
+)
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
 """Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
@@ -23,9 +35,9 @@ class EnvConfig(Section):
     )
     name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
     tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
-    num_envs: Count = Field(1, description="environments over all tasks together")
-    group_size: Count = Field(1, description="environments that act in one inference batch")
-    max_episode_frames: Count | None = Field(
+    num_envs: Size = Field(1, description="environments over all tasks together")
+    group_size: Size = Field(1, description="environments that act in one inference batch")
+    max_episode_frames: Horizon | None = Field(
         None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
     )
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
@@ -52,8 +64,8 @@ class EnvConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for task in self.tasks:
-            if self.tasks.count(task) > 1:
+        for task, times in Counter(self.tasks).items():
+            if times > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
         if self.imports and self.suite != "gymnasium":
             raise ValueError('imports: is for the suite "gymnasium"')
@@ -67,11 +79,11 @@ class EnvConfig(Section):
 class SoftModuleConfig(Section):
     """Sizes of a soft-module network; the defaults are the shallow one of Yang et al. 2020."""
 
-    num_layers: Count = Field(2, description="layers of modules")
-    num_modules: Count = Field(2, description="modules in a layer")
-    module_hidden: Count = Field(256, description="outputs of a module")
-    num_gating_layers: Count = Field(2, description="fully connected layers before the routing")
-    gating_hidden: Count = Field(256, description="units of each of them")
+    num_layers: Depth = Field(2, description="layers of modules")
+    num_modules: Size = Field(2, description="modules in a layer")
+    module_hidden: Size = Field(256, description="outputs of a module")
+    num_gating_layers: Depth = Field(2, description="fully connected layers before the routing")
+    gating_hidden: Size = Field(256, description="units of each of them")
 
 
 class NetConfig(Section):
@@ -80,13 +92,13 @@ class NetConfig(Section):
     kind: Literal["mlp", "multihead", "independent", "soft_module"] = Field(
         "mlp", description="architecture"
     )
-    hidden_shapes: Annotated[list[Count], Field(min_length=1)] = Field(
+    hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
         [256, 256], description="hidden units, layer by layer"
     )
     task_input: Literal["onehot", "embedding"] = Field(
         "onehot", description="how the task enters a shared trunk"
     )
-    embedding_dim: Count = Field(32, description="size of a learned task embedding")
+    embedding_dim: Size = Field(32, description="size of a learned task embedding")
     soft_module: SoftModuleConfig = Field(
         SoftModuleConfig(), description="sizes, where kind is soft_module"
     )
@@ -111,18 +123,16 @@ class ReplayBufferConfig(Section):
 class TrainConfig(Section):
     """The epoch loop."""
 
-    num_epochs: Annotated[int, Field(ge=0)] = Field(
-        1980, description="training epochs, pretrain epochs not counted"
-    )
-    pretrain_epochs: Annotated[int, Field(ge=0)] = Field(
+    num_epochs: Natural = Field(1980, description="training epochs, pretrain epochs not counted")
+    pretrain_epochs: Natural = Field(
         20, description="epochs of uniform random actions before the first update"
     )
     epoch_frames: Count = Field(500, description="frames of each environment in an epoch")
-    opt_steps: Annotated[int, Field(ge=0)] = Field(500, description="updates in an epoch")
+    opt_steps: Natural = Field(500, description="updates in an epoch")
     batch_size: Count = Field(256, description="transitions in an update, over all tasks")
     eval_interval: Count = Field(40, description="epochs between evaluations")
-    eval_episodes: Count = Field(10, description="episodes per task in an evaluation")
-    final_eval_episodes: Count = Field(50, description="episodes per task at the end")
+    eval_episodes: Size = Field(10, description="episodes per task in an evaluation")
+    final_eval_episodes: Size = Field(50, description="episodes per task at the end")
     save_interval: Count = Field(20, description="epochs between checkpoints")
     keep_checkpoints: Count = Field(2, description="complete checkpoints that are kept, the newest")
     snapshot_interval: Count | None = Field(
@@ -131,9 +141,10 @@ class TrainConfig(Section):
 
 
 class SystemConfig(Section):
-    """How the machine is used; no result depends on it, but for matmul_precision and overlap."""
+    """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned,
+    ``threads`` and ``accel`` only how sums are rounded, the rest no bit."""
 
-    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
         "auto", description="rollout processes; 0 collects in the main process"
     )
     accel: Literal["auto", "eager", "compile", "graph"] = Field(
@@ -142,15 +153,16 @@ class SystemConfig(Section):
         "CUDA only); auto: eager",
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner works")
-    threads: Literal["auto"] | Count = Field("auto", description="CPU threads of the learner")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
+        "auto", description="CPU threads of the learner"
+    )
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest", description="precision of float32 matrix products"
     )
-    grace_seconds: NonNegative = Field(
+    grace_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = Field(
         20, description="after a signal, an epoch that ends within this time is finished and saved"
     )
-
-    env_timeout_s: Positive = Field(
+    env_timeout_s: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = Field(
         300, description="seconds after which an environment that does not answer stops the run"
     )
 
@@ -177,7 +189,7 @@ class TransferConfig(Section):
     lr_multiplier: Positive = Field(
         0.3, description="factor on every learning rate of a run that started from other weights"
     )
-    freeze_updates: Annotated[int, Field(ge=0)] = Field(
+    freeze_updates: Natural = Field(
         0, description="first updates that leave actor and temperatures alone, for the critics"
     )
     task_map: dict[TaskName, TaskName] = Field(

@@ -1,0 +1,130 @@
+"""Numbers that no machine has room for are a mistake in one line, before anything is built."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchrl_lite import launch
+from torchrl_lite.algo import SECTIONS
+from torchrl_lite.config import Config, ConfigError, check, load
+
+
+def checked(key: str, value: Any) -> Config:
+    tree: dict[str, Any] = {
+        "env": {"tasks": ["reach-v3"]},
+        "replay_buffer": {"size": 10**12},  # room for whatever else is asked for
+    }
+    *sections, name = key.split(".")
+    place = tree
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[name] = value
+    return check(tree, algo="sac", sections=SECTIONS, source="test")
+
+
+LIMITS = {
+    "env.num_envs": 65536,
+    "env.group_size": 65536,
+    "env.max_episode_frames": 1000000,
+    "net.embedding_dim": 65536,
+    "net.soft_module.num_layers": 100,
+    "net.soft_module.num_gating_layers": 100,
+    "net.soft_module.num_modules": 65536,
+    "net.soft_module.module_hidden": 65536,
+    "net.soft_module.gating_hidden": 65536,
+    "train.eval_episodes": 65536,
+    "train.final_eval_episodes": 65536,
+    "system.workers": 1024,
+    "system.threads": 1024,
+    "system.grace_seconds": 1000000,
+    "system.env_timeout_s": 1000000,
+}
+
+
+@pytest.mark.parametrize(("key", "limit"), LIMITS.items())
+def test_what_is_there_all_at_once_has_a_limit(key: str, limit: int) -> None:
+    with pytest.raises(ConfigError) as error:
+        checked(key, limit + 1)
+
+    assert f"{key}: {limit + 1} is not allowed" in str(error.value)
+    assert f"<= {limit}" in str(error.value)
+
+
+@pytest.mark.parametrize(("key", "limit"), LIMITS.items())
+def test_the_limit_itself_is_allowed(key: str, limit: int) -> None:
+    value: Any = checked(key, limit)
+    for name in key.split("."):
+        value = getattr(value, name)
+
+    assert value == limit
+
+
+def test_a_layer_has_a_limit() -> None:
+    with pytest.raises(ConfigError, match=r"net\.hidden_shapes: 1000000000000 is not allowed"):
+        checked("net.hidden_shapes", [256, 10**12])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "replay_buffer.size",
+        "train.batch_size",
+        "train.num_epochs",
+        "train.keep_checkpoints",
+        "sac.alpha",
+        "sac.plr",
+        "sac.target_entropy",
+        "sac.log_std_max",
+    ],
+)
+@pytest.mark.parametrize("value", [1e16, 1e300, 10**400, -1e300], ids=str)
+def test_no_number_is_beyond_what_a_tensor_holds(key: str, value: float) -> None:
+    with pytest.raises(ConfigError) as error:
+        checked(key, value)
+
+    assert str(error.value) == f"test: {key}: too large; no number is beyond 1e+15"
+
+
+def test_a_number_in_a_list_is_looked_at_too() -> None:
+    with pytest.raises(ConfigError, match=r"net\.hidden_shapes: too large"):
+        checked("net.hidden_shapes", [8, 10**30])
+
+
+def test_a_file_of_very_many_keys_is_refused_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "many.json"
+    keys = {f"key{number}": 0 for number in range(100_000)}
+    path.write_text(json.dumps({"env": {"tasks": ["reach-v3"]}} | keys))
+
+    with pytest.raises(ConfigError, match="unknown key"):
+        load(path, sections=SECTIONS)
+
+
+def test_a_list_of_very_many_tasks_is_looked_at_once() -> None:
+    names = [f"task{number}" for number in range(100_000)]
+
+    with pytest.raises(ConfigError, match=r"env\.tasks: 'task7' is named twice"):
+        checked("env.tasks", [*names, "task7"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 9 TiB"), "Unable to allocate 9 TiB"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_lack_of_memory_is_told_without_a_traceback(
+    error: MemoryError,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(*_args: Any, **_kwargs: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(launch, "_run", run)
+
+    assert launch.main("sac", []) == 1
+    assert capsys.readouterr().err.startswith(f"error: {said}\nlower replay_buffer.size")
