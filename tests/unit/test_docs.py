@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ def test_every_column_is_explained() -> None:
     assert not [name for name in general if f"`{name}`" not in text]
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
+LINKING = [*PAGES, DOCS / "tour.ipynb", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     anchors = {
@@ -59,3 +63,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / name).resolve() if name else page
         assert file.exists(), target
         assert not anchor or anchor in anchors[file], target
+
+
+def pins(name: str) -> set[str]:
+    """Packages of a requirements file, each of which has its exact version."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if not line.startswith(("#", "-"))]
+    assert all("==" in line for line in wanted)
+    return {line.partition("==")[0].lower() for line in wanted}
+
+
+def test_what_is_needed_is_what_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert {re.split("[<>=]", one)[0] for one in project["dependencies"]} == pins(
+        "requirements.txt"
+    )
+
+
+def test_every_package_has_its_reason() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").lower()
+    rows = re.findall(r"^\| (.*?) \|", readme.partition("\n## dependencies\n")[2], re.MULTILINE)
+    told = {name.split(" (")[0] for row in rows for name in row.split(", ")}
+
+    assert not (pins("requirements.txt") | pins("requirements-dev.txt")) - told

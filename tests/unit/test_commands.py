@@ -1,0 +1,88 @@
+"""Every command that the pages print is one: its flags, files and fields are there."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from torchrl_lite import flags, pretrained
+from torchrl_lite.config import ConfigError
+from torchrl_lite.request import requested
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "docs" / "tour.ipynb",
+    *sorted((ROOT / "pretrained").glob("*.md")),
+]
+NOT_SHIPPED = ("params.json", "drawers.json")
+"""Configurations that a reader makes."""
+
+
+def text_of(page: Path) -> str:
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def commands() -> list[str]:
+    """What stands in a block of shell or in a code span, without dots that stand for anything."""
+    found = []
+    for page in PAGES:
+        text = text_of(page)
+        blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+        spans = re.findall(r"(?<!`)`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        for line in [part for one in lines for part in one.split("&&")] + spans:
+            words = " ".join(line.split())
+            if words.startswith("python starter/"):
+                found.append(words.removesuffix(" --set ..."))
+    return list(dict.fromkeys(found))
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 30
+
+
+def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads the command's flags, configuration and names as its starter does."""
+    monkeypatch.chdir(ROOT)
+    _, starter, *words = shlex.split(command, comments=True)
+    assert Path(starter).is_file()
+    training = re.fullmatch(r"(st|mt)_(\w+)", Path(starter).stem)
+    if training:
+        multi_task, algo = training[1] == "mt", training[2]
+        args = flags.parse(algo, words, multi_task=multi_task)
+        if not args.help_config and (args.config is None or args.config.name not in NOT_SHIPPED):
+            requested(args, algo, multi_task=multi_task)
+    else:
+        monkeypatch.setattr("sys.argv", [starter, *words])
+        args = runpy.run_path(starter, run_name="read")["parse"]()
+        if getattr(args, "pretrained", None):
+            pretrained.find(args.pretrained)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_printed_command_is_one(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(command, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python starter/bench.py",
+        "python starter/st_sac.py --tsk reach-v3",
+        "python starter/st_sac.py --task reach-v3 --set sac.alhpa=1",
+        "python starter/mt_sac.py --config config/mt11.json",
+        "python starter/play.py --pretrained drawer-v3",
+    ],
+)
+def test_a_command_that_is_none_is_found(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError):
+        check(command, monkeypatch)
