@@ -11,6 +11,8 @@ from pathlib import Path
 from processes import outlive, session_of
 from test_interrupted import TINY
 
+from torchrl_lite.launch import main
+
 ROOT = Path(__file__).parents[2]
 EPOCHS = 20
 CHANGES = {"train.num_epochs": EPOCHS - 2, "system.grace_seconds": 0.001}
@@ -92,12 +94,7 @@ def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> Non
     assert "going on from frame" in out
     assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
 
-    whole = start(path, tmp_path / "whole")
-    out, _ = whole.communicate()
-    assert whole.returncode == 0, out
+    flags = ["--task_id", "0", "--seed", "2", "--device", "cpu", "--set", "system.threads=1", *SETS]
+    assert main("sac", [*flags, "--log_dir", str(tmp_path / "whole")]) == 0
     place = Path("MT10_Individual_Tasks", "reach-v3", "2")
     assert training_of(log / place) == training_of(tmp_path / "whole" / place)
-
-    again = start(path, log)
-    out, _ = again.communicate()
-    assert (again.returncode, "is finished" in out) == (0, True)
