@@ -83,7 +83,7 @@ def _run(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
         raise ConfigError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
     if resuming:
         config = resolve(resumed(args, config, stored, algo))
-        if _epochs_of_result(folder / "result.json") >= config.total_epochs:
+        if epochs_of_result(folder / "result.json") >= config.total_epochs:
             print(f"{folder} is finished; train.num_epochs can make it longer")
             return 0
     else:
@@ -255,7 +255,7 @@ def _frames_of(saved: Saved, device: torch.device) -> int:
     return done
 
 
-def _epochs_of_result(path: Path) -> int:
+def epochs_of_result(path: Path) -> int:
     """How far a finished run came; -1 without a readable result."""
     try:
         return int(json.loads(path.read_text())["epochs"])

@@ -129,9 +129,12 @@ def find_device(name: str) -> torch.device:
     return torch.device(full)
 
 
-def resolve(config: Config) -> Config:
-    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for."""
-    cores = len(os.sched_getaffinity(0))
+def resolve(config: Config, *, cores: int | None = None) -> Config:
+    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for.
+
+    ``cores``: those that the run may use; by default all that this process may use.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
     groups = -(-config.env.num_envs // config.env.group_size)
     workers = config.system.workers
     if workers == "auto":

@@ -31,7 +31,7 @@ def _mean(values: ndarray, axis: int = -1) -> Any:
 
 
 def interquartile_mean(
-    scores: Sequence[Float[ndarray, " runs"]], *, confidence: float = 0.95, resamples: int = 2000
+    scores: Sequence[Float[ndarray, " _"]], *, confidence: float = 0.95, resamples: int = 2000
 ) -> Estimate:
     """The mean of the middle half of all scores; ``scores`` has the runs of each task.
 
@@ -47,7 +47,7 @@ def mean(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 
 
 def _estimate(
     statistic: Callable[..., Any],
-    scores: Sequence[Float[ndarray, " runs"]],
+    scores: Sequence[Float[ndarray, " _"]],
     confidence: float,
     resamples: int,
 ) -> Estimate:

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tracking",
         "console",
         "signals",
+        "lock",
         "flags",
         "accel",
         "curriculum",
@@ -48,7 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("algo.rl_algo", "request"),
     ("launch",),
-    ("bench", "play", "pretrained"),
+    ("bench", "play", "pretrained", "sweep"),
     ("starter",),
 )
 LEAVES = ("types", "config")

@@ -17,7 +17,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.lock import locked
 with locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

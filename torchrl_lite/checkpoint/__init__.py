@@ -8,8 +8,8 @@ from torchrl_lite.checkpoint.files import (
     write_atomically,
     write_text,
 )
-from torchrl_lite.checkpoint.lock import BusyError, locked
 from torchrl_lite.checkpoint.store import Saved, Store, complete_checkpoint, weights_of_run
+from torchrl_lite.lock import BusyError, locked
 
 __all__ = [
     "BusyError",

@@ -1,0 +1,100 @@
+"""The batch script of the page on Slurm, with the signals that Slurm sends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import outlive, session_of
+from test_interrupted import TINY
+
+from torchrl_lite.launch import main
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 20
+CHANGES = {"train.num_epochs": EPOCHS - 2, "system.grace_seconds": 0.001}
+SETS = [
+    part
+    for key, value in (TINY | CHANGES).items()
+    if key != "system.threads"  # the script sets it
+    for part in ("--set", f"{key}={json.dumps(value)}")
+]
+
+
+def script(folder: Path) -> Path:
+    """The first block of the page; ``scontrol`` writes down what it is asked."""
+    page = (ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
+    block = re.search(r"```bash\n(#!/bin/bash\n.*?)```", page, re.DOTALL)
+    assert block is not None
+    path, tools = folder / "array.sh", folder / "bin"
+    path.write_text(block[1])
+    tools.mkdir()
+    (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\n')
+    (tools / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    return path
+
+
+def start(path: Path, log_dir: Path, index: int = 1) -> subprocess.Popen[str]:
+    env = os.environ | {
+        "PATH": f"{path.parent / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SLURM_ARRAY_JOB_ID": "77",
+        "SLURM_ARRAY_TASK_ID": str(index),
+        "SLURM_CPUS_PER_TASK": "1",
+    }
+    command = ["bash", str(path), "--log_dir", str(log_dir), "--device", "cpu", *SETS]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def reach(process: subprocess.Popen[str], epoch: int) -> None:
+    assert process.stdout is not None
+    assert any(line.startswith(f"epoch {epoch} ") for line in process.stdout)
+
+
+def training_of(run: Path) -> tuple[list[str], dict[str, object]]:
+    """Every number that no clock made."""
+    rows = (run / "log.csv").read_text().splitlines()
+    keep = [i for i, name in enumerate(rows[0].split(",")) if not re.match("time/|rate/", name)]
+    result = json.loads((run / "result.json").read_text())
+    del result["wall_time_s"]
+    return [",".join(row.split(",")[i] for i in keep) for row in rows], result
+
+
+def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> None:
+    path, log = script(tmp_path), tmp_path / "log"
+
+    first = start(path, log)
+    reach(first, 5)
+    members = session_of(first.pid)
+    os.kill(first.pid, signal.SIGTERM)  # to the script alone, as with --signal=B:TERM
+    first.communicate()
+    assert first.returncode == 143
+    assert outlive(members, 30) == set()
+    assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
+
+    second = start(path, log)
+    reach(second, 10)
+    members = session_of(second.pid)
+    os.killpg(second.pid, signal.SIGKILL)  # the grace time is over
+    second.communicate()
+    assert outlive(members, 30) == set()
+
+    third = start(path, log)
+    out, _ = third.communicate()
+    assert third.returncode == 0, out
+    assert "going on from frame" in out
+    assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
+
+    flags = ["--task_id", "0", "--seed", "2", "--device", "cpu", "--set", "system.threads=1", *SETS]
+    assert main("sac", [*flags, "--log_dir", str(tmp_path / "whole")]) == 0
+    place = Path("MT10_Individual_Tasks", "reach-v3", "2")
+    assert training_of(log / place) == training_of(tmp_path / "whole" / place)

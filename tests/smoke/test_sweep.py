@@ -1,0 +1,173 @@
+"""Sweeps on a Ray of two nodes: what dies is done again, and nothing else.
+
+They need ``pip install -e .[ray]`` and are skipped without it.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchrl_lite.checkpoint import locked
+from torchrl_lite.launch import main
+from torchrl_lite.results import Run
+from torchrl_lite.sweep.report import write
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
+pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config" / "mujoco" / "pendulum.json"
+EPOCHS, SEEDS = 24, (1, 2, 3, 4)
+TINY = {
+    "env.max_episode_frames": 15,
+    "net.hidden_shapes": [8],
+    "replay_buffer.size": 2000,
+    "train.pretrain_epochs": 1,
+    "train.num_epochs": EPOCHS - 1,
+    "train.epoch_frames": 20,
+    "train.opt_steps": 5,
+    "train.batch_size": 8,
+    "train.eval_interval": 8,
+    "train.eval_episodes": 2,
+    "train.final_eval_episodes": 2,
+    "train.save_interval": 1,
+}
+SETS = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        head = {"num_cpus": 1, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=1)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of the same runs, made one after the other without Ray."""
+    folder = tmp_path_factory.mktemp("single")
+    flags = ["--config", str(CONFIG), "--log_dir", str(folder), "--device", "cpu", *SETS]
+    for seed in SEEDS:
+        assert main("sac", [*flags, "--seed", str(seed), "--set", "system.threads=1"]) == 0
+    write(folder, [Run(folder / "pendulum" / "Pendulum-v1" / str(seed)) for seed in SEEDS])
+    return folder
+
+
+def start(cluster: Any, log_dir: Path, *flags: str) -> subprocess.Popen[str]:
+    argv = ["--starter", "st_sac", "--config", str(CONFIG), "--log_dir", str(log_dir), *SETS]
+    argv += ["--address", cluster.address, *flags]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "starter" / "sweep.py"), *argv],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def until(true: Callable[[], Any], seconds: float = 240) -> Any:
+    """The first value that holds."""
+    pause, end = threading.Event(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := true():
+            return value
+        pause.wait(0.05)
+    raise TimeoutError
+
+
+def folders(log_dir: Path) -> list[Path]:
+    return [log_dir / "pendulum" / "Pendulum-v1" / str(seed) for seed in SEEDS]
+
+
+def in_the_middle(folder: Path, node: str | None = None) -> bool:
+    """It has a checkpoint and goes on, on that node where one is named."""
+    try:
+        mark = json.loads((folder / "sweep.json").read_text())
+    except FileNotFoundError:
+        return False
+    saved = any((folder / "checkpoint").glob("last_*.json"))
+    return saved and not (folder / "result.json").exists() and node in (None, mark["node"])
+
+
+def is_free(folder: Path) -> bool:
+    from torchrl_lite.checkpoint import BusyError
+
+    try:
+        with locked(folder):
+            return True
+    except BusyError:
+        return False
+
+
+def assert_all_done_once(log_dir: Path, single: Path) -> None:
+    for name in ("results.md", "results.csv"):
+        assert (log_dir / "sweep" / name).read_bytes() == (single / name).read_bytes()
+    assert (log_dir / "sweep" / "curves.png").exists()
+    for folder in folders(log_dir):
+        epochs = re.findall(r"^(\d+),", (folder / "log.csv").read_text(), re.MULTILINE)
+        assert epochs == [str(number + 1) for number in range(EPOCHS)]
+        assert not (folder / "sweep.json").exists()
+
+
+def test_a_driver_that_is_killed_goes_on_where_it_was(
+    cluster: Any, single: Path, tmp_path: Path
+) -> None:
+    driver = start(cluster, tmp_path, "--seeds", "1-4")
+    middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
+    driver.kill()
+    driver.communicate()
+    until(lambda: all(is_free(folder) for folder in folders(tmp_path) if folder.exists()))
+    assert not (middle / "result.json").exists()
+
+    again = start(cluster, tmp_path, "--seeds", "1-4")
+    out, err = again.communicate()
+    assert again.returncode == 0, err
+    assert "going on from frame" in (middle / "console.log").read_text()
+    assert_all_done_once(tmp_path, single)
+
+    before = [(folder / "console.log").read_bytes() for folder in folders(tmp_path)]
+    third = start(cluster, tmp_path, "--seeds", "1-4")
+    out, err = third.communicate()
+    assert (third.returncode, err) == (0, "")
+    assert out.startswith("4 runs, 4 of them finished\n")
+    assert [(folder / "console.log").read_bytes() for folder in folders(tmp_path)] == before
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(cluster: Any, tmp_path: Path) -> None:
+    grid = ["--grid", 'env.tasks=[["NoSuch-v1"],["Pendulum-v1"]]']
+    driver = start(cluster, tmp_path, *grid, "--set", "train.num_epochs=2")
+    out, err = driver.communicate()
+    assert driver.returncode == 1
+    (told,) = err.splitlines()
+    assert "NoSuch-v1/1 failed (2): error: " in told
+    assert "| pendulum-env.tasks_Pendulum-v1 | Pendulum-v1 | 1 |" in out
+    assert "NoSuch" not in (tmp_path / "sweep" / "results.csv").read_text()
+
+
+def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Path) -> None:
+    node = cluster.list_all_nodes()[-1]
+    driver = start(cluster, tmp_path, "--seeds", "1-4")
+
+    def on_it() -> list[Path]:
+        return [folder for folder in folders(tmp_path) if in_the_middle(folder, node.node_id)]
+
+    (moved,) = until(on_it)
+    cluster.remove_node(node, allow_graceful=False)
+    _, err = driver.communicate()
+    assert (driver.returncode, err) == (0, "")
+    assert "going on from frame" in (moved / "console.log").read_text()
+    assert_all_done_once(tmp_path, single)

@@ -1,0 +1,141 @@
+"""Which runs a sweep consists of, and what is refused before anything starts; without Ray."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchrl_lite.flags import parse
+from torchrl_lite.request import requested, resolve
+from torchrl_lite.sweep import command
+from torchrl_lite.sweep.plan import Trial, plan
+
+ROOT = Path(__file__).parents[2]
+PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
+
+
+def trials(log_dir: Path, *argv: str) -> list[Trial]:
+    return plan(command._parse(["--log_dir", str(log_dir), *argv]))
+
+
+def places(log_dir: Path, *argv: str) -> list[str]:
+    return [str(trial.folder.relative_to(log_dir)) for trial in trials(log_dir, *argv)]
+
+
+def config_of(trial: Trial) -> Any:
+    """As the starter itself will read the flags."""
+    kind, algo = trial.starter.split("_")
+    args = parse(algo, trial.argv, multi_task=kind == "mt")
+    return resolve(requested(args, algo, multi_task=kind == "mt"))
+
+
+def test_starters_tasks_and_seeds_are_combined(tmp_path: Path) -> None:
+    found = places(
+        tmp_path, "--starter", "st_sac", "st_td3", "--tasks", "0,4-5,hammer-v3", "--seeds", "1-2,7"
+    )
+    assert found == [
+        f"MT10_Individual_Tasks{behind}/{task}/{seed}"
+        for behind in ("", "_td3")
+        for task in ("reach-v3", "drawer-open-v3", "drawer-close-v3", "hammer-v3")
+        for seed in (1, 2, 7)
+    ]
+
+
+def test_values_of_the_grid_have_experiments_of_their_own(tmp_path: Path) -> None:
+    grid = ["--grid", "sac.plr=[1e-4, 3e-4]", "--grid", "net.hidden_shapes=[[8],[16,16]]"]
+    found = trials(tmp_path, "--starter", "st_sac", "st_td3", "--config", PENDULUM, *grid)
+    names = {trial.folder.parts[-3]: config_of(trial) for trial in found}
+    assert {name: config.net.hidden_shapes for name, config in names.items()} == {
+        "pendulum-sac.plr_0.0001-net.hidden_shapes_8": [8],
+        "pendulum-sac.plr_0.0001-net.hidden_shapes_16-16": [16, 16],
+        "pendulum-sac.plr_0.0003-net.hidden_shapes_8": [8],
+        "pendulum-sac.plr_0.0003-net.hidden_shapes_16-16": [16, 16],
+        "pendulum_td3-net.hidden_shapes_8": [8],  # not once for each value of sac.plr
+        "pendulum_td3-net.hidden_shapes_16-16": [16, 16],
+    }
+    assert [c.agent.plr for c in names.values()] == [1e-4, 1e-4, 3e-4, 3e-4, 1e-3, 1e-3]
+
+
+def test_a_run_uses_the_cores_that_were_stated(tmp_path: Path) -> None:
+    mt10 = ["--starter", "mt_sac", "--config", str(ROOT / "config" / "mt10.json")]
+    few, many = (config_of(*trials(tmp_path, *mt10, "--cpus", n)).system for n in ("1", "6"))
+    groups = 2  # of five environments
+    assert (few.threads, few.workers) == (1, 1)
+    assert (many.threads, many.workers) == (6, groups)
+    (own,) = trials(tmp_path, *mt10, "--cpus", "6", "--set", "system.threads=3")
+    assert config_of(own).system.threads == 3
+
+
+def test_a_share_of_a_gpu_is_a_run_on_it(tmp_path: Path) -> None:
+    for share, device in (("0.25", "cuda"), ("2", "cuda"), ("0", "cpu")):
+        (trial,) = trials(tmp_path, "--starter", "st_sac", "--tasks", "0", "--gpus", share)
+        assert parse("sac", trial.argv, multi_task=False).device == device
+
+
+def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) -> None:
+    flags = ["--starter", "st_sac", "--config", PENDULUM, "--seeds", "1-2"]
+    new, _ = trials(tmp_path, *flags)
+    new.folder.mkdir(parents=True)
+    (new.folder / "params.json").write_text(config_of(new).model_dump_json())
+    (new.folder / "result.json").write_text(json.dumps({"epochs": 100}))
+    assert [trial.finished for trial in trials(tmp_path, *flags)] == [True, False]
+    longer = [*flags, "--set", "train.num_epochs=96"]
+    assert [trial.finished for trial in trials(tmp_path, *longer)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--starter", "st_sacc", "--tasks", "0"], ["--starter", "did you mean 'st_sac'?"]),
+        (["--starter", "st_sac"], ["env.tasks: no task"]),
+        (["--starter", "st_sac", "--tasks", "8-10"], ["--task_id: '10'"]),
+        (["--starter", "st_sac", "--tasks", "9-1"], ["--tasks: '9-1'"]),
+        (["--starter", "st_sac", "--tasks", "raech-v3"], ["did you mean 'reach-v3'?"]),
+        (["--starter", "st_sac", "--tasks", "0", "--seeds", "a"], ["--seeds: 'a'"]),
+        (["--starter", "st_sac", "--tasks", "0", "--seeds", "1,1"], ["two runs"]),
+        (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.plr=3"], ["--grid", "list"]),
+        (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.plr=[1,1]"], ["twice"]),
+        (["--starter", "st_sac", "--tasks", "0", "--grid", "td3.plr=[1]"], ["trains td3"]),
+        (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.prl=[1]"], ["sac.prl", "'plr'"]),
+        (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "leave it out"]),
+        (["--starter", "st_sac", "--tasks", "0", "--gpus", "1.5"], ["--gpus", "1.5"]),
+        (["--starter", "st_sac", "--tasks", "0", "--adress", "auto"], ["--address"]),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    tmp_path: Path, argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--log_dir", str(tmp_path / "log"), *argv]) == 2
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert all(word in said.err for word in words), said.err
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_run_that_is_another_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--log_dir", str(tmp_path), "--starter", "st_sac", "--config", PENDULUM]
+    (trial,) = plan(command._parse(flags))
+    trial.folder.mkdir(parents=True)
+    (trial.folder / "params.json").write_text(config_of(trial).model_dump_json())
+    assert command.main([*flags, "--set", "sac.tau=0.5"]) == 2
+    assert "sac.tau: the run in" in capsys.readouterr().err
+
+
+def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    probe = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from torchrl_lite.sweep.command import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    argv = ["--starter", "st_sac", "--tasks", "0", "--log_dir", str(tmp_path / "log")]
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *argv], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "pip install -e '.[ray]'" in done.stderr
+    assert not (tmp_path / "log").exists()

@@ -1,0 +1,52 @@
+"""The table of a sweep, by hand; and how far its runs are."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from test_plot import Write, write
+
+from torchrl_lite.results import Run
+from torchrl_lite.sweep.progress import Line, Logged, Logs
+from torchrl_lite.sweep.report import write as write_report
+from torchrl_lite.sweep.trial import Trial
+
+__all__ = ["write"]  # a fixture
+
+
+def test_the_table_by_hand(write: Write, tmp_path: Path) -> None:
+    runs = [
+        Run(write({"a": [value]}, seed=seed, env="a"))
+        for seed, value in enumerate([0.0, 0.2, 0.4, 1.0])
+    ]
+    runs.append(Run(write({"b": [0.5]}, env="b")))
+    text = write_report(tmp_path / "out", runs)
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["experiment"], first["task"], first["seeds"]) == ("exp", "a", "4")
+    assert float(first["success_mean"]) == pytest.approx(1.6 / 4)
+    assert float(first["success_iqm"]) == pytest.approx((0.2 + 0.4) / 2)
+    assert 0 <= float(first["success_low"]) < 0.3 < float(first["success_high"]) <= 1
+    assert float(first["return_mean"]) == pytest.approx(160 / 4)
+    assert (second["success_iqm"], second["success_low"]) == ("0.5", "")  # one seed, no interval
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert rows[2][:4] == ["exp", "a", "4", "0.40"]
+    assert rows[3] == ["exp", "b", "1", "0.50", "0.50", "50.0", "50.0"]
+    assert (tmp_path / "out" / "results.md").read_text() == text + "\n"
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+
+
+def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
+    log, logs = tmp_path / "log.csv", Logs()
+    assert logs.read(tmp_path) == Logged(0, None, None)
+    log.write_text(
+        "epoch,total_frames,eval/success_rate,time/total_s\n1,100,,4\n2,200,0.5,1\n3,300,,3\n"
+    )
+    logged = logs.read(tmp_path)
+    assert logged == Logged(300, 0.5, pytest.approx((1 + 3) / 200))
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    assert Line(trial, "running", "here", logged).seconds_left == pytest.approx(700 * 4 / 200)
+    assert Line(trial, "waiting", None, logged).seconds_left is None
+    with log.open("a") as file:
+        file.write("4,400")  # a line that is being written
+    assert logs.read(tmp_path) == logged

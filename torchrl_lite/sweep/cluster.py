@@ -1,0 +1,109 @@
+"""The way to Ray: a cluster, tasks with their resources, and what becomes of them."""
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchrl_lite.config import ConfigError
+from torchrl_lite.sweep import task
+from torchrl_lite.sweep.trial import Outcome, Trial
+
+MAX_RETRIES = 10
+"""How many dead nodes a run survives; a run that takes its nodes with it must end somewhere."""
+STOP_S = 60
+"""Seconds in which runs that are stopped may finish an epoch that is nearly over."""
+
+
+class Cluster:
+    """A running Ray: one of its own on this machine for ``local``, else the one at an address."""
+
+    def __init__(self, address: str) -> None:
+        """
+        Raises:
+            ConfigError: Ray is not installed, or there is no cluster at the address.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self._ray = _package()
+        if address == "local":  # Ray's default, 15, starves beside anything else
+            os.environ.setdefault("RAY_worker_niceness", "0")
+        own = {"include_dashboard": False, "object_store_memory": 2**27}  # exit codes only
+        try:
+            self._ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                **(own if address == "local" else {}),
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"--address: {address!r}: {reason}") from None
+        self._trials: dict[Any, Trial] = {}
+
+    def too_small_for(self, *, cpus: int, gpus: float) -> str:
+        """What no node has enough of for a run; empty where one has."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        for flag, name, wanted in (("--cpus", "CPU", cpus), ("--gpus", "GPU", gpus)):
+            most = max(node.get(name, 0) for node in nodes)
+            if wanted > most:
+                return f"{flag}: {wanted:g}, but the largest node has {most:g}"
+        return ""
+
+    def submit(self, trials: Sequence[Trial], *, cpus: int, gpus: float) -> None:
+        remote = self._ray.remote(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_retries=MAX_RETRIES,
+            retry_exceptions=[task.StoppedError],
+        )(task.run)
+        for trial in trials:
+            reference = remote.options(name=trial.name).remote(trial, Path.cwd())
+            self._trials[reference] = trial
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._trials)
+
+    def finished(self, seconds: float) -> list[tuple[Trial, Outcome]]:
+        """What has ended; waits so long for the first."""
+        waiting = list(self._trials)
+        done, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
+        more, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        return [(self._trials.pop(ref), self._outcome(ref)) for ref in {*done, *more}]
+
+    def _outcome(self, reference: Any) -> Outcome:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return Outcome(1, lines[-1] if lines else type(error).__name__)
+
+    def node_of(self, folder: Path) -> str | None:
+        """The address of the living node that works on a run for this sweep."""
+        mark = task.read_mark(folder)
+        if mark is None or mark["job"] != self._ray.get_runtime_context().get_job_id():
+            return None
+        alive = {n["NodeID"]: n["NodeManagerAddress"] for n in self._ray.nodes() if n["Alive"]}
+        return alive.get(mark["node"])
+
+    def stop(self) -> None:
+        """Takes back what waits, and has what runs end with its last checkpoint."""
+        for reference in self._trials:
+            self._ray.cancel(reference)
+        waiting = list(self._trials)
+        if waiting:
+            self._ray.wait(waiting, num_returns=len(waiting), timeout=STOP_S)
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+def _package() -> Any:
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError:
+        ray = None
+    if not hasattr(ray, "init"):  # a folder named ray can be imported too
+        raise ConfigError("the package ray is not there; python -m pip install -e '.[ray]'")
+    return ray

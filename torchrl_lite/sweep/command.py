@@ -1,0 +1,166 @@
+"""From a command line to a finished sweep."""
+
+import math
+import signal
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from torchrl_lite.config import ConfigError
+from torchrl_lite.flags import Parser, count
+from torchrl_lite.results import Run
+from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.sweep import plan, report
+from torchrl_lite.sweep.cluster import Cluster
+from torchrl_lite.sweep.progress import Line, Logged, Logs, State, make_view
+from torchrl_lite.sweep.task import CONSOLE
+from torchrl_lite.sweep.trial import Outcome, Trial
+
+REFRESH_S = 2.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 all runs are done, 1 some have failed, 2 a user's mistake,
+    130 / 143 stopped by a signal."""
+    try:
+        return _run(_parse(argv))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print(f"stopped by {interrupted}; the same command goes on", file=sys.stderr)
+        return 128 + interrupted.signum
+    except KeyboardInterrupt:
+        print("stopped by SIGINT; nothing was begun", file=sys.stderr)
+        return 130
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0 <= value < 1 or (value >= 1 and value.is_integer())):
+        raise ArgumentTypeError(f"{text!r} is neither a share from 0 to 1 nor a whole number")
+    return value
+
+
+def _parse(argv: Sequence[str] | None) -> Namespace:
+    parser = Parser(prog="sweep.py", description="Many runs on Ray.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
+    add("--config", type=Path, metavar="PATH", help="as for the starters")
+    add("--tasks", default="", metavar="0-9|NAME,…", help="Meta-World tasks, one for each run")
+    add("--seeds", default="1", metavar="1-5", help="default 1")
+    add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeat")
+    add("--set", action="append", default=[], metavar="a.b=value", help="for every run; repeat")
+    add("--id", metavar="NAME", help="experiment, as for the starters")
+    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
+    add("--address", default="local", metavar="auto|local|HOST:PORT", help="default local")
+    add("--cpus", type=count, default=1, metavar="N", help="of each run (default 1)")
+    add(
+        "--gpus", type=_share, default=0.0, metavar="X", help="of each run, such as 0.25; default 0"
+    )
+    add("--out", type=Path, metavar="DIR", help="table and curves; default LOG_DIR/sweep")
+    args = parser.parse_args(argv)
+    args.starter = [plan.check_starter(name) for name in args.starter]
+    args.tasks = plan.parse_tasks(args.tasks) if args.tasks else []
+    args.seeds = plan.parse_seeds(args.seeds)
+    args.grid = [plan.parse_grid(text) for text in args.grid]
+    args.out = args.out or args.log_dir / "sweep"
+    return args
+
+
+def _run(args: Namespace) -> int:
+    trials = plan.plan(args)
+    outcomes = {trial: Outcome(0, "") for trial in trials if trial.finished}
+    todo = [trial for trial in trials if not trial.finished]
+    print(f"{len(trials)} runs, {len(outcomes)} of them finished", flush=True)
+    if todo:
+        outcomes |= _train(todo, args, done=list(outcomes))
+    failed = {trial: outcome for trial, outcome in outcomes.items() if outcome.code}
+    done = [Run(trial.folder.resolve()) for trial in trials if trial not in failed]
+    if done:
+        print(report.write(args.out, done))
+        print(args.out)
+    for trial, outcome in failed.items():
+        log = trial.folder / CONSOLE
+        print(f"{trial.name} failed ({outcome.code}): {outcome.error}; see {log}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _train(
+    todo: Sequence[Trial], args: Namespace, *, done: Sequence[Trial]
+) -> dict[Trial, Outcome]:
+    cluster = Cluster(args.address)
+    try:
+        lacking = cluster.too_small_for(cpus=args.cpus, gpus=args.gpus)
+        if lacking and args.address == "local":
+            raise ConfigError(lacking)
+        if lacking:  # a cluster may grow
+            print(f"{lacking}: the runs wait for a larger one", flush=True)
+        with _Signals() as signals:
+            cluster.submit(todo, cpus=args.cpus, gpus=args.gpus)
+            return _watch(cluster, [*done, *todo], done, signals)
+    finally:
+        cluster.close()
+
+
+def _watch(
+    cluster: Cluster, trials: Sequence[Trial], done: Sequence[Trial], signals: "_Signals"
+) -> dict[Trial, Outcome]:
+    view, logs = make_view(), Logs()
+    outcomes = {trial: Outcome(0, "") for trial in done}
+    try:
+        while cluster.busy and signals.seen is None:
+            view.show([_line(trial, outcomes.get(trial), cluster, logs) for trial in trials])
+            for trial, outcome in cluster.finished(REFRESH_S):
+                outcomes[trial] = _seen_here(trial, outcome)
+        view.show([_line(trial, outcomes.get(trial), cluster, logs) for trial in trials])
+    finally:
+        view.close()
+    if signals.seen is not None:
+        cluster.stop()
+        raise Interrupted(signals.seen)
+    return outcomes
+
+
+class _Signals:
+    """Remembers a signal; raised in the middle of Ray's own code, it would be lost or garbled."""
+
+    def __init__(self) -> None:
+        self.seen: int | None = None
+
+    def __enter__(self) -> Self:
+        self._old = {n: signal.signal(n, self._on_signal) for n in SignalGuard.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.seen = number
+
+
+def _seen_here(trial: Trial, outcome: Outcome) -> Outcome:
+    """What has ended on another machine must be found on this one."""
+    if outcome.code or (trial.folder / "result.json").exists():
+        return outcome
+    return Outcome(1, f"ended, but {trial.folder} has no result: do all nodes share --log_dir?")
+
+
+def _line(trial: Trial, outcome: Outcome | None, cluster: Cluster, logs: Logs) -> Line:
+    if outcome is not None:
+        state: State = "failed" if outcome.code else "done"
+        return Line(trial, state, None, logs.read(trial.folder))
+    node = cluster.node_of(trial.folder)
+    if node is None:
+        return Line(trial, "waiting", None, Logged())
+    return Line(trial, "running", node, logs.read(trial.folder))

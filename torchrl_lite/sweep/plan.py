@@ -1,0 +1,171 @@
+"""Which runs a sweep consists of: starters, settings of the grid, tasks, seeds."""
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from torchrl_lite import flags
+from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.config import ConfigError, nearest, parse_json
+from torchrl_lite.launch import epochs_of_result
+from torchrl_lite.request import experiment, requested, resolve, resumed
+from torchrl_lite.sweep.trial import Trial
+
+STARTERS = [f"{kind}_{algo}" for kind in ("st", "mt") for algo in ALGORITHMS]
+Setting = Mapping[str, Any]
+"""A value for each key of the grid."""
+
+
+def plan(args: Namespace) -> list[Trial]:
+    """Every run that the flags ask for, checked as its starter would check it.
+
+    Raises:
+        ConfigError: a flag, a field or a run that exists does not fit, or two runs are the same.
+    """
+    _check_algorithms(args.grid, args.starter)
+    trials: dict[Path, Trial] = {}
+    for starter in args.starter:
+        if args.tasks and starter.startswith("mt_"):
+            raise ConfigError(f"--tasks: {starter} trains the tasks of its --config; leave it out")
+        for setting, task, seed in product(_settings(args.grid, starter), _tasks(args), args.seeds):
+            trial = _trial(args, starter, setting, task, seed)
+            if trial.folder in trials:
+                raise ConfigError(f"{trial.folder}: two runs of the sweep would share it")
+            trials[trial.folder] = trial
+    return list(trials.values())
+
+
+def _check_algorithms(grid: Sequence[tuple[str, Any]], starters: Sequence[str]) -> None:
+    trained = {_algo(starter) for starter in starters}
+    for key, _ in grid:
+        section = key.split(".")[0]
+        if section in ALGORITHMS and section not in trained:
+            raise ConfigError(f"--grid: {key}: none of the starters trains {section}")
+
+
+def _algo(starter: str) -> str:
+    return starter.partition("_")[2]
+
+
+def _settings(grid: Sequence[tuple[str, Any]], starter: str) -> Iterator[Setting]:
+    """All combinations; a key of another algorithm's section would only repeat runs."""
+    others = ALGORITHMS.keys() - {_algo(starter)}
+    own = [(key, values) for key, values in grid if key.split(".")[0] not in others]
+    keys = [key for key, _ in own]
+    for values in product(*(values for _, values in own)):
+        yield dict(zip(keys, values, strict=True))
+
+
+def _tasks(args: Namespace) -> Sequence[tuple[str, ...]]:
+    """Flags that name a task; none where the configuration does."""
+    return args.tasks or [()]
+
+
+def _trial(
+    args: Namespace, starter: str, setting: Setting, task: tuple[str, ...], seed: int
+) -> Trial:
+    algo, multi_task = _algo(starter), starter.startswith("mt_")
+    device = "cuda" if args.gpus else "cpu"  # Ray shows a run only the GPU it was given
+    argv = [*task, "--seed", str(seed), "--log_dir", str(args.log_dir.absolute())]
+    argv += ["--device", device, "--resume"]
+    if args.config:
+        argv += ["--config", str(args.config)]
+    values = [f"{key}={json.dumps(value)}" for key, value in setting.items()]
+    argv += [part for text in [*args.set, *values] for part in ("--set", text)]
+    name = _experiment(args, argv, algo, setting, multi_task=multi_task)
+    argv += ["--id", name]
+    own = flags.parse(algo, argv, multi_task=multi_task)
+    config = requested(own, algo, multi_task=multi_task)
+    folder = own.log_dir / name / config.env.set_name / str(seed)
+    stored = folder / "params.json"
+    if stored.exists():
+        config = resumed(own, config, stored, algo)
+    else:  # of the machine's cores, a run has those that were stated
+        system = resolve(config, cores=args.cpus).system
+        argv += ["--set", f"system.threads={system.threads}"]
+        argv += ["--set", f"system.workers={system.workers}"]
+    done = epochs_of_result(folder / "result.json") >= config.total_epochs
+    return Trial(starter, tuple(argv), folder, config.total_frames, done)
+
+
+def _experiment(
+    args: Namespace, argv: Sequence[str], algo: str, setting: Setting, *, multi_task: bool
+) -> str:
+    """The starter's own name for it, or ``--id``, with the setting behind it."""
+    if args.id:
+        name = args.id + ("" if algo == "sac" else f"_{algo}")
+    else:
+        name = experiment(flags.parse(algo, argv, multi_task=multi_task), algo)
+    return "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
+
+
+def _word(value: Any) -> str:
+    """A value as a part of a folder's name."""
+    bare = re.sub(r"[\[\]{}\" ]", "", json.dumps(value))
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", bare)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``1-5,8`` as numbers.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    return [number for part in text.split(",") for number in _span("--seeds", part)]
+
+
+def parse_tasks(text: str) -> list[tuple[str, ...]]:
+    """``0-9`` or ``reach-v3,door-open-v3``, as flags of a starter.
+
+    Raises:
+        ConfigError: a span that runs backwards.
+    """
+    tasks: list[tuple[str, ...]] = []
+    for part in text.split(","):
+        if part[:1].isdecimal():
+            tasks += [("--task_id", str(index)) for index in _span("--tasks", part)]
+        else:
+            tasks.append(("--task", part))
+    return tasks
+
+
+def _span(flag: str, text: str) -> range:
+    match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", text, re.ASCII)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if not 0 <= last - first < 10_000:
+        raise ConfigError(f"{flag}: {text!r} is neither a number nor a span such as 1-5")
+    return range(first, last + 1)
+
+
+def parse_grid(text: str) -> tuple[str, list[Any]]:
+    """``key=[value, …]``.
+
+    Raises:
+        ConfigError: no key, or no list of different values in JSON.
+    """
+    key, _, values = text.partition("=")
+    try:
+        parsed = parse_json(values)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not key.strip() or not isinstance(parsed, list) or not parsed:
+        raise ConfigError(f"--grid {text}: give it as 'section.key=[value, …]', a list in JSON")
+    if len({json.dumps(value) for value in parsed}) < len(parsed):
+        raise ConfigError(f"--grid {text}: a value stands twice")
+    return key.strip(), parsed
+
+
+def check_starter(name: str) -> str:
+    """
+    Raises:
+        ConfigError: there is no such starter.
+    """
+    if name not in STARTERS:
+        raise ConfigError(
+            f"--starter: {name!r} is not one of {', '.join(STARTERS)}{nearest(name, STARTERS)}"
+        )
+    return name

@@ -1,0 +1,140 @@
+"""How far the runs of a sweep are, read from their directories, and shown."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from torchrl_lite.sweep.trial import Trial
+
+State = Literal["waiting", "running", "done", "failed"]
+RECENT = 20
+"""Epochs whose pace is believed to last."""
+
+
+class Logged(NamedTuple):
+    """What ``log.csv`` tells of a run; ``pace`` is in seconds a frame."""
+
+    frames: int = 0
+    success: float | None = None
+    pace: float | None = None
+
+
+class Line(NamedTuple):
+    """A run, as it is shown."""
+
+    trial: Trial
+    state: State
+    node: str | None
+    logged: Logged
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.state != "running" or self.logged.pace is None:
+            return None
+        return max(self.trial.total_frames - self.logged.frames, 0) * self.logged.pace
+
+
+class Logs:
+    """Logs of runs, read again only where they have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], Logged]] = {}
+
+    def read(self, folder: Path) -> Logged:
+        path = folder / "log.csv"
+        try:
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if self._known.get(folder, (None,))[0] != stamp:
+                self._known[folder] = (stamp, _logged(path))
+        except FileNotFoundError:
+            return Logged()
+        return self._known[folder][1]
+
+
+def _logged(path: Path) -> Logged:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # whole lines
+    if not rows:
+        return Logged()
+    measured = [row["eval/success_rate"] for row in rows if row["eval/success_rate"]]
+    recent = rows[-RECENT - 1 :]
+    frames = int(rows[-1]["total_frames"]) - (
+        int(recent[0]["total_frames"]) if len(recent) > 1 else 0
+    )
+    seconds = sum(float(row["time/total_s"] or 0) for row in recent[len(recent) > 1 :])
+    return Logged(
+        int(rows[-1]["total_frames"]),
+        float(measured[-1]) if measured else None,
+        seconds / frames if frames else None,
+    )
+
+
+class View(Protocol):
+    def show(self, lines: Sequence[Line]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_view() -> View:
+    """A live table on a terminal; elsewhere a line for each change."""
+    console = Console()
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveView(console) if live else PlainView()
+
+
+class PlainView:
+    def __init__(self) -> None:
+        self._shown: dict[Trial, tuple[State, str | None]] = {}
+
+    def show(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            now = (line.state, line.node)
+            if self._shown.get(line.trial, ("waiting", None)) != now:
+                where = f" on {line.node}" if line.node else ""
+                print(f"{line.trial.name}: {line.state}{where}", flush=True)
+            self._shown[line.trial] = now
+
+    def close(self) -> None:
+        pass
+
+
+class LiveView:
+    """The runs that run or have failed; the others as numbers."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
+        self._live.start()
+
+    def show(self, lines: Sequence[Line]) -> None:
+        self._live.update(table(lines), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def table(lines: Sequence[Line]) -> Table:
+    counts = Counter(line.state for line in lines)
+    states: tuple[State, ...] = ("running", "waiting", "done", "failed")
+    title = f"{len(lines)} runs: " + ", ".join(f"{counts[state]} {state}" for state in states)
+    shown = Table(title=title, title_justify="left", box=None)
+    for column in ("run", "state", "node", "frames", "success", "time left"):
+        shown.add_column(column, justify="left" if column in ("run", "state", "node") else "right")
+    for line in lines:
+        if line.state in ("running", "failed"):
+            success, left = line.logged.success, line.seconds_left
+            shown.add_row(
+                line.trial.name,
+                line.state,
+                line.node or "",
+                f"{line.logged.frames:,} / {line.trial.total_frames:,}",
+                "-" if success is None else f"{success:.2f}",
+                "-" if left is None else f"{left // 3600:.0f}:{left % 3600 // 60:02.0f} h",
+            )
+    return shown
