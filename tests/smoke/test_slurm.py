@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from processes import outlive, session_of
 from test_interrupted import TINY
 
@@ -69,6 +70,7 @@ def training_of(run: Path) -> tuple[list[str], dict[str, object]]:
     return [",".join(row.split(",")[i] for i in keep) for row in rows], result
 
 
+@pytest.mark.slow
 def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> None:
     path, log = script(tmp_path), tmp_path / "log"
 
