@@ -11,6 +11,8 @@ import pytest
 from torchrl_lite import flags, pretrained
 from torchrl_lite.config import ConfigError
 from torchrl_lite.request import requested
+from torchrl_lite.sweep.command import parse as parse_sweep
+from torchrl_lite.sweep.plan import plan
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -32,7 +34,10 @@ def text_of(page: Path) -> str:
 
 
 def commands() -> list[str]:
-    """What stands in a block of shell or in a code span, without dots that stand for anything."""
+    """What stands in a block of shell or in a code span, without dots that stand for anything.
+
+    A line with variables is part of a script, which is tried as a whole.
+    """
     found = []
     for page in PAGES:
         text = text_of(page)
@@ -41,7 +46,7 @@ def commands() -> list[str]:
         spans = re.findall(r"(?<!`)`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         for line in [part for one in lines for part in one.split("&&")] + spans:
             words = " ".join(line.split())
-            if words.startswith("python starter/"):
+            if words.startswith("python starter/") and "$" not in words:
                 found.append(words.removesuffix(" --set ..."))
     return list(dict.fromkeys(found))
 
@@ -61,6 +66,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         args = flags.parse(algo, words, multi_task=multi_task)
         if not args.help_config and (args.config is None or args.config.name not in NOT_SHIPPED):
             requested(args, algo, multi_task=multi_task)
+    elif starter.endswith("sweep.py"):
+        plan(parse_sweep(words))
     else:
         monkeypatch.setattr("sys.argv", [starter, *words])
         args = runpy.run_path(starter, run_name="read")["parse"]()

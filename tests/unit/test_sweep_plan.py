@@ -18,7 +18,7 @@ PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
 
 
 def trials(log_dir: Path, *argv: str) -> list[Trial]:
-    return plan(command._parse(["--log_dir", str(log_dir), *argv]))
+    return plan(command.parse(["--log_dir", str(log_dir), *argv]))
 
 
 def places(log_dir: Path, *argv: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_a_run_that_is_another_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--log_dir", str(tmp_path), "--starter", "st_sac", "--config", PENDULUM]
-    (trial,) = plan(command._parse(flags))
+    (trial,) = plan(command.parse(flags))
     trial.folder.mkdir(parents=True)
     (trial.folder / "params.json").write_text(config_of(trial).model_dump_json())
     assert command.main([*flags, "--set", "sac.tau=0.5"]) == 2

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all runs are done, 1 some have failed, 2 a user's mistake,
     130 / 143 stopped by a signal."""
     try:
-        return _run(_parse(argv))
+        return _run(parse(argv))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +51,7 @@ def _share(text: str) -> float:
     return value
 
 
-def _parse(argv: Sequence[str] | None) -> Namespace:
+def parse(argv: Sequence[str] | None) -> Namespace:
     parser = Parser(prog="sweep.py", description="Many runs on Ray.", allow_abbrev=False)
     add = parser.add_argument
     add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
