@@ -5,8 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, count, processors
+from torchrl_lite.flags import Parser, answer, count, processors
 
 
 def parse() -> Namespace:
@@ -23,17 +22,6 @@ def parse() -> Namespace:
     add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update")
     add("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args()
-
-
-def main() -> int:
-    try:
-        return run(parse())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
 
 def run(args: Namespace) -> int:
@@ -71,4 +59,4 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, and need nothing of it
-    sys.exit(main())
+    sys.exit(answer(lambda: run(parse())))

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, episodes, processors
+from torchrl_lite.flags import Parser, answer, episodes, processors
 from torchrl_lite.rendering import check_film, use_headless_backend
 
 
@@ -37,18 +37,11 @@ def parse() -> Namespace:
 
 
 def main() -> int:
-    try:
-        args = parse()
-        if args.video:
-            check_film(args.video)
-            use_headless_backend()  # before MuJoCo is imported, which chooses for good
-        return run(args)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    args = parse()
+    if args.video:
+        check_film(args.video)
+        use_headless_backend()  # before MuJoCo is imported, which chooses for good
+    return run(args)
 
 
 def run(args: Namespace) -> int:
@@ -105,4 +98,4 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, and need nothing of it
-    sys.exit(main())
+    sys.exit(answer(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 from torchrl_lite import forward_transfer
 from torchrl_lite.config import ConfigError
 from torchrl_lite.figures import learning_curves, table
-from torchrl_lite.flags import Parser
+from torchrl_lite.flags import Parser, answer
 from torchrl_lite.results import by_experiment, find_runs
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -26,19 +26,7 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    try:
-        run(parse())
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def run(args: Namespace) -> None:
+def run(args: Namespace) -> int:
     if not args.runs + args.compare:
         raise ConfigError("name a run directory or a folder of them")
     if args.out and args.out.suffix not in FORMATS:
@@ -54,7 +42,8 @@ def run(args: Namespace) -> None:
         args.table.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(lambda: run(parse())))

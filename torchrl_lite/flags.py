@@ -2,11 +2,26 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from torchrl_lite.config import MAX_AT_ONCE, MAX_PROCESSORS, ConfigError, nearest
+
+
+def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) -> int:
+    """The exit code of a starter: what ``run`` returns; 2 for a user's mistake, 1 for what the
+    system refuses and for what is in ``told``, each with its message on one line."""
+    failures: tuple[type[Exception], ...] = (OSError, *told)
+    try:
+        return run()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except failures as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 class Parser(argparse.ArgumentParser):

@@ -34,14 +34,11 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
     """Runs a starter and returns its exit code: 0 done, 2 a user's mistake, 130 / 143 stopped by
     a signal, 1 anything else."""
     try:
-        return _run(algo, sys.argv[1:] if argv is None else argv, multi_task=multi_task)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (CheckpointError, NotFiniteError, WorkerError, OSError) as error:
-        # A worker's message carries its traceback; the others need none.
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return flags.answer(
+            lambda: _run(algo, sys.argv[1:] if argv is None else argv, multi_task=multi_task),
+            # A worker's message carries its traceback; the others need none.
+            told=(CheckpointError, NotFiniteError, WorkerError),
+        )
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Self
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, count
+from torchrl_lite.flags import Parser, answer, count
 from torchrl_lite.results import Run
 from torchrl_lite.signals import Interrupted, SignalGuard
 from torchrl_lite.sweep import plan, report
@@ -26,13 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all runs are done, 1 some have failed, 2 a user's mistake,
     130 / 143 stopped by a signal."""
     try:
-        return _run(parse(argv))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return answer(lambda: _run(parse(argv)))
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}; the same command goes on", file=sys.stderr)
         return 128 + interrupted.signum
