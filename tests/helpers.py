@@ -3,16 +3,18 @@
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
-from torchrl_lite.config import NetConfig
+from torchrl_lite.config import ConfigError, NetConfig
+from torchrl_lite.rendering import use_headless_backend
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
@@ -170,3 +172,23 @@ def sign(changed: Path) -> None:
 def write_manifest(path: Path, files: dict[str, Any]) -> None:
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({"files": files, "sha256": digest}))
+
+
+def damaged(whole: bytes, *, count: int = 300) -> Iterator[bytes]:
+    """The same with three bytes changed, one in five of them cut off as well."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        cut = rng.integers(1, len(whole) + 1) if rng.random() < 0.2 else len(whole)
+        broken = bytearray(whole[:cut])
+        for place in rng.integers(0, len(broken), 3):
+            broken[place] ^= int(rng.integers(1, 256))
+        yield bytes(broken)
+
+
+def choose_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips where nothing draws."""
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    try:
+        use_headless_backend()
+    except ConfigError as error:
+        pytest.skip(str(error))

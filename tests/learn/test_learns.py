@@ -1,4 +1,4 @@
-"""The defaults learn. Minutes to tens of minutes each: ``pytest -m slow tests/learn``."""
+"""The defaults solve a task. Minutes: ``pytest -m slow tests/learn``."""
 
 import json
 import subprocess
@@ -26,13 +26,6 @@ def final_success(task: str, frames: int, log_dir: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_drawer_close_is_solved_within_40k_frames(tmp_path: Path) -> None:
-    """About 5 minutes on one core."""
-    assert final_success("drawer-close-v3", 40_000, tmp_path) >= 0.9
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(4 * 3600)
-def test_reach_is_nearly_solved_within_150k_frames(tmp_path: Path) -> None:
-    """About 25 minutes on one core. One run lay between 0.76 and 0.92 from 115k frames on."""
-    assert final_success("reach-v3", 150_000, tmp_path) >= 0.7
+def test_drawer_close_is_solved_within_30k_frames(tmp_path: Path) -> None:
+    """About 4 minutes on one core."""
+    assert final_success("drawer-close-v3", 30_000, tmp_path) >= 0.9

@@ -9,16 +9,14 @@ import gymnasium as gym
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from helpers import complete_state
+from helpers import choose_renderer, complete_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run_directory import assert_same_bits, results
 
 from torchrl_lite import launch
 from torchrl_lite.collector import Collector, film
-from torchrl_lite.config import ConfigError
 from torchrl_lite.env import make_spec, make_task_env
 from torchrl_lite.play import load_policy, weights_of
-from torchrl_lite.rendering import use_headless_backend
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 CONFIG: dict[str, Any] = {
@@ -47,11 +45,7 @@ def start(folder: Path, *flags: str, **changes: Any) -> tuple[int, Path]:
 @pytest.fixture(scope="module", autouse=True)
 def renderer() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MUJOCO_GL", raising=False)
-        try:
-            use_headless_backend()
-        except ConfigError as error:
-            pytest.skip(str(error))
+        choose_renderer(patch)
 
 
 @pytest.fixture(scope="module")

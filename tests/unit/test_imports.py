@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "policy_file",
         "transfer",
         "algo.learner",
+        "algo.evaluation",
         "algo.sac",
         "algo.td3",
         "algo.ddpg",

@@ -12,6 +12,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from helpers import choose_renderer
 
 from torchrl_lite import launch
 from torchrl_lite.config import ConfigError
@@ -199,11 +200,7 @@ print(json.dumps([int(abs(ours.astype(int) - stock).max()), int(stock.std()), *s
 def test_a_picture_is_that_of_metaworlds_own_renderer(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try:
-        monkeypatch.delenv("MUJOCO_GL", raising=False)
-        use_headless_backend()
-    except ConfigError as error:
-        pytest.skip(str(error))
+    choose_renderer(monkeypatch)
     done = subprocess.run(
         [sys.executable, "-c", OWN_RENDERER, str(run)], capture_output=True, text=True, check=True
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import make_learner, make_spec, newest_checkpoint, padded_spec
+from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
 
 from torchrl_lite import launch, policy_file
@@ -312,15 +312,8 @@ def test_bytes_that_are_no_safetensors_are_one_line(content: bytes, tmp_path: Pa
 def test_a_damaged_file_is_one_line_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     write(path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
     refused = 0
-    for _ in range(300):
-        broken = bytearray(
-            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole
-        )
-        for place in rng.integers(0, len(broken), 3):
-            broken[place] ^= int(rng.integers(1, 256))
+    for broken in damaged(path.read_bytes()):
         path.write_bytes(broken)
         try:
             policy_file.read(path)

@@ -10,10 +10,10 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from helpers import choose_renderer
 
 from torchrl_lite import launch, play, policy_file, pretrained
 from torchrl_lite.config import ConfigError
-from torchrl_lite.rendering import use_headless_backend
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 SHIPPED = pretrained.names()
@@ -79,11 +79,7 @@ def test_a_shipped_policy_keeps_what_its_card_promises(name: str) -> None:
 def test_a_shipped_policy_is_shown_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try:
-        monkeypatch.delenv("MUJOCO_GL", raising=False)
-        use_headless_backend()
-    except ConfigError as error:
-        pytest.skip(str(error))
+    choose_renderer(monkeypatch)
     film = tmp_path / "x.gif"
     done = start("--pretrained", "drawer-close-v3", "--episodes", 1, "--video", film)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, newest_checkpoint, random_batch, random_noise
+from helpers import (
+    CPU,
+    damaged,
+    make_learner,
+    make_spec,
+    newest_checkpoint,
+    random_batch,
+    random_noise,
+)
 from torch import nn
 
 from torchrl_lite import checkpoint
@@ -298,14 +306,7 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
     else:
         write_zip(path, {"data": b"{}", "policy.pth": saved(TWO_LAYERS)})
     read_source(path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        broken = bytearray(
-            whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole
-        )
-        for place in rng.integers(0, len(broken), 3):
-            broken[place] ^= int(rng.integers(1, 256))
+    for broken in damaged(path.read_bytes()):
         path.write_bytes(broken)
         with contextlib.suppress(ConfigError):
             read_source(path)

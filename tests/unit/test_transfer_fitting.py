@@ -251,29 +251,24 @@ SMALL = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3"])
-@pytest.mark.parametrize("net", [net for net in KINDS if net != "embedding"])
-def test_a_small_task_joins_larger_ones(net: str, algo: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("net", "joins"),
+    [*((net, False) for net in KINDS), *((net, True) for net in KINDS if net != "embedding")],
+)
+def test_a_small_task_joins_larger_ones_and_leaves_them(
+    net: str, joins: bool, algo: str, tmp_path: Path
+) -> None:
+    """A task embedding starts anew where it joins."""
+    specs = (SMALL, PADDED) if joins else (PADDED, SMALL)
     source, learner = (
-        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate((SMALL, PADDED))
+        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate(specs)
     )
     load = [part for part in ALL if part in learner.optimizers]
     report = load_weights(learner, as_source(source, tmp_path), load=load)
     assert report.mismatched == []
     sizes = {"obs_dim": 3, "act_dim": 1}
-    assert_computes_as(computed(learner, 1, **sizes), computed(source, 0, **sizes))
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3"])
-@pytest.mark.parametrize("net", KINDS)
-def test_a_small_task_leaves_larger_ones(net: str, algo: str, tmp_path: Path) -> None:
-    source, learner = (
-        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate((PADDED, SMALL))
-    )
-    load = [part for part in ALL if part in learner.optimizers]
-    report = load_weights(learner, as_source(source, tmp_path), load=load)
-    assert report.mismatched == []
-    sizes = {"obs_dim": 3, "act_dim": 1}
-    assert_computes_as(computed(learner, 0, **sizes), computed(source, 1, **sizes))
+    here, there = (1, 0) if joins else (0, 1)
+    assert_computes_as(computed(learner, here, **sizes), computed(source, there, **sizes))
 
 
 def test_a_task_of_another_shape_brings_only_what_does_not_see_it(tmp_path: Path) -> None:

@@ -2,22 +2,26 @@
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from torchrl_lite import checkpoint, policy_file
+from torchrl_lite.algo.evaluation import (
+    ByTask,
+    by_task,
+    evaluation_row,
+    success_rate,
+    td_error,
+    training_row,
+)
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint import CheckpointError, Saved, Store
 from torchrl_lite.collector import (
     Collected,
     Collector,
     EpisodeError,
-    EpisodeStats,
     WorkerError,
     check_block,
     check_episodes,
@@ -167,7 +171,7 @@ class RLAlgo:
         return {
             "stage": self.stage,
             "total_frames": self.total_frames,
-            **_episode_means(collected.episodes),
+            **training_row(collected.episodes),
             **{f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)},
             "time/collect_s": waited,
             "rate/frames_per_second": self._epoch_frames() / collected.seconds,
@@ -192,7 +196,7 @@ class RLAlgo:
         row: Row = {}
         started = time.perf_counter()
         if self.epoch % self.config.train.eval_interval == 0:
-            evaluation = self._evaluate(self.config.train.eval_episodes)
+            evaluation, _ = self._evaluate(self.config.train.eval_episodes)
             self._keep_best(evaluation)
             row |= evaluation | self._forgotten(evaluation)
             self._durations["eval"] = time.perf_counter() - started
@@ -216,47 +220,15 @@ class RLAlgo:
         tasks = self._curriculum.stages[self._submitted]
         self.collector.submit(self.learner.actor, tasks, random=random)
 
-    def _evaluate(self, episodes: int) -> Row:
-        """Success, return and length of the current weights, over all tasks and for each."""
-        return self._figures(self._episodes(episodes))
-
-    def _episodes(self, number: int) -> dict[int, list[EpisodeStats]]:
-        """Episodes of the current weights, so many of each task."""
+    def _evaluate(self, number: int) -> tuple[Row, ByTask]:
+        """So many episodes of each task with the current weights: their figures, and they."""
         self._view.phase("evaluating")
         everything = range(self.config.num_tasks)
         results = self.collector.evaluate(self.learner.actor, everything, number)
         check_episodes(results, self.config.env.tasks, frame=self.total_frames)
-        by_task: dict[int, list[EpisodeStats]] = defaultdict(list)
-        for stats in results:
-            by_task[stats.task].append(stats)
-        return by_task
-
-    def _figures(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> Row:
-        results = [stats for episodes in by_task.values() for stats in episodes]
-        row: Row = {
-            "eval/success_rate": _success_rate(results),
-            "eval/return": _mean([stats.ret for stats in results]),
-            "eval/ep_len_mean": _mean([stats.length for stats in results]),
-            "eval/td_error": self._td_error(by_task),
-        }
-        for task, episodes_of_task in by_task.items():
-            name = self.config.env.tasks[task]
-            row[f"eval_success/{name}"] = _success_rate(episodes_of_task)
-            row[f"eval_return/{name}"] = _mean([stats.ret for stats in episodes_of_task])
-            row[f"eval_length/{name}"] = _mean([stats.length for stats in episodes_of_task])
-        return row
-
-    def _td_error(self, by_task: Mapping[int, Sequence[EpisodeStats]]) -> float | None:
-        """On transitions that are never trained on: what it is above the training loss is
-        overfitting."""
-        errors = []
-        for index, episodes in by_task.items():
-            rows = [torch.from_numpy(e.sample) for e in episodes if e.sample is not None]
-            if rows:
-                task = torch.tensor([index], device=self.learner.device)
-                batch = self.buffer.batch(torch.cat(rows)[None].to(task.device), task)
-                errors.append(float(self.learner.validate(batch)))
-        return _mean(errors)
+        episodes = by_task(results)
+        error = td_error(episodes, self.learner, self.buffer)
+        return evaluation_row(episodes, self.config.env.tasks) | {"eval/td_error": error}, episodes
 
     def _is_filmed(self, epoch: int) -> bool:
         evaluations = int(self.config.log.video)
@@ -288,8 +260,7 @@ class RLAlgo:
 
     def _finish(self) -> None:
         self._guard.expect_end_in(None)
-        episodes = self._episodes(self.config.train.final_eval_episodes)
-        final = self._figures(episodes)
+        final, episodes = self._evaluate(self.config.train.final_eval_episodes)
         self._save_policy(episodes)
         result: dict[str, Any] = {
             "frames": self.total_frames,
@@ -319,7 +290,7 @@ class RLAlgo:
             f"{self.config.train.final_eval_episodes} episodes a task"
         )
 
-    def _save_policy(self, episodes: Mapping[int, Sequence[EpisodeStats]]) -> None:
+    def _save_policy(self, episodes: ByTask) -> None:
         policy_file.write(
             self.folder / "policy.safetensors",
             self.learner.actor,
@@ -388,7 +359,7 @@ class RLAlgo:
         results = self.collector.evaluate(self.learner.actor, tasks, episodes)
         check_episodes(results, self.config.env.tasks, frame=self.total_frames)
         self._check_frames += sum(stats.length for stats in results)
-        success = _success_rate(results)
+        success = success_rate(results)
         if success is None:
             names = ", ".join(self.config.env.tasks[task] for task in tasks)
             raise ConfigError(f"curriculum: needs tasks that tell of success; {names} do not")
@@ -485,19 +456,3 @@ class RLAlgo:
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])
-
-
-def _mean(values: Sequence[float | int]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
-    """Over the episodes whose task tells of success."""
-    return _mean([stats.success for stats in episodes if stats.success is not None])
-
-
-def _episode_means(episodes: Sequence[EpisodeStats]) -> Row:
-    return {
-        "rollout/ep_rew_mean": _mean([stats.ret for stats in episodes]),
-        "rollout/ep_len_mean": _mean([stats.length for stats in episodes]),
-    }
