@@ -34,6 +34,7 @@ _FAST = {
     "tolerance": scalar_math.tolerance,
 }
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_GRIPPER_DOWN = np.array([1.0, 0.0, 1.0, 0.0])
 
 
 def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
@@ -253,8 +254,9 @@ class FastSawyer:
         steps, mocap = self._steps, self._mocap
         mocap += clip(action[:3], -1, 1) * steps.action_scale
         clip(mocap, steps.mocap_low, steps.mocap_high, out=mocap)
-        self._mocap_quat[:] = (1, 0, 1, 0)
-        self._ctrl[:] = action[-1], -action[-1]
+        self._mocap_quat[:] = _GRIPPER_DOWN
+        effort = float(action[3])
+        self._ctrl[0], self._ctrl[1] = effort, -effort
         mujoco.mj_step(self._model, self._real, steps.frame_skip)
         mujoco.mj_forward(self._model, self._real)
 

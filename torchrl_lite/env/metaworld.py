@@ -102,8 +102,8 @@ class MetaWorldEnv(gym.Env):
         self, action: Float[ndarray, " A"]
     ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, _, truncated, info = self._env.step(action)
-        own = {"success": float(info["success"]), "task": self.task}
-        return obs, float(reward), False, truncated, info | own
+        info["success"], info["task"] = float(info["success"]), self.task
+        return obs, float(reward), False, truncated, info
 
     def render(self) -> Any:
         return self._env.render()
