@@ -122,28 +122,37 @@ def learning_curves(
 
 
 def table(experiments: Mapping[str, Sequence[Run]]) -> str:
-    """Final results in Markdown: interquartile means over seeds with 95 % intervals."""
+    """Final results in Markdown: interquartile means over seeds with 95 % intervals, for each task
+    and for all of them together."""
     lines = [
         "| experiment | task | seeds | frames | success | return |",
         "|---|---|---|---|---|---|",
     ]
     for label, runs in experiments.items():
         finished = [run for run in runs if run.result]
-        for task in tasks_of(finished):
-            results = [run.result for run in finished if task in run.tasks and run.result]
+        tasks = tasks_of(finished)
+        rows = {task: [task] for task in tasks}
+        if len(tasks) > 1:
+            rows[f"all {len(tasks)} tasks"] = tasks
+        for name, of_row in rows.items():
+            own = [run for run in finished if set(of_row) & set(run.tasks)]
+            frames = " / ".join(sorted({f"{run.result['frames']:,}" for run in own if run.result}))
             cells = [
-                _cell([result.get(f"eval_{metric}/{task}") for result in results], digits)
+                _cell([_final(finished, f"eval_{metric}/{task}") for task in of_row], digits)
                 for metric, digits in (("success", 2), ("return", 1))
             ]
-            frames = " / ".join(sorted({f"{result['frames']:,}" for result in results}))
-            lines.append(f"| {label} | {task} | {len(results)} | {frames} | {' | '.join(cells)} |")
+            lines.append(f"| {label} | {name} | {len(own)} | {frames} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(values: Sequence[float | None], digits: int) -> str:
-    known = np.array([value for value in values if value is not None], dtype=float)
-    if len(known) == 0:
+def _final(runs: Sequence[Run], name: str) -> Float[ndarray, " _"]:
+    values = [run.result.get(name) for run in runs if run.result]
+    return np.array([value for value in values if value is not None], dtype=float)
+
+
+def _cell(scores: Sequence[Float[ndarray, " _"]], digits: int) -> str:
+    if not all(len(runs) for runs in scores):
         return "-"
-    value, low, high = interquartile_mean([known])
+    value, low, high = interquartile_mean(scores)
     interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{value:.{digits}f}{interval}"

@@ -211,6 +211,9 @@ def test_the_table_has_means_intervals_and_leaves_out_what_has_not_ended(write: 
     assert rows[2][4].startswith("0.50 [0.")
     assert rows[3][:3] == ["other", "a", "1"]
     assert rows[4][4:] == ["0.25", "25.0"]
+    assert rows[5][1:3] == ["all 2 tasks", "2"]
+    assert rows[5][4:] == ["0.38", "37.5"]
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
