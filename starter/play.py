@@ -7,8 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, answer, episodes, processors
-from torchrl_lite.rendering import check_film, use_headless_backend
+from torchrl_lite.flags import Parser, answer, episodes, processors, seed
 
 
 def parse() -> Namespace:
@@ -24,24 +23,17 @@ def parse() -> Namespace:
     source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
     parser.add_argument("--episodes", type=episodes, default=10, help="of each task (default 10)")
     parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
-    parser.add_argument("--seed", type=int, help="draws the goals; default: those of the training")
-    parser.add_argument("--render", choices=["human"], help="one episode a task in a window")
-    parser.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
-    parser.add_argument("--camera", help="a camera of the model, such as corner2")
+    parser.add_argument("--seed", type=seed, help="draws the goals; default: those of the training")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument("--render", choices=["human"], help="one episode a task in a window")
+    view.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
+    parser.add_argument("--camera", help="a camera of the model, such as corner2, for these")
     parser.add_argument("--trust_imports", action="store_true", help="import what it names")
-    parser.add_argument("--json", type=Path, help="the figures as a file")
+    parser.add_argument("--json", type=Path, help="the table as a file")
     parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--workers", type=processors, default=cores, help="processes that evaluate")
     return parser.parse_args()
-
-
-def main() -> int:
-    args = parse()
-    if args.video:
-        check_film(args.video)
-        use_headless_backend()  # before MuJoCo is imported, which chooses for good
-    return run(args)
 
 
 def run(args: Namespace) -> int:
@@ -49,23 +41,26 @@ def run(args: Namespace) -> int:
     from rich.table import Table
 
     from torchrl_lite import play, pretrained
-    from torchrl_lite.checkpoint import CheckpointError
 
     if args.export and (args.task or args.seed is not None):
         raise ConfigError("--export: evaluates all tasks on the goals of the training; leave out "
                           "--task and --seed")  # fmt: skip
-    try:
-        if args.pretrained:
-            path = pretrained.find(args.pretrained)
-        else:
-            path = play.weights_of(args.run) if args.run else args.checkpoint
-        only = args.task[0] if len(args.task) == 1 else None
-        policy = play.load_policy(path, task=only, trust_imports=args.trust_imports)
-    except CheckpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if args.camera and not (args.render or args.video):
+        raise ConfigError("--camera: is for a picture, so it needs --video or --render")
+    if args.pretrained is not None:
+        path = pretrained.find(args.pretrained)
+    else:
+        path = play.weights_of(args.run) if args.run else args.checkpoint
+    only = args.task[0] if len(args.task) == 1 else None
+    policy = play.load_policy(path, task=only, trust_imports=args.trust_imports)
     tasks = play.tasks_of(policy, args.task)
     seed = policy.seed if args.seed is None else args.seed
+    if args.export:
+        pretrained.check_export(policy)
+    if args.video:
+        play.check_video(args.video, policy, tasks, camera=args.camera)
+    if args.render:
+        play.check_window(policy, tasks, camera=args.camera)
     workers = min(args.workers, -(-len(tasks) * args.episodes // policy.config.env.group_size))
     evaluation, rate = play.evaluate(
         policy, tasks, episodes=args.episodes, seed=seed, workers=workers
@@ -83,13 +78,14 @@ def run(args: Namespace) -> int:
     Console().print(table)
     if args.json:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if args.export:
         print(*pretrained.export(args.export, policy, evaluation), sep="\n")
-    for task in tasks if args.render or args.video else ():
-        if args.render:
-            play.show(policy, task, seed=seed, camera=args.camera)
-            continue
+    for task in tasks if args.render else ():
+        if not play.show(policy, task, seed=seed, camera=args.camera):
+            break
+    for task in tasks if args.video else ():
         name = policy.config.env.tasks[task]
         own = args.video if len(tasks) == 1 else args.video.with_stem(f"{args.video.stem}_{name}")
         play.film(own, policy, task, seed=seed, camera=args.camera)
@@ -98,4 +94,7 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, and need nothing of it
-    sys.exit(answer(main))
+    from torchrl_lite.checkpoint import CheckpointError
+    from torchrl_lite.collector import EpisodeError, WorkerError
+
+    sys.exit(answer(lambda: run(parse()), told=(CheckpointError, EpisodeError, WorkerError)))

@@ -31,17 +31,25 @@ def run(args: Namespace) -> int:
         raise ConfigError("name a run directory or a folder of them")
     if args.out and args.out.suffix not in FORMATS:
         raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
-    experiments = by_experiment(find_runs(args.runs + args.compare))
+    runs = find_runs(args.runs + args.compare)
+    experiments = by_experiment(runs)
     text = table(experiments)
     if args.baseline:
         text += "\n\n" + forward_transfer.table(experiments, find_runs(args.baseline))
     if args.out:
+        figure = learning_curves(experiments, metric=args.metric, axis=args.x)
+        if not figure.axes:
+            raise ConfigError(f"--metric: {args.metric} was evaluated in none of the runs")
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        learning_curves(experiments, metric=args.metric, axis=args.x).savefig(args.out, dpi=150)
+        figure.savefig(args.out, dpi=150)
     if args.table:
+        args.table.parent.mkdir(parents=True, exist_ok=True)
         args.table.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)
+    running = [str(run.path) for run in runs if run.result is None]
+    if running:
+        print(f"not in the table, as they have not ended: {', '.join(running)}", file=sys.stderr)
     return 0
 
 

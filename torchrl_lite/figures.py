@@ -23,7 +23,7 @@ LABELS = {
 # Told apart without colour too: by lightness, by dashes and by markers.
 STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
 POINTS = 60
-"""Where curves over wall time, which have no points in common, are compared."""
+"""Where curves without points in common, such as those over wall time, are compared."""
 
 
 class Curve(NamedTuple):
@@ -32,19 +32,25 @@ class Curve(NamedTuple):
 
 
 def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis: Axis) -> Curve:
-    """The interquartile mean over tasks and seeds, as far as the shortest run goes."""
+    """The interquartile mean over tasks and seeds, as far as the shortest run goes.
+
+    Runs without an evaluation are left out; there is no curve where a task has no other.
+    """
     by_task = [
-        [run.curve(task, metric=metric, axis=axis) for run in runs if task in run.tasks]
+        [
+            curve
+            for run in runs
+            if task in run.tasks and len((curve := run.curve(task, metric=metric, axis=axis))[0])
+        ]
         for task in tasks
     ]
-    curves = [curve for group in by_task for curve in group]
-    if not curves or any(len(x) == 0 for x, _ in curves):
+    if not all(by_task):
         return Curve(np.empty(0), [])
-    if axis == "frames":
-        x = np.array(sorted(set.intersection(*(set(x) for x, _ in curves))))
-    else:
+    curves = [curve for group in by_task for curve in group]
+    x = np.array(sorted(set.intersection(*(set(x) for x, _ in curves))))
+    if axis == "hours" or not len(x):
         start, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-        x = np.linspace(start, end, POINTS) if end > start else np.empty(0)
+        x = np.unique(np.linspace(start, end, POINTS)) if end >= start else np.empty(0)
     values = [np.array([np.interp(x, *curve) for curve in group]) for group in by_task]
     estimates = [
         interquartile_mean([group[:, index] for group in values]) for index in range(len(x))
@@ -54,7 +60,7 @@ def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis
 
 def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> None:
     line, marker = STYLES[index % len(STYLES)]
-    color = matplotlib.colormaps["cividis"](0.15 + 0.7 * index / max(count - 1, 1))
+    color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
     axes.plot(
         curve.x,
         [estimate.value for estimate in curve.estimates],
@@ -73,23 +79,32 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> No
 def learning_curves(
     experiments: Mapping[str, Sequence[Run]], *, metric: Metric = "success", axis: Axis = "frames"
 ) -> Figure:
-    """A panel per task, and one for all of them together where there are several.
+    """A panel per task, and one for those that have all of them where there are several.
 
     Lines are interquartile means over seeds, bands 95 % intervals by a stratified bootstrap.
+    Without any evaluation the figure has no axes.
     """
     tasks = tasks_of(run for runs in experiments.values() for run in runs)
-    panels = [(task, [task]) for task in tasks]
+    titles = {task: [task] for task in tasks}
     if len(tasks) > 1:
-        panels.append((f"all {len(tasks)} tasks", tasks))
+        titles[f"all {len(tasks)} tasks"] = tasks
+    panels = {}
+    for title, of_panel in titles.items():
+        curves = {
+            label: aggregate(runs, of_panel, metric=metric, axis=axis)
+            for label, runs in experiments.items()
+        }
+        if any(len(curve.x) for curve in curves.values()):
+            panels[title] = curves
+    if not panels:
+        return Figure()
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=metric == "success")
-    for place, panel in zip(grid.flat, panels, strict=False):
-        title, of_panel = panel
-        for index, (label, runs) in enumerate(experiments.items()):
-            if set(of_panel) <= set(tasks_of(runs)):
-                curve = aggregate(runs, of_panel, metric=metric, axis=axis)
+    for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        for index, (label, curve) in enumerate(curves.items()):
+            if len(curve.x):
                 _draw(place, curve, label=label, index=index, count=len(experiments))
         place.set_title(title, fontsize="medium")
         place.set_xlabel(LABELS[axis])
@@ -102,33 +117,42 @@ def learning_curves(
     for place in list(grid.flat)[len(panels) :]:
         place.set_axis_off()
     lines = {line.get_label(): line for place in grid.flat for line in place.get_lines()}
-    figure.legend(lines.values(), lines, loc="outside upper center", ncols=min(len(lines), 4))
+    figure.legend(lines.values(), lines, loc="outside upper center", ncols=columns)
     return figure
 
 
 def table(experiments: Mapping[str, Sequence[Run]]) -> str:
-    """Final results in Markdown: interquartile means over seeds with 95 % intervals."""
+    """Final results in Markdown: interquartile means over seeds with 95 % intervals, for each task
+    and for all of them together."""
     lines = [
         "| experiment | task | seeds | frames | success | return |",
         "|---|---|---|---|---|---|",
     ]
     for label, runs in experiments.items():
         finished = [run for run in runs if run.result]
-        for task in tasks_of(finished):
-            results = [run.result for run in finished if task in run.tasks and run.result]
+        tasks = tasks_of(finished)
+        rows = {task: [task] for task in tasks}
+        if len(tasks) > 1:
+            rows[f"all {len(tasks)} tasks"] = tasks
+        for name, of_row in rows.items():
+            own = [run for run in finished if set(of_row) & set(run.tasks)]
+            frames = " / ".join(sorted({f"{run.result['frames']:,}" for run in own if run.result}))
             cells = [
-                _cell([result.get(f"eval_{metric}/{task}") for result in results], digits)
+                _cell([_final(finished, f"eval_{metric}/{task}") for task in of_row], digits)
                 for metric, digits in (("success", 2), ("return", 1))
             ]
-            frames = " / ".join(sorted({f"{result['frames']:,}" for result in results}))
-            lines.append(f"| {label} | {task} | {len(results)} | {frames} | {' | '.join(cells)} |")
+            lines.append(f"| {label} | {name} | {len(own)} | {frames} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(values: Sequence[float | None], digits: int) -> str:
-    known = np.array([value for value in values if value is not None], dtype=float)
-    if len(known) == 0:
+def _final(runs: Sequence[Run], name: str) -> Float[ndarray, " _"]:
+    values = [run.result.get(name) for run in runs if run.result]
+    return np.array([value for value in values if value is not None], dtype=float)
+
+
+def _cell(scores: Sequence[Float[ndarray, " _"]], digits: int) -> str:
+    if not all(len(runs) for runs in scores):
         return "-"
-    value, low, high = interquartile_mean([known])
+    value, low, high = interquartile_mean(scores)
     interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{value:.{digits}f}{interval}"

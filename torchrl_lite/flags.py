@@ -12,7 +12,8 @@ from torchrl_lite.config import MAX_AT_ONCE, MAX_PROCESSORS, ConfigError, neares
 
 def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) -> int:
     """The exit code of a starter: what ``run`` returns; 2 for a user's mistake, 1 for what the
-    system refuses and for what is in ``told``, each with its message on one line."""
+    system refuses and for what is in ``told``, each with its message on one line; 130 for Ctrl-C.
+    """
     failures: tuple[type[Exception], ...] = (OSError, *told)
     try:
         return run()
@@ -22,6 +23,9 @@ def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) ->
     except failures as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
+        return 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +55,7 @@ def processors(text: str) -> int:
     return count(text, MAX_PROCESSORS)
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0 to {2**31 - 1}")
     return int(text)
@@ -99,7 +103,7 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     if not multi_task:
         add("--task_id", metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
         add("--task", metavar="NAME", help="any of the 50 Meta-World v3 tasks")
-    add("--seed", type=_seed, default=1, metavar="N", help="default 1")
+    add("--seed", type=seed, default=1, metavar="N", help="default 1")
     add(
         "--id", type=_name, metavar="NAME", help="experiment, the first folder in the log directory"
     )

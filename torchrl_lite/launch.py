@@ -54,9 +54,6 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
             f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
         )
         return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        print("stopped by SIGINT; nothing was begun", file=sys.stderr)
-        return 130
 
 
 def _is_out_of_memory(error: Exception) -> bool:

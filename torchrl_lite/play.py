@@ -9,14 +9,14 @@ import gymnasium as gym
 import torch
 from scipy.stats import binomtest
 
-from torchrl_lite import checkpoint, policy_file
+from torchrl_lite import checkpoint, policy_file, rendering
 from torchrl_lite.algo import ALGORITHMS, SECTIONS
-from torchrl_lite.collector import Collector, record, watch
+from torchrl_lite.collector import Collector, check_renderer, record, watch
 from torchrl_lite.config import Config, ConfigError, check, nearest, parse_json
-from torchrl_lite.env import make_spec, metaworld
+from torchrl_lite.env import make_spec, make_task_env, metaworld
 from torchrl_lite.network import Actor
 from torchrl_lite.policy_file import TaskEvaluation
-from torchrl_lite.rendering import write_film
+from torchrl_lite.rendering import check_film, write_film
 from torchrl_lite.request import check_imports
 from torchrl_lite.statistics import mean
 from torchrl_lite.transfer import Sb3Policy, read_sb3_policy
@@ -179,7 +179,7 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
     for name in names:
         if name not in known:
             raise ConfigError(f"--task: {name!r} is none of this policy's{nearest(name, known)}")
-    return [known.index(name) for name in names] or list(range(len(known)))
+    return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
 
 
 def evaluate(
@@ -218,9 +218,29 @@ def summary(evaluation: TaskEvaluation) -> TaskSummary:
     )
 
 
-def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """The first episode of an evaluation, in a window."""
-    watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
+def check_video(path: Path, policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
+    """Before an evaluation, which may take long.
+
+    Raises:
+        ConfigError: no film can be made under this name, here, or with this camera.
+    """
+    check_film(path)
+    config = policy.config.env
+    check_renderer(config, seed=policy.seed, tasks=tasks, camera=camera, source="--video")
+
+
+def check_window(policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
+    """The same for a window."""
+    rendering.check_window()
+    for task in tasks if camera else ():
+        make_task_env(
+            policy.config.env, task, seed=policy.seed, render_mode="rgb_array", camera=camera
+        ).close()
+
+
+def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> bool:
+    """The first episode of an evaluation, in a window; False where the user closes it."""
+    return watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
 
 
 def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:

@@ -31,14 +31,22 @@ def find(name: str) -> Path:
     return FOLDER / f"{name}{SUFFIX}"
 
 
+def check_export(policy: Policy) -> None:
+    """
+    Raises:
+        ConfigError: the policy is of no run.
+    """
+    if not policy.versions:
+        raise ConfigError("--export: needs a policy of a run, whose versions.json is there")
+
+
 def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
     """Writes ``path`` with the suffixes of a policy file and of its card.
 
     Raises:
         ConfigError: the policy is of no run.
     """
-    if not policy.versions:
-        raise ConfigError("--export: needs a policy of a run, whose versions.json is there")
+    check_export(policy)
     name = path.name.removesuffix(SUFFIX)
     weights, text = path.with_name(name + SUFFIX), path.with_name(f"{name}.md")
     header = policy_file.write(

@@ -1,6 +1,7 @@
-"""Pictures without a screen, and films of them."""
+"""Pictures without a screen, films of them, and whether a window can be opened."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,15 @@ print("drawn", flush=True)
 """
 
 
+_WINDOW_TRIAL = """
+import glfw
+glfw.init()
+glfw.window_hint(glfw.VISIBLE, False)
+if glfw.create_window(8, 8, "", None, None):
+    print("drawn", flush=True)
+"""
+
+
 def use_headless_backend() -> None:
     """Sets ``MUJOCO_GL`` to the first backend that really draws here, unless it is set already.
 
@@ -50,14 +60,32 @@ def use_headless_backend() -> None:
 
 def draws(backend: str) -> bool:
     """Whether MuJoCo draws with it: tried in a process of its own, as a choice is for good."""
-    trial = subprocess.run(
-        [sys.executable, "-c", _TRIAL],
-        env=os.environ | {"MUJOCO_GL": backend},
+    return "drawn" in _trial(_TRIAL, MUJOCO_GL=backend).stdout
+
+
+def check_window() -> None:
+    """
+    Raises:
+        ConfigError: no window with OpenGL opens here: tried in a process of its own, which that
+            may bring down.
+    """
+    trial = _trial(_WINDOW_TRIAL)
+    if "drawn" not in trial.stdout:
+        cause = re.search(r"GLFWError: \(\d+\) b?'(.*)'", trial.stderr)
+        raise ConfigError(
+            f"--render: no window opens here ({cause[1].strip() if cause else 'no screen'}); "
+            "--video needs no screen"
+        )
+
+
+def _trial(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    return "drawn" in trial.stdout
 
 
 def check_film(path: Path) -> None:

@@ -1,8 +1,11 @@
 """Run directories, read back as curves and final results."""
 
 import csv
+import io
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +37,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return json.loads((self.path / "params.json").read_text(encoding="utf-8"))
+        with self._reading("params.json") as text:
+            config = json.loads(text)
+            if not all(isinstance(task, str) for task in config["env"]["tasks"]):
+                raise TypeError
+            return config
 
     @property
     def tasks(self) -> list[str]:
@@ -43,13 +50,28 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any] | None:
         """``result.json``; None where the run has not ended."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not (self.path / "result.json").exists():
+            return None
+        with self._reading("result.json") as text:
+            result = json.loads(text)
+            return result | {"frames": int(result["frames"])}
 
     @cached_property
-    def _rows(self) -> list[dict[str, str]]:
-        with (self.path / "log.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    def _rows(self) -> list[dict[str, float]]:
+        """What was measured; the last line may be torn, as the run was killed or still writes."""
+        with self._reading("log.csv") as text:
+            whole = text[: text.rfind("\n") + 1]
+            return [
+                {name: float(cell) for name, cell in row.items() if cell}
+                for row in csv.DictReader(io.StringIO(whole))
+            ]
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[str]:
+        try:
+            yield (self.path / name).read_text(encoding="utf-8")
+        except (ValueError, LookupError, TypeError, RecursionError, csv.Error):
+            raise ConfigError(f"{self.path / name}: is damaged, or of no run of ours") from None
 
     def curve(
         self, task: str, *, metric: Metric, axis: Axis
@@ -57,17 +79,16 @@ class Run:
         """Evaluations of a task: where on the axis, and their values; empty without any."""
         column, spent, points = f"eval_{metric}/{task}", 0.0, []
         for row in self._rows:
-            spent += float(row["time/total_s"] or 0) / 3600
-            if row.get(column):
-                at = float(row["total_frames"]) if axis == "frames" else spent
-                points.append((at, float(row[column])))
+            spent += row.get("time/total_s", 0.0) / 3600
+            if column in row and "total_frames" in row:
+                points.append((row["total_frames"] if axis == "frames" else spent, row[column]))
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
 
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Success of a task over its own training frames, which stand still while it waits."""
         success, frames = f"eval_success/{task}", f"frames/{task}"
-        points = [(row[frames], row[success]) for row in self._rows if row.get(success)]
+        points = [(row[frames], row[success]) for row in self._rows if {frames, success} <= {*row}]
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
 
@@ -91,15 +112,17 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of the same experiment together; the same name in two places is told apart by path."""
+    """Runs of the same experiment together; the same name in two places has as much of the path
+    before it as tells them apart."""
     places: dict[Path, list[Run]] = {}
     for run in runs:
         places.setdefault(run.path.parents[1], []).append(run)
-    names = [place.name for place in places]
-    return {
-        (place.name if names.count(place.name) == 1 else str(place)): group
-        for place, group in places.items()
-    }
+    return {_label(place, [*places]): group for place, group in places.items()}
+
+
+def _label(place: Path, places: Sequence[Path]) -> str:
+    same = [other for other in places if other.name == place.name]
+    return place.name if len(same) == 1 else os.path.relpath(place, os.path.commonpath(same))
 
 
 def tasks_of(runs: Iterable[Run]) -> list[str]:

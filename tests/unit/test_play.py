@@ -16,6 +16,7 @@ from helpers import choose_renderer
 
 from torchrl_lite import launch
 from torchrl_lite.config import ConfigError
+from torchrl_lite.env import make_env
 from torchrl_lite.play import evaluate, load_policy, summary, tasks_of, weights_of
 from torchrl_lite.rendering import BACKENDS, Film, use_headless_backend, write_film
 
@@ -120,12 +121,17 @@ def test_the_starter_prints_a_table_and_writes_its_figures(run: Path, tmp_path: 
         (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
         (["--run", "{run}", "--video", "film.avi"], ["--video", ".mp4", ".gif"]),
         (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
+        (["--run", "{run}", "--seed", "-1"], ["--seed", "-1"]),
+        (["--run", "{run}", "--camera", "corner"], ["--camera", "--video", "--render"]),
+        (["--run", "{run}", "--video", "x.gif", "--camera", "corner9"], ["--camera", "corner3"]),
+        (["--run", "{run}", "--video", "x.gif", "--render", "human"], ["--video", "--render"]),
     ],
 )
 def test_mistakes_end_with_exit_code_2(run: Path, arguments: list[str], words: list[str]) -> None:
+    """Before anything is evaluated."""
     done = play(*[argument.format(run=run) for argument in arguments])
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
     assert all(word in done.stderr for word in words)
 
 
@@ -179,32 +185,55 @@ from torchrl_lite import play
 from torchrl_lite.env.goals import goals
 
 policy = play.load_policy(play.weights_of(play.Path(sys.argv[1])))
-pictures = []
 play.write_film = lambda path, film: pictures.extend(film.pictures[:1])
-play.film(play.Path("unused"), policy, 0, seed=4, camera="corner")
-(ours,) = pictures
-env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name="corner")
-env.set_task(goals("drawer-close-v3", 4)[0])
-obs, _ = env.reset()
-import torch
-for _ in range(1):  # the first of the film's pictures
-    with torch.no_grad():
-        rows = torch.from_numpy(obs.astype(np.float32))[None, None]
-        act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()
-    obs = env.step(act)[0]
-stock = env.render()
-print(json.dumps([int(abs(ours.astype(int) - stock).max()), int(stock.std()), *stock.shape]))
+for camera in (None, "corner"):
+    pictures = []
+    play.film(play.Path("unused"), policy, 0, seed=4, camera=camera)
+    (ours,) = pictures
+    env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name=camera)
+    env.set_task(goals("drawer-close-v3", 4)[0])
+    obs, _ = env.reset()
+    import torch
+    for _ in range(1):  # the first of the film's pictures
+        with torch.no_grad():
+            rows = torch.from_numpy(obs.astype(np.float32))[None, None]
+            act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()
+        obs = env.step(act)[0]
+    stock = env.render()
+    env.close()
+    different = [abs(ours.astype(float) - one).mean() for one in (stock, stock[::-1, ::-1])]
+    print(json.dumps([*different, stock.std(), *stock.shape]))
 """
 
 
-def test_a_picture_is_that_of_metaworlds_own_renderer(
+def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its corner cameras hang upside down, which a half turn puts right."""
     choose_renderer(monkeypatch)
     done = subprocess.run(
         [sys.executable, "-c", OWN_RENDERER, str(run)], capture_output=True, text=True, check=True
     )
-    difference, contrast, *shape = json.loads(done.stdout)
-    assert shape == [480, 480, 3]
-    assert contrast > 10
-    assert difference == 0
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    for (upright, turned, contrast, *shape), hangs in zip(told, [False, True], strict=True):
+        assert shape == [480, 480, 3]
+        assert contrast > 10
+        if hangs:
+            assert turned < 0.01 < upright  # of 255: a few pixels at edges
+        else:
+            assert upright == 0 < turned
+
+
+@pytest.mark.parametrize(
+    ("task", "camera", "words"),
+    [
+        ("drawer-close-v3", "corner5", ["corner5", "topview", "did you mean 'corner"]),
+        ("HalfCheetah-v5", "corner", ["HalfCheetah-v5", "it has track"]),
+        ("Pendulum-v1", "corner", ["Pendulum-v1 has no cameras"]),
+    ],
+)
+def test_a_camera_that_is_not_there_is_told(task: str, camera: str, words: list[str]) -> None:
+    suite = "metaworld" if task.endswith("v3") else "gymnasium"
+    with pytest.raises(ConfigError) as caught:
+        make_env(suite, task, render_mode="rgb_array", camera=camera)
+    assert all(word in str(caught.value) for word in ["--camera", *words])

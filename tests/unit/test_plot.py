@@ -53,8 +53,9 @@ def write(tmp_path: Path) -> Write:
             )
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         if finished:
-            last = {f"eval_success/{task}": curve[-1] for task, curve in curves.items()}
-            last |= {f"eval_return/{task}": 100 * curve[-1] for task, curve in curves.items()}
+            ended = {task: curve[-1] for task, curve in curves.items() if curve}
+            last = {f"eval_success/{task}": success for task, success in ended.items()}
+            last |= {f"eval_return/{task}": 100 * success for task, success in ended.items()}
             result = {"frames": 2000 * len(lines) // 2} | last
             (folder / "result.json").write_text(json.dumps(result))
         return folder
@@ -94,6 +95,36 @@ def test_a_run_without_evaluations_has_no_curve(write: Write) -> None:
     run = Run(write({"a": []}, finished=False))
     curve = aggregate([run], ["a"], metric="success", axis="frames")
     assert len(curve.x) == len(curve.estimates) == 0
+
+
+def test_a_run_that_has_not_been_evaluated_yet_hides_no_other(write: Write) -> None:
+    runs = [Run(write({"a": curve}, seed=seed)) for seed, curve in enumerate([[0.2, 0.4], []])]
+    curve = aggregate(runs, ["a"], metric="success", axis="frames")
+    assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.2, 0.4])
+
+
+def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write) -> None:
+    runs = [Run(write({"a": [0.0, 1.0]}, seed=seed)) for seed in (1, 2)]
+    log = runs[1].path / "log.csv"
+    log.write_text(log.read_text().replace("2000", "2001").replace("4000", "4001"))
+    curve = aggregate(runs, ["a"], metric="success", axis="frames")
+    assert (curve.x[0], curve.x[-1]) == (2001, 4000)
+    assert [estimate.value for estimate in curve.estimates] == pytest.approx(
+        (curve.x - 2000.5) / 2000, abs=1e-9
+    )
+
+
+def test_a_single_evaluation_is_drawn_over_time_too(write: Write) -> None:
+    curve = aggregate([Run(write({"a": [0.5]}))], ["a"], metric="success", axis="hours")
+    assert (curve.x.tolist(), curve.estimates[0].value) == ([1.0], 0.5)
+
+
+def test_a_torn_last_line_is_not_read(write: Write) -> None:
+    folder = write({"a": [0.25, 0.75]})
+    log = folder / "log.csv"
+    for torn in (1, 4, 10, 16):
+        log.write_text(log.read_text()[:-torn])
+        assert Run(folder).curve("a", metric="success", axis="frames")[1].tolist() == [0.25]
 
 
 def test_the_interquartile_mean_by_hand() -> None:
@@ -146,6 +177,12 @@ def test_an_experiment_without_some_tasks_is_not_among_all(write: Write) -> None
     assert panels["all 2 tasks"] == ["new"]
 
 
+def test_a_panel_that_would_be_empty_is_left_out(write: Write) -> None:
+    write({"a": [0.1]}, experiment="new", env="a")
+    runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
+    assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
+
+
 def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     for name in "abc":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
@@ -156,8 +193,7 @@ def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
 
 def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
     folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
-    names = by_experiment(find_runs(folders))
-    assert [Path(name).parent.name for name in names] == ["here", "there"]
+    assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
 
 def test_the_table_has_means_intervals_and_leaves_out_what_has_not_ended(write: Write) -> None:
@@ -175,6 +211,9 @@ def test_the_table_has_means_intervals_and_leaves_out_what_has_not_ended(write: 
     assert rows[2][4].startswith("0.50 [0.")
     assert rows[3][:3] == ["other", "a", "1"]
     assert rows[4][4:] == ["0.25", "25.0"]
+    assert rows[5][1:3] == ["all 2 tasks", "2"]
+    assert rows[5][4:] == ["0.38", "37.5"]
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -193,17 +232,45 @@ def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_p
         (["no-such-place"], ["no-such-place", "does not exist"]),
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
+        (["{unevaluated}", "--out", "c.png"], ["--metric", "success"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
     write: Write, arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    places = {"run": write({"a": [0.1]}), "empty": tmp_path / "empty"}
+    places = {"run": write({"a": [0.1]}), "empty": tmp_path / "empty",
+              "unevaluated": write({"a": []}, seed=2)}  # fmt: skip
     done = run_starter(*[argument.format(**places) for argument in arguments])
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert all(word in done.stderr for word in words)
+
+
+@pytest.mark.parametrize("name", ["params.json", "result.json", "log.csv"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n", "\0"])
+def test_a_file_that_is_damaged_or_of_others_is_named(
+    write: Write, name: str, content: str
+) -> None:
+    path = write({"a": [0.1]}) / name
+    path.write_text(content)
+    try:
+        experiments = by_experiment(find_runs([path.parent]))
+        learning_curves(experiments)
+        table(experiments)
+    except ConfigError as error:
+        assert str(path) in str(error)
+    else:
+        assert name == "log.csv"  # these have no whole line, so no evaluation
+        assert content[-1] != "\n"
+
+
+def test_runs_that_have_not_ended_are_told(write: Write) -> None:
+    folder = write({"a": [0.1]}, finished=False)
+    done = run_starter(folder)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert str(folder) in line and "not ended" in line
 
 
 def run_starter(*arguments: Any) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +11,7 @@ import torch
 from torchrl_lite.collector.episode import EVAL, EpisodeKey, EpisodeRunner
 from torchrl_lite.collector.rollout import Inference, exact_inference
 from torchrl_lite.config import ConfigError, EnvConfig
-from torchrl_lite.env import make_spec, make_task_env, task_horizon
+from torchrl_lite.env import WindowClosed, make_spec, make_task_env, task_horizon
 from torchrl_lite.network import Actor
 from torchrl_lite.rendering import Film, draws, use_headless_backend
 
@@ -19,11 +19,18 @@ FPS = 20
 """Pictures a second of a film, about: Meta-World steps 80 times a second."""
 
 
-def check_renderer(config: EnvConfig, *, seed: int) -> None:
-    """Chooses a way to draw without a screen, and draws once.
+def check_renderer(
+    config: EnvConfig,
+    *,
+    seed: int,
+    tasks: Sequence[int] = (0,),
+    camera: str | None = None,
+    source: str = "log.video",
+) -> None:
+    """Chooses a way to draw without a screen, and draws each of the tasks once.
 
     Raises:
-        ConfigError: nothing draws here.
+        ConfigError: nothing draws here, which ``source`` asked for, or there is no such camera.
     """
     chosen = os.environ.get("MUJOCO_GL")
     try:
@@ -34,18 +41,21 @@ def check_renderer(config: EnvConfig, *, seed: int) -> None:
         use_headless_backend()
     except ConfigError as error:
         if config.suite == "metaworld":
-            raise ConfigError(f"log.video: {error}") from None
-        # other environments may need no MuJoCo: the picture below decides
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            env = _environment(config, 0, seed, "rgb_array", None)
-            env.reset(seed=seed)
-            picture: Any = env.render()
-            env.close()
-    except Exception as error:
-        raise ConfigError(f"log.video: nothing draws here ({_line(error)})") from None
-    if picture is None:
-        raise ConfigError(f"log.video: {config.tasks[0]!r} draws no pictures")
+            raise ConfigError(f"{source}: {error}") from None
+        # other environments may need no MuJoCo: the pictures below decide
+    for task in tasks:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                env = _environment(config, task, seed, "rgb_array", camera)
+                env.reset(seed=seed)
+                picture: Any = env.render()
+                env.close()
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{source}: nothing draws here ({_line(error)})") from None
+        if picture is None:
+            raise ConfigError(f"{source}: {config.tasks[task]!r} draws no pictures")
 
 
 def _line(error: Exception) -> str:
@@ -54,11 +64,16 @@ def _line(error: Exception) -> str:
 
 def watch(
     config: EnvConfig, policy: Actor, task: int, *, seed: int, camera: str | None = None
-) -> None:
-    """The first episode that an evaluation makes of a task, in a window."""
-    env = _environment(config, task, seed, "human", camera)
-    for _ in _episode(config, policy, task, env, seed=seed):
-        env.render()
+) -> bool:
+    """The first episode that an evaluation makes of a task, in a window; False where the user
+    closes it."""
+    try:
+        env = _environment(config, task, seed, "human", camera)
+        for _ in _episode(config, policy, task, env, seed=seed):
+            pass  # each step draws itself
+    except WindowClosed:
+        return False
+    return True
 
 
 def record(

@@ -6,7 +6,10 @@ import gymnasium as gym
 
 from torchrl_lite.config import ConfigError, EnvConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
+from torchrl_lite.env.viewing import WindowClosed
 from torchrl_lite.types import Spec
+
+__all__ = ["WindowClosed", "make_env", "make_spec", "make_task_env", "task_horizon"]
 
 
 class Suite(Protocol):
@@ -42,10 +45,11 @@ def make_env(
     ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
     ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
+    ``camera``.
 
     Raises:
-        ConfigError: no such suite or task, or spaces that are not supported.
+        ConfigError: no such suite, task or camera, or spaces that are not supported.
     """
     if suite not in _SUITES:
         raise ConfigError(f"env.suite: {suite!r} is not known{nearest(suite, _SUITES)}")

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import ConfigError, EnvConfig, nearest
+from torchrl_lite.env.viewing import choose_camera, open_window
 
 
 class GymnasiumEnv(gym.Env):
@@ -24,9 +25,11 @@ class GymnasiumEnv(gym.Env):
     ``reset(seed=s)`` fixes an episode; it has no goals, so ``options={"goal": j}`` means nothing
     here. ``horizon`` replaces the time limit of the id. ``imports`` names the packages whose import
     registers it: importing runs their code. ``camera`` is one of a MuJoCo model's.
+    ``render_mode="human"`` opens a window, in which each step is drawn.
 
     Raises:
-        ConfigError: no such id or package, a space that is no bounded vector, no time limit.
+        ConfigError: no such id, package or camera, a space that is no bounded vector, no time
+            limit.
     """
 
     def __init__(
@@ -45,15 +48,19 @@ class GymnasiumEnv(gym.Env):
                 f"env.max_episode_frames: {task} has no time limit of its own; give one"
             )
         self.task = task
-        self._env = _make(task, horizon, render_mode, camera)
+        self._env = _make(task, horizon, render_mode)
         try:
             self._center, self._half = _action_map(task, self._env)
             self.observation_space = _vector(task, self._env.observation_space, "observations")
+            if camera is not None:
+                choose_camera(self._env, camera, task=task)
         except ConfigError:
             self._env.close()
             raise
         self.action_space = Box(-1.0, 1.0, self._half.shape, np.float32)
         self.render_mode, self.metadata = render_mode, self._env.metadata
+        if render_mode == "human":
+            open_window(self._env)
         self._dtype = self._env.action_space.dtype
 
     def reset(
@@ -124,15 +131,13 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
     return gym.registry[task]
 
 
-def _make(task: str, horizon: int | None, render_mode: str | None, camera: str | None) -> gym.Env:
-    options = {} if camera is None else {"camera_name": camera}
+def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
     try:
         return gym.make(
             task,
             max_episode_steps=horizon,
             render_mode=render_mode,
             disable_env_checker=True,
-            **options,
         )
     except Exception as error:  # a package that is not there, a renderer, the task's own code
         raise ConfigError(

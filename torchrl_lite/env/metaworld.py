@@ -17,6 +17,7 @@ from numpy import ndarray
 from torchrl_lite.config import ConfigError, EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
+from torchrl_lite.env.viewing import choose_camera, open_window
 
 OBS_DIM, ACT_DIM = 39, 4
 """Sizes of every task's observation and action."""
@@ -56,6 +57,10 @@ class MetaWorldEnv(gym.Env):
     ``reset(seed=s)`` draws a goal from ``s``; ``reset(seed=s, options={"goal": j})`` takes goal
     ``j``, a ValueError where there is none. Either way the episode is a pure function of the goal
     and the actions. ``fast`` chooses `FastSawyer` where nothing is rendered: the same bits.
+    ``render_mode="human"`` opens a window, in which each step is drawn.
+
+    Raises:
+        ConfigError: no such task or camera.
     """
 
     def __init__(
@@ -77,10 +82,12 @@ class MetaWorldEnv(gym.Env):
         if fast and render_mode is None:
             self._env = FastSawyer(stock, self._goals[0], reward_function_version=reward_version)
         else:
-            self._env = stock(
-                render_mode=render_mode, camera_name=camera, reward_function_version=reward_version
-            )
+            self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
             self._env.set_task(self._goals[0])  # makes the goal visible
+            if camera is not None:
+                choose_camera(self._env, camera, task=task)
+            if render_mode == "human":
+                open_window(self._env)
         self._env.max_path_length = horizon or HORIZON
         self.render_mode, self.metadata = render_mode, stock.metadata
         self.observation_space = self._env.sawyer_observation_space
@@ -102,6 +109,8 @@ class MetaWorldEnv(gym.Env):
         self, action: Float[ndarray, " A"]
     ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, _, truncated, info = self._env.step(action)
+        if self.render_mode == "human":  # as Gymnasium's do
+            self.render()
         info["success"], info["task"] = float(info["success"]), self.task
         return obs, float(reward), False, truncated, info
 

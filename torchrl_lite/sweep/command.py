@@ -30,9 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}; the same command goes on", file=sys.stderr)
         return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        print("stopped by SIGINT; nothing was begun", file=sys.stderr)
-        return 130
 
 
 def _share(text: str) -> float:
