@@ -305,6 +305,7 @@ class RLAlgo:
                 policy_file.TaskEvaluation.of(self.config.env.tasks[task], stats)
                 for task, stats in episodes.items()
             ],
+            origin=self._origin,
         )
 
     def _expected_seconds(self) -> float | None:
