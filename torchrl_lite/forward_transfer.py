@@ -29,12 +29,9 @@ def area(run: Run, task: str, *, frames: int) -> float:
 def forward_transfer(runs: Sequence[Run], baseline: Sequence[Run], task: str) -> float | None:
     """Over the frames of the task that all runs have; None where the baseline is always perfect.
 
-    Both areas are means over seeds.
-
-    Raises:
-        ConfigError: a run never evaluated the task after training it.
+    Both areas are means over seeds. Every run has `trained` the task.
     """
-    frames = min(_trained(run, task) for run in [*runs, *baseline])
+    frames = min(trained(run, task) for run in [*runs, *baseline])
     with_it, without = (
         float(np.mean([area(run, task, frames=frames) for run in group]))
         for group in (runs, baseline)
@@ -42,16 +39,15 @@ def forward_transfer(runs: Sequence[Run], baseline: Sequence[Run], task: str) ->
     return None if without == 1 else (with_it - without) / (1 - without)
 
 
-def _trained(run: Run, task: str) -> int:
-    """Frames of the task at its last evaluation."""
+def trained(run: Run, task: str) -> int:
+    """Frames of the task at its last evaluation; 0 where none came after its training began."""
     at, _ = run.own_curve(task)
-    if not len(at) or at[-1] == 0:
-        raise ConfigError(f"--baseline: {run.path} has no evaluation of {task} in training")
-    return int(at[-1])
+    return int(at[-1]) if len(at) else 0
 
 
 def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> str:
-    """Forward transfer of every task that the baseline trained too, in Markdown.
+    """Forward transfer of every task that the baseline trained too, in Markdown; a curriculum that
+    has not come to a task is no seed of it.
 
     Raises:
         ConfigError: there is no such task.
@@ -62,10 +58,12 @@ def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> 
     ]
     for label, runs in experiments.items():
         for task in tasks_of(runs):
-            scratch = [run for run in baseline if task in run.tasks]
-            own = [run for run in runs if task in run.tasks]
+            own, scratch = (
+                [run for run in group if task in run.tasks and trained(run, task)]
+                for group in (runs, baseline)
+            )
             if scratch:
-                value = forward_transfer(own, scratch, task)
+                value = forward_transfer(own, scratch, task) if own else None
                 cell = "-" if value is None else f"{value:.2f}"
                 lines.append(f"| {label} | {task} | {len(own)} | {len(scratch)} | {cell} |")
     if len(lines) == 2:

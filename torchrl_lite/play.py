@@ -20,6 +20,7 @@ from torchrl_lite.rendering import check_film, write_film
 from torchrl_lite.request import check_imports
 from torchrl_lite.statistics import mean
 from torchrl_lite.transfer import Sb3Policy, read_sb3_policy
+from torchrl_lite.transfer.files import facts_of
 from torchrl_lite.types import Spec
 
 
@@ -33,6 +34,8 @@ class Policy(NamedTuple):
     """Of its training, which drew the goals; 1 where that is not known."""
     versions: dict[str, str]
     """Those of its training; empty where they are not known."""
+    origin: Sequence[dict[str, Any]] = ()
+    """What its training started from, the nearest first."""
 
 
 class TaskSummary(NamedTuple):
@@ -90,7 +93,9 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
     for task, mine, theirs in zip(spec.tasks, _sizes(file.spec), _sizes(spec), strict=True):
         _check_sizes(path, task, mine, theirs)
     header = file.header
-    return Policy(file.actor(), file.config, header.frames, header.seed, header.versions)
+    return Policy(
+        file.actor(), file.config, header.frames, header.seed, header.versions, header.origin
+    )
 
 
 def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
@@ -147,26 +152,22 @@ def _of_checkpoint(path: Path, trust_imports: bool) -> Policy:
         learner.load_state_dict(networks)
     except RuntimeError as error:
         raise checkpoint.CheckpointError(f"{path}: {error}") from None
-    return Policy(learner.actor, config, _frames(state), *_origin(path))
+    facts = facts_of(state, path)
+    return Policy(learner.actor, config, facts.frames or 0, *_training(path), facts.origin)
 
 
-def _origin(path: Path) -> tuple[int, dict[str, str]]:
+def _training(path: Path) -> tuple[int, dict[str, str]]:
     """Seed and versions of the run that a checkpoint lies in."""
-    origin = path.parent.parent / "versions.json"
-    if not origin.exists():
+    file = path.parent.parent / "versions.json"
+    if not file.exists():
         return 1, {}
     try:
-        tree = parse_json(origin.read_text(encoding="utf-8"))
+        tree = parse_json(file.read_text(encoding="utf-8"))
         machine = ("seed", "platform", "device")
         versions = {str(name): str(value) for name, value in tree.items() if name not in machine}
         return int(tree["seed"]), versions
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ConfigError(f"{origin}: is damaged; it tells the seed and the versions") from None
-
-
-def _frames(state: dict[str, Any]) -> int:
-    frames = state.get("frames", 0)
-    return sum(frames) if isinstance(frames, list) else int(frames)
+        raise ConfigError(f"{file}: is damaged; it tells the seed and the versions") from None
 
 
 def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:

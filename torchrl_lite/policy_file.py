@@ -69,6 +69,7 @@ class PolicyHeader(Section):
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
     config: dict[str, Any] = Field(description="the whole configuration of the training")
+    origin: list[dict[str, Any]] = Field([], description="what it started from, the nearest first")
 
 
 class PolicyFile(NamedTuple):
@@ -110,6 +111,7 @@ def write(
     seed: int,
     versions: dict[str, str],
     evaluation: list[TaskEvaluation],
+    origin: Sequence[dict[str, Any]] = (),
 ) -> PolicyHeader:
     """Writes an actor, whole or not at all, and the same bytes for the same arguments."""
     header = PolicyHeader(
@@ -121,6 +123,7 @@ def write(
         versions=versions,
         evaluation=evaluation,
         config=parse_json(config.model_dump_json()),  # as it will be read
+        origin=list(origin),
     )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
     content = save(tensors, metadata={_KEY: header.model_dump_json()})

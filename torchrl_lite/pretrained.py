@@ -58,6 +58,7 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
         seed=policy.seed,
         versions=policy.versions,
         evaluation=list(evaluation),
+        origin=policy.origin,
     )
     checkpoint.write_text(text, card(name, header))
     return weights, text

@@ -176,6 +176,16 @@ def _log(reached: Callable[[], None]) -> None:
     _after(Logger, "dump", reached)
 
 
+def _stage(reached: Callable[[], None]) -> None:
+    """At the end of a stage: decided and not told, told, and its weights written."""
+    from torchrl_lite.algo.rl_algo import RLAlgo
+    from torchrl_lite.logger import Logger
+
+    _before(Logger, "mark", reached)
+    _after(Logger, "mark", reached)
+    _after(RLAlgo, "_check_stage", reached)
+
+
 def _save(reached: Callable[[], None]) -> None:
     """Within a file: when half of it is written, when all is, when it has its name."""
     from torchrl_lite.checkpoint import files
@@ -221,9 +231,10 @@ _PHASES: dict[str, Callable[[Callable[[], None]], None]] = {
     "update": _update,
     "evaluate": _evaluate,
     "log": _log,
+    "stage": _stage,
     "save": _save,
 }
-# How often each is reached in a run of `TINY`, about.
+# How often each is reached in a run of `TINY`, about; a stage is for curricula alone.
 PHASES = {"collect": 100, "update": 60, "evaluate": 7, "log": 9, "save": 80}
 
 

@@ -74,6 +74,23 @@ def test_killed_around_a_policy_from_elsewhere_that_stands_still(runs: Runs) -> 
     assert runs("transfer").crash("still", moments) == 3
 
 
+# Stages end with epochs 2, 3, 5 and 6, and every second epoch is saved.
+AT_THE_END_OF_A_STAGE = [
+    Moment("stage", 1),  # the first one: nothing is told, there is no checkpoint
+    Moment("stage", 3),  # its weights are there, and still no checkpoint
+    Moment("stage", 5),  # the second one is told
+    Moment("stage", 4),  # the third one, from a checkpoint within it
+    Moment("stage", 6),  # the weights that completed the curriculum are there
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["curriculum", pytest.param("curriculum ahead", marks=pytest.mark.slow)]
+)
+def test_killed_at_the_end_of_every_stage(runs: Runs, name: str) -> None:
+    assert runs(name).crash("stages", AT_THE_END_OF_A_STAGE) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SETUPS)

@@ -193,6 +193,13 @@ def test_a_task_without_a_difficulty_is_named() -> None:
         config_with({"kind": "sequential"}, ["reach-v3", "assembly-v3"])
 
 
+def test_names_may_have_a_namespace() -> None:
+    """As Gymnasium's ids of other packages have."""
+    tasks = ["box/Push-v0", "box/Pull-v0"]
+    config_with({"kind": "custom", "stages": [tasks[:1], tasks]}, tasks)
+    config_with({"kind": "sequential", "difficulty": dict(zip(tasks, (2, 1), strict=True))}, tasks)
+
+
 def test_custom_stages_need_no_difficulty() -> None:
     config_with({"kind": "custom", "stages": [["assembly-v3"]]}, ["reach-v3", "assembly-v3"])
 

@@ -88,12 +88,21 @@ def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
     assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
 
 
-def test_a_task_that_was_never_trained_is_told(tmp_path: Path) -> None:
-    runs = [run_of(tmp_path / "1", a=[(0, 0.0), (0, 0.5)])]
-    baseline = [run_of(tmp_path / "2", a=constant(0.5))]
+def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Path) -> None:
+    waiting: Points = [(0, 0.0), (0, 0.5)]
+    runs = [
+        run_of(tmp_path / "1", a=constant(0.75), b=waiting, c=waiting),
+        run_of(tmp_path / "2", a=constant(0.25), b=constant(0.75), c=waiting),
+    ]
+    baseline = [run_of(tmp_path / f"of_{task}", **{task: constant(0.5)}) for task in "abc"]
 
-    with pytest.raises(ConfigError, match="no evaluation of a in training"):
-        forward_transfer(runs, baseline, "a")
+    assert table({"x": runs}, baseline).splitlines()[2:] == [
+        "| x | a | 2 | 1 | 0.00 |",
+        "| x | b | 1 | 1 | 0.50 |",
+        "| x | c | 0 | 1 | - |",
+    ]
+    with pytest.raises(ConfigError, match="none of its runs trains a task of the others"):
+        table({"x": runs}, [run_of(tmp_path / "3", a=waiting)])
 
 
 def test_the_table_has_the_tasks_that_both_have(tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
     file = clone(tmp_path)
     b = runs("b", *from_(file), algo="td3")
     a = runs("a", *from_(b), algo="td3", load=["actor", "critic"])
+    policy = a / "policy.safetensors"
+    to_a, *rest = result_of(runs("last", *from_(policy), algo="td3"))["origin"]
 
     to_b, to_file = result_of(a)["origin"]
 
@@ -203,6 +205,8 @@ def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
         state = torch.load(a / "checkpoint" / name, weights_only=True)
         assert state["origin"] == [to_b, to_file]
     assert json.loads((a / "params.json").read_text())["transfer"]["init_from"] == str(b)
+    assert (to_a["path"], to_a["frames"], to_a["parts"]) == (str(policy), 30, ["actor"])
+    assert rest == [to_b, to_file]
 
 
 def test_a_run_from_scratch_tells_no_origin(runs: Runs) -> None:
@@ -330,6 +334,21 @@ def test_a_part_of_which_nothing_fits_is_a_mistake(
     assert "fits the critic (" in line
     run = runs("told", *from_(first), algo="td3")  # not asked for: what does not fit is told
     assert result_of(run)["origin"][0]["parts"] == ["actor"]
+
+
+def test_networks_of_other_widths_are_a_mistake(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though their last biases would fit."""
+    line = refusal(runs, capsys, *from_(first), net__hidden_shapes=[20, 24])
+    assert "fits the actor (" in line
+    assert "actor.body.head.bias ([1, 1, 2] in the file, [1, 1, 2] here)" in line
+
+
+def test_settings_without_a_source_are_a_mistake(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "error: transfer: needs a source" in refusal(runs, capsys, lr_multiplier=0.5)
 
 
 def test_the_map_names_tasks_here_and_there(

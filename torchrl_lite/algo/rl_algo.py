@@ -22,6 +22,7 @@ from torchrl_lite.collector import (
     Collected,
     Collector,
     EpisodeError,
+    EpisodeStats,
     WorkerError,
     check_block,
     check_episodes,
@@ -157,6 +158,7 @@ class RLAlgo:
         self._enter(self._submitted)
         lived = [frames // self.config.env.copies for frames in self.frames]
         check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
+        self._check_told(collected.episodes)
         self.buffer.add_block(collected.block, self.tasks)
         if self.config.env.reward_normalization == "ema":
             scale = self._reward_scale.update(collected.block, list(self.tasks))
@@ -303,6 +305,7 @@ class RLAlgo:
                 policy_file.TaskEvaluation.of(self.config.env.tasks[task], stats)
                 for task, stats in episodes.items()
             ],
+            origin=self._origin,
         )
 
     def _expected_seconds(self) -> float | None:
@@ -358,11 +361,10 @@ class RLAlgo:
         episodes = self.config.curriculum.stage_eval_episodes
         results = self.collector.evaluate(self.learner.actor, tasks, episodes)
         check_episodes(results, self.config.env.tasks, frame=self.total_frames)
+        self._check_told(results)
         self._check_frames += sum(stats.length for stats in results)
         success = success_rate(results)
-        if success is None:
-            names = ", ".join(self.config.env.tasks[task] for task in tasks)
-            raise ConfigError(f"curriculum: needs tasks that tell of success; {names} do not")
+        assert success is not None
         self._progress = self._curriculum.checked(before, success)
         if (self._progress.stage, self._progress.complete) != (before.stage, before.complete):
             story = self._curriculum.story(before, self._progress, success)
@@ -370,6 +372,17 @@ class RLAlgo:
             self._logger.mark("curriculum", text, frames=self.total_frames)
             self._save_weights(f"transfer_stage{before.stage}")
         return {"stage/success": success}
+
+    def _check_told(self, episodes: Sequence[EpisodeStats]) -> None:
+        """With the first episode that ends, not when the first stage could be passed.
+
+        Raises:
+            ConfigError: there is a curriculum and an episode told nothing of success.
+        """
+        silent = {self.config.env.tasks[stats.task] for stats in episodes if stats.success is None}
+        if self.config.curriculum is not None and silent:
+            names = ", ".join(sorted(silent))
+            raise ConfigError(f"curriculum: stages are passed by success; none is told by {names}")
 
     def _forgotten(self, evaluation: Row) -> Row:
         """What each task lost since its best evaluation, where there is a curriculum."""

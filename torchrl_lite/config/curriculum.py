@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.files import nearest
-from torchrl_lite.config.section import Count, Name, Natural, Positive, Section, Size, Unit
+from torchrl_lite.config.section import Count, Natural, Positive, Section, Size, TaskName, Unit
 
 DIFFICULTY: dict[str, float] = {
     "reach-v3": 1.0,
@@ -30,7 +30,7 @@ before whatever has to be grasped and carried."""
 SMALLEST_MIX = 3
 """Tasks in the first stage of a mixed curriculum."""
 
-Stage = Annotated[list[Name], Field(min_length=1)]
+Stage = Annotated[list[TaskName], Field(min_length=1)]
 
 
 class CurriculumConfig(Section):
@@ -43,7 +43,7 @@ class CurriculumConfig(Section):
     stages: Annotated[list[Stage], Field(min_length=1)] | None = Field(
         None, description="tasks of each stage, for kind custom"
     )
-    difficulty: dict[Name, Positive] = Field(
+    difficulty: dict[TaskName, Positive] = Field(
         {}, description="difficulty of tasks, over or beside the ten of the built-in table"
     )
     first_stage: Natural = Field(

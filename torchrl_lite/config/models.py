@@ -18,10 +18,8 @@ from torchrl_lite.config.section import (
     Positive,
     Section,
     Size,
+    TaskName,
 )
-
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
-"""Gymnasium's ids may have a namespace, as in ``package/Task-v0``."""
 
 
 class EnvConfig(Section):

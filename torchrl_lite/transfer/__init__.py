@@ -39,8 +39,10 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
         ConfigError: there is nothing to read, it lacks a part that was asked for, the map names
             another task, or nothing of a part fits and that is not ``optional``.
     """
-    if config is None or config.init_from is None:
+    if config is None:
         return Start([], [])
+    if config.init_from is None:
+        raise ConfigError("transfer: needs a source, by --init_from; without one it has to be null")
     source = read_source(Path(config.init_from))
     asked = _asked(learner, source, config)
     report = load_weights(learner, source, load=asked, task_map=config.task_map)
@@ -81,7 +83,7 @@ def _told(
     needed = ["actor"] if config.load == "auto" else [p for p in asked if p in learner.optimizers]
     missing = " and the ".join(part for part in needed if part not in parts)
     if not missing:
-        return [f"weights of {config.init_from}", *report.lines()]
+        return [f"from {config.init_from}", *report.lines()]
     nothing = f"nothing in {config.init_from} fits the {missing}"
     if not config.optional:
         raise ConfigError(f"--init_from: {nothing} ({'; '.join(report.lines())})")

@@ -81,7 +81,8 @@ def _of_policy_file(path: Path) -> tuple[Parts, Facts]:
     file = policy_file.read(path)
     header = file.header
     shapes = [list(pair) for pair in zip(header.obs_dims, header.act_dims, strict=True)]
-    return {"actor": file.tensors}, Facts(file.config.env.tasks, shapes, header.frames)
+    facts = Facts(file.config.env.tasks, shapes, header.frames, header.origin)
+    return {"actor": file.tensors}, facts
 
 
 def facts_of(state: Mapping[str, Any], path: Path) -> Facts:

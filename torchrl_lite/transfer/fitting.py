@@ -47,20 +47,26 @@ def load_module(
     if not any(name.startswith(_EMBEDDING) for name in own):
         given = _with_bias_rows(given)
     report.skipped.extend(sorted(f"{part}.{name}" for name in own.keys() ^ given.keys()))
+    places: dict[str, Place | None] = {}
     for name in (name for name in own if name in given):
         mine, theirs = own[name], given[name]
         rows = features = None
         if mine.ndim == theirs.ndim:
             rows = _task_rows(mine, theirs, fit) if name in rowed else _all_rows(mine, theirs)
             features = _features(name, mine, theirs, critic=part in CRITICS, fit=fit)
-        _load(mine, theirs, f"{part}.{name}", rows=rows, features=features, report=report)
+        places[name] = _place(mine, theirs, rows, features)
+    if not any(place for name, place in places.items() if not name.endswith(".bias")):
+        places = dict.fromkeys(places)  # the last bias fits any width: that is no network
+    for name, place in places.items():
+        _load(own[name], given[name], f"{part}.{name}", place=place, report=report)
 
 
 def load_temperatures(mine: Tensor, theirs: Tensor, *, fit: Fit, report: Report) -> None:
     """Logarithms of temperatures, ``[T]``."""
     mine, theirs = mine.detach().view(1, -1, 1), theirs.reshape(1, -1, 1)
     rows, features = _task_rows(mine, theirs, fit), Features(-1, [Piece(0, 0, 1)])
-    _load(mine, theirs, "log_alpha", rows=rows, features=features, report=report)
+    place = _place(mine, theirs, rows, features)
+    _load(mine, theirs, "log_alpha", place=place, report=report)
 
 
 def _with_bias_rows(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -110,23 +116,31 @@ def _features(
     return Features(-1, [Piece(0, 0, size)]) if theirs.shape[-1] == size else None
 
 
-@torch.no_grad()
-def _load(
-    mine: Tensor,
-    theirs: Tensor,
-    name: str,
-    *,
-    rows: Rows | None,
-    features: Features | None,
-    report: Report,
-) -> None:
+class Place(NamedTuple):
+    """Where a tensor of theirs goes in ours."""
+
+    rows: Rows
+    features: Features
+
+
+def _place(
+    mine: Tensor, theirs: Tensor, rows: Rows | None, features: Features | None
+) -> Place | None:
+    """None where it does not fit."""
     if rows is None or features is None or _rest(mine, features) != _rest(theirs, features):
+        return None
+    return Place(rows, features)
+
+
+@torch.no_grad()
+def _load(mine: Tensor, theirs: Tensor, name: str, *, place: Place | None, report: Report) -> None:
+    if place is None:
         shapes = f"{list(theirs.shape)} in the file, {list(mine.shape)} here"
         report.mismatched.append(f"{name} ({shapes})")
-    elif not rows:
+    elif not place.rows:
         report.skipped.append(f"{name} (of no task that is here)")
     else:
-        axis, pieces, note = features
+        rows, (axis, pieces, note) = place
         for here, there in rows:
             for piece in pieces:
                 new = theirs[:, there].narrow(axis, piece.there, piece.size)
