@@ -259,6 +259,19 @@ def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, pac
     assert one.ret < 0
 
 
+def test_a_run_that_starts_from_it_imports_nothing(
+    stopped: Path, package: Path, tmp_path: Path
+) -> None:
+    origin = stopped / "x" / "Foreign-v0" / "1"
+    for number, path in enumerate((origin, newest_checkpoint(origin))):
+        log_dir = tmp_path / f"new{number}"
+        tiny = sets(train__num_epochs=0)
+        assert start(log_dir, CONFIGS / "pendulum.json", *tiny, "--init_from", str(path)) == 0
+        result = json.loads((log_dir / "x" / "Pendulum-v1" / "1" / "result.json").read_text())
+        assert result["origin"][0]["tasks"] == {"Pendulum-v1": "Foreign-v0"}
+    assert not package.exists()
+
+
 @pytest.mark.usefixtures("package")
 def test_workers_import_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
