@@ -60,6 +60,8 @@ def make_learner(
     hidden: Sequence[int] = (16, 12),
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+    accel: str = "eager",
     **config: Any,
 ) -> Any:
     """A learner of any algorithm; fields of ``config`` that it does not have are left out."""
@@ -67,7 +69,7 @@ def make_learner(
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
     net = NetConfig(kind=kind, task_input=task_input, hidden_shapes=list(hidden))
-    return learner(section(**own), net, spec, device=CPU, seed=seed).to(dtype)
+    return learner(section(**own), net, spec, device=device, seed=seed, accel=accel).to(dtype)
 
 
 def random_batch(

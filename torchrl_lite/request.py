@@ -51,21 +51,17 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
             raise ConfigError(f"--stage: {args.config} has no curriculum")
         overrides.append(f"curriculum.first_stage={args.stage}")
         return load(args.config, overrides, sections=SECTIONS, algo=algo)
+    env = _env_section(args.config or CONFIGS / "base_st.json", overrides)
+    if env.get("suite") == "gymnasium":
+        _check_gymnasium(args, env)
     task = _task(args)
-    path = args.config or _default_config(task)
-    env = _env_section(path, overrides)
     if task is not None:
-        suite = env.get("suite", "metaworld")
-        if suite != "metaworld":
-            raise ConfigError(
-                f"--task, --task_id: for Meta-World, but env.suite is {suite!r}; its "
-                "tasks stand in env.tasks"
-            )
         overrides.insert(0, f"env.tasks={json.dumps([task])}")
     elif "tasks" not in env:
         raise ConfigError(
             f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
         )
+    path = args.config or _default_config(task)
     config = load(path, overrides, sections=SECTIONS, algo=algo)
     if config.num_tasks > 1:
         raise ConfigError(
@@ -88,6 +84,16 @@ def _env_section(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
         tree = merge(tree, nest(*parse_override(override)))
     env = tree.get("env", {})
     return env if isinstance(env, dict) else {"tasks": None}  # told by the check to come
+
+
+def _check_gymnasium(args: Namespace, env: dict[str, Any]) -> None:
+    named = args.task is not None or args.task_id is not None
+    if named or "tasks" not in env:
+        what = "--task, --task_id: for Meta-World" if named else "env.tasks: no task"
+        raise ConfigError(
+            f'{what}; with env.suite "gymnasium", tasks stand in env.tasks, as in '
+            """--set 'env.tasks=["Pendulum-v1"]'"""
+        )
 
 
 def _task(args: Namespace) -> str | None:

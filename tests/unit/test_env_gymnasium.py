@@ -101,6 +101,20 @@ def test_actions_are_scaled_to_their_bounds(
     assert space.contains(taken)
 
 
+def test_a_rounded_action_stays_in_its_bounds(toy: Any) -> None:
+    low, high = np.array([-0.7, -0.3]), np.array([0.3, 0.7])
+    center, half = (low + high) / 2, (high - low) / 2
+    assert center[0] + half[0] > high[0]
+    assert center[1] - half[1] < low[1]
+    env = make_env("gymnasium", toy(action_space=Box(low, high, dtype=np.float64)))
+    env.reset(seed=0)
+    for sign, bound in ((1, high), (-1, low)):
+        env.step(np.full(2, sign, np.float32))
+        taken = env.unwrapped._env.unwrapped.actions[-1]
+        assert ((low <= taken) & (taken <= high)).all()
+        np.testing.assert_allclose(taken, bound, rtol=1e-12)
+
+
 def test_actions_within_plus_minus_one_are_the_same_bits(toy: Any) -> None:
     env = make_env("gymnasium", toy())
     env.reset(seed=0)
@@ -184,12 +198,24 @@ def test_a_time_limit_of_null_is_the_tasks_own() -> None:
 # --- what is not supported ------------------------------------------------------------------------
 
 
+def largest(dtype: Any) -> Box:
+    """Bounds that are none, but numbers."""
+    most = np.finfo(dtype).max
+    return Box(-most, most, (2,), dtype)
+
+
 @pytest.mark.parametrize(
     ("spaces", "needles"),
     [
         ({"action_space": Discrete(3)}, ["actions", "Discrete", "Box"]),
         ({"action_space": Box(-1, 1, (2, 2))}, ["actions", "(2, 2)"]),
+        ({"action_space": Box(-1, 1, (0,))}, ["actions", "(0,)"]),
+        ({"action_space": Box(0, 9, (2,), np.int32)}, ["actions", "int32", "not continuous"]),
         ({"action_space": Box(-np.inf, np.inf, (2,))}, ["actions", "no bounds"]),
+        ({"action_space": Box(np.array([0, -9]), np.inf)}, ["actions", "no bounds"]),
+        ({"action_space": largest(np.float32)}, ["actions", "no bounds"]),
+        ({"action_space": largest(np.float64)}, ["actions", "no bounds"]),
+        ({"observation_space": Box(-1, 1, (0,))}, ["observations", "(0,)"]),
         ({"observation_space": Box(0, 255, (8, 8, 3), np.uint8)}, ["observations", "(8, 8, 3)"]),
         ({"observation_space": Discrete(4)}, ["observations", "Discrete"]),
         ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),
@@ -207,10 +233,32 @@ def test_an_unknown_id_is_told_with_the_nearest() -> None:
     assert "did you mean 'HalfCheetah-v5'?" in error_of("HalfCheeta-v5")
 
 
-def test_an_environment_without_a_time_limit_needs_one(toy: Any) -> None:
-    task = toy(limit=None)
-    assert "env.max_episode_frames" in error_of(task)
+@pytest.mark.parametrize(("limit", "told"), [(None, "no time limit"), (10**9, "1000000000 steps")])
+def test_a_time_limit_that_is_none_needs_another(toy: Any, limit: int | None, told: str) -> None:
+    task = toy(limit=limit)
+    message = error_of(task)
+    assert "env.max_episode_frames" in message
+    assert told in message
     assert make_env("gymnasium", task, horizon=4).reset(seed=0)[0].shape == (2,)
+
+
+@pytest.mark.parametrize(("task", "needle"), [("HalfCheetah-v3", "made"), ("Taxi-v4", "Discrete")])
+def test_what_no_time_limit_would_help_is_told_first(task: str, needle: str) -> None:
+    gym.registry.get(task) or pytest.skip("this version of Gymnasium has no such id")
+    assert needle in error_of(task)
+
+
+class Quitter(gym.Env):
+    def __init__(self, **_: Any) -> None:
+        sys.exit("first\nsecond")
+
+
+def test_an_environment_that_ends_the_process_is_named() -> None:
+    gym.register("Quitter-v0", Quitter, max_episode_steps=5)
+    try:
+        assert "Quitter-v0" in error_of("Quitter-v0")
+    finally:
+        del gym.registry["Quitter-v0"]
 
 
 # --- other packages -------------------------------------------------------------------------------
@@ -251,10 +299,25 @@ def test_a_package_that_is_not_there_is_named() -> None:
     assert "env.imports: 'no_such_package' cannot be imported" in message
 
 
-def test_a_name_with_a_colon_cannot_import() -> None:
+@pytest.mark.usefixtures("package")
+def test_a_script_that_ends_the_process_is_named(tmp_path: Path) -> None:
+    (tmp_path / "foreign_script.py").write_text("import sys; sys.exit('usage')")
+    message = error_of("Foreign-v0", imports=["foreign_script"])
+    assert "env.imports: 'foreign_script' cannot be imported (SystemExit: usage)" in message
+
+
+def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sai_mujoco", None)
+    with pytest.raises(ConfigError, match=r"env\.imports: 'sai_mujoco' .*pip install .*\[soccer\]"):
+        make_spec(EnvConfig(suite="gymnasium", tasks=["Any-v0"], imports=["sai_mujoco"]))
+
+
+def test_a_name_with_a_colon_cannot_import(package: Path) -> None:
     """Gymnasium imports what stands before a colon."""
-    with pytest.raises(ValueError, match="tasks"):
+    with pytest.raises(ValueError, match=r"tasks: 'foreign_envs:Foreign-v0': .*env\.imports"):
         EnvConfig(suite="gymnasium", tasks=["foreign_envs:Foreign-v0"])
+    error_of("foreign_envs:Foreign-v0")
+    assert not package.exists()
 
 
 def test_an_id_may_have_a_namespace(toy: Any) -> None:

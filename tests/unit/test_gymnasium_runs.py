@@ -117,14 +117,30 @@ def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) ->
 # --- flags ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flag", [("--task", "reach-v3"), ("--task_id", "3")], ids=lambda f: f[0])
+@pytest.mark.parametrize(
+    "flag", [("--task", "reach-v3"), ("--task", "Pendulum-v1"), ("--task_id", "3")], ids=str
+)
+@pytest.mark.parametrize("config", [CONFIGS / "pendulum.json", None], ids=["config", "override"])
 def test_the_flags_of_metaworld_are_a_mistake(
-    flag: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flag: tuple[str, str],
+    config: Path | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert start(tmp_path, CONFIGS / "pendulum.json", *flag) == 2
+    assert start(tmp_path, config, *flag, "--set", "env.suite=gymnasium") == 2
     error = capsys.readouterr().err
-    assert flag[0] in error
-    assert "gymnasium" in error
+    assert all(word in error for word in (flag[0], "gymnasium", "env.tasks"))
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("config", [CONFIGS / "base.json", None], ids=["config", "override"])
+def test_without_a_task_its_place_is_told(
+    config: Path | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(tmp_path, config, "--set", "env.suite=gymnasium") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: env.tasks: no task")
+    assert "reach-v3" not in error
     assert len(error.splitlines()) == 1
 
 
@@ -241,6 +257,19 @@ def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, pac
     one = summary(evaluation)
     assert (one.success, one.low, one.high) == (None, None, None)
     assert one.ret < 0
+
+
+def test_a_run_that_starts_from_it_imports_nothing(
+    stopped: Path, package: Path, tmp_path: Path
+) -> None:
+    origin = stopped / "x" / "Foreign-v0" / "1"
+    for number, path in enumerate((origin, newest_checkpoint(origin))):
+        log_dir = tmp_path / f"new{number}"
+        tiny = sets(train__num_epochs=0)
+        assert start(log_dir, CONFIGS / "pendulum.json", *tiny, "--init_from", str(path)) == 0
+        result = json.loads((log_dir / "x" / "Pendulum-v1" / "1" / "result.json").read_text())
+        assert result["origin"][0]["tasks"] == {"Pendulum-v1": "Foreign-v0"}
+    assert not package.exists()
 
 
 @pytest.mark.usefixtures("package")

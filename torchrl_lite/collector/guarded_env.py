@@ -1,6 +1,6 @@
-"""An environment whose silence and whose shapes are noticed."""
+"""An environment whose silence is noticed, and whose answers are what they should be."""
 
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,9 +11,10 @@ from torchrl_lite.collector.faults import Watchdog
 
 
 class GuardedEnv(gym.Wrapper):
-    """Passes everything on; a hanging call is told by the watchdog.
+    """Passes everything on, observations as float64; a hanging call is told by the watchdog.
 
-    Raises a ValueError for an observation of another shape or a reward that is no number.
+    Raises a ValueError or TypeError for an observation of another shape, or a reward, an end or a
+    success that is none.
     """
 
     def __init__(
@@ -37,12 +38,27 @@ class GuardedEnv(gym.Wrapper):
             obs, rew, terminated, truncated, info = self.env.step(action)
         finally:
             self._watchdog.leave()
-        shape = np.shape(cast(Any, rew))
-        if shape != ():
-            raise ValueError(f"the reward has shape {shape}, not that of a number")
-        return self._checked(obs), float(rew), terminated, truncated, info
+        if "success" in info:
+            info["success"] = _number("success", info["success"])
+        return (
+            self._checked(obs),
+            _number("reward", rew),
+            bool(terminated),
+            bool(truncated),
+            info,
+        )
 
     def _checked(self, obs: Any) -> ndarray:
         if np.shape(obs) != self._shape:
             raise ValueError(f"the observation has shape {np.shape(obs)}, not {self._shape}")
-        return obs
+        return np.asarray(obs, np.float64)
+
+
+def _number(name: str, value: Any) -> float:
+    if type(value) is float:  # nearly always, and what follows takes its time
+        return value
+    if np.shape(value) != ():
+        raise ValueError(f"the {name} has shape {np.shape(value)}, not that of a number")
+    if value is None or isinstance(value, str):
+        raise TypeError(f"the {name} is {value!r}, not a number")
+    return float(value)

@@ -14,6 +14,7 @@ from torchrl_lite.config.files import (
 from torchrl_lite.config.models import Config, EnvConfig, NetConfig, TransferConfig
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
+    MAX_HORIZON,
     MAX_PROCESSORS,
     Count,
     NonNegative,
@@ -24,6 +25,7 @@ from torchrl_lite.config.section import (
 
 __all__ = [
     "MAX_AT_ONCE",
+    "MAX_HORIZON",
     "MAX_PROCESSORS",
     "Config",
     "ConfigError",

@@ -60,6 +60,18 @@ class EnvConfig(Section):
         """Environments per task."""
         return self.num_envs // len(self.tasks)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_modules(cls, tree: Any) -> Any:
+        tasks = tree.get("tasks") if isinstance(tree, dict) else None
+        for task in tasks if isinstance(tasks, list) else ():
+            if isinstance(task, str) and ":" in task:
+                raise ValueError(
+                    f"tasks: {task!r}: what stands before a colon would be imported; name it in "
+                    "env.imports"
+                )
+        return tree
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for task, times in Counter(self.tasks).items():

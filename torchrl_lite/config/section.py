@@ -10,8 +10,9 @@ MAX_AT_ONCE = 2**16
 """Of anything that is there all at once: units of a layer, environments, planned episodes."""
 Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
 Depth = Annotated[int, Field(ge=1, le=100)]
-Horizon = Annotated[int, Field(ge=1, le=10**6)]
+MAX_HORIZON = 10**6
 """Steps of an episode, whose randomness is drawn whole at its beginning."""
+Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]
 MAX_PROCESSORS = 2**10
 """Threads or processes; an operating system says no to more in its own way, or not at all."""
 MAX_SECONDS = 10**6

@@ -7,7 +7,7 @@ rewards and ends are as they come.
 import importlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,8 +15,11 @@ from gymnasium.spaces import Box
 from jaxtyping import Float
 from numpy import ndarray
 
-from torchrl_lite.config import ConfigError, EnvConfig, nearest
+from torchrl_lite.config import MAX_HORIZON, ConfigError, EnvConfig, nearest
 from torchrl_lite.env.viewing import choose_camera, open_window
+
+_EXTRAS = {"sai_mujoco": "soccer"}
+"""Packages that an extra of ours installs."""
 
 
 class GymnasiumEnv(gym.Env):
@@ -29,7 +32,7 @@ class GymnasiumEnv(gym.Env):
 
     Raises:
         ConfigError: no such id, package or camera, a space that is no bounded vector, no time
-            limit.
+            limit or one that is too long.
     """
 
     def __init__(
@@ -43,39 +46,36 @@ class GymnasiumEnv(gym.Env):
         camera: str | None = None,
     ) -> None:
         own_limit = _find(task, tuple(imports)).max_episode_steps
-        if horizon is None and own_limit is None:
-            raise ConfigError(
-                f"env.max_episode_frames: {task} has no time limit of its own; give one"
-            )
         self.task = task
         self._env = _make(task, horizon, render_mode)
         try:
-            self._center, self._half = _action_map(task, self._env)
+            self._own = _continuous(task, self._env.action_space)
             self.observation_space = _vector(task, self._env.observation_space, "observations")
+            _check_limit(task, horizon or own_limit)
             if camera is not None:
                 choose_camera(self._env, camera, task=task)
         except ConfigError:
             self._env.close()
             raise
-        self.action_space = Box(-1.0, 1.0, self._half.shape, np.float32)
+        low, high = self._own.low.astype(np.float64), self._own.high.astype(np.float64)
+        self._center, self._half = (low + high) / 2, (high - low) / 2
+        self.action_space = Box(-1.0, 1.0, self._own.shape, np.float32)
         self.render_mode, self.metadata = render_mode, self._env.metadata
         if render_mode == "human":
             open_window(self._env)
-        self._dtype = self._env.action_space.dtype
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float[ndarray, " O"], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         own = {key: value for key, value in (options or {}).items() if key != "goal"}
         obs, info = self._env.reset(seed=seed, options=own or None)
         return obs, info | {"task": self.task}
 
-    def step(
-        self, action: Float[ndarray, " A"]
-    ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
-        own_action = (self._center + action * self._half).astype(self._dtype)
+    def step(self, action: Float[ndarray, " A"]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        own_action = (self._center + action * self._half).astype(self._own.dtype)
+        own_action.clip(self._own.low, self._own.high, out=own_action)  # sums are rounded
         obs, reward, terminated, truncated, info = self._env.step(own_action)
-        return obs, float(reward), terminated, truncated, info | {"task": self.task}
+        return obs, reward, terminated, truncated, info | {"task": self.task}
 
     def render(self) -> Any:
         return self._env.render()
@@ -104,7 +104,7 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
 def horizon(task: str, config: EnvConfig) -> int:
     """The time limit of its id, in steps."""
     limit = _find(task, tuple(config.imports)).max_episode_steps
-    assert limit is not None, "checked when it is made"
+    assert limit is not None, "checked when its shape was asked for"
     return limit
 
 
@@ -121,9 +121,11 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
     for package in imports:
         try:
             importlib.import_module(package)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script exits where it is imported
+            extra = _EXTRAS.get(package)
+            hint = f"; python -m pip install -e '.[{extra}]' brings it" if extra else ""
             raise ConfigError(
-                f"env.imports: {package!r} cannot be imported ({type(error).__name__}: {error})"
+                f"env.imports: {package!r} cannot be imported ({_told(error)}){hint}"
             ) from None
     if task not in gym.registry:
         hint = nearest(task, gym.registry) or "; env.imports names packages that bring others"
@@ -139,10 +141,12 @@ def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
             render_mode=render_mode,
             disable_env_checker=True,
         )
-    except Exception as error:  # a package that is not there, a renderer, the task's own code
-        raise ConfigError(
-            f"env.tasks: {task!r} cannot be made ({type(error).__name__}: {error})"
-        ) from None
+    except (Exception, SystemExit) as error:  # a package not there, a renderer, its own code
+        raise ConfigError(f"env.tasks: {task!r} cannot be made ({_told(error)})") from None
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _vector(task: str, space: gym.Space, what: str) -> Box:
@@ -150,7 +154,7 @@ def _vector(task: str, space: gym.Space, what: str) -> Box:
         raise ConfigError(
             f"env.tasks: the {what} of {task!r} are {type(space).__name__}, only Box is supported"
         )
-    if len(space.shape) != 1:
+    if len(space.shape) != 1 or not space.shape[0]:
         raise ConfigError(
             f"env.tasks: the {what} of {task!r} have the shape {space.shape}, only vectors are "
             "supported"
@@ -158,10 +162,21 @@ def _vector(task: str, space: gym.Space, what: str) -> Box:
     return space
 
 
-def _action_map(task: str, env: gym.Env) -> tuple[Float[ndarray, " A"], Float[ndarray, " A"]]:
-    """Centers and half the ranges: ``center + a * half`` maps [-1, 1] onto the bounds."""
-    space = _vector(task, env.action_space, "actions")
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+def _continuous(task: str, space: gym.Space) -> Box:
+    """A space of actions with bounds; the largest numbers there are stand for none."""
+    box = _vector(task, space, "actions")
+    if not np.issubdtype(box.dtype, np.floating):
+        raise ConfigError(f"env.tasks: the actions of {task!r} are {box.dtype}, not continuous")
+    with np.errstate(over="ignore"):
+        bounded = np.isfinite(box.high - box.low).all()
+    if not bounded:
         raise ConfigError(f"env.tasks: the actions of {task!r} have no bounds, so none to scale to")
-    return (low + high) / 2, (high - low) / 2
+    return box
+
+
+def _check_limit(task: str, limit: int | None) -> None:
+    if limit is None or limit > MAX_HORIZON:
+        own = "no time limit" if limit is None else f"a time limit of {limit} steps"
+        raise ConfigError(
+            f"env.max_episode_frames: {task} has {own} of its own; give one, up to {MAX_HORIZON}"
+        )

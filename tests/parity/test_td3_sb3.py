@@ -1,0 +1,130 @@
+"""TD3 and DDPG beside Stable-Baselines3's own ``train`` and its way of exploring."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from helpers import make_learner, make_spec, random_batch
+from torch import Tensor, nn
+
+from torchrl_lite.env import make_env
+from torchrl_lite.network.layers import EnsembleLinear
+from torchrl_lite.types import Noise
+
+sb3 = pytest.importorskip("stable_baselines3")
+OBS, ACT, HIDDEN, BATCH = 5, 2, [16, 12], 32
+LOW, HIGH = np.array([0, -1], np.float32), np.array([10, 3], np.float32)
+CONFIG = {"tau": 0.1, "noise_std": 0.3, "target_noise": 0.4, "target_noise_clip": 0.3}
+
+
+class Sheet(gym.Env):
+    """Has spaces, and writes down what is done."""
+
+    observation_space = Box(-np.inf, np.inf, (OBS,), np.float32)
+    action_space = Box(LOW, HIGH)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.done: list[np.ndarray] = []
+
+    def reset(self, **_: Any) -> tuple[np.ndarray, dict]:
+        return np.zeros(OBS, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.done.append(action)
+        return np.zeros(OBS, np.float32), 0.0, False, False, {}
+
+
+@pytest.fixture(autouse=True)
+def float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their policies make every observation a float32."""
+    monkeypatch.setattr(sb3.common.policies, "preprocess_obs", lambda obs, *_, **__: obs)
+
+
+def make_pair(algo: str, delay: int = 2) -> tuple[Any, Any]:
+    """Our learner, and an agent of Stable-Baselines3 with its weights; both in float64."""
+    learner = make_learner(algo, make_spec(obs_dim=OBS, act_dim=ACT), hidden=HIDDEN,
+                           dtype=torch.float64, policy_delay=delay, **CONFIG)  # fmt: skip
+    own = {"policy_delay": delay, "target_policy_noise": 0.4, "target_noise_clip": 0.3}
+    agent = getattr(sb3, algo.upper())(
+        "MlpPolicy", Sheet(), learning_rate=3e-4, tau=0.1, device="cpu", buffer_size=10,
+        policy_kwargs={"net_arch": HIDDEN}, **(own if algo == "td3" else {}),
+    )  # fmt: skip
+    agent.set_logger(sb3.common.logger.Logger(None, []))
+    agent.policy.double()
+    for theirs, mine in zip(networks(agent.policy), values(learner), strict=True):
+        for parameter, value in zip(theirs.parameters(), mine, strict=True):
+            parameter.data.copy_(value)
+    return learner, agent
+
+
+def networks(policy: Any) -> list[nn.Module]:
+    return [policy.actor, policy.critic, policy.actor_target, policy.critic_target]
+
+
+def values(learner: Any) -> list[list[Tensor]]:
+    """Weights and biases of the same networks, as plain layers hold them."""
+    parts = [learner.actor, learner.critic, learner.target_actor, learner.target]
+    return [
+        [
+            value
+            for member in range(layers[0].weight.shape[0])
+            for layer in layers
+            for value in (layer.weight[member, 0].detach().T, layer.bias[member, 0].detach())
+        ]
+        for layers in ([m for m in part.modules() if isinstance(m, EnsembleLinear)]
+                       for part in parts)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("algo", "delay"), [("td3", 1), ("td3", 2), ("td3", 3), ("ddpg", 1)], ids=str
+)
+def test_seven_updates_are_those_of_stable_baselines3(algo: str, delay: int) -> None:
+    """A step of Adam is 3e-4; that they sum the critics' losses shows only beside its epsilon."""
+    learner, agent = make_pair(algo, delay)
+    for step in range(7):
+        batch = random_batch(learner.spec, batch_size=BATCH, seed=step)
+        data = SimpleNamespace(
+            observations=batch.obs[0], actions=batch.act[0], next_observations=batch.next_obs[0],
+            rewards=batch.rew[0][:, None], dones=1 - batch.cont[0][:, None], discounts=None,
+        )  # fmt: skip
+        agent.replay_buffer = SimpleNamespace(sample=lambda *_, data=data, **__: data)
+        torch.manual_seed(step)
+        drawn = torch.empty_like(batch.act).normal_()
+        torch.manual_seed(step)
+
+        agent.train(1, BATCH)
+        learner.update(batch, Noise(batch.rew, torch.stack((drawn, drawn))), learner.variant(step))
+
+        for theirs, mine in zip(networks(agent.policy), values(learner), strict=True):
+            for parameter, value in zip(theirs.parameters(), mine, strict=True):
+                torch.testing.assert_close(value, parameter.detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["td3", "ddpg"])
+def test_noise_is_scaled_to_the_bounds_as_theirs_is(algo: str) -> None:
+    gym.register("Sheet-v0", Sheet, max_episode_steps=500)
+    env = make_env("gymnasium", "Sheet-v0")
+    del gym.registry["Sheet-v0"]
+    env.reset()
+    learner, agent = make_pair(algo)
+    rng = np.random.default_rng(0)
+    task, at_the_bound = torch.tensor([0]), 0
+    for _ in range(50):
+        obs, noise = rng.normal(size=(1, OBS)), rng.normal(size=(1, ACT)) * 3
+        agent._last_obs = obs
+        theirs, stored = agent._sample_action(0, lambda noise=noise: 0.3 * noise)
+
+        with torch.no_grad():
+            act = learner.actor.explore(torch.tensor(obs)[None], task, torch.tensor(noise)[None])
+        env.step(act[0, 0].numpy().astype(np.float32))
+
+        np.testing.assert_allclose(act[0, 0], stored[0], atol=1e-6)
+        np.testing.assert_allclose(env.unwrapped._env.unwrapped.done[-1], theirs[0], atol=1e-5)
+        at_the_bound += int((np.abs(stored) == 1).any())
+    assert 0 < at_the_bound < 50
