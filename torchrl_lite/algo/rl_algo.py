@@ -12,25 +12,23 @@ from torchrl_lite.algo.evaluation import (
     ByTask,
     by_task,
     evaluation_row,
-    success_rate,
     td_error,
     training_row,
 )
 from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.stages import Stages
 from torchrl_lite.checkpoint import CheckpointError, Saved, Store
 from torchrl_lite.collector import (
     Collected,
     Collector,
     EpisodeError,
-    EpisodeStats,
     WorkerError,
     check_block,
     check_episodes,
     check_metrics,
 )
-from torchrl_lite.config import Config, ConfigError
+from torchrl_lite.config import Config
 from torchrl_lite.console import Row, View
-from torchrl_lite.curriculum import Curriculum, Forgetting, Progress
 from torchrl_lite.logger import Logger, finite
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.reward_scale import RewardScale
@@ -68,11 +66,7 @@ class RLAlgo:
         self._origin = list(origin)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
-        self._curriculum = Curriculum(config.curriculum, config.env.tasks)
-        self._progress = self._curriculum.start
-        self.stage = self._submitted = self._progress.stage
-        self._check_frames = 0
-        self._forgetting = Forgetting()
+        self.stages = Stages(config)
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._saved: Row = {}
@@ -88,21 +82,13 @@ class RLAlgo:
         """Seconds of training, saving and evaluating, over all parts of the run."""
         return self._wall_time_before + time.perf_counter() - self._started
 
-    @property
-    def tasks(self) -> Sequence[int]:
-        """The tasks that are trained now: those of the stage that the last epoch came from.
-
-        Where epochs overlap, that lags one behind the stage that was decided on.
-        """
-        return self._curriculum.stages[self.stage]
-
     def train(self, until: int | None = None) -> bool:
         """Trains to the configured end, or to the first epoch end at or after ``until`` frames.
 
         Returns whether the end was reached; a run that stops before it leaves a checkpoint.
         """
         saved = self.epoch
-        self._expect_frames(self._progress.stage)
+        self._expect_frames(self.stages.decided)
         if (
             until is not None
             and until <= self.total_frames
@@ -137,7 +123,7 @@ class RLAlgo:
         evaluation_s = time.perf_counter() - evaluating if measured else None
         row |= measured
         if self.config.curriculum is not None:
-            row["stage/check_frames"] = self._check_frames
+            row["stage/check_frames"] = self.stages.check_frames
         filming_s = self._film() if self._is_filmed(self.epoch) else 0.0
         snapshot = self.config.train.snapshot_interval
         if snapshot and self.epoch % snapshot == 0:
@@ -155,28 +141,29 @@ class RLAlgo:
         """An epoch's transitions, into the buffer; where epochs overlap, the next one starts."""
         self._view.phase("collecting")
         collected, waited = self._collect()
-        self._enter(self._submitted)
+        self._arrive()
+        tasks = self.stages.tasks
         lived = [frames // self.config.env.copies for frames in self.frames]
-        check_block(collected.block, self.tasks, self.config.env.tasks, before=lived)
-        self._check_told(collected.episodes)
-        self.buffer.add_block(collected.block, self.tasks)
+        check_block(collected.block, tasks, self.config.env.tasks, before=lived)
+        self.stages.check_told(collected.episodes)
+        self.buffer.add_block(collected.block, tasks)
         if self.config.env.reward_normalization == "ema":
-            scale = self._reward_scale.update(collected.block, list(self.tasks))
+            scale = self._reward_scale.update(collected.block, list(tasks))
             self.buffer.reward_scale.copy_(scale)
-        for task in self.tasks:
+        for task in tasks:
             self.frames[task] += self.config.frames_per_epoch // self.config.num_tasks
-        if self.stage == self._progress.stage:
-            self._progress = self._curriculum.collected(self._progress, self._epoch_frames())
+        self.stages.collected()
         self.epoch += 1
         if self.config.system.overlap:  # after the last epoch, too: a longer run would go on so
             self._submit(self.epoch)
+        frames = self.stages.epoch_frames(self.stages.stage)
         return {
-            "stage": self.stage,
+            "stage": self.stages.stage,
             "total_frames": self.total_frames,
             **training_row(collected.episodes),
             **{f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)},
             "time/collect_s": waited,
-            "rate/frames_per_second": self._epoch_frames() / collected.seconds,
+            "rate/frames_per_second": frames / collected.seconds,
         }
 
     def _learn(self) -> Row:
@@ -185,7 +172,7 @@ class RLAlgo:
         self._view.phase("compiling" if compiling else "updating")
         started = time.perf_counter()
         rows = train.batch_size // self.config.num_tasks
-        self.learner.run(self.buffer, self.tasks, opt_steps=train.opt_steps, batch_size=rows)
+        self.learner.run(self.buffer, self.stages.tasks, opt_steps=train.opt_steps, batch_size=rows)
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
         self._learned = {**learned}
@@ -200,9 +187,9 @@ class RLAlgo:
         if self.epoch % self.config.train.eval_interval == 0:
             evaluation, _ = self._evaluate(self.config.train.eval_episodes)
             self._keep_best(evaluation)
-            row |= evaluation | self._forgotten(evaluation)
+            row |= evaluation | self.stages.forgotten(evaluation)
             self._durations["eval"] = time.perf_counter() - started
-        if self._curriculum.is_due(self._progress):
+        if self.stages.is_due():
             checking = time.perf_counter()
             row |= self._check_stage()
             self._durations["check"] = time.perf_counter() - checking
@@ -218,9 +205,7 @@ class RLAlgo:
 
     def _submit(self, epoch: int) -> None:
         random = epoch < self.config.train.pretrain_epochs
-        self._submitted = self._progress.stage
-        tasks = self._curriculum.stages[self._submitted]
-        self.collector.submit(self.learner.actor, tasks, random=random)
+        self.collector.submit(self.learner.actor, self.stages.submit(), random=random)
 
     def _evaluate(self, number: int) -> tuple[Row, ByTask]:
         """So many episodes of each task with the current weights: their figures, and they."""
@@ -274,10 +259,10 @@ class RLAlgo:
         }
         if self.config.curriculum is not None:
             result |= {
-                "stage": self.stage,
-                "stage/complete": self._progress.complete,
-                "stage/check_frames": self._check_frames,
-                **self._forgotten(final),
+                "stage": self.stages.stage,
+                "stage/complete": self.stages.complete,
+                "stage/check_frames": self.stages.check_frames,
+                **self.stages.forgotten(final),
             }
         if self._origin:
             result["origin"] = self._origin
@@ -312,7 +297,7 @@ class RLAlgo:
         """What the coming epoch will take, as far as one like it was seen."""
         train = self.config.train
         seconds = self._durations.get("learn" if self.epoch >= train.pretrain_epochs else "collect")
-        if seconds is None or self.stage != self._progress.stage:
+        if seconds is None or self.stages.stage != self.stages.decided:
             return None
         if (self.epoch + 1) % train.eval_interval == 0:
             if "eval" not in self._durations:
@@ -322,10 +307,7 @@ class RLAlgo:
             if "film" not in self._durations:
                 return None
             seconds += self._durations["film"]
-        stage = self._progress.stage
-        if self._curriculum.is_due(
-            self._curriculum.collected(self._progress, self._epoch_frames(stage))
-        ):
+        if self.stages.is_due_next():
             if "check" not in self._durations:
                 return None
             seconds += self._durations["check"]
@@ -333,64 +315,35 @@ class RLAlgo:
 
     # --- curriculum ------------------------------------------------------------------------------
 
-    def _epoch_frames(self, stage: int | None = None) -> int:
-        """Transitions that an epoch of a stage brings; by default, of the present one."""
-        tasks = self._curriculum.stages[self.stage if stage is None else stage]
-        return self.config.frames_per_epoch // self.config.num_tasks * len(tasks)
-
     def _expect_frames(self, stage: int) -> None:
         epochs = self.config.total_epochs - self.epoch
-        self._view.expect(self.total_frames + epochs * self._epoch_frames(stage))
+        self._view.expect(self.total_frames + epochs * self.stages.epoch_frames(stage))
 
-    def _enter(self, stage: int) -> None:
+    def _arrive(self) -> None:
         """The transitions that come now, and all that is learned from them, are of this stage."""
-        if stage == self.stage:
+        left = self.stages.arrive()
+        if left is None:
             return
-        left = sorted(set(self.tasks) - set(self._curriculum.stages[stage]))
         self.buffer.retire(left)
-        self.stage = stage
         self._durations.clear()  # epochs of another number of tasks take another time
-        self._expect_frames(stage)
+        self._expect_frames(self.stages.stage)
 
     def _check_stage(self) -> Row:
         """Measures the stage's own tasks and moves on where their success allows it."""
         assert self.config.curriculum is not None
         self._view.phase("checking the stage")
-        before = self._progress
-        tasks = self._curriculum.stages[before.stage]
-        episodes = self.config.curriculum.stage_eval_episodes
-        results = self.collector.evaluate(self.learner.actor, tasks, episodes)
-        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
-        self._check_told(results)
-        self._check_frames += sum(stats.length for stats in results)
-        success = success_rate(results)
-        assert success is not None
-        self._progress = self._curriculum.checked(before, success)
-        if (self._progress.stage, self._progress.complete) != (before.stage, before.complete):
-            story = self._curriculum.story(before, self._progress, success)
-            text = f"frame {self.total_frames}: {story}"
+        episodes = self.collector.evaluate(
+            self.learner.actor,
+            self.stages.decided_tasks,
+            self.config.curriculum.stage_eval_episodes,
+        )
+        check_episodes(episodes, self.config.env.tasks, frame=self.total_frames)
+        found = self.stages.check(episodes)
+        if found.story:
+            text = f"frame {self.total_frames}: {found.story}"
             self._logger.mark("curriculum", text, frames=self.total_frames)
-            self._save_weights(f"transfer_stage{before.stage}")
-        return {"stage/success": success}
-
-    def _check_told(self, episodes: Sequence[EpisodeStats]) -> None:
-        """With the first episode that ends, not when the first stage could be passed.
-
-        Raises:
-            ConfigError: there is a curriculum and an episode told nothing of success.
-        """
-        silent = {self.config.env.tasks[stats.task] for stats in episodes if stats.success is None}
-        if self.config.curriculum is not None and silent:
-            names = ", ".join(sorted(silent))
-            raise ConfigError(f"curriculum: stages are passed by success; none is told by {names}")
-
-    def _forgotten(self, evaluation: Row) -> Row:
-        """What each task lost since its best evaluation, where there is a curriculum."""
-        if self.config.curriculum is None:
-            return {}
-        success = {task: evaluation[f"eval_success/{task}"] for task in self.config.env.tasks}
-        lost = self._forgetting.update({t: float(s) for t, s in success.items() if s is not None})
-        return {f"forgetting/{task}": value for task, value in lost.items()}
+            self._save_weights(f"transfer_stage{found.stage}")
+        return {"stage/success": found.success}
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -418,13 +371,7 @@ class RLAlgo:
             "best": self._best and list(self._best),
             "wall_time": self.wall_time,
             "learned": self._learned,
-            "curriculum": {
-                "progress": list(self._progress),
-                "stage": self.stage,
-                "submitted": self._submitted,
-                "check_frames": self._check_frames,
-                "best_success": dict(self._forgetting.best),
-            },
+            "curriculum": self.stages.state_dict(),
             "learner": self.learner.training_state(),
             "reward_scale": self._reward_scale.state_dict(),
             "collector": self.collector.state_dict(),
@@ -461,11 +408,7 @@ class RLAlgo:
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
         self._learned = state["learned"]
         self._origin = state["origin"]
-        curriculum = state["curriculum"]
-        self._progress = Progress(*curriculum["progress"])
-        self.stage, self._submitted = curriculum["stage"], curriculum["submitted"]
-        self._check_frames = curriculum["check_frames"]
-        self._forgetting.best = dict(curriculum["best_success"])
+        self.stages.load_state_dict(state["curriculum"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
         self._reward_scale.load_state_dict(state["reward_scale"])
