@@ -2,9 +2,13 @@
 
 import importlib
 import os
+import re
+import socket
 from typing import Any
 
 from torchrl_lite.config import ConfigError
+
+REACHABLE_S = 10.0
 
 
 def connect(address: str, *, key: str, **own: Any) -> Any:
@@ -16,6 +20,8 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _package()
+    if named := re.fullmatch(r"([\w.-]+):(\d+)", address):
+        _check_reachable(named[1], int(named[2]), f"{key}: {address!r}")
     if address == "local":  # Ray's default, 15, starves beside anything else
         os.environ.setdefault("RAY_worker_niceness", "0")
     options = {"include_dashboard": False, **own} if address == "local" else {}
@@ -25,6 +31,14 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"{key}: {address!r}: {reason}") from None
     return ray
+
+
+def _check_reachable(host: str, port: int, place: str) -> None:
+    """Ray itself would try for minutes."""
+    try:
+        socket.create_connection((host, port), timeout=REACHABLE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"{place}: nobody answers there ({error})") from None
 
 
 def _package() -> Any:

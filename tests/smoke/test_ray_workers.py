@@ -256,7 +256,7 @@ TINY: dict[str, Any] = {
     "system.workers": 0,
 }
 RAY = {"system.workers": "ray", "system.ray.num_workers": 2}
-ENDLESS = RAY | {"train.num_epochs": 100_000, "train.eval_interval": 100_000}
+ENDLESS = RAY | {"train.num_epochs": 100_000}
 
 
 def command(log_dir: Path, **changes: Any) -> list[str]:

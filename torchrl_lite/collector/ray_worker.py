@@ -4,6 +4,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Self
 
@@ -37,7 +38,7 @@ class RayCrew:
         handler = signal.getsignal(signal.SIGTERM)
         # What is started here inherits the mask: it is in our process group, which a scheduler
         # signals as a whole, and what that means is for the main process to decide.
-        with signals_blocked():
+        with signals_blocked() if config.address == "local" else nullcontext():
             try:
                 self.ray = ray_package.connect(
                     config.address, key="system.ray.address", num_cpus=config.num_workers * cpus

@@ -178,9 +178,9 @@ class SystemConfig(Section):
 
     workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
         "auto",
-        description="rollout processes; 0 collects in the main process, ray on a cluster of Ray",
+        description='rollout processes; 0 collects in the main process; "ray": actors of Ray',
     )
-    ray: RayConfig = Field(RayConfig(), description="that cluster, where workers is ray")
+    ray: RayConfig = Field(RayConfig(), description="those actors, where workers is ray")
     accel: Literal["auto", "eager", "compile", "graph"] = Field(
         "auto",
         description="how updates run: as written, by torch.compile, or captured once (graph, "
