@@ -31,6 +31,7 @@ pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installe
 
 ROOT = Path(__file__).parents[2]
 ODD = """
+import sys
 import threading
 import gymnasium as gym
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
@@ -43,7 +44,12 @@ class Hangs(PendulumEnv):
     def step(self, action):
         threading.Event().wait()
 
+class Exits(PendulumEnv):
+    def step(self, action):
+        sys.exit(5)
+
 gym.register("Raises-v0", Raises)
+gym.register("Exits-v0", Exits)
 gym.register("Hangs-v0", Hangs)
 """
 
@@ -232,6 +238,22 @@ def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
     assert ray[0] == local[0]
     assert task in ray[0]
     assert ray[-1] == local[-1]  # of the traceback, where there is one
+
+
+def test_environments_that_end_their_process_stop_the_run(open_collector: Open) -> None:
+    env = EnvConfig(suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"])
+    collector = open_collector(env, ray=1, say=lambda _: None)
+    collector.submit(make_actor(env, 1), (0,), random=False)
+    with pytest.raises(WorkerError, match=r"the 3rd death of Exits-v0 \(copy 0\)"):
+        collector.result()
+
+
+def test_a_cluster_that_is_too_small_is_told(cluster: Any) -> None:
+    told: list[str] = []
+    config = RayConfig(address=cluster.address, num_workers=3)
+    with RayCrew(config, say=told.append):
+        (line,) = told
+    assert line.startswith("system.ray.num_workers: 3 of 1 CPUs each, but the cluster has room for")
 
 
 # --- whole runs ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Workers as actors of Ray, on this machine or on many."""
 
+import os
 import pickle
 import signal
 import threading
@@ -151,7 +152,10 @@ class _Host:
         threading.Thread(target=self._serve, args=(work,), daemon=True).start()
 
     def _serve(self, work: Assignment) -> None:
-        serve(self._pipe, work, self._block, bark=lambda said: self._pipe.send((False, said)))
+        try:
+            serve(self._pipe, work, self._block, bark=lambda said: self._pipe.send((False, said)))
+        except BaseException:  # such as SystemExit, which would end this thread alone
+            os._exit(1)
 
     def stand(self) -> Answer:
         """When the environments do."""
