@@ -241,7 +241,9 @@ def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
 
 
 def test_environments_that_end_their_process_stop_the_run(open_collector: Open) -> None:
-    env = EnvConfig(suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"])
+    env = EnvConfig(
+        suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"], max_episode_frames=9
+    )
     collector = open_collector(env, ray=1, say=lambda _: None)
     collector.submit(make_actor(env, 1), (0,), random=False)
     with pytest.raises(WorkerError, match=r"the 3rd death of Exits-v0 \(copy 0\)"):
@@ -326,7 +328,7 @@ def test_a_run_on_a_cluster_is_the_run_of_one_process(
     same_bits(everything(tmp_path), alone, "run")
     params = json.loads((folder_of(tmp_path) / "params.json").read_text())
     assert params["system"]["ray"]["address"] == cluster.address
-    assert hosts() == []
+    assert outlive(set(hosts()), 30) == set()
     assert all(node.any_processes_alive() for node in cluster.list_all_nodes())
 
 
