@@ -12,12 +12,12 @@ def parse() -> Namespace:
     cores = len(os.sched_getaffinity(0))
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("what", choices=["env", "collect", "update", "train"])
+    add("what", choices=["env", "collect", "ray", "update", "train"])
     add("--task", action="append", default=[], help="env: MT10 by default; train: drawer-close")
     add("--rounds", type=count, default=5, help="rounds in which all take a turn")
     add("--frames", type=count, help="of each environment in a round, or of a training")
     add("--threads", type=processors, default=cores, help="update, train: PyTorch's threads")
-    add("--workers", type=processors, default=cores, help="collect: processes")
+    add("--workers", type=processors, default=cores, help="collect, ray: processes")
     add("--device", default="cpu", help="update: cpu or cuda")
     add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update")
     add("--out", type=Path, help="a JSON file for the figures")
@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
     from rich.console import Console
 
     from torchrl_lite import accel
-    from torchrl_lite.bench import collect, env, train, update
+    from torchrl_lite.bench import collect, env, ray_workers, train, update
     from torchrl_lite.bench.measure import hardware, write
     from torchrl_lite.env.metaworld import MT10, check_task
     from torchrl_lite.request import find_device
@@ -40,6 +40,9 @@ def run(args: Namespace) -> int:
         "env": lambda: env.measure(tasks or MT10, frames=args.frames or 1500, rounds=args.rounds),
         "collect": lambda: collect.measure(
             frames=args.frames or 300, rounds=args.rounds, workers=args.workers
+        ),
+        "ray": lambda: ray_workers.measure(
+            frames=args.frames or 500, rounds=args.rounds, workers=args.workers
         ),
         "update": lambda: update.measure(
             threads=args.threads, rounds=args.rounds, device=device, accel=args.accel

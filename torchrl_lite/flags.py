@@ -117,6 +117,6 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
     add("--track", action="store_true", help="log to Weights & Biases too")
     add("--run_name", type=_label, metavar="NAME", help="of the run there")
-    add("--trust_imports", action="store_true", help="import what a stored run's env.imports name")
+    add("--trust_imports", action="store_true", help="import and join what a stored run names")
     add("--help_config", action="store_true", help="every field of the configuration")
     return parser.parse_args(argv)

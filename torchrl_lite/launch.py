@@ -18,8 +18,15 @@ from torchrl_lite.algo import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.checkpoint import BusyError, CheckpointError, Saved, Store
-from torchrl_lite.collector import Collector, NotFiniteError, WorkerError, check_renderer
-from torchrl_lite.config import Config, ConfigError, model, reference
+from torchrl_lite.collector import (
+    Collector,
+    Crew,
+    NotFiniteError,
+    Processes,
+    WorkerError,
+    check_renderer,
+)
+from torchrl_lite.config import Config, ConfigError, SystemConfig, model, reference
 from torchrl_lite.console import View, make_view
 from torchrl_lite.env import make_spec
 from torchrl_lite.logger import Logger, Sink, columns
@@ -98,6 +105,7 @@ def _train(
 ) -> int:
     with ExitStack() as stack:
         guard = stack.enter_context(SignalGuard(config.system.grace_seconds))
+        crew = _crew(config.system, stack)
         learner = _make_learner(config, device, args.seed)
         buffer = _make_buffer(config, learner)
         start = Start([], [])
@@ -132,6 +140,7 @@ def _train(
             args.seed,
             stack,
             guard=guard,
+            crew=crew,
             view=view,
             store=store,
             done=done,
@@ -147,6 +156,15 @@ def _train(
         if not finished:
             view.say(f"stopped at frame {run.total_frames} with a checkpoint; go on with --resume")
         return 0 if guard.requested is None or finished else 128 + guard.requested
+
+
+def _crew(system: SystemConfig, stack: ExitStack) -> Crew:
+    """Where workers come from, until ``stack`` is left."""
+    if system.workers != "ray":
+        return Processes()
+    from torchrl_lite.collector.ray_worker import RayCrew
+
+    return stack.enter_context(RayCrew(system.ray))
 
 
 def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
@@ -175,6 +193,7 @@ def _build(
     stack: ExitStack,
     *,
     guard: SignalGuard,
+    crew: Crew,
     view: View,
     store: Store,
     done: int,
@@ -188,7 +207,8 @@ def _build(
         learner.actor,
         epoch_frames=config.train.epoch_frames,
         seed=seed,
-        workers=int(config.system.workers),
+        workers=config.system.num_workers,
+        crew=crew,
         env_timeout_s=config.system.env_timeout_s,
         say=view.say,
     )

@@ -7,6 +7,7 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ RESUMABLE = (
     "train.eval_interval",
     "train.save_interval",
     "system.workers",
-    "log.",
+    "system.ray.*",
+    "log.*",
 )
 """What may be changed when a run goes on."""
 RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
@@ -173,6 +175,20 @@ def check_imports(config: Config, path: Path, *, named: Sequence[str] = ()) -> N
         )
 
 
+def _check_cluster(config: Config, path: Path, *, named: str) -> None:
+    """
+    Raises:
+        ConfigError: a configuration found in ``path`` joins a cluster that the user has not
+            ``named``; what its nodes send is unpacked here, which can run any code.
+    """
+    ray = config.system.ray
+    if config.system.workers == "ray" and ray.joins and ray.address != named:
+        raise ConfigError(
+            f"system.ray.address: {path} would join {ray.address}, whose nodes could run code "
+            "here; give --trust_imports, or name it by --config or --set"
+        )
+
+
 def stored_config(path: Path, *, algo: str | None, imports: Sequence[str], trust: bool) -> Config:
     """The configuration that a run left behind, whoever made that run.
 
@@ -209,14 +225,17 @@ def resumed(args: Namespace, new_config: Config, stored: Path, algo: str) -> Con
         value, wanted = old.get(key), new.get(key)
         if wanted == value or (wanted == "auto" and key in RESOLVED):
             continue
-        if not key.startswith(RESUMABLE):
+        if not any(fnmatchcase(key, allowed) for allowed in RESUMABLE):
             raise ConfigError(
                 f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
-                f"with --resume only {', '.join(RESUMABLE)}* may change "
+                f"with --resume only {', '.join(RESUMABLE)} may change "
                 "(where a --config is given, so is every --set of the start)"
             )
         tree = merge(tree, nest(key.split("."), wanted))
-    return check(tree, algo=algo, sections=SECTIONS, source="--resume")
+    config = check(tree, algo=algo, sections=SECTIONS, source="--resume")
+    if not args.trust_imports:
+        _check_cluster(config, stored, named=new_config.system.ray.address)
+    return config
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

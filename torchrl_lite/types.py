@@ -57,6 +57,18 @@ class Block(NamedTuple):
     next_obs: Float[Tensor, "T L K O"]
     cont: Float[Tensor, "T L K"]
 
+    @classmethod
+    def zeros(cls, spec: "Spec", frames: int, copies: int) -> Self:
+        """A Block to be filled."""
+        shape = (spec.num_tasks, frames, copies)
+        return cls(
+            obs=torch.zeros(*shape, spec.obs_dim),
+            act=torch.zeros(*shape, spec.act_dim),
+            rew=torch.zeros(shape),
+            next_obs=torch.zeros(*shape, spec.obs_dim),
+            cont=torch.zeros(shape),
+        )
+
 
 class Spec(NamedTuple):
     """Shapes of a set of tasks. Masks are 1 for the features a task has and 0 for padding."""

@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "figures",
         "forward_transfer",
         "rendering",
+        "ray_package",
     ),
     (
         "collector",

@@ -40,6 +40,16 @@ def _vector_env(strategy: str, actor: Actor, frames: int, stack: ExitStack) -> C
     return run
 
 
+def mt10() -> tuple[EnvConfig, Actor]:
+    """What is measured; also on Ray."""
+    # One goal, whose reset is remembered after the first episode, as in a run all 50 are in time.
+    config = EnvConfig(name="MT10", tasks=list(MT10), num_envs=len(MT10), group_size=5, num_goals=1)
+    net = NetConfig(hidden_shapes=[400, 400, 400], init="metaworld_algorithms")
+    torch.manual_seed(0)
+    learner = SAC(SACConfig(), net, make_spec(config), device=torch.device("cpu"), seed=1)
+    return config, learner.actor
+
+
 def _collector(
     config: EnvConfig, actor: Actor, frames: int, workers: int, stack: ExitStack
 ) -> Contender:
@@ -56,7 +66,7 @@ def _collector(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """As in every worker: threads of a small policy would fight with the simulators."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -67,14 +77,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
-    # One goal, whose reset is remembered after the first episode, as in a run all 50 are in time.
-    config = EnvConfig(name="MT10", tasks=list(MT10), num_envs=len(MT10), group_size=5, num_goals=1)
-    net = NetConfig(hidden_shapes=[400, 400, 400], init="metaworld_algorithms")
-    spec = make_spec(config)
-    torch.manual_seed(0)
-    actor = SAC(SACConfig(), net, spec, device=torch.device("cpu"), seed=1).actor
+    config, actor = mt10()
     limits = interleave({task: physics(task, 5 * frames) for task in MT10}, rounds)
-    with ExitStack() as stack, _one_thread():
+    with ExitStack() as stack, one_thread():
         makers: dict[str, Callable[[], Contender]] = {
             SYNC: lambda: _vector_env("sync", actor, frames, stack),
             ASYNC: lambda: _vector_env("async", actor, frames, stack),

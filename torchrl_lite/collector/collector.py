@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
+from torchrl_lite.collector.crew import Assignment, Crew
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.faults import Watchdog, end_process
 from torchrl_lite.collector.film import record
 from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
 from torchrl_lite.collector.supervised import SupervisedWorker
-from torchrl_lite.collector.worker import Worker
+from torchrl_lite.collector.worker import Processes
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.network import Actor
 from torchrl_lite.rendering import Film
@@ -48,20 +49,16 @@ class Collector:
         epoch_frames: int,
         seed: int,
         workers: int = 0,
+        crew: Crew | None = None,
         env_timeout_s: float = 300.0,
         say: Callable[[str], None] = print,
     ) -> None:
-        """``say`` is told of a worker that died and of episodes that had to restart."""
+        """``crew`` is where workers come from, by default processes of this machine; ``say`` is
+        told of a worker that died and of episodes that had to restart."""
         self._config, self._seed, self._say = config, seed, say
         self._told: set[str] = set()
-        shape = (len(config.tasks), epoch_frames, config.copies)
-        self._block = Block(
-            obs=torch.zeros(*shape, spec.obs_dim),
-            act=torch.zeros(*shape, spec.act_dim),
-            rew=torch.zeros(shape),
-            next_obs=torch.zeros(*shape, spec.obs_dim),
-            cont=torch.zeros(shape),
-        )
+        self._block = Block.zeros(spec, epoch_frames, config.copies)
+        self._crew = crew or Processes()
         self._policy = deepcopy(actor).cpu().requires_grad_(False)
         self._parameters = list(self._policy.parameters())
         self._pending = False
@@ -75,16 +72,12 @@ class Collector:
                 config, spec, self._policy, seed=seed, groups=training, watchdog=watchdog
             )
             return
-        self._policy.share_memory()
-        for tensor in self._block:
-            tensor.share_memory_()
+        self._crew.publish(self._policy)
         try:
             for index in range(workers):
                 own = training[index::workers]
-                start = partial(
-                    Worker, index, config, spec, self._policy, self._block,
-                    seed=seed, groups=own, env_timeout_s=env_timeout_s,
-                )  # fmt: skip
+                work = Assignment(config, spec, self._policy, seed, own, env_timeout_s)
+                start = partial(self._crew.start, index, work, self._block)
                 names = ", ".join(site_name(config, site) for group in own for site in group)
                 supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
                 self._workers.append(supervised)
@@ -214,6 +207,7 @@ class Collector:
         with torch.no_grad():
             for mine, new in zip(self._parameters, actor.parameters(), strict=True):
                 mine.copy_(new)
+        self._crew.publish(self._policy)
 
     def _gather(self) -> list[Any]:
         return [worker.receive() for worker in self._workers]

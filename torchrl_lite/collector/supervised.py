@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torchrl_lite.collector.worker import Worker, WorkerDiedError, WorkerError
+from torchrl_lite.collector.crew import Worker, WorkerDiedError, WorkerError
 
 MAX_DEATHS = 3
 """As often as this the same environments may not take their process with them."""
@@ -13,7 +13,7 @@ class SupervisedWorker:
     """One request at a time, answered in spite of the death of the process that works on it.
 
     A new process replays the running episodes as they stood before the request, and begins the
-    request again: the policy, in shared memory, is still that of the request. Environments that
+    request again: the policy that was published is still that of the request. Environments that
     do not replay are told to ``restarted``.
     """
 

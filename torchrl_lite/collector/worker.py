@@ -1,4 +1,4 @@
-"""A process around a `Rollout`: one message in and one message out per epoch."""
+"""A process around a `Rollout`, and what any worker does all its life."""
 
 import os
 import pickle
@@ -6,59 +6,51 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from torchrl_lite.collector.crew import Assignment, Worker, WorkerDiedError, WorkerError
 from torchrl_lite.collector.faults import Watchdog
-from torchrl_lite.collector.rollout import Rollout, Site
-from torchrl_lite.config import EnvConfig
+from torchrl_lite.collector.rollout import Rollout
 from torchrl_lite.network import Actor
-from torchrl_lite.types import Block, Spec
+from torchrl_lite.types import Block
 
 
-class WorkerError(RuntimeError):
-    """A worker failed; the message carries its traceback, or how it died."""
+class Processes:
+    """Workers on this machine. The policy and the Block are shared memory: neither is ever sent."""
+
+    def publish(self, policy: Actor) -> None:
+        """They see its weights as they change."""
+
+    def start(self, index: int, work: Assignment, block: Block) -> Worker:
+        work.policy.share_memory()
+        for tensor in block:
+            tensor.share_memory_()
+        return ProcessWorker(index, work, block)
 
 
-class WorkerDiedError(WorkerError):
-    """A worker's process is gone, without a word about why."""
-
-
-class Worker:
-    """The main process's end. The policy and the Block are shared memory: neither is ever sent.
-
-    The worker ignores SIGINT and SIGTERM from before its first instruction: what they mean is for
-    the main process to decide. It ends when the main process does, however that ends.
+class ProcessWorker:
+    """A process that ignores SIGINT and SIGTERM from before its first instruction: what they mean
+    is for the main process to decide. It ends when the main process does, however that ends.
     """
 
-    def __init__(
-        self,
-        index: int,
-        config: EnvConfig,
-        spec: Spec,
-        policy: Actor,
-        block: Block,
-        *,
-        seed: int,
-        groups: Sequence[Sequence[Site]],
-        env_timeout_s: float,
-    ) -> None:
+    def __init__(self, index: int, work: Assignment, block: Block) -> None:
         self.index = index
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve,
-            args=(theirs, config, spec, policy, block, seed, groups, env_timeout_s),
+            target=_serve_main_process,
+            args=(theirs, work, block),
             name=f"rollout-{index}",
             daemon=True,
         )
         try:
-            with _signals_blocked():
+            with signals_blocked():
                 self._process.start()
         except BaseException:  # a signal that came meanwhile; nobody else knows of the process yet
             self.kill()
@@ -74,12 +66,6 @@ class Worker:
             raise self._died() from None
 
     def receive(self) -> Any:
-        """The answer to the oldest unanswered `send`.
-
-        Raises:
-            WorkerError: the worker raised, or an environment of its does not answer.
-            WorkerDiedError: it is dead.
-        """
         connection.wait([self._connection, self._process.sentinel])
         try:
             good, value = self._connection.recv()
@@ -90,7 +76,6 @@ class Worker:
         return value
 
     def kill(self) -> None:
-        """Ends the process at once: nothing in it is needed, and it may be in mid-epoch."""
         self._connection.close()
         if self._process.pid is not None:
             self._process.kill()
@@ -107,7 +92,7 @@ class Worker:
 
 
 @contextmanager
-def _signals_blocked() -> Any:
+def signals_blocked() -> Iterator[None]:
     """Children inherit the mask; a signal that arrives meanwhile is delivered afterwards."""
     resource_tracker.ensure_running()  # its start, which the first child's would bring, unblocks
     blocked = {signal.SIGINT, signal.SIGTERM}
@@ -118,26 +103,27 @@ def _signals_blocked() -> Any:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _serve(
-    pipe: Connection,
-    config: EnvConfig,
-    spec: Spec,
-    policy: Actor,
-    block: Block,
-    seed: int,
-    groups: Sequence[Sequence[Site]],
-    env_timeout_s: float,
-) -> None:
-    def bark(message: str) -> None:
-        pipe.send((False, message))  # nobody else writes: the main thread hangs
-        os._exit(1)
+class Pipe(Protocol):
+    """A worker's end of the way to the main process."""
 
-    _die_with_parent()
-    torch.set_num_threads(1)
+    def recv(self) -> tuple[str, Sequence[Any]]:
+        """A method and its arguments; raises EOFError where nobody asks any more."""
+
+    def send(self, answer: tuple[bool, Any], /) -> None:
+        """Whether all is well, and the answer, else what happened."""
+
+
+def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], None]) -> None:
+    """The life of a worker, the same wherever it is: one message in and one out per epoch.
+
+    ``bark`` is told of an environment that does not answer.
+    """
     rollout: Rollout | None = None
     try:
-        watchdog = Watchdog(env_timeout_s, bark)
-        rollout = Rollout(config, spec, policy, seed=seed, groups=groups, watchdog=watchdog)
+        rollout = Rollout(
+            work.config, work.spec, work.policy,
+            seed=work.seed, groups=work.groups, watchdog=Watchdog(work.env_timeout_s, bark),
+        )  # fmt: skip
         pipe.send((True, None))
         while True:
             method, args = pipe.recv()
@@ -161,6 +147,16 @@ def _serve(
     finally:
         if rollout is not None:
             rollout.close()
+
+
+def _serve_main_process(pipe: Connection, work: Assignment, block: Block) -> None:
+    def bark(message: str) -> None:
+        pipe.send((False, message))  # nobody else writes: the main thread hangs
+        os._exit(1)
+
+    _die_with_parent()
+    torch.set_num_threads(1)
+    serve(pipe, work, block, bark=bark)
 
 
 def _die_with_parent() -> None:

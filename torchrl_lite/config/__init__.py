@@ -11,7 +11,14 @@ from torchrl_lite.config.files import (
     parse_override,
     read_tree,
 )
-from torchrl_lite.config.models import Config, EnvConfig, NetConfig, TransferConfig
+from torchrl_lite.config.models import (
+    Config,
+    EnvConfig,
+    NetConfig,
+    RayConfig,
+    SystemConfig,
+    TransferConfig,
+)
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
@@ -35,8 +42,10 @@ __all__ = [
     "NetConfig",
     "NonNegative",
     "Positive",
+    "RayConfig",
     "Section",
     "Sections",
+    "SystemConfig",
     "TransferConfig",
     "Unit",
     "check",

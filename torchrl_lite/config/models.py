@@ -1,5 +1,7 @@
 """The models of a configuration: every field, its type, its default and one line about it."""
 
+import json
+import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
@@ -150,13 +152,45 @@ class TrainConfig(Section):
     )
 
 
+class RayConfig(Section):
+    """Rollout workers as actors of Ray, where ``system.workers`` is "ray"."""
+
+    address: str = Field(
+        "local",
+        description='"local" starts Ray on this machine and ends it with the run; "auto" or '
+        "HOST:PORT joins a cluster that runs",
+    )
+    num_workers: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
+        1, description="actors that share the environments"
+    )
+    cpus_per_worker: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
+        1, description="CPUs that Ray sets aside for each; it computes on one"
+    )
+
+    @property
+    def joins(self) -> bool:
+        """Whether a machine is named that the run trusts."""
+        return self.address not in ("local", "auto")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.joins and not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", self.address):
+            raise ValueError(
+                f'address: {json.dumps(self.address)} is not allowed; it is "local", "auto" or '
+                f"HOST:PORT{nearest(self.address, ['local', 'auto'])}"
+            )
+        return self
+
+
 class SystemConfig(Section):
     """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned,
     ``threads`` and ``accel`` only how sums are rounded, the rest no bit."""
 
-    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
-        "auto", description="rollout processes; 0 collects in the main process"
+    workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
+        "auto",
+        description='rollout processes; 0 collects in the main process; "ray": actors of Ray',
     )
+    ray: RayConfig = Field(RayConfig(), description="those actors, where workers is ray")
     accel: Literal["auto", "eager", "compile", "graph"] = Field(
         "auto",
         description="how updates run: as written, by torch.compile, or captured once (graph, "
@@ -175,6 +209,11 @@ class SystemConfig(Section):
     env_timeout_s: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = Field(
         300, description="seconds after which an environment that does not answer stops the run"
     )
+
+    @property
+    def num_workers(self) -> int:
+        """Of whichever kind, where no ``auto`` is left."""
+        return self.ray.num_workers if self.workers == "ray" else int(self.workers)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

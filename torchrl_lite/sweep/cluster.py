@@ -1,12 +1,10 @@
-"""The way to Ray: a cluster, tasks with their resources, and what becomes of them."""
+"""A sweep on Ray: a cluster, tasks with their resources, and what becomes of them."""
 
-import importlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchrl_lite.config import ConfigError
+from torchrl_lite.ray_package import connect
 from torchrl_lite.sweep import task
 from torchrl_lite.sweep.trial import Outcome, Trial
 
@@ -24,21 +22,8 @@ class Cluster:
         Raises:
             ConfigError: Ray is not installed, or there is no cluster at the address.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self._ray = _package()
-        if address == "local":  # Ray's default, 15, starves beside anything else
-            os.environ.setdefault("RAY_worker_niceness", "0")
-        own = {"include_dashboard": False, "object_store_memory": 2**27}  # exit codes only
-        try:
-            self._ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                **(own if address == "local" else {}),
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"--address: {address!r}: {reason}") from None
+        # Of results, only exit codes travel.
+        self._ray = connect(address, key="--address", object_store_memory=2**27)
         self._trials: dict[Any, Trial] = {}
 
     def too_small_for(self, *, cpus: int, gpus: float) -> str:
@@ -97,13 +82,3 @@ class Cluster:
 
     def close(self) -> None:
         self._ray.shutdown()
-
-
-def _package() -> Any:
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        ray = None
-    if not hasattr(ray, "init"):  # a folder named ray can be imported too
-        raise ConfigError("the package ray is not there; python -m pip install -e '.[ray]'")
-    return ray

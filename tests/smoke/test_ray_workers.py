@@ -1,0 +1,397 @@
+"""Workers on Ray collect what workers of this machine do, whatever dies.
+
+They need ``pip install -e .[ray]`` and are skipped without it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from helpers import complete_state, through_a_file
+from processes import SHARED_MEMORY, outlive, session_of
+from resume.crash import same_bits
+
+from torchrl_lite.collector import Collector, EpisodeStats, WorkerError
+from torchrl_lite.collector.ray_worker import RayCrew
+from torchrl_lite.config import EnvConfig, NetConfig, RayConfig
+from torchrl_lite.env import make_spec
+from torchrl_lite.launch import main
+from torchrl_lite.network import GaussianPolicy, build
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
+pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
+
+ROOT = Path(__file__).parents[2]
+ODD = """
+import sys
+import threading
+import gymnasium as gym
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+class Raises(PendulumEnv):
+    def step(self, action):
+        raise ValueError("this is odd")
+
+class Hangs(PendulumEnv):
+    def step(self, action):
+        threading.Event().wait()
+
+class Exits(PendulumEnv):
+    def step(self, action):
+        sys.exit(5)
+
+gym.register("Raises-v0", Raises)
+gym.register("Exits-v0", Exits)
+gym.register("Hangs-v0", Hangs)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two nodes with room for a worker each, and odd environments."""
+    from ray.cluster_utils import Cluster
+
+    odd = tmp_path_factory.mktemp("odd")
+    (odd / "odd_envs.py").write_text(ODD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
+        path = [str(ROOT), str(odd), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        patch.syspath_prepend(odd)
+        node = {"num_cpus": 1, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        cluster.add_node(num_cpus=1)
+        yield cluster
+        cluster.shutdown()
+
+
+# --- what a Collector gives ----------------------------------------------------------------------
+
+TASKS = ["drawer-close-v3", "reach-v3"]
+HORIZON, EPOCH_FRAMES = 7, 10
+ENV = EnvConfig(tasks=TASKS, num_envs=6, group_size=2, max_episode_frames=HORIZON)
+
+
+def make_actor(env: EnvConfig, seed: int) -> GaussianPolicy:
+    torch.manual_seed(seed)
+    spec = make_spec(env)
+    net = NetConfig(hidden_shapes=[32, 32])
+    body = build(net, spec, role="actor", outputs=2 * spec.act_dim, parts=2)
+    return GaussianPolicy(body, spec, log_std_min=-20.0, log_std_max=2.0)
+
+
+YOUNG, OLD = make_actor(ENV, 1), make_actor(ENV, 2)
+# A task leaves and returns; episodes end within epochs, and epochs within episodes.
+EPOCHS: list[tuple[GaussianPolicy, tuple[int, ...], bool]] = [
+    (YOUNG, (0, 1), True),
+    (YOUNG, (0, 1), False),
+    (OLD, (1,), False),
+    (OLD, (0, 1), False),
+]
+
+
+@pytest.fixture
+def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
+    with ExitStack() as stack:
+
+        def start(env: EnvConfig = ENV, *, ray: int = 0, local: int = 0, **more: Any) -> Collector:
+            crew = None
+            if ray:
+                config = RayConfig(address=cluster.address, num_workers=ray)
+                crew = stack.enter_context(RayCrew(config))
+            collector = Collector(
+                env, make_spec(env), make_actor(env, 1), epoch_frames=EPOCH_FRAMES, seed=11,
+                workers=ray or local, crew=crew, **more,
+            )  # fmt: skip
+            stack.callback(collector.close)
+            return collector
+
+        yield start
+
+
+Open = Callable[..., Collector]
+
+
+def epoch(collector: Collector, number: int) -> dict[str, Any]:
+    """Taken where it was submitted already."""
+    actor, tasks, random = EPOCHS[number]
+    if not collector.busy:
+        collector.submit(actor, tasks, random=random)
+    block, episodes, _ = collector.result()
+    rows = {name: tensor[list(tasks)] for name, tensor in block._asdict().items()}
+    return {"rows": rows, "episodes": [plain(stats) for stats in episodes]}
+
+
+def plain(stats: EpisodeStats) -> dict[str, Any]:
+    sample = stats.sample
+    return vars(stats) | {"sample": None if sample is None else torch.from_numpy(sample)}
+
+
+def evaluation(collector: Collector) -> list[dict[str, Any]]:
+    return [plain(stats) for stats in collector.evaluate(OLD, (0, 1), 3)]
+
+
+def session(collector: Collector) -> dict[str, Any]:
+    """All that a collector gives."""
+    epochs = [epoch(collector, number) for number in range(len(EPOCHS))]
+    state = collector.state_dict()
+    evaluated = evaluation(collector)
+    collector.load_state_dict(through_a_file(state))
+    epochs.append(epoch(collector, 1))
+    sites = dict(sorted(state["sites"].items()))
+    return {"epochs": epochs, "sites": sites, "evaluation": evaluated}
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    """In this process."""
+    with Collector(ENV, make_spec(ENV), YOUNG, epoch_frames=EPOCH_FRAMES, seed=11) as collector:
+        return session(collector)
+
+
+@pytest.mark.parametrize("workers", [{"local": 2}, {"ray": 1}, {"ray": 2}], ids=str)
+def test_workers_anywhere_give_the_same_bits(
+    open_collector: Open, expected: dict[str, Any], workers: dict[str, int]
+) -> None:
+    same_bits(session(open_collector(**workers)), expected, "session")
+
+
+def hosts() -> list[int]:
+    """Processes that are actors of ours."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_Host"):
+                found.append(int(path.parent.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def test_an_actor_that_dies_is_replaced_twice(
+    open_collector: Open, expected: dict[str, Any]
+) -> None:
+    others, told = hosts(), list[str]()
+    collector = open_collector(ray=1, say=told.append)
+
+    def kill_in_mid_epoch(number: int) -> None:
+        (victim,) = set(hosts()) - set(others)
+        os.kill(victim, signal.SIGSTOP)  # so that it dies in the middle of the epoch
+        actor, tasks, random = EPOCHS[number]
+        collector.submit(actor, tasks, random=random)
+        os.kill(victim, signal.SIGKILL)
+        others.append(victim)
+
+    epochs = [epoch(collector, 0)]
+    for number in (1, 2):
+        kill_in_mid_epoch(number)
+        epochs.append(epoch(collector, number))
+    same_bits(epochs, expected["epochs"][:3], "epochs")
+    assert len(told) == 2
+    assert all(line.startswith("rollout worker 0 died (") for line in told)
+    assert all(line.endswith("a new one replays its environments") for line in told)
+
+    kill_in_mid_epoch(3)
+    with pytest.raises(WorkerError, match=r"worker 0 died .*, the 3rd death of .*reach-v3 \(copy"):
+        collector.result()
+
+
+def test_a_node_that_leaves_takes_nothing_with_it(
+    cluster: Any, open_collector: Open, expected: dict[str, Any]
+) -> None:
+    told: list[str] = []
+    collector = open_collector(ray=2, say=told.append)
+    epochs = [epoch(collector, 0)]
+    actor, tasks, random = EPOCHS[1]
+    collector.submit(actor, tasks, random=random)
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+    cluster.add_node(num_cpus=1)  # what is lost waits for room
+    epochs += [epoch(collector, number) for number in (1, 2, 3)]
+    same_bits(epochs, expected["epochs"][:4], "epochs")
+    same_bits(evaluation(collector), expected["evaluation"], "evaluation")
+    (line,) = told
+    assert line.endswith("a new one replays its environments")
+
+
+@pytest.mark.parametrize("task", ["Raises-v0", "Hangs-v0"])
+def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
+    open_collector: Open, task: str
+) -> None:
+    env = EnvConfig(suite="gymnasium", imports=["odd_envs"], tasks=[task], max_episode_frames=9)
+    said = []
+    for workers in ({"local": 1}, {"ray": 1}):
+        collector = open_collector(env, env_timeout_s=3, **workers)
+        collector.submit(make_actor(env, 1), (0,), random=False)
+        with pytest.raises(WorkerError) as caught:
+            collector.result()
+        said.append(str(caught.value).splitlines())
+    local, ray = said
+    assert ray[0] == local[0]
+    assert task in ray[0]
+    assert ray[-1] == local[-1]  # of the traceback, where there is one
+
+
+def test_environments_that_end_their_process_stop_the_run(open_collector: Open) -> None:
+    env = EnvConfig(
+        suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"], max_episode_frames=9
+    )
+    collector = open_collector(env, ray=1, say=lambda _: None)
+    collector.submit(make_actor(env, 1), (0,), random=False)
+    with pytest.raises(WorkerError, match=r"the 3rd death of Exits-v0 \(copy 0\)"):
+        collector.result()
+
+
+def test_a_cluster_that_is_too_small_is_told(cluster: Any) -> None:
+    told: list[str] = []
+    config = RayConfig(address=cluster.address, num_workers=3)
+    with RayCrew(config, say=told.append):
+        (line,) = told
+    assert line.startswith("system.ray.num_workers: 3 of 1 CPUs each, but the cluster has room for")
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+TINY: dict[str, Any] = {
+    "env.tasks": TASKS,
+    "env.num_envs": 4,
+    "env.group_size": 2,
+    "env.max_episode_frames": 15,
+    "net.hidden_shapes": [8],
+    "replay_buffer.size": 220,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 3,
+    "train.pretrain_epochs": 2,
+    "train.num_epochs": 8,
+    "train.batch_size": 16,
+    "train.eval_interval": 3,
+    "train.eval_episodes": 2,
+    "train.final_eval_episodes": 2,
+    "train.save_interval": 2,
+    "system.threads": 1,
+    "system.workers": 0,
+}
+RAY = {"system.workers": "ray", "system.ray.num_workers": 2}
+ENDLESS = RAY | {"train.num_epochs": 100_000}
+
+
+def command(log_dir: Path, **changes: Any) -> list[str]:
+    config = log_dir / "config.json"
+    config.write_text(json.dumps({"extends": str(ROOT / "config" / "base_mt.json")}))
+    sets = [part for k, v in (TINY | changes).items() for part in ("--set", f"{k}={json.dumps(v)}")]
+    flags = ["--config", str(config), "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    return [*flags, *sets]
+
+
+def folder_of(log_dir: Path) -> Path:
+    return log_dir / "x" / "MT2" / "1"
+
+
+def everything(log_dir: Path) -> dict[str, Any]:
+    """What a run left, but for clocks and for where its workers were."""
+    folder = folder_of(log_dir)
+    state = complete_state(folder)
+    for part in (state, state["buffer"], state["learner"], state["collector"]):
+        part.pop("config", None)
+        part.pop("wall_time", None)
+    state["collector"]["sites"] = dict(sorted(state["collector"]["sites"].items()))
+    header, *rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    kept = [i for i, name in enumerate(header) if not name.startswith(("time/", "rate/"))]
+    result = json.loads((folder / "result.json").read_text())
+    del result["wall_time_s"]
+    return {"state": state, "log": [[row[i] for i in kept] for row in rows], "result": result}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The run in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert main("sac", command(folder), multi_task=True) == 0
+    return everything(folder)
+
+
+def test_a_run_on_a_cluster_is_the_run_of_one_process(
+    cluster: Any, alone: dict[str, Any], tmp_path: Path
+) -> None:
+    """Begun by one process, stopped, and moved to the cluster, which it leaves as it was."""
+    assert main("sac", [*command(tmp_path), "--until", "160"], multi_task=True) == 0
+    moved = command(tmp_path, **RAY, **{"system.ray.address": cluster.address})
+    assert main("sac", [*moved, "--resume"], multi_task=True) == 0
+    same_bits(everything(tmp_path), alone, "run")
+    params = json.loads((folder_of(tmp_path) / "params.json").read_text())
+    assert params["system"]["ray"]["address"] == cluster.address
+    assert outlive(set(hosts()), 30) == set()
+    assert all(node.any_processes_alive() for node in cluster.list_all_nodes())
+
+
+class Stopped(NamedTuple):
+    code: int
+    said: str
+    log_dir: Path
+
+
+def stop(log_dir: Path, number: signal.Signals, **changes: Any) -> Stopped:
+    """Starts a run and a Ray of its own, and signals all its processes in the 5th epoch.
+
+    Raises:
+        AssertionError: a process or shared memory is left.
+    """
+    shared_before = set(SHARED_MEMORY.iterdir())
+    with (log_dir / "stderr").open("w+") as err:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / "starter" / "mt_sac.py"),
+                *command(log_dir, **ENDLESS | changes),
+            ],
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH')}"},
+            stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        out = ""
+        for line in process.stdout:
+            out += line
+            if "epoch 5 " in line:
+                break
+        members = session_of(process.pid)
+        assert len(members) > 4
+        os.killpg(process.pid, number)
+        code = process.wait()
+        survivors = outlive(members | session_of(process.pid), 30)
+        for pid in survivors:
+            os.kill(pid, signal.SIGKILL)
+        out += process.stdout.read()
+        err.seek(0)
+        said = out + err.read()
+    assert survivors == set(), said
+    assert set(SHARED_MEMORY.iterdir()) == shared_before
+    return Stopped(code, said, log_dir)
+
+
+def test_sigterm_to_all_lets_an_epoch_that_is_nearly_over_finish(tmp_path: Path) -> None:
+    stopped = stop(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
+    assert stopped.code == 143, stopped.said
+    assert "with a checkpoint; go on with --resume" in stopped.said
+    assert "Traceback" not in stopped.said and "died" not in stopped.said
+
+
+def test_sigint_ends_a_run_at_once(tmp_path: Path) -> None:
+    stopped = stop(tmp_path, signal.SIGINT, **{"system.grace_seconds": 0})
+    assert stopped.code == 130, stopped.said
+    last = stopped.said.splitlines()[-1]
+    assert last == "stopped by SIGINT; --resume goes on from the last checkpoint"
+    assert "Traceback" not in stopped.said
+
+
+def test_a_run_that_was_killed_goes_on_without_ray(alone: dict[str, Any], tmp_path: Path) -> None:
+    assert stop(tmp_path, signal.SIGKILL).code == -signal.SIGKILL
+    assert main("sac", [*command(tmp_path), "--resume"], multi_task=True) == 0
+    same_bits(everything(tmp_path), alone, "run")

@@ -1,0 +1,131 @@
+"""What is asked of Ray is checked without it."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchrl_lite.algo import SECTIONS
+from torchrl_lite.config import Config, ConfigError, check
+from torchrl_lite.flags import parse
+from torchrl_lite.request import requested, resolve, resumed
+
+ROOT = Path(__file__).parents[2]
+TASK = ["--task", "reach-v3"]
+ON_RAY = ["--set", "system.workers=ray"]
+FAR = "system.ray.address=far-away:6379"
+
+
+def checked(**system: Any) -> Config:
+    tree = {"env": {"tasks": ["reach-v3"]}, "system": system}
+    return check(tree, algo="sac", sections=SECTIONS, source="test")
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ({"workers": "rya"}, 'system.workers: "rya" is not allowed; it is "auto" or "ray" or an'),
+        ({"workers": "rya"}, "did you mean 'ray'?"),
+        ({"ray": {"adress": "auto"}}, "system.ray.adress: unknown key"),
+        ({"ray": {"address": "locl"}}, "did you mean 'local'?"),
+        ({"ray": {"address": "somewhere"}}, '"local", "auto" or HOST:PORT'),
+        ({"ray": {"address": "ray://head:10001"}}, 'system.ray.address: "ray://head:10001" is not'),
+        ({"ray": {"num_workers": 0}}, "system.ray.num_workers: 0 is not allowed; it is an integer"),
+        ({"ray": {"num_workers": 1025}}, "<= 1024"),
+        ({"ray": {"cpus_per_worker": 0.5}}, "system.ray.cpus_per_worker: 0.5 is not allowed"),
+        ({"ray": None}, "system.ray: null is not allowed; it is an object"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_told_in_one_line(system: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(**system)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "10.0.0.1:6379", "head-1.cluster:6379"])
+def test_what_is_asked_for_stands(address: str) -> None:
+    ray = {"address": address, "num_workers": 8, "cpus_per_worker": 2}
+    system = resolve(checked(workers="ray", overlap=True, ray=ray)).system
+    assert (system.workers, system.num_workers, system.ray.address) == ("ray", 8, address)
+
+
+def test_a_cluster_that_no_worker_needs_is_not_asked_for() -> None:
+    system = resolve(checked(workers=2, ray={"num_workers": 8})).system
+    assert (system.workers, system.num_workers) == (2, 2)
+
+
+def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    probe = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from torchrl_lite.launch import main\n"
+        "sys.exit(main('sac', sys.argv[1:]))"
+    )
+    argv = [*TASK, *ON_RAY, "--log_dir", str(tmp_path / "log")]
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *argv], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "pip install -e '.[ray]'" in done.stderr
+    assert not (tmp_path / "log").exists()
+
+
+# --- a run that goes on --------------------------------------------------------------------------
+
+
+def going_on(folder: Path, begun_with: list[str], *argv: str) -> Config:
+    """A run that began so, and the configuration that it goes on with."""
+    args = parse("sac", [*TASK, *begun_with], multi_task=False)
+    begun = resolve(requested(args, "sac", multi_task=False))
+    stored = folder / "params.json"
+    stored.write_text(begun.model_dump_json())
+    args = parse("sac", [*TASK, "--resume", *argv], multi_task=False)
+    return resumed(args, requested(args, "sac", multi_task=False), stored, "sac")
+
+
+def test_a_run_moves_to_ray_and_back(tmp_path: Path) -> None:
+    there = going_on(tmp_path, [], *ON_RAY, "--set", "system.ray.num_workers=4")
+    assert there.system.num_workers == 4
+    back = going_on(tmp_path, ON_RAY, "--set", "system.workers=3")
+    assert back.system.num_workers == 3
+    assert going_on(tmp_path, ON_RAY).system.workers == "ray"
+
+
+def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
+    far = [*ON_RAY, "--set", FAR]
+    with pytest.raises(ConfigError, match=r"system\.ray\.address: .*would join far-away:6379"):
+        going_on(tmp_path, far)
+    for named in (["--set", FAR], ["--trust_imports"]):
+        assert going_on(tmp_path, far, *named).system.ray.address == "far-away:6379"
+    unused = going_on(tmp_path, far, "--set", "system.workers=0")
+    assert unused.system.num_workers == 0
+
+
+def test_a_configuration_from_before_there_was_ray_is_whole(tmp_path: Path) -> None:
+    stored = tmp_path / "params.json"
+    tree = json.loads(resolve(checked(workers=0)).model_dump_json())
+    del tree["system"]["ray"]
+    stored.write_text(json.dumps(tree))
+    args = parse("sac", [*TASK, "--resume"], multi_task=False)
+    config = resumed(args, requested(args, "sac", multi_task=False), stored, "sac")
+    assert config.system.ray.address == "local"
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv, "--log_dir", "log"],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200,
+        )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"system.ray.address: '{address}': nobody answers there" in done.stderr
+    assert not (tmp_path / "log").exists()

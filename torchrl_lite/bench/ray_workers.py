@@ -1,0 +1,64 @@
+"""The ten environments of MT10 in processes and in Ray's actors: frames, and what a round costs."""
+
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from statistics import median
+
+from torchrl_lite.bench.collect import mt10, one_thread
+from torchrl_lite.bench.measure import Contender, Report, interleave
+from torchrl_lite.collector import Collector, Crew, Processes
+from torchrl_lite.collector.ray_worker import RayCrew
+from torchrl_lite.config import RayConfig
+from torchrl_lite.env import make_spec
+from torchrl_lite.types import Block
+
+
+def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
+    """One worker and ``workers``, of either kind.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    config, actor = mt10()
+    spec, tasks = make_spec(config), range(len(config.tasks))
+    numbers = sorted({1, workers})
+    beside: dict[str, list[float]] = defaultdict(list)
+
+    def contender(collector: Collector, name: str, tasks: range) -> Contender:
+        def run() -> int:
+            started = time.perf_counter()
+            collector.submit(actor, tasks, random=False)
+            seconds = collector.result().seconds
+            beside[name].append(1000 * (time.perf_counter() - started - seconds))
+            return frames * len(tasks)
+
+        return run
+
+    with ExitStack() as stack, one_thread():
+        ray = stack.enter_context(RayCrew(RayConfig(num_workers=sum(numbers))))
+        crews: dict[str, Crew] = {"x process": Processes(), "x actor": ray}
+        full, empty = {}, {}
+        for number in numbers:
+            for kind, crew in crews.items():
+                collector = stack.enter_context(
+                    Collector(
+                        config, spec, actor,
+                        epoch_frames=frames, seed=1, workers=number, crew=crew,
+                    )
+                )  # fmt: skip
+                name = f"{number} {kind}"
+                full[name] = contender(collector, f"{name}, an epoch", tasks)
+                empty[name] = contender(collector, f"{name}, weights alone", range(0))
+        rates = interleave(full, rounds)
+        interleave(empty, 10 * rounds)
+    out = sum(weights.nbytes for weights in actor.parameters())
+    back = sum(rows.nbytes for rows in Block.zeros(spec, frames, config.copies))
+    milliseconds = {name: median(values[1:]) for name, values in beside.items()}
+    title = f"MT10, {frames} frames of ten environments, policy of 3 x 400"
+    costs = f"Beside the simulation: weights of {out:,} bytes out, rows of {back:,} bytes back"
+    first = f"{workers} x process"
+    return [
+        Report(title, "frames/s", first, rates),
+        Report(costs, "ms", f"{first}, an epoch", milliseconds),
+    ]

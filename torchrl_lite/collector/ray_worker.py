@@ -1,0 +1,188 @@
+"""Workers as actors of Ray, on this machine or on many."""
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from torchrl_lite import ray_package
+from torchrl_lite.collector.crew import Assignment, Worker, WorkerDiedError, WorkerError
+from torchrl_lite.collector.worker import serve, signals_blocked
+from torchrl_lite.config import RayConfig
+from torchrl_lite.network import Actor
+from torchrl_lite.types import Block
+
+
+class RayCrew:
+    """Workers on a cluster that is joined, or started here and ended with this.
+
+    Weights are put into Ray's object store, once for all of them; each worker sends home the rows
+    of its own environments.
+    """
+
+    def __init__(self, config: RayConfig, *, say: Callable[[str], None] = print) -> None:
+        """``say`` is told of a cluster that is too small.
+
+        Raises:
+            ConfigError: Ray is not installed, or there is no cluster at the address.
+        """
+        cpus = config.cpus_per_worker
+        handler = signal.getsignal(signal.SIGTERM)
+        # What is started here inherits the mask: it is in our process group, which a scheduler
+        # signals as a whole, and what that means is for the main process to decide.
+        with signals_blocked() if config.address == "local" else nullcontext():
+            try:
+                self.ray = ray_package.connect(
+                    config.address, key="system.ray.address", num_cpus=config.num_workers * cpus
+                )
+            finally:  # Ray's own would end the main process
+                signal.signal(signal.SIGTERM, handler)
+        self._host = self.ray.remote(num_cpus=cpus, scheduling_strategy="SPREAD")(_Host)
+        self.weights: Any = None
+        """A reference to what was published."""
+        nodes = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
+        room = sum(int(node // cpus) for node in nodes)
+        if room < config.num_workers:  # a cluster may grow
+            say(
+                f"system.ray.num_workers: {config.num_workers} of {cpus} CPUs each, but the "
+                f"cluster has room for {room}; the others wait for a larger one"
+            )
+
+    def publish(self, policy: Actor) -> None:
+        self.weights = self.ray.put([weights.numpy() for weights in policy.parameters()])
+
+    def start(self, index: int, work: Assignment, block: Block) -> Worker:
+        return RayWorker(self, index, self._host.remote(work, block.rew.shape[1]), block)
+
+    def close(self) -> None:
+        """Ends what was started here; a cluster that was joined goes on."""
+        self.ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Rows(NamedTuple):
+    """Environments' part of a Block."""
+
+    task: Int64[ndarray, " n"]
+    copy: Int64[ndarray, " n"]
+    tensors: list[Float32[ndarray, "n L ..."]]
+
+    @classmethod
+    def of(cls, block: Block, sites: Sequence[tuple[int, int]]) -> Self:
+        task, copy = np.array(sites, np.int64).reshape(-1, 2).T
+        return cls(task, copy, [tensor.numpy()[task, :, copy] for tensor in block])
+
+    def copy_to(self, block: Block) -> None:
+        for tensor, mine in zip(block, self.tensors, strict=True):
+            tensor.numpy()[self.task, :, self.copy] = mine
+
+
+class Answer(NamedTuple):
+    good: bool
+    value: bytes
+    """Pickled: what Ray itself unpacks may not be written to."""
+    rows: Rows
+    """What was collected."""
+
+
+class RayWorker:
+    """The main process's end of an actor.
+
+    It waits for futures and never in Ray's own `get`, which drops what a signal raises.
+    """
+
+    def __init__(self, crew: RayCrew, index: int, actor: Any, block: Block) -> None:
+        self._crew, self._index, self._actor, self._block = crew, index, actor, block
+        self._answer = actor.stand.remote()
+
+    def send(self, method: str, *args: Any) -> None:
+        self._answer = self._actor.answer.remote(self._crew.weights, method, args)
+
+    def receive(self) -> Any:
+        try:
+            answer: Answer = self._answer.future().result()
+        except self._crew.ray.exceptions.RayError as error:
+            self.kill()
+            raise self._failed(error) from None
+        value = pickle.loads(answer.value)
+        if not answer.good:
+            raise WorkerError(f"rollout worker {self._index}: {value}")
+        answer.rows.copy_to(self._block)
+        return value
+
+    def _failed(self, error: Exception) -> WorkerError:
+        """A death, or what our own side of it raised, which would happen again."""
+        kinds = self._crew.ray.exceptions
+        if isinstance(error, kinds.RayTaskError) or getattr(error, "actor_init_failed", False):
+            return WorkerError(f"rollout worker {self._index}: {error}")
+        reason = str(error).strip().splitlines()[-1].strip()
+        return WorkerDiedError(f"rollout worker {self._index} died ({reason})")
+
+    def kill(self) -> None:
+        self._crew.ray.kill(self._actor)
+
+    def join(self) -> None:
+        """Ray waits for it."""
+
+
+class _Host:
+    """An actor. The life of a worker is a thread of its own: where an environment hangs, somebody
+    must be there to say so."""
+
+    def __init__(self, work: Assignment, frames: int) -> None:
+        torch.set_num_threads(1)
+        self._weights = [weights.numpy() for weights in work.policy.parameters()]
+        self._block = Block.zeros(work.spec, frames, work.config.copies)
+        self._sites = [site for group in work.groups for site in group]
+        self._pipe = _Pipe(SimpleQueue(), SimpleQueue())
+        threading.Thread(target=self._serve, args=(work,), daemon=True).start()
+
+    def _serve(self, work: Assignment) -> None:
+        try:
+            serve(self._pipe, work, self._block, bark=lambda said: self._pipe.send((False, said)))
+        except BaseException:  # such as SystemExit, which would end this thread alone
+            os._exit(1)
+
+    def stand(self) -> Answer:
+        """When the environments do."""
+        return self._answer(())
+
+    def answer(
+        self, weights: Sequence[Float32[ndarray, "..."]], method: str, args: Sequence[Any]
+    ) -> Answer:
+        for mine, new in zip(self._weights, weights, strict=True):
+            mine[...] = new
+        self._pipe.requests.put((method, args))
+        return self._answer(args[0] if method == "collect" else ())
+
+    def _answer(self, tasks: Sequence[int]) -> Answer:
+        good, value = self._pipe.answers.get()
+        collected = [site for site in self._sites if site.task in tasks]
+        return Answer(good, pickle.dumps(value), Rows.of(self._block, collected))
+
+
+class _Pipe(NamedTuple):
+    """From one thread to another."""
+
+    requests: "SimpleQueue[tuple[str, Sequence[Any]]]"
+    answers: "SimpleQueue[tuple[bool, Any]]"
+
+    def recv(self) -> tuple[str, Sequence[Any]]:
+        return self.requests.get()
+
+    def send(self, answer: tuple[bool, Any], /) -> None:
+        self.answers.put(answer)
