@@ -106,7 +106,7 @@ def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
             start_new_session=True,
         )
         assert process.stdout is not None
-        assert any(line == "reached\n" for line in process.stdout)
+        assert any("reached" in line for line in process.stdout)  # of two at once, maybe
         members = session_of(process.pid)
         (os.killpg if group else os.kill)(process.pid, number)
         process.stdout.read()
