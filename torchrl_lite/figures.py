@@ -100,7 +100,8 @@ def learning_curves(
         return Figure()
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows), layout="constrained")
+    legend = 0.24 * -(-len(experiments) // columns)  # inches that it takes from the panels
+    figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows + legend), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=metric == "success")
     for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for index, (label, curve) in enumerate(curves.items()):
