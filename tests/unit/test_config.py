@@ -394,7 +394,7 @@ def test_only_true_and_false_are_booleans(value: Any) -> None:
         ("sac.policy", "gausian", '"gaussian" or "deterministic"', "'gaussian'"),
         ("sac.alpha", "aut", '"auto" or a number >= 0', "'auto'"),
         ("sac.target_entropy", "outo", '"auto" or a number', "'auto'"),
-        ("system.workers", "aut", '"auto" or an integer >= 0', "'auto'"),
+        ("system.workers", "aut", '"auto" or "ray" or an integer >= 0', "'auto'"),
         ("system.accel", "grpah", '"auto" or "eager" or "compile" or "graph"', "'graph'"),
         ("system.matmul_precision", "hihg", '"highest" or "high" or "medium"', "'high'"),
         ("log.console", "liv", '"auto" or "live" or "plain"', "'live'"),
