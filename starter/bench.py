@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
     from rich.console import Console
 
     from torchrl_lite import accel
-    from torchrl_lite.bench import collect, env, ray_workers, train, update
+    from torchrl_lite.bench import collect, env, pool, ray_workers, train, update
     from torchrl_lite.bench.measure import hardware, write
     from torchrl_lite.env.metaworld import MT10, check_task
     from torchrl_lite.request import find_device
@@ -38,9 +38,13 @@ def run(args: Namespace) -> int:
     accel.check(args.accel, device)
     measures = {
         "env": lambda: env.measure(tasks or MT10, frames=args.frames or 1500, rounds=args.rounds),
-        "collect": lambda: collect.measure(
-            frames=args.frames or 300, rounds=args.rounds, workers=args.workers
-        ),
+        "collect": lambda: [
+            report
+            for bench in (collect, pool)
+            for report in bench.measure(
+                frames=args.frames or 300, rounds=args.rounds, workers=args.workers
+            )
+        ],
         "ray": lambda: ray_workers.measure(
             frames=args.frames or 500, rounds=args.rounds, workers=args.workers
         ),

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import make_sac, make_spec
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from torchrl_lite.bench import collect, measure, pool, update
 from torchrl_lite.bench import env as env_bench
-from torchrl_lite.bench import measure, update
 from torchrl_lite.types import Batch, Noise
 
 
@@ -85,6 +86,15 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert report.floor is not None
     assert min(report.floor[1], *report.rates.values()) > 0
     assert mean.rates == pytest.approx(report.rates)
+
+
+def test_a_pool_of_envpool_steps_all_its_environments() -> None:
+    """Their names are made from Meta-World's, all 50; the policy sees what they return."""
+    envpool = pytest.importorskip("envpool")
+    names = {pool.pool_name(task) for task in ALL_V3_ENVIRONMENTS}
+    assert names <= set(envpool.list_all_envs())
+    _, actor = collect.ten_envs(["reach-v3"])
+    assert pool.contender("reach-v3", actor, 5, threads=1, envs=3)() == 15
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Ten environments of MT10 and a policy of 3 x 400: frames per second of everything together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import harmonic_mean
 from typing import Any
@@ -40,27 +40,27 @@ def _vector_env(strategy: str, actor: Actor, frames: int, stack: ExitStack) -> C
     return run
 
 
-def mt10() -> tuple[EnvConfig, Actor]:
-    """What is measured; also on Ray."""
+def ten_envs(tasks: Sequence[str] = MT10) -> tuple[EnvConfig, Actor]:
+    """What is measured; also on Ray and beside EnvPool."""
     # One goal, whose reset is remembered after the first episode, as in a run all 50 are in time.
-    config = EnvConfig(name="MT10", tasks=list(MT10), num_envs=len(MT10), group_size=5, num_goals=1)
+    config = EnvConfig(name="bench", tasks=list(tasks), num_envs=10, group_size=5, num_goals=1)
     net = NetConfig(hidden_shapes=[400, 400, 400], init="metaworld_algorithms")
     torch.manual_seed(0)
     learner = SAC(SACConfig(), net, make_spec(config), device=torch.device("cpu"), seed=1)
     return config, learner.actor
 
 
-def _collector(
+def collector(
     config: EnvConfig, actor: Actor, frames: int, workers: int, stack: ExitStack
 ) -> Contender:
-    collector = stack.enter_context(
+    source = stack.enter_context(
         Collector(config, make_spec(config), actor, epoch_frames=frames, seed=1, workers=workers)
     )
 
     def run() -> int:
-        collector.submit(actor, range(len(MT10)), random=False)
-        collector.result()
-        return frames * len(MT10)
+        source.submit(actor, range(len(config.tasks)), random=False)
+        source.result()
+        return frames * config.num_envs
 
     return run
 
@@ -77,14 +77,14 @@ def one_thread() -> Iterator[None]:
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
-    config, actor = mt10()
+    config, actor = ten_envs()
     limits = interleave({task: physics(task, 5 * frames) for task in MT10}, rounds)
     with ExitStack() as stack, one_thread():
         makers: dict[str, Callable[[], Contender]] = {
             SYNC: lambda: _vector_env("sync", actor, frames, stack),
             ASYNC: lambda: _vector_env("async", actor, frames, stack),
-            "torchrl_lite, in process": lambda: _collector(config, actor, frames, 0, stack),
-            f"torchrl_lite, {workers} workers": lambda: _collector(
+            "torchrl_lite, in process": lambda: collector(config, actor, frames, 0, stack),
+            f"torchrl_lite, {workers} workers": lambda: collector(
                 config, actor, frames, workers, stack
             ),
         }

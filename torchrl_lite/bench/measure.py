@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3")
+PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3", "envpool")
 
 Contender = Callable[[], int]
 """Does some work and returns how much: frames, or updates."""

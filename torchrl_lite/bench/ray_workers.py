@@ -5,7 +5,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from statistics import median
 
-from torchrl_lite.bench.collect import mt10, one_thread
+from torchrl_lite.bench.collect import one_thread, ten_envs
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector import Collector, Crew, Processes
 from torchrl_lite.collector.ray_worker import RayCrew
@@ -20,7 +20,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
     Raises:
         ConfigError: Ray is not installed.
     """
-    config, actor = mt10()
+    config, actor = ten_envs()
     spec, tasks = make_spec(config), range(len(config.tasks))
     numbers = sorted({1, workers})
     beside: dict[str, list[float]] = defaultdict(list)
