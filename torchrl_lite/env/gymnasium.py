@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, ConfigError, EnvConfig, nearest
-from torchrl_lite.env.viewing import choose_camera, open_window
+from torchrl_lite.env.viewing import choose_camera, follow, open_window
 
 _EXTRAS = {"sai_mujoco": "soccer"}
 """Packages that an extra of ours installs."""
@@ -54,6 +54,8 @@ class GymnasiumEnv(gym.Env):
             _check_limit(task, horizon or own_limit)
             if camera is not None:
                 choose_camera(self._env, camera, task=task)
+            elif render_mode is not None:
+                follow(self._env)
         except ConfigError:
             self._env.close()
             raise

@@ -38,6 +38,15 @@ def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
         mujoco.mju_mulQuat(model.cam_quat[index], model.cam_quat[index].copy(), HALF_TURN)
 
 
+def follow(env: gym.Env) -> None:
+    """Draws with the model's camera that follows the body, where the environment chose none: not
+    every version of Gymnasium does, and a runner soon leaves the picture."""
+    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and renderer.camera_id < 0:
+        model = renderer.model
+        renderer.camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+
+
 def open_window(env: gym.Env) -> None:
     """Opens the window of an environment made with ``render_mode="human"``.
 
