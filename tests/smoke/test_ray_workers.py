@@ -332,6 +332,19 @@ def test_a_run_on_a_cluster_is_the_run_of_one_process(
     assert all(node.any_processes_alive() for node in cluster.list_all_nodes())
 
 
+def test_overlap_on_a_cluster_is_overlap_with_processes(cluster: Any, tmp_path: Path) -> None:
+    left = []
+    for name, where in {"here": {"system.workers": 1}, "there": RAY}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        argv = command(
+            folder, **where, **{"system.overlap": True, "system.ray.address": cluster.address}
+        )
+        assert main("sac", argv, multi_task=True) == 0
+        left.append(everything(folder))
+    same_bits(left[1], left[0], "run")
+
+
 class Stopped(NamedTuple):
     code: int
     said: str
