@@ -58,6 +58,8 @@ def requested(args: Namespace, algo: str, *, multi_task: bool) -> Config:
         _check_gymnasium(args, env)
     task = _task(args)
     if task is not None:
+        if any(_names_tasks(override) for override in overrides):
+            raise ConfigError(f"--set env.tasks: {task} was named by --task or --task_id already")
         overrides.insert(0, f"env.tasks={json.dumps([task])}")
     elif "tasks" not in env:
         raise ConfigError(
@@ -96,6 +98,12 @@ def _check_gymnasium(args: Namespace, env: dict[str, Any]) -> None:
             f'{what}; with env.suite "gymnasium", tasks stand in env.tasks, as in '
             """--set 'env.tasks=["Pendulum-v1"]'"""
         )
+
+
+def _names_tasks(override: str) -> bool:
+    path, value = parse_override(override)
+    whole = path == ["env"] and isinstance(value, dict) and "tasks" in value
+    return whole or path == ["env", "tasks"]
 
 
 def _task(args: Namespace) -> str | None:

@@ -204,6 +204,19 @@ def test_a_task_is_named_once(start: Start, task: str) -> None:
     assert "--task" in line.replace("--task_id", "")
 
 
+@pytest.mark.parametrize(
+    "field", ['env.tasks=["push-v3"]', 'env={"tasks":["push-v3"]}', "env.tasks=5"]
+)
+@pytest.mark.parametrize("flags", [("--task_id", "0"), ("--task", "reach-v3")], ids=" ".join)
+def test_a_task_is_named_by_a_flag_or_a_field(
+    start: Start, flags: tuple[str, str], field: str
+) -> None:
+    line = mistake(start(*flags, "--set", field))
+
+    assert "env.tasks" in line
+    assert "--task" in line
+
+
 @pytest.mark.parametrize(("task_id", "task"), list(enumerate(TEN)))
 def test_a_task_id_is_its_place_in_mt10(
     start: Start, started: list[Started], task_id: int, task: str
@@ -433,6 +446,13 @@ def test_a_strange_configuration_is_a_mistake(start: Start, path: str) -> None:
     mistake(start(f"--config={path}"))
 
 
+def test_tasks_that_are_no_list_are_a_mistake(start: Start) -> None:
+    line = mistake(start("--set", "env.tasks=reach-v3"))
+
+    assert "env.tasks" in line
+    assert "a list" in line
+
+
 def test_a_configuration_of_another_algorithm_is_a_mistake(start: Start, tmp_path: Path) -> None:
     path = write(tmp_path / "td3.json", {"algo": "td3", "env": {"tasks": ["reach-v3"]}})
 
@@ -452,7 +472,6 @@ def test_a_configuration_of_another_algorithm_is_a_mistake(start: Start, tmp_pat
         ("train.batch_size=true", ["train.batch_size", "an integer"]),
         ("sac=5", ["sac", "an object"]),
         ("env.tasks.0=1", ["env.tasks", "a list"]),
-        ("env.tasks=reach-v3", ["env.tasks", "a list"]),
         ("sac.alpha=aut", ["sac.alpha", "'auto'"]),
         ("sac.plr=NaN", ["sac.plr", "NaN"]),
         ("a\nb=1", []),
