@@ -172,7 +172,7 @@ class SAC(Learner):
     def task_weight(self, task: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
         """Weights of the losses, 1 in the mean: equal, or larger where the temperature is low.
 
-        Yang et al. 2020, section 4.3, as their code has it (softmax of minus log temperature).
+        Yang et al. 2020, section 4.3, as their code has it: deviation 6 in `network.soft_module`.
         """
         if not self.config.temperature_weights:
             return torch.ones_like(self.log_alpha[task].detach())

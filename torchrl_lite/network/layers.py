@@ -88,7 +88,7 @@ def grouped_linear(
     # In place, and on what is no view: both spare autograd a copy.
     activate = torch.relu_ if relu else lambda out: out
     if weight.shape[1] > 1:
-        flat = torch.bmm(x.flatten(0, 1), weight[:, task].flatten(0, 1))
+        flat = torch.bmm(x.flatten(0, 1), weight.index_select(1, task).flatten(0, 1))
         own = (bias[:, task] if bias.shape[1] > 1 else bias)[:, :, None]
         return activate(flat.view(ensemble, rows, batch, -1) + own)
     if bias.shape[1] > 1:
@@ -135,7 +135,8 @@ class TaskEmbedding(nn.Module):
     """A learned vector of unit length per task, and the layer that reads it.
 
     Adding ``embedding @ weight`` to a layer's output is what concatenating the embedding to its
-    input computes. As in BRC (Nauman et al. 2025, arXiv:2505.23150).
+    input computes. BRC (Nauman et al. 2025, arXiv:2505.23150) has such vectors of 32 numbers; there
+    the actor uses what the critics learn, here every network has its own.
     """
 
     task_parameters = ("rows",)

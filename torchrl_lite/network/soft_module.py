@@ -9,9 +9,11 @@ the same places:
 1. Between the product of task and observation embedding and the first routing probabilities stand
    further fully connected layers (``num_gating_layers`` of ``gating_hidden`` units).
 2. The observation embedding passes a ReLU before the first modules.
-3. The routing of layer l sees the probabilities of all layers before it, not of the last alone.
+3. The routing of layer l sees the probabilities of all layers before it; in the paper it sees the
+   last layer's alone, and before the softmax that makes them probabilities.
 4. The ReLU stands behind the weighted sum, not on each module's output.
-5. The last layer's modules are mixed too, by one more softmax over them.
+5. The last layer's modules are mixed too, by one more softmax over them, and a linear head reads
+   the mixture; in the paper the sum of that layer is the output.
 6. Loss weights are the softmax of minus log temperature times the number of tasks, not of minus
    temperature (`torchrl_lite.algo.sac`, ``temperature_weights``).
 
