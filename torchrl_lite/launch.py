@@ -51,8 +51,8 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
             raise
         cause = str(error).partition("\n")[0] or "out of memory"
         print(
-            f"error: {cause}\nlower replay_buffer.size, train.batch_size or "
-            "net.hidden_shapes (the replay buffer is on the learner's device)",
+            f"error: {cause}\nlower replay_buffer.size, train.batch_size or net.hidden_shapes "
+            "(or the sizes in net.soft_module; the replay buffer is on the learner's device)",
             file=sys.stderr,
         )
         return 1

@@ -47,8 +47,13 @@ def run_in_process(config: str, tasks: int, log_dir: Path) -> Path:
     return log_dir / config / f"MT{tasks}" / "1"
 
 
-@pytest.mark.parametrize("tasks", [10, 50])
-@pytest.mark.parametrize("kind", ["", "_multihead", "_soft_module", "_independent"])
+KINDS = ("", "_multihead", "_soft_module", "_independent")
+
+
+@pytest.mark.parametrize(
+    ("kind", "tasks"),
+    [*((kind, tasks) for kind in KINDS for tasks in (10, 50)), ("_soft_module_deep", 10)],
+)
 def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) -> None:
     run = run_in_process(f"mt{tasks}{kind}", tasks, tmp_path)
     names = json.loads((run / "params.json").read_text())["env"]["tasks"]
@@ -96,6 +101,7 @@ def test_uneven_workers_change_nothing(tmp_path: Path) -> None:
         ("mt10", "train.batch_size=5", "train.batch_size: 5"),
         ("mt10", "train.batch_size=1285", "train.batch_size: 1285"),
         ("mt10_soft_module", "net.soft_module.num_modules=0", "net.soft_module.num_modules: 0"),
+        ("mt10_soft_module", "net.soft_module.num_modules=257", "and <= 256"),
         ("mt10_soft_module", "net.soft_module.num_layers=1.5", "net.soft_module.num_layers: 1.5"),
         ("mt10_soft_module", "net.hidden_shapes=[]", "net.hidden_shapes: []"),
         ("mt10", "net.kind=softmodule", "did you mean 'soft_module'"),

@@ -31,7 +31,7 @@ LIMITS = {
     "net.embedding_dim": 65536,
     "net.soft_module.num_layers": 100,
     "net.soft_module.num_gating_layers": 100,
-    "net.soft_module.num_modules": 65536,
+    "net.soft_module.num_modules": 256,
     "net.soft_module.module_hidden": 65536,
     "net.soft_module.gating_hidden": 65536,
     "train.eval_episodes": 65536,

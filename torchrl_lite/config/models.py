@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
 from torchrl_lite.config.section import (
+    MAX_MODULES,
     MAX_PROCESSORS,
     MAX_SECONDS,
     Count,
@@ -81,6 +82,8 @@ class EnvConfig(Section):
                 raise ValueError(f"tasks: {task!r} is named twice")
         if self.imports and self.suite != "gymnasium":
             raise ValueError('imports: is for the suite "gymnasium"')
+        if self.reward_version == "v1" and self.suite != "metaworld":
+            raise ValueError('reward_version: "v1" is for the suite "metaworld"')
         if self.num_envs % len(self.tasks):
             raise ValueError(
                 f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
@@ -92,7 +95,9 @@ class SoftModuleConfig(Section):
     """Sizes of a soft-module network; the defaults are the shallow one of Yang et al. 2020."""
 
     num_layers: Depth = Field(2, description="layers of modules")
-    num_modules: Size = Field(2, description="modules in a layer")
+    num_modules: Annotated[int, Field(ge=1, le=MAX_MODULES)] = Field(
+        2, description="modules in a layer"
+    )
     module_hidden: Size = Field(256, description="outputs of a module")
     num_gating_layers: Depth = Field(2, description="fully connected layers before the routing")
     gating_hidden: Size = Field(256, description="units of each of them")

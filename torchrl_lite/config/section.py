@@ -9,6 +9,8 @@ Natural = Annotated[int, Field(ge=0)]
 MAX_AT_ONCE = 2**16
 """Of anything that is there all at once: units of a layer, environments, planned episodes."""
 Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
+MAX_MODULES = 2**8
+"""In a layer of soft modules; between two layers there are as many routes as their square."""
 Depth = Annotated[int, Field(ge=1, le=100)]
 MAX_HORIZON = 10**6
 """Steps of an episode, whose randomness is drawn whole at its beginning."""
