@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchrl_lite.launch import main
 
@@ -47,6 +48,14 @@ def run_in_process(config: str, tasks: int, log_dir: Path) -> Path:
     return log_dir / config / f"MT{tasks}" / "1"
 
 
+MEANS = {
+    "eval/success_rate": "eval_success",
+    "eval/return": "eval_return",
+    "train/alpha": "train_alpha",
+    "train/q": "train_q",
+    "train/entropy": "train_entropy",
+}
+"""Means over tasks, and what each task's own is called."""
 KINDS = ("", "_multihead", "_soft_module", "_independent")
 
 
@@ -67,8 +76,20 @@ def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) 
         assert float(rows[2][f"train_alpha/{task}"]) > 0
         assert rows[2][f"train_q/{task}"] != "" and rows[2][f"train_entropy/{task}"] != ""
         assert int(rows[2][f"frames/{task}"]) == 30
-        for name in ("eval_success", "eval_return", "train_alpha", "train_q", "train_entropy"):
-            assert isinstance(result[f"{name}/{task}"], float)
+    for mean, name in MEANS.items():
+        assert result[mean] == pytest.approx(sum(result[f"{name}/{t}"] for t in names) / tasks)
+
+
+def test_tensorboard_has_every_task_as_the_log_does(tmp_path: Path) -> None:
+    run = run_in_process("mt10", 10, tmp_path)
+    rows = list(csv.DictReader((run / "log.csv").open()))
+    events = EventAccumulator(str(run)).Reload()
+    names = json.loads((run / "params.json").read_text())["env"]["tasks"]
+    for mean, kind in MEANS.items():
+        for name in (mean, *(f"{kind}/{task}" for task in names)):
+            told = {int(row["total_frames"]): float(row[name]) for row in rows if row[name] != ""}
+            shown = {point.step: point.value for point in events.Scalars(name)}
+            assert told and shown == pytest.approx(told, rel=1e-6), name
 
 
 def test_uneven_workers_change_nothing(tmp_path: Path) -> None:
