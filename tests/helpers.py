@@ -72,6 +72,16 @@ def make_learner(
     return learner(section(**own), net, spec, device=device, seed=seed, accel=accel).to(dtype)
 
 
+def rows_of_tasks(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:
+    """The parameters with a row per task, told by their shape alone: the second dimension, or the
+    only one. Nothing else of the learner may have that size there."""
+    return {
+        name: parameter
+        for name, parameter in learner.named_parameters()
+        if parameter.shape[min(1, parameter.ndim - 1)] == num_tasks
+    }
+
+
 def random_batch(
     spec: Spec,
     *,

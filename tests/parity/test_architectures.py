@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_spec, random_batch, random_noise
+from helpers import CPU, make_spec, random_batch, random_noise, rows_of_tasks
 from torch import Tensor, nn
 
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network import build, task_parameters
+from torchrl_lite.network import build
 from torchrl_lite.network.layers import Init, xavier_normal
 from torchrl_lite.network.soft_module import Modules, SoftModuleNetwork
 from torchrl_lite.types import Batch, Noise, Spec
@@ -94,48 +94,55 @@ def test_a_head_gets_no_gradient_from_another_task(kind: str, network: str) -> N
     assert torch.equal(grad[:, [0, 2]], torch.zeros_like(grad[:, [0, 2]]))
 
 
-@pytest.mark.parametrize(
-    ("kind", "task_input"),
-    [*((kind, "onehot") for kind in KINDS), ("mlp", "embedding"), ("multihead", "embedding")],
-)
+FIRST_BIAS = {"trunk.layers.0.bias"}
+HEAD = {"head.weight", "head.bias"}
+LAYERS = {f"trunk.layers.{depth}.{part}" for depth in (0, 1) for part in ("weight", "bias")}
+OWN = {
+    ("mlp", "onehot"): FIRST_BIAS,
+    ("mlp", "embedding"): {"trunk.embedding.rows"},
+    ("multihead", "onehot"): FIRST_BIAS | HEAD,
+    ("multihead", "embedding"): {"trunk.embedding.rows"} | HEAD,
+    ("independent", "onehot"): LAYERS | HEAD,
+    ("soft_module", "onehot"): {"task_rows"},
+}
+"""What each task has of its own in every network, beside its temperature."""
+
+
+@pytest.mark.parametrize(("kind", "task_input"), OWN)
 def test_what_does_not_train_does_not_move(kind: str, task_input: str) -> None:
-    learner = make_learner(kind, 3, net={"task_input": task_input}, grad_clip=1.0)
+    learner = make_learner(kind, 4, net={"task_input": task_input}, grad_clip=1.0)
+    own = rows_of_tasks(learner, 4)
+    assert {"log_alpha", *OWN[kind, task_input]} == {name.split(".body.")[-1] for name in own}
 
     def rows(task: int) -> dict[str, Tensor]:
-        state = {}
-        named = dict(learner.named_parameters())
-        per_task = {id(p) for p in task_parameters(learner)} | {id(learner.log_alpha)}
-        moments = {
-            id(parameter): moment
-            for optimizer in learner.optimizers.values()
-            for parameter, moment in optimizer.state.items()
+        tensors: dict[str, Tensor] = dict(own)
+        names = {id(parameter): name for name, parameter in own.items()}
+        for optimizer in learner.optimizers.values():
+            for parameter, state in optimizer.state.items():
+                if id(parameter) in names:
+                    moments = ("exp_avg", "exp_avg_sq")
+                    tensors |= {f"{names[id(parameter)]}.{key}": state[key] for key in moments}
+        return {
+            name: (tensor[task] if tensor.ndim == 1 else tensor[:, task]).detach().clone()
+            for name, tensor in tensors.items()
         }
-        for name, parameter in named.items():
-            if id(parameter) not in per_task:
-                continue
-            tensors = {name: parameter}
-            for key in ("exp_avg", "exp_avg_sq"):
-                if id(parameter) in moments:
-                    tensors[f"{name}.{key}"] = moments[id(parameter)][key]
-            for key, tensor in tensors.items():
-                own = tensor[task] if tensor.ndim == 1 else tensor[:, task]
-                state[key] = own.detach().clone()
-        return state
 
     def train(tasks: list[int], seed: int) -> None:
         batch = random_batch(learner.spec, tasks=tasks, seed=seed)
         learner.update(batch, random_noise(batch, seed=seed), "sync")
 
     for seed in range(3):
-        train([0, 1, 2], seed)
-    still, moving = rows(1), rows(2)
-    assert any(name.startswith("target") for name in still)
-    assert any(name.endswith("exp_avg_sq") for name in still)
+        train([0, 1, 2, 3], seed)
+    still, moving = [rows(1), rows(3)], [rows(0), rows(2)]
+    assert any(name.startswith("target") for name in still[0])
+    assert any(name.endswith("exp_avg_sq") for name in still[0])
     for seed in range(3, 8):
         train([2, 0], seed)
-    for name, tensor in rows(1).items():
-        assert torch.equal(tensor, still[name]), name
-    assert all(not torch.equal(tensor, moving[name]) for name, tensor in rows(2).items())
+    for before, after in zip(still, [rows(1), rows(3)], strict=True):
+        for name, tensor in after.items():
+            assert torch.equal(tensor, before[name]), name
+    for before, after in zip(moving, [rows(0), rows(2)], strict=True):
+        assert all(not torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
 @pytest.mark.parametrize("kind", KINDS)
