@@ -1,5 +1,6 @@
 """Architectures for many tasks against the single-task learner and against literal loops."""
 
+import math
 from typing import Any
 
 import pytest
@@ -181,6 +182,37 @@ def test_temperature_weights_follow_the_softmax_and_average_one() -> None:
     torch.testing.assert_close(learner.task_weight(torch.arange(3)), expected)
     plain = make_learner("mlp", 3)
     torch.testing.assert_close(plain.task_weight(torch.arange(3)), torch.ones(3).double())
+
+
+def test_temperature_weights_are_those_of_gradients_but_for_the_temperatures_own() -> None:
+    """The gradient of all tasks from those of each task alone, at steps too small to matter."""
+    learner = make_learner("mlp", 3, temperature_weights=True, plr=1e-12, qlr=1e-12)
+    learner.log_alpha.data = torch.tensor([0.0, -1.0, 2.0], dtype=torch.float64)
+    seen: dict[str, list[Tensor]] = {}
+    for name, optimizer in learner.optimizers.items():
+
+        def remember(optimizer: torch.optim.Optimizer, *_: object, name: str = name) -> None:
+            seen[name] = [p.grad.clone() for p in optimizer.param_groups[0]["params"]]
+
+        optimizer.register_step_pre_hook(remember)
+
+    def gradients(tasks: slice) -> dict[str, list[Tensor]]:
+        batch = random_batch(learner.spec)
+        noise = random_noise(batch)
+        part = Batch(*(field[tasks] for field in batch))
+        learner.update(part, Noise(noise.pick[tasks], noise.act[:, tasks]), "keep")
+        return dict(seen)
+
+    together = gradients(slice(None))
+    alone = [gradients(slice(task, task + 1)) for task in range(3)]
+    inverse = torch.tensor([1.0, math.e, math.exp(-2)]).double()
+    weights = {name: inverse / inverse.sum() for name in ("critic", "actor")}
+    weights["alpha"] = torch.ones(3).double() / 3
+    for name, weight in weights.items():
+        for index, gradient in enumerate(together[name]):
+            parts = zip(weight, alone, strict=True)
+            expected = sum(share * own[name][index] for share, own in parts)
+            torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_modules_equal_a_loop_over_them() -> None:

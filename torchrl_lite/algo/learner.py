@@ -140,8 +140,8 @@ class Learner(nn.Module):
         Adam's moments, which would go on moving without a gradient.
 
         Adam counts the updates of all rows together. A task that joins late therefore begins
-        without the correction for moments of zero: its first hundreds of steps are larger, at
-        most 6.5 times.
+        without the correction for moments of zero: its first hundreds of steps are at
+        most 6.6 times as large.
         """
         if len(task) == self.spec.num_tasks:
             yield
