@@ -34,11 +34,12 @@ def make_learner(
     return learner.double()
 
 
-def row(batch: Batch, noise: Noise, task: int) -> tuple[Batch, Noise]:
+def row(batch: Batch, noise: Noise, place: int) -> tuple[Batch, Noise]:
     """One task's part, as a learner of that task alone sees it."""
-    parts = [tensor[task : task + 1] for tensor in batch[:-1]]
+    rows = slice(place, place + 1)
+    parts = [tensor[rows] for tensor in batch[:-1]]
     alone = Batch(*parts, task=torch.zeros(1, dtype=torch.int64))
-    return alone, Noise(noise.pick[task : task + 1], noise.act[:, task : task + 1])
+    return alone, Noise(noise.pick[rows], noise.act[:, rows])
 
 
 def test_multihead_of_one_task_is_an_mlp() -> None:
@@ -65,14 +66,15 @@ def test_independent_agents_equal_separate_learners(clip: float | None) -> None:
             own = tensor[task : task + 1] if tensor.ndim == 1 else tensor[:, task : task + 1]
             state[name] = own.clone()
         learner.load_state_dict(state)
-    for step in range(20):
-        batch = random_batch(together.spec, seed=step)
+    for step in range(23):  # after twenty, the second agent rests
+        tasks = [0, 1, 2] if step < 20 else [2, 0]
+        batch = random_batch(together.spec, tasks=tasks, seed=step)
         noise = random_noise(batch, seed=step)
         ours = together.update(batch, noise, "sync")
-        for task, learner in enumerate(alone):
-            theirs = learner.update(*row(batch, noise, task), "sync")
+        for place, task in enumerate(tasks):
+            theirs = alone[task].update(*row(batch, noise, place), "sync")
             for name, value in theirs.items():
-                torch.testing.assert_close(ours[name][task], value[0], rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(ours[name][place], value[0], rtol=1e-9, atol=1e-9)
     for task, learner in enumerate(alone):
         for name, tensor in learner.state_dict().items():
             full = together.state_dict()[name]

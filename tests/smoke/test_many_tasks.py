@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
+from torchrl_lite.algo.sac import SAC
 from torchrl_lite.launch import main
+from torchrl_lite.types import Batch, Noise
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -90,6 +93,26 @@ def test_tensorboard_has_every_task_as_the_log_does(tmp_path: Path) -> None:
             told = {int(row["total_frames"]): float(row[name]) for row in rows if row[name] != ""}
             shown = {point.step: point.value for point in events.Scalars(name)}
             assert told and shown == pytest.approx(told, rel=1e-6), name
+
+
+def test_a_batch_has_the_same_number_of_each_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``batch_size`` counts them all; their indices are drawn for each task by itself."""
+    seen: list[tuple[Batch, Noise]] = []
+    update = SAC.update
+
+    def remember(learner: SAC, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
+        seen.append((batch, Noise(*(part.clone() for part in noise))))
+        return update(learner, batch, noise, variant)
+
+    monkeypatch.setattr(SAC, "update", remember)
+    run_in_process("mt3", 3, tmp_path)
+    assert len(seen) == 2 * 2
+    for batch, noise in seen:
+        assert batch.task.tolist() == [0, 1, 2]
+        assert batch.rew.shape == noise.pick.shape == (3, 2)
+        assert noise.pick.unique().numel() == 6
 
 
 def test_uneven_workers_change_nothing(tmp_path: Path) -> None:
