@@ -142,6 +142,19 @@ def test_padding_of_an_observation_changes_nothing(policy: str, task: list[int])
 
 
 @POLICIES
+@pytest.mark.parametrize("order", [[1, 0], [1], [0, 0, 1]], ids=str)
+def test_rows_in_any_order_wear_the_masks_of_their_tasks(policy: str, order: list[int]) -> None:
+    """As environments act in groups, and as a stage of a curriculum trains."""
+    sac, rows = padded(policy), torch.tensor(order)
+    obs, noise, act = normal(2, B, 5), normal(2, B, 4), normal(2, B, 4)
+    both = outputs(sac, obs, noise, act, ALL)
+    mine = outputs(sac, obs[rows], noise[rows], act[rows], rows)
+    for one, expected in zip(mine[:-1], both[:-1], strict=True):
+        torch.testing.assert_close(one, expected[rows])
+    torch.testing.assert_close(mine[-1], both[-1][:, rows])
+
+
+@POLICIES
 def test_every_feature_that_a_task_has_matters(policy: str) -> None:
     """Or the test above would pass for networks that see nothing."""
     sac = padded(policy)
