@@ -61,6 +61,21 @@ def test_a_padded_action_is_zero(algo: str, config: dict[str, Any]) -> None:
         assert (act[0] != 0).all()
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [1]], ids=str)
+def test_the_entropy_of_each_task_is_led_to_minus_its_own_dimensions(order: list[int]) -> None:
+    """The gradient of log alpha is what the entropy is above its target, over the tasks."""
+    learner = make_learner("sac", padded_spec([6, 3], [4, 1]), dtype=torch.float64)
+    seen: list[Tensor] = []
+    learner.optimizers["alpha"].register_step_pre_hook(
+        lambda *_: seen.append(learner.log_alpha.grad.clone())
+    )
+    batch = random_batch(learner.spec, tasks=order)
+    entropy = learner.update(batch, random_noise(batch), "sync")["entropy"]
+    for place, task in enumerate(order):
+        excess = entropy[place].item() + [4, 1][task]
+        assert len(order) * seen[0][task].item() == pytest.approx(excess, rel=1e-9)
+
+
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_a_padded_task_learns_as_without_padding(algo: str) -> None:
     """A small task beside a large one, of independent agents, against a learner of its own."""
