@@ -107,7 +107,22 @@ def test_going_on_leaves_the_state_it_was_restored_from_alone() -> None:
     assert torch.equal(state["mean"], mean)
 
 
-def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(tmp_path: Path) -> None:
+ONE_AFTER_THE_OTHER = {
+    "curriculum.kind": "custom",
+    "curriculum.stages": '[["reach-v3"], ["drawer-close-v3"]]',
+    "curriculum.thresholds": "[0]",
+    "curriculum.min_frames_per_stage": 20,
+    "curriculum.stage_eval_frames": 20,
+    "curriculum.stage_eval_episodes": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "frames"), [({}, [60, 60]), (ONE_AFTER_THE_OTHER, [20, 40])], ids=["all", "stages"]
+)
+def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(
+    more: dict[str, object], frames: list[int], tmp_path: Path
+) -> None:
     """One environment per task, so that rows stand in the order in which rewards came."""
     settings = {
         "env.tasks": '["reach-v3", "drawer-close-v3"]',
@@ -124,7 +139,7 @@ def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(tmp_path: Pa
         "train.final_eval_episodes": 1,
         "system.workers": 0,
         "system.threads": 1,
-    }
+    } | more
     config = Path(__file__).parents[2] / "config" / "mt10.json"
     argv = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     argv += ["--config", str(config), "--log_dir", str(tmp_path)]
@@ -132,9 +147,9 @@ def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(tmp_path: Pa
 
     (params,) = tmp_path.rglob("params.json")
     buffer = complete_state(params.parent)["buffer"]
+    assert [len(rows) for rows in buffer["data"]] == frames
     for rows, scale in zip(buffer["data"], buffer["reward_scale"].tolist(), strict=True):
         raw, garage = rows[:, -2].tolist(), Garage()
-        assert len(raw) == 60
         scaled = [garage.normalize(reward) for reward in raw]
         assert scale == pytest.approx(scaled[-1] / raw[-1], rel=1e-6)
         assert scale != 1
