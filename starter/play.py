@@ -13,7 +13,7 @@ from torchrl_lite.flags import Parser, answer, episodes, processors, seed
 def parse() -> Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, help="a run directory: its best weights")
+    source.add_argument("--run", type=Path, metavar="DIR", help="a run directory: its best weights")
     source.add_argument(
         "--checkpoint",
         type=Path,
@@ -21,18 +21,36 @@ def parse() -> Namespace:
         help="a checkpoint, a policy.safetensors, or a zip of Stable-Baselines3 (with --task)",
     )
     source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
-    parser.add_argument("--episodes", type=episodes, default=10, help="of each task (default 10)")
-    parser.add_argument("--task", action="append", default=[], help="some of its tasks only")
-    parser.add_argument("--seed", type=seed, help="draws the goals; default: those of the training")
+    parser.add_argument(
+        "--episodes", type=episodes, default=10, metavar="N", help="of each task (default 10)"
+    )
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this of its tasks (repeat for more); the environment of a zip",
+    )
+    parser.add_argument(
+        "--seed", type=seed, metavar="N", help="draws the goals; default: those of the training"
+    )
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--render", choices=["human"], help="one episode a task in a window")
-    view.add_argument("--video", type=Path, help="one episode a task as .mp4 or .gif")
-    parser.add_argument("--camera", help="a camera of the model, such as corner2, for these")
-    parser.add_argument("--trust_imports", action="store_true", help="import what it names")
-    parser.add_argument("--json", type=Path, help="the table as a file")
+    view.add_argument(
+        "--video", type=Path, metavar="FILE", help="one episode a task as .mp4 or .gif"
+    )
+    parser.add_argument(
+        "--camera", metavar="NAME", help="a camera of the model, such as corner2, for these"
+    )
+    parser.add_argument(
+        "--trust_imports", action="store_true", help="import the packages that a run names"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the table as a file")
     parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--workers", type=processors, default=cores, help="processes that evaluate")
+    parser.add_argument(
+        "--workers", type=processors, default=cores, metavar="N", help="processes that evaluate"
+    )
     return parser.parse_args()
 
 

@@ -39,7 +39,10 @@ def run(args: Namespace) -> int:
     if args.out:
         figure = learning_curves(experiments, metric=args.metric, axis=args.x)
         if not figure.axes:
-            raise ConfigError(f"--metric: {args.metric} was evaluated in none of the runs")
+            other = "return" if args.metric == "success" else "success"
+            raise ConfigError(
+                f"--metric: {args.metric} was evaluated in none of the runs; try --metric {other}"
+            )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=150)
     if args.table:

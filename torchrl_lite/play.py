@@ -64,7 +64,9 @@ def weights_of(folder: Path) -> Path:
     """
     path = checkpoint.weights_of_run(folder)
     if path is None:
-        raise ConfigError(f"--run: {folder} is no run directory: it has no checkpoint")
+        below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
+        hint = f"; below it there is {below[0]}" if below else ""
+        raise ConfigError(f"--run: {folder} is no run directory: it has no checkpoint{hint}")
     return path
 
 
@@ -179,7 +181,10 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
     known = policy.config.env.tasks
     for name in names:
         if name not in known:
-            raise ConfigError(f"--task: {name!r} is none of this policy's{nearest(name, known)}")
+            raise ConfigError(
+                f"--task: {name!r} is none of this policy's; it has {', '.join(known)}"
+                f"{nearest(name, known)}"
+            )
     return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
 
 

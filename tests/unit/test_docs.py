@@ -13,7 +13,7 @@ from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.logger import columns
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+DOCS, TESTS = ROOT / "docs", ROOT / "tests"
 PAGES = sorted(DOCS.glob("*.md"))
 
 
@@ -87,3 +87,16 @@ def test_every_package_has_its_reason() -> None:
     told = {name.split(" (")[0] for row in rows for name in row.split(", ")}
 
     assert not (pins("requirements.txt") | pins("requirements-dev.txt")) - told
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    files = {file.name: file.read_text(encoding="utf-8") for file in TESTS.rglob("*.py")}
+    tests = re.findall(r"def (test_\w+)", "\n".join(files.values()))
+
+    for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+            if re.fullmatch(r"(tests/.*)?test_\w+\.py", span):
+                assert span.rpartition("/")[2] in files, span
+            elif re.fullmatch(r"test_\w+|(test|…)\w*…|…\w+", span):
+                pattern = span.replace("…", r"\w*")
+                assert any(re.fullmatch(pattern, name) for name in tests), span

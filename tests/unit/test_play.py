@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,13 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     assert tasks_of(policy, ["reach-v3"]) == [1]
     with pytest.raises(ConfigError, match=r"--task: 'reach-v2'.*reach-v3"):
         tasks_of(policy, ["reach-v2"])
+    with pytest.raises(ConfigError, match=r"it has drawer-close-v3, reach-v3$"):
+        tasks_of(policy, ["nothing-like-them"])
+
+
+def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"below it there is {run}")):
+        weights_of(run.parents[1])
 
 
 def test_the_starter_prints_a_table_and_writes_its_figures(run: Path, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_p
         (["no-such-place"], ["no-such-place", "does not exist"]),
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
-        (["{unevaluated}", "--out", "c.png"], ["--metric", "success"]),
+        (["{unevaluated}", "--out", "c.png"], ["--metric", "success", "--metric return"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

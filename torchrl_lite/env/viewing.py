@@ -59,6 +59,7 @@ def open_window(env: gym.Env) -> None:
     if renderer is None:
         return  # drawn by something else
     viewer = renderer._get_viewer("human")  # `render` would draw what the free camera sees first
+    viewer._hide_menu = True  # it lies over the robot; the key H shows it
     if renderer.camera_id >= 0:
         viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         viewer.cam.fixedcamid = renderer.camera_id
