@@ -38,8 +38,13 @@ def run(trial: Trial, cwd: Path) -> Outcome:
     Raises:
         StoppedError: it was stopped by a signal.
     """
+    # Ray cancels as Ctrl-C would, to which what is started in the background is deaf.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     trial.folder.mkdir(parents=True, exist_ok=True)
-    _wait_for_lock(trial.folder)
+    try:
+        _wait_for_lock(trial.folder)
+    except BusyError as error:
+        return Outcome(2, str(error))
     mark = trial.folder / MARK
     whole = mark.with_name(f".{MARK}")
     whole.write_text(json.dumps(_place()))
@@ -63,20 +68,26 @@ def _place() -> dict[str, str]:
 
 
 def read_mark(folder: Path) -> dict[str, str] | None:
-    """The node and the job that work on a run; None where nobody does."""
+    """The node and the job that work on a run; None where nobody does, or the mark is damaged."""
     try:
-        return json.loads((folder / MARK).read_text())
-    except FileNotFoundError:
+        mark = json.loads((folder / MARK).read_text())
+        return {key: mark[key] for key in ("node", "job")}
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def _wait_for_lock(folder: Path) -> None:
-    """Where it is not given back in time, the starter says so."""
-    for _ in range(PATIENCE_S):
+    """
+    Raises:
+        BusyError: it is not given back in time.
+    """
+    for left in reversed(range(PATIENCE_S)):
         try:
             with locked(folder):
                 return
         except BusyError:
+            if not left:
+                raise
             time.sleep(1)
 
 
