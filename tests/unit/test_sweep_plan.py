@@ -108,6 +108,10 @@ ONE = ["--starter", "st_sac", "--tasks", "0"]
         ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: give a field"]),
         ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
         (["--starter", "st_sac", "--tasks", ""], ["--task: ''"]),
+        ([*ONE, "--address", "locl"], ['--address: "locl" is not allowed', "'local'?"]),
+        ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),
+        ([*ONE, "--address", ""], ['--address: ""']),
+        ([*ONE, "--address", "[::1]:6379"], ["--address"]),
         ([*ONE, "--seeds", "1-10001"], ["--seeds: '1-10001'", "of at most 10000"]),
         (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.prl=[1]"], ["sac.prl", "'plr'"]),
         (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "leave it out"]),
@@ -142,7 +146,7 @@ def test_where_nothing_can_be_written_is_told_before_anything_starts(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no"]
+    argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no:1"]
     assert command.main(argv) == 2
     said = capsys.readouterr().err
     assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is no folder\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from torchrl_lite.config import ConfigError
+from torchrl_lite.config import ConfigError, check_address
 from torchrl_lite.flags import Parser, answer, count
 from torchrl_lite.results import Run
 from torchrl_lite.signals import Interrupted, SignalGuard
@@ -61,6 +61,10 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
     add("--out", type=Path, metavar="DIR", help="table and curves; default LOG_DIR/sweep")
     args = parser.parse_args(argv)
+    try:
+        check_address(args.address)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
     args.starter = [plan.check_starter(name) for name in args.starter]
     args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
     args.seeds = plan.parse_seeds(args.seeds)
