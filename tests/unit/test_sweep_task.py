@@ -11,7 +11,7 @@ import pytest
 from torchrl_lite.lock import locked
 from torchrl_lite.sweep import cluster, command, task
 from torchrl_lite.sweep.progress import Logged, Logs
-from torchrl_lite.sweep.trial import Trial
+from torchrl_lite.sweep.trial import Outcome, Trial
 
 
 def test_a_run_that_somebody_else_works_on_is_told_and_left_alone(
@@ -52,7 +52,14 @@ def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(1, "error: the cause"), (-11, "killed by SIGSEGV"), (-15, None), (143, None), (130, None)],
+    [
+        (1, "error: the cause"),
+        (3, "it said nothing"),
+        (-11, "killed by SIGSEGV"),
+        (-15, None),
+        (143, None),
+        (130, None),
+    ],
 )
 def test_a_fault_is_told_and_a_signal_is_worth_another_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str | None
@@ -61,7 +68,7 @@ def test_a_fault_is_told_and_a_signal_is_worth_another_start(
 
     def train(_trial: Trial, _cwd: Path, output: int) -> int:
         with open(output, "wb", closefd=False) as log:
-            log.write(b"epoch 1\nerror: the cause\n\n" if code > 0 else b"")
+            log.write(b"epoch 1\nerror: the cause\n\n" if code in (1, 143) else b"")
         return code
 
     monkeypatch.setattr(task, "_train", train)
@@ -109,6 +116,16 @@ def test_a_node_has_room_for_all_that_a_run_takes(
     monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
     found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
     assert (said in found) if said else found == ""
+
+
+def test_what_has_ended_elsewhere_must_be_found_here(tmp_path: Path) -> None:
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    code, error = command._seen_here(trial, Outcome(0, ""))
+    assert code == 1
+    assert error == f"ended, but {tmp_path} has no result: do all nodes share --log_dir?"
+    assert command._seen_here(trial, Outcome(3, "why")) == (3, "why")
+    (tmp_path / "result.json").touch()
+    assert command._seen_here(trial, Outcome(0, "")) == (0, "")
 
 
 class Stubborn(SimpleNamespace):
