@@ -194,7 +194,7 @@ def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path)
     until(lambda: (folder / "log.csv").exists() and "\n5," in (folder / "log.csv").read_text())
     members = session_of(driver.pid)
     assert len(members) > 4
-    driver.terminate()
+    os.killpg(driver.pid, signal.SIGTERM)  # as a scheduler does, to Ray's processes too
     _, err = driver.communicate()
     survivors = outlive(members | session_of(driver.pid), 30)
     for pid in survivors:

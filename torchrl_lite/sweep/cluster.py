@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.ray_package import connect
 from torchrl_lite.sweep import task
 from torchrl_lite.sweep.trial import Outcome, Trial
@@ -23,8 +25,11 @@ class Cluster:
         Raises:
             ConfigError: Ray is not installed, or there is no cluster at the address.
         """
-        # Of results, only exit codes travel.
-        self._ray = connect(address, key="--address", object_store_memory=2**27)
+        # What is started here inherits the mask: it is in our process group, which a scheduler
+        # signals as a whole, and it must last until the runs have ended.
+        with signals_blocked() if address == "local" else nullcontext():
+            # Of results, only exit codes travel.
+            self._ray = connect(address, key="--address", object_store_memory=2**27)
         self._trials: dict[Any, Trial] = {}
 
     def too_small_for(self, *, cpus: int, gpus: float) -> str:

@@ -101,6 +101,7 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
+        process_group=0,  # what a whole group is sent, such as Ctrl-C, comes by Ray, and once
         preexec_fn=_die_with(os.getpid()),
     )
     try:
@@ -112,13 +113,15 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """For the child: the kernel kills it when the process that Ray knows of is gone."""
+    """For the child: the kernel kills it when the process that Ray knows of is gone. Signals that
+    Ray's processes block mean something to a run."""
     prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
 
     def prepare() -> None:
         prctl(set_death_signal, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
     return prepare
 
