@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.lock import locked
 from torchrl_lite.sweep import cluster, command, task
 from torchrl_lite.sweep.progress import Logged, Logs
@@ -116,6 +117,28 @@ def test_a_node_has_room_for_all_that_a_run_takes(
     monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
     found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
     assert (said in found) if said else found == ""
+
+
+PROBE = """
+import json, os, signal, sys
+blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+print(json.dumps([blocked, os.getpgid(0) == os.getpid(), os.getcwd(), sys.argv[1:]]))
+sys.exit(7)
+"""
+
+
+def test_a_run_hears_its_own_signals_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's processes block what is sent to their group, and are in the group of the driver."""
+    (tmp_path / "starter").mkdir()
+    (tmp_path / "starter" / "st_probe.py").write_text(PROBE)
+    monkeypatch.setattr(task, "ROOT", tmp_path)
+    trial = Trial("st_probe", ("--seed", "3"), tmp_path, 1000, False)
+    with (tmp_path / "said").open("wb") as log, signals_blocked():
+        assert task._train(trial, tmp_path, log.fileno()) == 7
+    said = json.loads((tmp_path / "said").read_text())
+    assert said == [[], True, str(tmp_path), ["--seed", "3"]]
 
 
 def test_what_has_ended_elsewhere_must_be_found_here(tmp_path: Path) -> None:
