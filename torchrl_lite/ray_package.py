@@ -19,6 +19,8 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address != "local":  # where something else than Ray listens, it would try 20 times 35 s
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     ray = _package()
     if named := re.fullmatch(r"([\w.-]+):(\d+)", address):
         _check_reachable(named[1], int(named[2]), f"{key}: {address!r}")

@@ -6,6 +6,7 @@ They need ``pip install -e .[ray]`` and are skipped without it.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import SHARED_MEMORY, outlive, session_of
 
 from torchrl_lite.checkpoint import locked
 from torchrl_lite.launch import main
@@ -77,6 +79,11 @@ def start(cluster: Any, log_dir: Path, *flags: str) -> subprocess.Popen[str]:
         [sys.executable, str(ROOT / "starter" / "sweep.py"), *argv],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def no_ctrl_c() -> None:
+    """What a shell does to what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def until(true: Callable[[], Any], seconds: float = 240) -> Any:
@@ -171,3 +178,29 @@ def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path:
     assert (driver.returncode, err) == (0, "")
     assert "going on from frame" in (moved / "console.log").read_text()
     assert_all_done_once(tmp_path, single)
+
+
+def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:
+    """On a Ray of its own, of which nothing is left."""
+    shared_before = set(SHARED_MEMORY.iterdir())
+    argv = ["--starter", "st_sac", "--config", str(CONFIG), "--log_dir", str(tmp_path), *SETS]
+    argv += ["--set", "train.num_epochs=100000", "--set", "train.save_interval=10000"]
+    driver = subprocess.Popen(
+        [sys.executable, str(ROOT / "starter" / "sweep.py"), *argv],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=no_ctrl_c,
+    )  # fmt: skip
+    folder = folders(tmp_path)[0]
+    until(lambda: (folder / "log.csv").exists() and "\n5," in (folder / "log.csv").read_text())
+    members = session_of(driver.pid)
+    assert len(members) > 4
+    os.killpg(driver.pid, signal.SIGTERM)  # as a scheduler does, to Ray's processes too
+    _, err = driver.communicate()
+    survivors = outlive(members | session_of(driver.pid), 30)
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command goes on\n")
+    console = (folder / "console.log").read_text()
+    assert console.endswith("with a checkpoint; go on with --resume\n")
+    assert survivors == set()
+    assert set(SHARED_MEMORY.iterdir()) == shared_before

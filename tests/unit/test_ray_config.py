@@ -129,3 +129,19 @@ def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert f"system.ray.address: '{address}': nobody answers there" in done.stderr
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.slow
+def test_what_listens_there_but_is_no_ray_is_told_within_minutes(tmp_path: Path) -> None:
+    pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
+    with socket.create_server(("", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv, "--log_dir", "log"],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr  # before the last line, Ray says that it tries
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: system.ray.address: '{address}': Failed to connect to Ray")
+    assert not (tmp_path / "log").exists()

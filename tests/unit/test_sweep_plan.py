@@ -86,6 +86,9 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
     assert [trial.finished for trial in trials(tmp_path, *longer)] == [False, False]
 
 
+ONE = ["--starter", "st_sac", "--tasks", "0"]
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -99,6 +102,17 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
         (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.plr=3"], ["--grid", "list"]),
         (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.plr=[1,1]"], ["twice"]),
         (["--starter", "st_sac", "--tasks", "0", "--grid", "td3.plr=[1]"], ["trains td3"]),
+        ([*ONE, "--grid", "sac.plr=[1e-4]", "--grid", "sac.plr=[3e-4]"], ["sac.plr: give a field"]),
+        ([*ONE, "--grid", "sac.plr=[1]", "--grid", 'sac=[{"plr":2}]'], ["sac, and sac.plr: give"]),
+        ([*ONE, "--grid", 'sac=[{"plr":2}]', "--grid", "sac.plr=[1]"], ["sac.plr, and sac: give"]),
+        ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: give a field"]),
+        ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
+        (["--starter", "st_sac", "--tasks", ""], ["--task: ''"]),
+        ([*ONE, "--address", "locl"], ['--address: "locl" is not allowed', "'local'?"]),
+        ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),
+        ([*ONE, "--address", ""], ['--address: ""']),
+        ([*ONE, "--address", "[::1]:6379"], ["--address"]),
+        ([*ONE, "--seeds", "1-10001"], ["--seeds: '1-10001'", "of at most 10000"]),
         (["--starter", "st_sac", "--tasks", "0", "--grid", "sac.prl=[1]"], ["sac.prl", "'plr'"]),
         (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "leave it out"]),
         (["--starter", "st_sac", "--tasks", "0", "--gpus", "1.5"], ["--gpus", "1.5"]),
@@ -124,6 +138,18 @@ def test_a_run_that_is_another_is_refused_before_anything_starts(
     (trial.folder / "params.json").write_text(config_of(trial).model_dump_json())
     assert command.main([*flags, "--set", "sac.tau=0.5"]) == 2
     assert "sac.tau: the run in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--log_dir", "--out"])
+def test_where_nothing_can_be_written_is_told_before_anything_starts(
+    tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no:1"]
+    assert command.main(argv) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is no folder\n"
 
 
 def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torchrl_lite.config.models import (
     RayConfig,
     SystemConfig,
     TransferConfig,
+    check_address,
 )
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
@@ -49,6 +50,7 @@ __all__ = [
     "TransferConfig",
     "Unit",
     "check",
+    "check_address",
     "load",
     "merge",
     "model",

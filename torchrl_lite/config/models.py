@@ -157,6 +157,19 @@ class TrainConfig(Section):
     )
 
 
+def check_address(address: str) -> None:
+    """
+    Raises:
+        ValueError: it is not where a Ray may be.
+    """
+    known = ["local", "auto"]
+    if address not in known and not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", address):
+        raise ValueError(
+            f'address: {json.dumps(address)} is not allowed; it is "local", "auto" or '
+            f"HOST:PORT{nearest(address, known)}"
+        )
+
+
 class RayConfig(Section):
     """Rollout workers as actors of Ray, where ``system.workers`` is "ray"."""
 
@@ -179,11 +192,7 @@ class RayConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.joins and not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", self.address):
-            raise ValueError(
-                f'address: {json.dumps(self.address)} is not allowed; it is "local", "auto" or '
-                f"HOST:PORT{nearest(self.address, ['local', 'auto'])}"
-            )
+        check_address(self.address)
         return self
 
 

@@ -1,9 +1,12 @@
 """A sweep on Ray: a cluster, tasks with their resources, and what becomes of them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.ray_package import connect
 from torchrl_lite.sweep import task
 from torchrl_lite.sweep.trial import Outcome, Trial
@@ -22,8 +25,11 @@ class Cluster:
         Raises:
             ConfigError: Ray is not installed, or there is no cluster at the address.
         """
-        # Of results, only exit codes travel.
-        self._ray = connect(address, key="--address", object_store_memory=2**27)
+        # What is started here inherits the mask: it is in our process group, which a scheduler
+        # signals as a whole, and it must last until the runs have ended.
+        with signals_blocked() if address == "local" else nullcontext():
+            # Of results, only exit codes travel.
+            self._ray = connect(address, key="--address", object_store_memory=2**27)
         self._trials: dict[Any, Trial] = {}
 
     def too_small_for(self, *, cpus: int, gpus: float) -> str:
@@ -33,7 +39,9 @@ class Cluster:
             most = max(node.get(name, 0) for node in nodes)
             if wanted > most:
                 return f"{flag}: {wanted:g}, but the largest node has {most:g}"
-        return ""
+        if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            return ""
+        return f"--cpus and --gpus: no node has {cpus} CPUs and {gpus:g} GPUs"
 
     def submit(self, trials: Sequence[Trial], *, cpus: int, gpus: float) -> None:
         remote = self._ray.remote(
@@ -72,13 +80,14 @@ class Cluster:
         alive = {n["NodeID"]: n["NodeManagerAddress"] for n in self._ray.nodes() if n["Alive"]}
         return alive.get(mark["node"])
 
-    def stop(self) -> None:
-        """Takes back what waits, and has what runs end with its last checkpoint."""
+    def stop(self, *, at_once: Callable[[], bool]) -> None:
+        """Takes back what waits, and has what runs end with its last checkpoint; does not wait for
+        that any longer once ``at_once`` says so."""
         for reference in self._trials:
             self._ray.cancel(reference)
-        waiting = list(self._trials)
-        if waiting:
-            self._ray.wait(waiting, num_returns=len(waiting), timeout=STOP_S)
+        end = time.monotonic() + STOP_S
+        while self._trials and time.monotonic() < end and not at_once():
+            self.finished(seconds=0.5)
 
     def close(self) -> None:
         self._ray.shutdown()

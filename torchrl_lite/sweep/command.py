@@ -3,13 +3,14 @@
 import math
 import signal
 import sys
+import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from torchrl_lite.config import ConfigError
+from torchrl_lite.config import ConfigError, check_address
 from torchrl_lite.flags import Parser, answer, count
 from torchrl_lite.results import Run
 from torchrl_lite.signals import Interrupted, SignalGuard
@@ -47,7 +48,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add = parser.add_argument
     add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
     add("--config", type=Path, metavar="PATH", help="as for the starters")
-    add("--tasks", default="", metavar="0-9|NAME,…", help="Meta-World tasks, one for each run")
+    add("--tasks", metavar="0-9|NAME,…", help="Meta-World tasks, one for each run")
     add("--seeds", default="1", metavar="1-5", help="default 1")
     add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeat")
     add("--set", action="append", default=[], metavar="a.b=value", help="for every run; repeat")
@@ -60,8 +61,12 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     )
     add("--out", type=Path, metavar="DIR", help="table and curves; default LOG_DIR/sweep")
     args = parser.parse_args(argv)
+    try:
+        check_address(args.address)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
     args.starter = [plan.check_starter(name) for name in args.starter]
-    args.tasks = plan.parse_tasks(args.tasks) if args.tasks else []
+    args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
     args.seeds = plan.parse_seeds(args.seeds)
     args.grid = [plan.parse_grid(text) for text in args.grid]
     args.out = args.out or args.log_dir / "sweep"
@@ -70,6 +75,8 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 
 def _run(args: Namespace) -> int:
     trials = plan.plan(args)
+    for flag, folder in (("--log_dir", args.log_dir), ("--out", args.out)):
+        _check_writable(flag, folder)
     outcomes = {trial: Outcome(0, "") for trial in trials if trial.finished}
     todo = [trial for trial in trials if not trial.finished]
     print(f"{len(trials)} runs, {len(outcomes)} of them finished", flush=True)
@@ -77,13 +84,21 @@ def _run(args: Namespace) -> int:
         outcomes |= _train(todo, args, done=list(outcomes))
     failed = {trial: outcome for trial, outcome in outcomes.items() if outcome.code}
     done = [Run(trial.folder.resolve()) for trial in trials if trial not in failed]
+    for trial, outcome in failed.items():
+        log = trial.folder / CONSOLE
+        see = f"; see {log}" if log.exists() else ""
+        print(f"{trial.name} failed ({outcome.code}): {outcome.error}{see}", file=sys.stderr)
     if done:
         print(report.write(args.out, done))
         print(args.out)
-    for trial, outcome in failed.items():
-        log = trial.folder / CONSOLE
-        print(f"{trial.name} failed ({outcome.code}): {outcome.error}; see {log}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check_writable(flag: str, folder: Path) -> None:
+    """Hours before it is written."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ConfigError(f"{flag}: {folder} cannot be written: {place} is no folder")
 
 
 def _train(
@@ -117,16 +132,21 @@ def _watch(
     finally:
         view.close()
     if signals.seen is not None:
-        cluster.stop()
+        cluster.stop(at_once=lambda: signals.again)
         raise Interrupted(signals.seen)
     return outcomes
 
 
 class _Signals:
-    """Remembers a signal; raised in the middle of Ray's own code, it would be lost or garbled."""
+    """Remembers signals; raised in the middle of Ray's own code, they would be lost or garbled.
+
+    ``again``: another came a second or more after the first, as with a starter's `SignalGuard`.
+    """
 
     def __init__(self) -> None:
         self.seen: int | None = None
+        self.again = False
+        self._first = 0.0
 
     def __enter__(self) -> Self:
         self._old = {n: signal.signal(n, self._on_signal) for n in SignalGuard.SIGNALS}
@@ -137,7 +157,10 @@ class _Signals:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.seen = number
+        now = time.monotonic()
+        if self.seen is None:
+            self.seen, self._first = number, now
+        self.again = self.again or now - self._first >= 1
 
 
 def _seen_here(trial: Trial, outcome: Outcome) -> Outcome:

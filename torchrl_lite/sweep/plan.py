@@ -5,12 +5,13 @@ import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from operator import eq
 from pathlib import Path
 from typing import Any
 
 from torchrl_lite import flags
 from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.config import ConfigError, nearest, parse_json
+from torchrl_lite.config import ConfigError, nearest, parse_json, parse_override
 from torchrl_lite.launch import epochs_of_result
 from torchrl_lite.request import experiment, requested, resolve, resumed
 from torchrl_lite.sweep.trial import Trial
@@ -18,6 +19,9 @@ from torchrl_lite.sweep.trial import Trial
 STARTERS = [f"{kind}_{algo}" for kind in ("st", "mt") for algo in ALGORITHMS]
 Setting = Mapping[str, Any]
 """A value for each key of the grid."""
+MAX_SPAN = 10_000
+MAX_NAME = 255
+"""Bytes that a folder's name may have."""
 
 
 def plan(args: Namespace) -> list[Trial]:
@@ -27,6 +31,7 @@ def plan(args: Namespace) -> list[Trial]:
         ConfigError: a flag, a field or a run that exists does not fit, or two runs are the same.
     """
     _check_algorithms(args.grid, args.starter)
+    _check_keys(args.grid, args.set)
     trials: dict[Path, Trial] = {}
     for starter in args.starter:
         if args.tasks and starter.startswith("mt_"):
@@ -45,6 +50,17 @@ def _check_algorithms(grid: Sequence[tuple[str, Any]], starters: Sequence[str]) 
         section = key.split(".")[0]
         if section in ALGORITHMS and section not in trained:
             raise ConfigError(f"--grid: {key}: none of the starters trains {section}")
+
+
+def _check_keys(grid: Sequence[tuple[str, Any]], settings: Sequence[str]) -> None:
+    """Where two flags have a say in a field, a run would not be what its folder says."""
+    known = [parse_override(text)[0] for text in settings]
+    for key, _ in grid:
+        path = key.split(".")
+        if twice := [other for other in known if all(map(eq, other, path))]:
+            named = f", and {'.'.join(twice[0])}" if twice[0] != path else ""
+            raise ConfigError(f"--grid: {key}{named}: give a field by one --grid or --set")
+        known.append(path)
 
 
 def _algo(starter: str) -> str:
@@ -100,7 +116,10 @@ def _experiment(
         name = args.id + ("" if algo == "sac" else f"_{algo}")
     else:
         name = experiment(flags.parse(algo, argv, multi_task=multi_task), algo)
-    return "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
+    name = "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
+    if len(name.encode()) > MAX_NAME:
+        raise ConfigError(f"--grid: {name} is longer than a folder's name may be")
+    return name
 
 
 def _word(value: Any) -> str:
@@ -136,8 +155,10 @@ def parse_tasks(text: str) -> list[tuple[str, ...]]:
 def _span(flag: str, text: str) -> range:
     match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", text, re.ASCII)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if not 0 <= last - first < 10_000:
-        raise ConfigError(f"{flag}: {text!r} is neither a number nor a span such as 1-5")
+    if not 0 <= last - first < MAX_SPAN:
+        raise ConfigError(
+            f"{flag}: {text!r} is neither a number nor a span such as 1-5, of at most {MAX_SPAN}"
+        )
     return range(first, last + 1)
 
 

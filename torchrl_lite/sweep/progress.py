@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 class Logs:
-    """Logs of runs, read again only where they have changed."""
+    """Logs of runs, read again only where they have changed; one that is damaged tells nothing."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], Logged]] = {}
@@ -53,7 +53,7 @@ class Logs:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if self._known.get(folder, (None,))[0] != stamp:
                 self._known[folder] = (stamp, _logged(path))
-        except FileNotFoundError:
+        except (OSError, ValueError, LookupError, csv.Error):
             return Logged()
         return self._known[folder][1]
 

@@ -38,8 +38,13 @@ def run(trial: Trial, cwd: Path) -> Outcome:
     Raises:
         StoppedError: it was stopped by a signal.
     """
+    # Ray cancels as Ctrl-C would, to which what is started in the background is deaf.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     trial.folder.mkdir(parents=True, exist_ok=True)
-    _wait_for_lock(trial.folder)
+    try:
+        _wait_for_lock(trial.folder)
+    except BusyError as error:
+        return Outcome(2, str(error))
     mark = trial.folder / MARK
     whole = mark.with_name(f".{MARK}")
     whole.write_text(json.dumps(_place()))
@@ -63,20 +68,26 @@ def _place() -> dict[str, str]:
 
 
 def read_mark(folder: Path) -> dict[str, str] | None:
-    """The node and the job that work on a run; None where nobody does."""
+    """The node and the job that work on a run; None where nobody does, or the mark is damaged."""
     try:
-        return json.loads((folder / MARK).read_text())
-    except FileNotFoundError:
+        mark = json.loads((folder / MARK).read_text())
+        return {key: mark[key] for key in ("node", "job")}
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def _wait_for_lock(folder: Path) -> None:
-    """Where it is not given back in time, the starter says so."""
-    for _ in range(PATIENCE_S):
+    """
+    Raises:
+        BusyError: it is not given back in time.
+    """
+    for left in reversed(range(PATIENCE_S)):
         try:
             with locked(folder):
                 return
         except BusyError:
+            if not left:
+                raise
             time.sleep(1)
 
 
@@ -90,6 +101,7 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
+        process_group=0,  # what a whole group is sent, such as Ctrl-C, comes by Ray, and once
         preexec_fn=_die_with(os.getpid()),
     )
     try:
@@ -101,13 +113,15 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """For the child: the kernel kills it when the process that Ray knows of is gone."""
+    """For the child: the kernel kills it when the process that Ray knows of is gone. Signals that
+    Ray's processes block mean something to a run."""
     prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
 
     def prepare() -> None:
         prctl(set_death_signal, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
     return prepare
 

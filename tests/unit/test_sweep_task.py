@@ -1,0 +1,194 @@
+"""What a sweep does beside Ray: locks, marks, nodes that are too small; without Ray."""
+
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from torchrl_lite.collector.worker import signals_blocked
+from torchrl_lite.lock import locked
+from torchrl_lite.sweep import cluster, command, task
+from torchrl_lite.sweep.progress import Logged, Logs
+from torchrl_lite.sweep.trial import Outcome, Trial
+
+
+def test_a_run_that_somebody_else_works_on_is_told_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(task.time, "sleep", waits.append)
+    (tmp_path / task.MARK).write_text("theirs")
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    with locked(tmp_path):
+        code, error = task.run(trial, tmp_path)
+    assert code == 2
+    assert error == f"{tmp_path}: another process is working on this run"
+    assert sum(waits) == task.PATIENCE_S - 1
+    assert [path.name for path in tmp_path.iterdir()] == [task.MARK]
+    assert (tmp_path / task.MARK).read_text() == "theirs"
+
+
+def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"node": "n", "job": "j"}
+    monkeypatch.setattr(task, "_place", lambda: place)
+    seen: list[Any] = []
+
+    def train(trial: Trial, _cwd: Path, _output: int) -> int:
+        seen.append(task.read_mark(trial.folder))
+        return 0
+
+    monkeypatch.setattr(task, "_train", train)
+    left = locked(tmp_path)
+    left.__enter__()
+    monkeypatch.setattr(task.time, "sleep", lambda _: left.__exit__(None, None, None))
+    assert task.run(Trial("st_sac", (), tmp_path, 1000, False), tmp_path) == (0, "")
+    assert seen == [place]
+    assert task.read_mark(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (1, "error: the cause"),
+        (3, "it said nothing"),
+        (-11, "killed by SIGSEGV"),
+        (-15, None),
+        (143, None),
+        (130, None),
+    ],
+)
+def test_a_fault_is_told_and_a_signal_is_worth_another_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str | None
+) -> None:
+    monkeypatch.setattr(task, "_place", lambda: {"node": "n", "job": "j"})
+
+    def train(_trial: Trial, _cwd: Path, output: int) -> int:
+        with open(output, "wb", closefd=False) as log:
+            log.write(b"epoch 1\nerror: the cause\n\n" if code in (1, 143) else b"")
+        return code
+
+    monkeypatch.setattr(task, "_train", train)
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    (tmp_path / task.CONSOLE).write_text("of an attempt before\n")
+    if error is None:
+        with pytest.raises(task.StoppedError, match=str(code)):
+            task.run(trial, tmp_path)
+    else:
+        assert task.run(trial, tmp_path) == (code, error)
+    assert task.read_mark(tmp_path) is None
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", '{"node": "n"}', "\0\0"])
+def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / task.MARK).write_text(damaged)
+    assert task.read_mark(tmp_path) is None
+    (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
+    assert task.read_mark(tmp_path) == {"node": "n", "job": "j"}
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"a,b\n1,2\n", b"\xff\xfe\n1\n", b"epoch,total_frames,eval/success_rate\n1,x,\n"]
+)
+def test_a_log_that_is_damaged_tells_nothing(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "log.csv").write_bytes(damaged)
+    assert Logs().read(tmp_path) == Logged()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([{"CPU": 8.0, "GPU": 1.0}], ""),
+        ([{"CPU": 1.0, "GPU": 1.0}], "--cpus: 2, but the largest node has 1"),
+        ([{"CPU": 8.0}], "--gpus: 0.5, but the largest node has 0"),
+        ([{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], "no node has 2 CPUs and 0.5 GPUs"),
+    ],
+)
+def test_a_node_has_room_for_all_that_a_run_takes(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
+) -> None:
+    there = [{"Alive": True, "Resources": resources} for resources in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [*there, dead])
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
+    assert (said in found) if said else found == ""
+
+
+PROBE = """
+import json, os, signal, sys
+blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+print(json.dumps([blocked, os.getpgid(0) == os.getpid(), os.getcwd(), sys.argv[1:]]))
+sys.exit(7)
+"""
+
+
+def test_a_run_hears_its_own_signals_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's processes block what is sent to their group, and are in the group of the driver."""
+    (tmp_path / "starter").mkdir()
+    (tmp_path / "starter" / "st_probe.py").write_text(PROBE)
+    monkeypatch.setattr(task, "ROOT", tmp_path)
+    trial = Trial("st_probe", ("--seed", "3"), tmp_path, 1000, False)
+    with (tmp_path / "said").open("wb") as log, signals_blocked():
+        assert task._train(trial, tmp_path, log.fileno()) == 7
+    said = json.loads((tmp_path / "said").read_text())
+    assert said == [[], True, str(tmp_path), ["--seed", "3"]]
+
+
+def test_what_has_ended_elsewhere_must_be_found_here(tmp_path: Path) -> None:
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    code, error = command._seen_here(trial, Outcome(0, ""))
+    assert code == 1
+    assert error == f"ended, but {tmp_path} has no result: do all nodes share --log_dir?"
+    assert command._seen_here(trial, Outcome(3, "why")) == (3, "why")
+    (tmp_path / "result.json").touch()
+    assert command._seen_here(trial, Outcome(0, "")) == (0, "")
+
+
+class Stubborn(SimpleNamespace):
+    """A Ray whose tasks do not end."""
+
+    def remote(self, **_: Any) -> Any:
+        references = iter(range(100))
+        remote = SimpleNamespace(remote=lambda *_: next(references))
+        return lambda _: SimpleNamespace(options=lambda **_: remote)
+
+    def wait(self, references: list[int], **_: Any) -> tuple[list[int], list[int]]:
+        return [], references
+
+    def cancel(self, reference: int) -> None:
+        self.cancelled.append(reference)
+
+
+def test_runs_that_are_stopped_are_waited_for_until_somebody_insists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = Stubborn(cancelled=[])
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    runs = cluster.Cluster("auto")
+    trials = [Trial("st_sac", (), tmp_path / str(seed), 1000, False) for seed in (1, 2)]
+    runs.submit(trials, cpus=1, gpus=0.0)
+    insists = iter([False, False, True])
+    runs.stop(at_once=lambda: next(insists))
+    assert ray.cancelled == [0, 1]
+    assert list(insists) == []
+
+
+def test_repeats_within_a_second_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
+    with command._Signals() as signals:
+        for number, later, again in (
+            (signal.SIGTERM, 0.0, False),
+            (signal.SIGINT, 0.9, False),
+            (signal.SIGINT, 0.2, True),
+        ):
+            clock[0] += later
+            signal.raise_signal(number)
+            assert (signals.seen, signals.again) == (signal.SIGTERM, again)
