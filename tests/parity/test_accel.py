@@ -20,7 +20,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 def test_an_eager_step_is_one_call() -> None:
     calls: list[int] = []
-    stepper = Stepper("eager")
+    stepper = Stepper("eager", CPU)
     for number in range(5):
         stepper("key", lambda number=number: calls.append(number))
     assert calls == [0, 1, 2, 3, 4]
