@@ -17,6 +17,7 @@ from test_run_directory import assert_same_bits, assert_same_run, results, state
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.console import PlainView
 from torchrl_lite.launch import main
 from torchrl_lite.network import Actor
 from torchrl_lite.replay_buffer import ReplayBuffer
@@ -359,6 +360,27 @@ def test_until_stops_where_fewer_frames_come(tmp_path: Path) -> None:
 
     assert column(folder, "total_frames") == [10, 20, 40]
     assert len(rows_of(start(tmp_path, "--resume", "--until", "40"))) == 3
+
+
+def test_whoever_waits_for_the_compiler_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first update of each set of tasks, and again when the run goes on."""
+    shown: list[str] = []
+    monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
+    monkeypatch.setattr(torch, "compile", lambda update, **_: update)
+    monkeypatch.setenv("CXX", "true")  # there, and never called
+
+    def learning() -> list[str]:
+        phases = [name for name in shown if name in ("compiling", "updating")]
+        shown.clear()
+        return phases
+
+    start(tmp_path, "--until", "80", system__accel="compile")
+    first, again = "compiling", "updating"
+    assert learning() == [first, first, first, again, first]
+    start(tmp_path, "--resume")
+    assert learning() == [first, again, again, again]
 
 
 def test_a_finished_curriculum_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
