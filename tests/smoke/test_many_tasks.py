@@ -25,6 +25,9 @@ TINY = {
 }
 
 
+KINDS = ["", "_multihead", "_soft_module", "_independent"]
+
+
 def arguments(config: str, log_dir: Path, **extra: object) -> list[str]:
     settings = TINY | extra
     return [
@@ -47,8 +50,14 @@ def run_in_process(config: str, tasks: int, log_dir: Path) -> Path:
     return log_dir / config / f"MT{tasks}" / "1"
 
 
-@pytest.mark.parametrize("tasks", [10, 50])
-@pytest.mark.parametrize("kind", ["", "_multihead", "_soft_module", "_independent"])
+@pytest.mark.parametrize(
+    ("kind", "tasks"),
+    [
+        *((kind, 10) for kind in KINDS),
+        ("_soft_module", 50),
+        *(pytest.param(kind, 50, marks=pytest.mark.slow) for kind in KINDS if "soft" not in kind),
+    ],
+)
 def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) -> None:
     run = run_in_process(f"mt{tasks}{kind}", tasks, tmp_path)
     names = json.loads((run / "params.json").read_text())["env"]["tasks"]
