@@ -1,9 +1,12 @@
-"""Every starter with the configurations that it is for, by its own defaults of names."""
+"""Every starter with the configurations that it is for, by its own defaults of names.
+
+In this process: what a process of its own adds is shown by `test_starter`.
+"""
 
 import json
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,28 @@ TINY = {
 }
 
 
+Results = Callable[[str, str, str], dict[str, Any]]
+
+
+@pytest.fixture
+def result_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Results:
+    """Runs a starter with a tiny budget; its result, from the folder where it should be."""
+
+    def run(starter: str, flags: str, folder: str) -> dict[str, Any]:
+        sets = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+        path = f"starter/{starter}.py"
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [path, *flags.split(), *sets, "--log_dir", str(tmp_path)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(path, run_name="__main__")
+        assert (end.value.code, capfd.readouterr().err) == (0, "")
+        return json.loads((tmp_path / folder / "1" / "result.json").read_text())
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("starter", "flags", "folder"),
     [
@@ -43,21 +68,21 @@ TINY = {
         ),
     ],
 )
-def test_a_starter_runs(starter: str, flags: str, folder: str, tmp_path: Path) -> None:
-    result = result_of(starter, flags, folder, tmp_path)
+def test_a_starter_runs(starter: str, flags: str, folder: str, result_of: Results) -> None:
+    result = result_of(starter, flags, folder)
     assert result["updates"] == 2
     assert result["eval/return"] is not None
 
 
-def test_a_run_starts_from_another(tmp_path: Path) -> None:
+def test_a_run_starts_from_another(tmp_path: Path, result_of: Results) -> None:
     """From one task to three, with everything."""
     one = "MT10_Individual_Tasks/reach-v3"
-    result_of("st_sac", "--task reach-v3", one, tmp_path)
+    result_of("st_sac", "--task reach-v3", one)
     run = tmp_path / one / "1"
     parts = '["actor","critic","alpha","buffer"]'
     flags = f"--config config/mt3.json --init_from {run} --set transfer.load={parts}"
 
-    result = result_of("mt_sac", flags, "mt3/MT3", tmp_path)
+    result = result_of("mt_sac", flags, "mt3/MT3")
 
     (origin,) = result["origin"]
     assert origin["path"] == str(run)
@@ -65,17 +90,3 @@ def test_a_run_starts_from_another(tmp_path: Path) -> None:
     assert origin["parts"] == ["actor", "critic", "alpha", "buffer"]
     assert origin["buffer"]["transitions"] == {"reach-v3": 20}
     assert "log_alpha (1 of 3 tasks)" in origin["loaded"]
-
-
-def result_of(starter: str, flags: str, folder: str, tmp_path: Path) -> dict[str, Any]:
-    sets = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-    command = [sys.executable, f"starter/{starter}.py", *flags.split(), *sets]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    done = subprocess.run(
-        [*command, "--log_dir", str(tmp_path)],
-        cwd=ROOT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads((tmp_path / folder / "1" / "result.json").read_text())

@@ -2,10 +2,13 @@
 
 import io
 import json
-import subprocess
+import runpy
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import make_sac, make_spec
@@ -13,8 +16,10 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from torchrl_lite.bench import collect, measure, pool, update
+from torchrl_lite.bench import collect, measure, pool, train, update
 from torchrl_lite.bench import env as env_bench
+from torchrl_lite.flags import parse
+from torchrl_lite.request import requested
 from torchrl_lite.types import Batch, Noise
 
 
@@ -94,7 +99,60 @@ def test_a_pool_of_envpool_steps_all_its_environments() -> None:
     names = {pool.pool_name(task) for task in ALL_V3_ENVIRONMENTS}
     assert names <= set(envpool.list_all_envs())
     _, actor = collect.ten_envs(["reach-v3"])
-    assert pool.contender("reach-v3", actor, 5, threads=1, envs=3)() == 15
+    for batch in (2, 4):
+        run = pool.contender("reach-v3", actor, 5, threads=1, envs=4, batch=batch)
+        assert [run(), run()] == [20, 20]
+
+
+def test_a_vector_env_is_stepped_with_the_policy_for_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Float32 rows of the task's own features, each with its task; resets are its own."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    actions: list[np.ndarray] = []
+
+    class Ten:
+        def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
+            return np.arange(490.0).reshape(10, 49), {}
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, None]:
+            actions.append(action)
+            return np.full((10, 49), len(actions), np.float64), None
+
+        def close(self) -> None:
+            actions.clear()
+
+    def explore(obs: torch.Tensor, task: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        seen.append((obs, task))
+        return obs[:, :, :4]
+
+    monkeypatch.setattr(collect.gym, "make_vec", lambda *_, **__: Ten())
+    _, actor = collect.ten_envs()
+    monkeypatch.setattr(actor, "explore", explore)
+    with ExitStack() as stack:
+        assert collect._vector_env("sync", actor, 3, stack)() == 30
+        assert [(obs.shape, obs.dtype) for obs, _ in seen] == [((10, 1, 39), torch.float32)] * 3
+        assert all(task.tolist() == list(range(10)) for _, task in seen)
+        assert [action[0, 0] for action in actions] == [0.0, 1.0, 2.0]
+        assert actions[0].shape == (10, 4)
+
+
+def test_a_training_has_the_frames_and_the_device_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(algo: str, argv: list[str]) -> int:
+        args = parse(algo, argv, multi_task=False)
+        config = requested(args, algo, multi_task=False)
+        found.append((args.device, config.total_epochs * config.frames_per_epoch))
+        found.append((args.task, config.train.num_epochs * config.train.opt_steps))
+        result = args.log_dir / "result.json"
+        result.write_text('{"eval/success_rate": 0.5}')
+        return 0
+
+    found: list[tuple[str, int]] = []
+    monkeypatch.setattr(train.launch, "main", start)
+    assert train._ours("reach-v3", 12_000, threads=2)[1] == 0.5
+    assert found == [("cpu", 12_000), ("reach-v3", 2000)]
 
 
 @pytest.mark.parametrize(
@@ -105,15 +163,22 @@ def test_a_pool_of_envpool_steps_all_its_environments() -> None:
         (["update", "--device", "cuda:9"], ["--device", "cpu"]),
         (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
         (["speed"], ["env", "collect"]),
+        (["train", "--frames", "10000"], ["--frames", "500", "10000"]),
         (["update", "--threads", "100000"], ["--threads", "1024"]),
         (["collect", "--workers", "100000"], ["--workers", "1024"]),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     starter = Path(__file__).parents[2] / "starter" / "bench.py"
-    done = subprocess.run(
-        [sys.executable, str(starter), *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert all(word in done.stderr for word in words)
+    monkeypatch.setattr(sys, "argv", [str(starter), *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(starter), run_name="__main__")
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert all(word in said for word in words)

@@ -17,6 +17,7 @@ from test_run_directory import assert_same_bits, assert_same_run, results, state
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.console import PlainView
 from torchrl_lite.launch import main
 from torchrl_lite.network import Actor
 from torchrl_lite.replay_buffer import ReplayBuffer
@@ -55,6 +56,7 @@ CONFIG: dict[str, Any] = {
     },
     "system": {"threads": 1, "workers": 0},
 }
+EVERY_STATE = ["--set", "train.save_interval=1", "--set", "train.keep_checkpoints=10"]
 Row = dict[str, str]
 
 
@@ -157,10 +159,8 @@ def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Reco
 
 def test_a_task_that_leaves_drops_its_episode(tmp_path: Path) -> None:
     """B leaves in the middle of its first episode."""
-    sites = [
-        state_of(start(tmp_path / str(until), "--until", str(until)))["collector"]["sites"]["1/0"]
-        for until in (40, 50, 90)
-    ]
+    folder = start(tmp_path, *EVERY_STATE, "--until", "90")
+    sites = [state_of(folder, f"last_{n}")["collector"]["sites"]["1/0"] for n in (3, 4, 6)]
 
     assert sites[0]["episode"] == 0
     assert len(sites[0]["position"]["actions"]) == FRAMES
@@ -324,9 +324,9 @@ def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(
 
 
 def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) -> None:
-    """A stop at every epoch's end: within stages, at their changes, within episodes."""
+    """Stops within stages, at their changes, within episodes."""
     start(tmp_path, "--until", "1")
-    for count in range(1, EPOCHS + 1):
+    for count in (2, 4, 5, 6, EPOCHS):
         folder = start(tmp_path, "--resume", "--until", str(sum(FRAMES_OF_EPOCH[:count])))
 
     assert_same_run(folder, whole)
@@ -335,7 +335,7 @@ def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) 
     assert {**ours, "wall_time_s": 0} == {**theirs, "wall_time_s": 0}
 
 
-@pytest.mark.parametrize(("saved", "died"), [(10, 20), (20, 60), (40, 50), (50, 120)])
+@pytest.mark.parametrize(("saved", "died"), [(10, 20), (20, 60), (50, 120)])
 def test_a_run_that_died_behind_its_checkpoint_equals_the_run_left_alone(
     tmp_path: Path, whole: Path, saved: int, died: int
 ) -> None:
@@ -359,6 +359,27 @@ def test_until_stops_where_fewer_frames_come(tmp_path: Path) -> None:
 
     assert column(folder, "total_frames") == [10, 20, 40]
     assert len(rows_of(start(tmp_path, "--resume", "--until", "40"))) == 3
+
+
+def test_whoever_waits_for_the_compiler_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first update of each set of tasks, and again when the run goes on."""
+    shown: list[str] = []
+    monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
+    monkeypatch.setattr(torch, "compile", lambda update, **_: update)
+    monkeypatch.setenv("CXX", "true")  # there, and never called
+
+    def learning() -> list[str]:
+        phases = [name for name in shown if name in ("compiling", "updating")]
+        shown.clear()
+        return phases
+
+    start(tmp_path, "--until", "80", system__accel="compile")
+    first, again = "compiling", "updating"
+    assert learning() == [first, first, first, again, first]
+    start(tmp_path, "--resume")
+    assert learning() == [first, again, again, again]
 
 
 def test_a_finished_curriculum_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,15 +448,10 @@ def test_with_overlap_a_stage_change_takes_effect_an_epoch_later(tmp_path: Path)
         2, 4, 7, 9,
     ]  # fmt: skip
 
-    for until in (20, 70):
-        folder = start(tmp_path / "phases", "--until", str(until), *_resume(tmp_path), **overlap)
+    start(tmp_path / "phases", "--until", "20", **overlap)  # decided, and not yet in effect
     folder = start(tmp_path / "phases", "--resume", **overlap)
 
     assert_same_run(folder, alone)
-
-
-def _resume(tmp_path: Path) -> list[str]:
-    return ["--resume"] if (tmp_path / "phases" / "x").exists() else []
 
 
 # --- old data ------------------------------------------------------------------------------------
@@ -451,7 +467,7 @@ def test_what_a_task_left_behind_can_be_dropped_or_have_a_weight(
     assert results(alone)[:5] == results(whole)[:5]
     assert results(alone)[-1] != results(whole)[-1]
 
-    for argv in (["--until", "50"], ["--resume", "--until", "90"], ["--resume"]):
+    for argv in (["--until", "50"], ["--resume"]):
         folder = start(tmp_path / "phases", *argv, curriculum__old_data=old_data)
 
     assert_same_run(folder, alone)
@@ -460,12 +476,12 @@ def test_what_a_task_left_behind_can_be_dropped_or_have_a_weight(
 # --- what does not train does not move -----------------------------------------------------------
 
 
-def rows_per_task(folder: Path) -> dict[str, torch.Tensor]:
+def rows_per_task(folder: Path, name: str) -> dict[str, torch.Tensor]:
     """Everything that has a row per task, ``[T, …]``: parameters, targets and Adam's moments.
 
     Told by shape alone: no other size is 3 here.
     """
-    state = state_of(folder)["learner"]
+    state = state_of(folder, name)["learner"]
     found = dict(state["networks"])
     for name, optimizer in state["optimizers"].items():
         for index, moments in optimizer["state"].items():
@@ -501,11 +517,8 @@ SMALLEST_NUMBER_OF_ROWS = 2 * 3 + 2
 )
 def test_what_does_not_train_does_not_move(tmp_path: Path, algo: str, kind: str) -> None:
     """From the end of stage 0 (A) through those of 1 (A, B) and 2 (C) to that of 3 (all)."""
-    states = []
-    for until in (20, 40, 60, 90):
-        argv = ["--resume"] if states else []
-        folder = start(tmp_path, *argv, "--until", str(until), algo=algo, **KINDS[kind])
-        states.append(rows_per_task(folder))
+    folder = start(tmp_path, *EVERY_STATE, "--until", "90", algo=algo, **KINDS[kind])
+    states = [rows_per_task(folder, f"last_{epoch}") for epoch in EPOCHS_WITH_CHECKS]
 
     for stage, (before, after) in enumerate(pairwise(states), start=1):
         active = indices(STAGES[stage])

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,27 @@ def test_a_step_behind_the_horizon_is_refused() -> None:
     assert env.step(np.zeros(4, np.float32))[3]
     with pytest.raises(ValueError, match="reset"):
         env.step(np.zeros(4, np.float32))
+
+
+def test_a_step_before_the_first_reset_is_refused() -> None:
+    with pytest.raises(ValueError, match="reset"):
+        fast_env("reach-v3").step(np.zeros(4, np.float32))
+
+
+def test_a_task_that_hides_its_goal_is_refused() -> None:
+    """As Meta-World's ML benchmarks have them: the observations would not be those of stock."""
+    visible = goals("reach-v3", SEED)[0]
+    data = pickle.loads(visible.data) | {"partially_observable": True}
+    env = fast_env("reach-v3")
+    env.set_task(visible._replace(data=pickle.dumps(data)))
+    with pytest.raises(ValueError, match=r"reach-v3: .*hidden"):
+        env.reset()
+
+
+def test_without_a_render_mode_nothing_is_drawn() -> None:
+    env = make_env("metaworld", "reach-v3")
+    env.reset()
+    assert env.render() is None
 
 
 def test_an_action_of_another_size_is_refused() -> None:

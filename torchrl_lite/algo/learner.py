@@ -47,9 +47,9 @@ class Learner(nn.Module):
         self._with_task_rows: set[int] = set()
         # Not the stream that the initial weights come from.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
-        self._stepper = Stepper(accel)
+        self._stepper = Stepper(accel, device)
         self._update = compiled(self.update) if accel == "compile" else self.update
-        self._inputs: dict[tuple[int, ...], tuple[Tensor, Noise]] = {}
+        self._inputs: dict[tuple[tuple[int, ...], int], tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
         self._counts = torch.zeros_like(self._totals)
 
@@ -75,10 +75,17 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def adam(self, parameters: Sequence[nn.Parameter], *, lr: float, eps: float) -> Adam:
-        on_gpu = self.device.type == "cuda"
-        # A captured graph freezes Python numbers: there the learning rate must be a tensor.
-        rate = torch.tensor(lr, device=self.device) if on_gpu else lr
-        return Adam(parameters, lr=rate, eps=eps, fused=True, capturable=on_gpu)
+        return Adam(
+            parameters,
+            lr=self._rate(lr),
+            eps=eps,
+            fused=True,
+            capturable=self._stepper.mode == "graph",
+        )
+
+    def _rate(self, lr: float) -> float | Tensor:
+        """A captured graph freezes Python numbers: on a GPU a learning rate is a tensor of it."""
+        return torch.tensor(lr, device=self.device) if self.device.type == "cuda" else lr
 
     def start_gently(self, *, lr_multiplier: float, frozen_updates: int) -> None:
         """For weights from elsewhere: smaller learning rates, and a policy that stands still for
@@ -153,7 +160,7 @@ class Learner(nn.Module):
         before = [tensor.detach().clone() for tensor in still]
         yield
         moved = torch.zeros(self.spec.num_tasks, dtype=torch.bool, device=self.device)
-        moved[task] = True
+        moved.index_fill_(0, task, True)  # an assignment would bring True from the host
         with torch.no_grad():
             for tensor, old in zip(still, before, strict=True):
                 tensor.copy_(torch.where(_as_rows(moved, tensor), tensor, old))
@@ -191,7 +198,7 @@ class Learner(nn.Module):
             noise.pick.uniform_(generator=self._generator)
             noise.act.normal_(generator=self._generator)
             self._stepper(
-                (tuple(tasks), variant, self._frozen),
+                (buffer, tuple(tasks), batch_size, variant, self._frozen),
                 partial(self._sampled_update, buffer, task, noise, variant),
             )
             self.updates += 1
@@ -208,15 +215,16 @@ class Learner(nn.Module):
         self._counts.index_add_(1, task, counts)
 
     def _static_inputs(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Tensor, Noise]:
-        """The same tensors for the same tasks, as a captured graph needs them."""
-        if tasks not in self._inputs:
+        """The same tensors for the same batch, as a captured graph needs them."""
+        key = tasks, batch_size
+        if key not in self._inputs:
             rows, act_dim = len(tasks), self.spec.act_dim
             noise = Noise(
                 pick=torch.empty(rows, batch_size, dtype=torch.float64, device=self.device),
                 act=torch.empty(2, rows, batch_size, act_dim, device=self.device),
             )
-            self._inputs[tasks] = torch.tensor(tasks, device=self.device), noise
-        return self._inputs[tasks]
+            self._inputs[key] = torch.tensor(tasks, device=self.device), noise
+        return self._inputs[key]
 
     def flush(self) -> dict[str, float]:
         """Means since the last flush, over tasks and per task; empty without an update."""
@@ -261,6 +269,8 @@ class Learner(nn.Module):
         self.load_state_dict(state["networks"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(float(group["lr"]))  # of a file's tensors, on the CPU
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
         self._frozen_updates = state["frozen_updates"]

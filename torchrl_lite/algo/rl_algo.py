@@ -72,6 +72,7 @@ class RLAlgo:
         self._saved: Row = {}
         self._durations: dict[str, float] = {}
         self._learned: Row = {}
+        self._compiled: set[tuple[int, ...]] = set()  # by this process, for so many rows
 
     @property
     def total_frames(self) -> int:
@@ -167,12 +168,13 @@ class RLAlgo:
         }
 
     def _learn(self) -> Row:
-        train = self.config.train
-        compiling = self.config.system.accel == "compile" and not self.learner.updates
+        train, tasks = self.config.train, tuple(self.stages.tasks)
+        compiling = self.config.system.accel == "compile" and tasks not in self._compiled
+        self._compiled.add(tasks)
         self._view.phase("compiling" if compiling else "updating")
         started = time.perf_counter()
         rows = train.batch_size // self.config.num_tasks
-        self.learner.run(self.buffer, self.stages.tasks, opt_steps=train.opt_steps, batch_size=rows)
+        self.learner.run(self.buffer, tasks, opt_steps=train.opt_steps, batch_size=rows)
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
         self._learned = {**learned}

@@ -1,6 +1,7 @@
 """EnvPool's Meta-World beside this one, with the same policy, task by task: a pool holds one."""
 
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from statistics import harmonic_mean
 from typing import Any
@@ -20,21 +21,27 @@ def pool_name(task: str) -> str:
     return f"MetaWorld/{''.join(word.capitalize() for word in words)}-{version}"
 
 
-def contender(task: str, actor: Actor, frames: int, *, threads: int, envs: int) -> Contender:
+def contender(
+    task: str, actor: Actor, frames: int, *, threads: int, envs: int, batch: int
+) -> Contender:
+    """The policy acts for the first ``batch`` environments that have answered: for less than all,
+    it computes while others simulate."""
     import envpool
 
     pool: Any = envpool.make(
-        pool_name(task), env_type="gymnasium", num_envs=envs, num_threads=threads, seed=1
-    )
+        pool_name(task),
+        env_type="gymnasium", num_envs=envs, batch_size=batch, num_threads=threads, seed=1,
+    )  # fmt: skip
     row = torch.zeros(1, dtype=torch.int64)
-    obs = pool.reset()[0]
+    pool.async_reset()
 
     @torch.no_grad()
     def run() -> int:
-        nonlocal obs
-        for _ in range(frames):
+        for _ in range(frames * envs // batch):
+            obs, *_, info = pool.recv()
             rows = torch.from_numpy(np.asarray(obs, np.float32))[None]
-            obs = pool.step(actor.explore(rows, row, torch.randn(1, envs, 4))[0].numpy())[0]
+            actions = actor.explore(rows, row, torch.randn(1, batch, 4))[0].numpy()
+            pool.send(actions, info["env_id"])
         return frames * envs
 
     return run
@@ -49,10 +56,12 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
     with one_thread():
         for task in MT10:
             config, actor = ten_envs([task])
+            pool = partial(contender, task, actor, frames, envs=10)
             with ExitStack() as stack:
                 contenders = {
-                    "EnvPool, 1 thread": contender(task, actor, frames, threads=1, envs=10),
-                    baseline: contender(task, actor, frames, threads=workers, envs=10),
+                    "EnvPool, 1 thread": pool(threads=1, batch=10),
+                    baseline: pool(threads=workers, batch=10),
+                    f"{baseline}, asynchronous": pool(threads=workers, batch=5),
                     "torchrl_lite, in process": collector(config, actor, frames, 0, stack),
                     f"torchrl_lite, {workers} workers": collector(
                         config, actor, frames, workers, stack

@@ -28,9 +28,10 @@ def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
         "system.threads": threads,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    flags = ["--task", task, "--device", "cpu"]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        code = launch.main("sac", ["--task", task, "--log_dir", folder, *overrides])
+        code = launch.main("sac", [*flags, "--log_dir", folder, *overrides])
         seconds = time.perf_counter() - started
         if code:
             raise RuntimeError(f"the training ended with exit code {code}")
@@ -64,6 +65,8 @@ def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, floa
 
 
 def measure(task: str, *, frames: int, threads: int) -> list[Report]:
+    if frames <= START or frames % EPOCH:
+        raise ConfigError(f"--frames: train needs a multiple of {EPOCH} above {START}")
     if find_spec("stable_baselines3") is None:
         raise ConfigError("bench train: needs Stable-Baselines3: pip install -e .[bench]")
     report = Report(

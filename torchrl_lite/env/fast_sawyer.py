@@ -11,6 +11,7 @@ goal. The model has nothing to draw (`lean_model`).
 import sys
 from collections.abc import Callable
 from functools import cache
+from math import inf
 from types import FunctionType
 from typing import Any, NamedTuple, SupportsFloat
 
@@ -169,7 +170,7 @@ class _Steps:
 
 
 @cache
-def _steps_class(stock: Any) -> type:
+def _steps_class(stock: Any) -> Any:
     """A class that has of a task what a step calls, and shares nothing with stock Meta-World."""
     names = _fast_globals(stock)
     base = _rebound(SawyerXYZEnv, _fast_globals(SawyerXYZEnv))
@@ -193,6 +194,9 @@ class FastSawyer:
     """A task of Meta-World, used as a stock `SawyerXYZEnv` is, its goal always visible.
 
     ``task`` is any task of the class. There is nothing to draw: `render` a stock environment.
+
+    Raises:
+        ValueError: a reset to a task that hides its goal, or a step without a reset before it.
     """
 
     def __init__(
@@ -206,6 +210,7 @@ class FastSawyer:
         self.action_space = stock.action_space
         self._model, self._real = stock.model, stock.data
         self._steps: Any = object.__new__(_steps_class(stock_class))
+        self._steps.__dict__ = {"curr_path_length": inf}  # no episode runs
         self._data = _Data(stock.data)
         self._hand = self._data.body("hand").xpos
         self._claws = self._data.body("rightclaw").xpos, self._data.body("leftclaw").xpos
@@ -230,6 +235,8 @@ class FastSawyer:
 
     def _simulate_reset(self) -> _Snapshot:
         self._stock.set_task(self._task)
+        if self._stock._partially_observable:
+            raise ValueError(f"{self._task.env_name}: a goal that is hidden; use stock Meta-World")
         obs, _ = self._stock.reset()
         state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
         mujoco.mj_getState(self._model, self._real, state, _STATE)
@@ -243,7 +250,7 @@ class FastSawyer:
         if len(action) != 4:
             raise ValueError(f"Actions should be size 4, got {len(action)}")
         if steps.curr_path_length >= self.max_path_length:
-            raise ValueError("the episode is over: reset first")
+            raise ValueError("no episode is running: reset first")
         steps.curr_path_length += 1
         self._simulate(action)
         obs = self._observe()

@@ -115,7 +115,7 @@ class MetaWorldEnv(gym.Env):
         return obs, float(reward), False, truncated, info
 
     def render(self) -> Any:
-        return self._env.render()
+        return self._env.render() if self.render_mode else None
 
     def close(self) -> None:
         self._env.close()

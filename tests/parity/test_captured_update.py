@@ -1,0 +1,207 @@
+"""What a CUDA graph asks of an update, shown without a GPU."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from helpers import CPU, make_learner, make_spec, random_block
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from torchrl_lite.accel import Stepper
+from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.types import Spec
+
+TO_THE_HOST = {
+    "__bool__", "__contains__", "__float__", "__index__", "__int__", "allclose", "argwhere",
+    "bincount", "cpu", "equal", "is_nonzero", "item", "masked_select", "nonzero", "numpy",
+    "tolist", "unique", "unique_consecutive",
+}  # fmt: skip
+FROM_THE_HOST = {"as_tensor", "asarray", "from_numpy", "frombuffer", "tensor"}
+
+
+class NothingButTheDevice(TorchFunctionMode):
+    """Refuses what waits for a GPU or copies to it: neither can be captured."""
+
+    def __torch_function__(
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.__name__
+        assert name not in TO_THE_HOST | FROM_THE_HOST, name
+        if name in ("__getitem__", "__setitem__"):
+            indices = args[1] if isinstance(args[1], tuple) else (args[1],)
+            tensors = [index for index in indices if isinstance(index, Tensor)]
+            assert all(index.dtype != torch.bool for index in tensors), f"{name} by a mask"
+            if name == "__setitem__" and not isinstance(args[2], Tensor):
+                assert not any(isinstance(index, Tensor | int) for index in indices), "a number"
+        return func(*args, **(kwargs or {}))
+
+
+def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
+    buffer = ReplayBuffer(spec, 100, CPU, old_weight=0.25)
+    buffer.add_block(random_block(spec, 60, seed=seed), range(spec.num_tasks))
+    buffer.retire([0])
+    buffer.add_block(random_block(spec, 30, seed=seed + 1), range(spec.num_tasks))
+    return buffer
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda x: x[torch.tensor([0])].item(),
+        lambda x: x.__setitem__(torch.tensor([0]), 1.0),
+        lambda x: x.__setitem__(0, 1.0),
+        lambda x: x[x > 0],
+        lambda x: bool(x[0] > 0),
+        lambda x: x + torch.tensor(1.0),
+    ],
+)
+def test_the_mode_sees_what_cannot_be_captured(attempt: Callable[[Tensor], Any]) -> None:
+    x = torch.ones(2)
+    with pytest.raises(AssertionError), NothingButTheDevice():
+        attempt(x)
+
+
+@pytest.mark.parametrize(
+    ("algo", "kind"),
+    [
+        *(("sac", kind) for kind in ("mlp", "multihead", "independent", "soft_module")),
+        ("td3", "mlp"),
+        ("ddpg", "mlp"),
+    ],
+)
+def test_an_update_stays_on_the_device(algo: str, kind: str) -> None:
+    """Sampling, update and metrics; with all tasks and with some, frozen and not."""
+    spec = make_spec(3)
+    learner = make_learner(
+        algo, spec, kind=kind, grad_clip=1.0, policy_delay=2, target_update_interval=2,
+        temperature_weights=True,
+    )  # fmt: skip
+    learner.start_gently(lr_multiplier=0.5, frozen_updates=2)
+    buffer = filled(spec)
+
+    def watched(_key: object, step: Callable[[], None]) -> None:
+        with NothingButTheDevice():
+            step()
+
+    learner.run(buffer, range(3), opt_steps=1, batch_size=8)  # a graph's warm-up fills Adam's state
+    learner._stepper = watched
+    for tasks in (range(3), (0, 2)):
+        learner.run(buffer, tasks, opt_steps=4, batch_size=8)
+
+
+# --- which calls are captured ---------------------------------------------------------------------
+
+
+class FakeCuda:
+    """What `Stepper` uses of CUDA: a graph is the step that was captured, which replaying runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[str] = []
+        self.device_now: torch.device | None = None
+        self.graph_now: Any = None
+        for name in ("device", "stream", "graph", "Stream", "CUDAGraph", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.device_now = device
+        yield
+        self.device_now = None
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        self.told.append(f"warm-up on {stream.device}")
+        yield
+
+    @contextmanager
+    def graph(self, graph: Any, *, stream: Any) -> Iterator[None]:
+        self.told.append(f"capture on {stream.device}")
+        self.graph_now = graph
+        yield
+        self.graph_now = None
+
+    def step(self, work: Callable[[], None]) -> Callable[[], None]:
+        """A step on the device: captured, it is not run."""
+
+        def run() -> None:
+            if self.graph_now is not None:
+                self.graph_now.work = work
+            else:
+                work()
+
+        return run
+
+    def Stream(self) -> Any:  # noqa: N802 - torch's name
+        return type("Stream", (), {"device": self.device_now, "wait_stream": lambda *_: None})()
+
+    current_stream = Stream
+
+    def CUDAGraph(self) -> Any:  # noqa: N802 - torch's name
+        def replay(graph: Any) -> None:
+            self.told.append("replay")
+            graph.work()
+
+        return type("Graph", (), {"replay": replay})()
+
+
+def test_every_call_is_one_step_on_the_streams_of_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    stepper = Stepper("graph", torch.device("cuda:1"))
+    steps: list[str] = []
+    for key in ("a", "b"):
+        for _ in range(6):
+            stepper(key, cuda.step(lambda key=key: steps.append(key)))
+    assert steps == ["a"] * 6 + ["b"] * 6
+    first = [*["warm-up on cuda:1"] * 3, "capture on cuda:1"]
+    assert cuda.told == 2 * [*first, *["replay"] * 3]
+
+
+def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with the numbers of eager mode."""
+    spec = make_spec(2)
+    cuda = FakeCuda(monkeypatch)
+    results = []
+    for accel in ("eager", "graph"):
+        learner = make_learner("td3", spec, policy_delay=2)
+        stepper = Stepper(accel, torch.device("cuda:0"))
+        learner._stepper = lambda key, step, stepper=stepper: stepper(key, cuda.step(step))
+        buffers = filled(spec), filled(spec, seed=7)
+        for tasks, batch_size, buffer in (
+            ((0, 1), 8, buffers[0]),
+            ((0, 1), 12, buffers[0]),
+            ((0, 1), 12, buffers[1]),
+            ((1,), 12, buffers[1]),
+            ((0, 1), 8, buffers[0]),
+        ):
+            learner.run(buffer, tasks, opt_steps=10, batch_size=batch_size)
+            results.append((learner.flush(), [p.detach().clone() for p in learner.parameters()]))
+    assert cuda.told.count("capture on cuda:0") == 4 * 2  # of four batches, for two kinds of update
+    for eager, graph in zip(results[:5], results[5:], strict=True):
+        assert eager[0] == graph[0]
+        assert all(torch.equal(one, other) for one, other in zip(eager[1], graph[1], strict=True))
+
+
+def test_a_batch_has_the_size_that_is_asked_for() -> None:
+    learner, spec = make_learner("ddpg", make_spec()), make_spec()
+    sizes = []
+    learner._update = lambda batch, *_: sizes.append(batch.rew.shape[1]) or {}
+    for size in (4, 6, 4):
+        learner.run(filled(spec), [0], opt_steps=1, batch_size=size)
+    assert sizes == [4, 6, 4]
+
+
+def test_a_learning_rate_of_another_device_comes_home() -> None:
+    """A file's tensors are on the CPU, also those of a run on a GPU, where the rate is a tensor."""
+    learner = make_learner("ddpg", make_spec())
+    state = learner.training_state()
+    for optimizer in state["optimizers"].values():
+        optimizer["param_groups"][0]["lr"] = torch.tensor(2e-4)
+    learner.load_training_state(state)
+    rates = [opt.param_groups[0]["lr"] for opt in learner.optimizers.values()]
+    assert rates == [float(torch.tensor(2e-4))] * 2
+    assert all(type(rate) is float for rate in rates)
