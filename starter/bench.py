@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.flags import Parser, answer, count, processors
+from torchrl_lite.flags import Parser, answer, check_file, count, processors
 
 
 def parse() -> Namespace:
@@ -34,6 +34,7 @@ def run(args: Namespace) -> int:
     from torchrl_lite.request import find_device
 
     tasks = [check_task(task, "--task") for task in args.task]
+    check_file("--out", args.out)
     device = find_device(args.device)
     accel.check(args.accel, device)
     measures = {

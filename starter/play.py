@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, answer, episodes, processors, seed
+from torchrl_lite.flags import Parser, answer, check_file, check_folder, episodes, processors, seed
 
 
 def parse() -> Namespace:
@@ -65,6 +65,10 @@ def run(args: Namespace) -> int:
                           "--task and --seed")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise ConfigError("--camera: is for a picture, so it needs --video or --render")
+    check_file("--json", args.json)
+    check_file("--video", args.video)
+    if args.export:
+        check_folder("--export", args.export.parent)
     if args.pretrained is not None:
         path = pretrained.find(args.pretrained)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torchrl_lite import forward_transfer
 from torchrl_lite.config import ConfigError
 from torchrl_lite.figures import learning_curves, table
-from torchrl_lite.flags import Parser, answer
+from torchrl_lite.flags import Parser, answer, check_file
 from torchrl_lite.results import by_experiment, find_runs
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -31,6 +31,8 @@ def run(args: Namespace) -> int:
         raise ConfigError("name a run directory or a folder of them")
     if args.out and args.out.suffix not in FORMATS:
         raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
+    check_file("--out", args.out)
+    check_file("--table", args.table)
     runs = find_runs(args.runs + args.compare)
     experiments = by_experiment(runs)
     text = table(experiments)

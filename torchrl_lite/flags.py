@@ -1,6 +1,7 @@
 """Command lines: what all starters share, and the flags of those that train."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,28 @@ def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) ->
     except KeyboardInterrupt:
         print("stopped by SIGINT", file=sys.stderr)
         return 130
+
+
+def check_folder(flag: str, folder: Path) -> None:
+    """Before the work whose results go there.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ConfigError(f"{flag}: {folder} cannot be written: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{flag}: {folder} cannot be written: {place} is closed to you")
+
+
+def check_file(flag: str, path: Path | None) -> None:
+    """The same of a file, where one is asked for."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{flag}: {path} is a folder; name a file")
+    check_folder(flag, path.parent)
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +12,11 @@ import gymnasium as gym
 import pytest
 import torch
 
+from torchrl_lite import flags
 from torchrl_lite.algo import ALGORITHMS
 from torchrl_lite.algo.rl_algo import RLAlgo
 from torchrl_lite.collector import rollout
-from torchrl_lite.config import Config, model, reference
+from torchrl_lite.config import Config, ConfigError, model, reference
 from torchrl_lite.launch import main
 
 TEN = (
@@ -669,3 +672,34 @@ def test_help_config_tells_types_defaults_and_meanings(
 def test_tasks_may_be_set_with_their_whole_section(start: Start, started: list[Started]) -> None:
     assert start("--set", 'env={"tasks": ["push-v3"]}', *SMALL).code == 0
     assert started[0].folder.parts[-2:] == ("push-v3", "1")
+
+
+@pytest.mark.parametrize(
+    ("flag", "arguments"),
+    [
+        ("--json", ["play.py", "--pretrained", "reach-v3", "--json"]),
+        ("--video", ["play.py", "--pretrained", "reach-v3", "--video"]),
+        ("--export", ["play.py", "--checkpoint", "none.pt", "--export"]),
+        ("--out", ["plot.py", "none", "--out"]),
+        ("--table", ["plot.py", "none", "--table"]),
+        ("--out", ["bench.py", "env", "--out"]),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, flag: str, arguments: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    starter = Path(__file__).parents[2] / "starter" / arguments[0]
+    command = [sys.executable, str(starter), *arguments[1:], str(file / "below.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {flag}: {file} cannot be written: {file} is no folder\n"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    flags.check_file("--json", None)
+    flags.check_file("--json", tmp_path / "new" / "x.json")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigError, match=f"--json: {tmp_path} is a folder"):
+        flags.check_file("--json", tmp_path)

@@ -82,6 +82,7 @@ def write(path: Path, reports: Sequence[Report]) -> None:
         "versions": versions(),
         "reports": [vars(report) for report in reports],
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Self
 
 from torchrl_lite.config import ConfigError, check_address
-from torchrl_lite.flags import Parser, answer, count
+from torchrl_lite.flags import Parser, answer, check_folder, count
 from torchrl_lite.results import Run
 from torchrl_lite.signals import Interrupted, SignalGuard
 from torchrl_lite.sweep import plan, report
@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
 def _run(args: Namespace) -> int:
     trials = plan.plan(args)
     for flag, folder in (("--log_dir", args.log_dir), ("--out", args.out)):
-        _check_writable(flag, folder)
+        check_folder(flag, folder)
     outcomes = {trial: Outcome(0, "") for trial in trials if trial.finished}
     todo = [trial for trial in trials if not trial.finished]
     print(f"{len(trials)} runs, {len(outcomes)} of them finished", flush=True)
@@ -92,13 +92,6 @@ def _run(args: Namespace) -> int:
         print(report.write(args.out, done))
         print(args.out)
     return 1 if failed else 0
-
-
-def _check_writable(flag: str, folder: Path) -> None:
-    """Hours before it is written."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ConfigError(f"{flag}: {folder} cannot be written: {place} is no folder")
 
 
 def _train(
