@@ -28,7 +28,7 @@ pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installe
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config" / "mujoco" / "pendulum.json"
-EPOCHS, SEEDS = 24, (1, 2, 3, 4)
+EPOCHS, SEEDS = 72, (1, 2, 3, 4)
 TINY = {
     "env.max_episode_frames": 15,
     "net.hidden_shapes": [8],
