@@ -116,16 +116,20 @@ def test_a_configuration_from_before_there_was_ray_is_whole(tmp_path: Path) -> N
     assert config.system.ray.address == "local"
 
 
+def train_on(address: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}", "--log_dir", "log"]
+    return subprocess.run(
+        [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv],
+        capture_output=True, text=True, check=False, cwd=cwd, timeout=280,
+    )  # fmt: skip
+
+
 def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and nobody listens
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv, "--log_dir", "log"],
-            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200,
-        )  # fmt: skip
+        done = train_on(address, tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert f"system.ray.address: '{address}': nobody answers there" in done.stderr
     assert not (tmp_path / "log").exists()
@@ -136,11 +140,7 @@ def test_what_listens_there_but_is_no_ray_is_told_within_minutes(tmp_path: Path)
     pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
     with socket.create_server(("", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv, "--log_dir", "log"],
-            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300,
-        )  # fmt: skip
+        done = train_on(address, tmp_path)
     assert done.returncode == 2, done.stderr  # before the last line, Ray says that it tries
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"error: system.ray.address: '{address}': Failed to connect to Ray")
