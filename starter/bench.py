@@ -5,21 +5,28 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.flags import Parser, answer, check_file, count, processors
+from torchrl_lite.flags import Parser, answer, check_file, count, processors, seed
 
 
 def parse() -> Namespace:
     cores = len(os.sched_getaffinity(0))
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("what", choices=["env", "collect", "ray", "update", "train"])
-    add("--task", action="append", default=[], help="env: MT10 by default; train: drawer-close")
+    add("what", choices=["env", "collect", "ray", "update", "train", "solve"])
+    add(
+        "--task",
+        action="append",
+        default=[],
+        help="env: default MT10; train, solve: drawer-close",
+    )
     add("--rounds", type=count, default=5, help="rounds in which all take a turn")
     add("--frames", type=count, help="of each environment in a round, or of a training")
     add("--threads", type=processors, default=cores, help="update, train: PyTorch's threads")
     add("--workers", type=processors, default=cores, help="collect, ray: processes")
     add("--device", default="cpu", help="update: cpu or cuda")
     add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update")
+    add("--minutes", type=count, default=60, help="solve: core minutes that each may take")
+    add("--seed", type=seed, default=1, help="solve")
     add("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args()
 
@@ -28,7 +35,7 @@ def run(args: Namespace) -> int:
     from rich.console import Console
 
     from torchrl_lite import accel
-    from torchrl_lite.bench import collect, env, pool, ray_workers, train, update
+    from torchrl_lite.bench import collect, env, pool, ray_workers, solve, train, update
     from torchrl_lite.bench.measure import hardware, write
     from torchrl_lite.env.metaworld import MT10, check_task
     from torchrl_lite.request import find_device
@@ -54,6 +61,9 @@ def run(args: Namespace) -> int:
         ),
         "train": lambda: train.measure(
             (tasks or ["drawer-close-v3"])[0], frames=args.frames or 20_000, threads=args.threads
+        ),
+        "solve": lambda: solve.measure(
+            tasks or ["drawer-close-v3"], minutes=args.minutes, seed=args.seed
         ),
     }
     console = Console()

@@ -8,7 +8,7 @@ from torchrl_lite import forward_transfer
 from torchrl_lite.config import ConfigError
 from torchrl_lite.figures import learning_curves, table
 from torchrl_lite.flags import Parser, answer, check_file
-from torchrl_lite.results import by_experiment, find_runs
+from torchrl_lite.results import AXES, by_experiment, find_runs
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -20,7 +20,7 @@ def parse() -> Namespace:
     add("--compare", nargs="+", type=Path, default=[], help="overlay these too")
     add("--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer")
     add("--metric", choices=["success", "return"], default="success")
-    add("--x", choices=["frames", "hours"], default="frames")
+    add("--x", choices=list(AXES), default="frames")
     add("--out", type=Path, help="curves as .png, .svg or .pdf")
     add("--table", type=Path, help="final results as Markdown (else printed)")
     return parser.parse_args()

@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy import ndarray
 
-from torchrl_lite.results import Axis, Metric, Run, tasks_of
+from torchrl_lite.results import AXES, Axis, Metric, Run, tasks_of
 from torchrl_lite.statistics import Estimate, interquartile_mean
 
 LABELS = {
     "success": "success rate",
     "return": "return of an episode",
     "frames": "environment frames",
+    "updates": "updates",
     "hours": "wall time (hours)",
+    "core_hours": "core hours",
 }
 # Told apart without colour too: by lightness, by dashes and by markers.
 STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
@@ -48,7 +50,7 @@ def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis
         return Curve(np.empty(0), [])
     curves = [curve for group in by_task for curve in group]
     x = np.array(sorted(set.intersection(*(set(x) for x, _ in curves))))
-    if axis == "hours" or not len(x):
+    if AXES[axis].adds_up or not len(x):
         start, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
         x = np.unique(np.linspace(start, end, POINTS)) if end >= start else np.empty(0)
     values = [np.array([np.interp(x, *curve) for curve in group]) for group in by_task]
@@ -109,7 +111,7 @@ def learning_curves(
                 _draw(place, curve, label=label, index=index, count=len(experiments))
         place.set_title(title, fontsize="medium")
         place.set_xlabel(LABELS[axis])
-        if axis == "frames":
+        if not AXES[axis].adds_up:
             place.xaxis.set_major_formatter(EngFormatter(sep=""))
         place.set_ylabel(LABELS[metric])
         if metric == "success":

@@ -181,7 +181,13 @@ def _make_learner(config: Config, device: torch.device, seed: int) -> Learner:
 def _make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
     stages = config.curriculum
     old_weight = stages.old_weight if stages else 1.0
-    return ReplayBuffer(learner.spec, config.capacity, learner.device, old_weight=old_weight)
+    return ReplayBuffer(
+        learner.spec,
+        config.capacity,
+        learner.device,
+        copies=config.env.copies,
+        old_weight=old_weight,
+    )
 
 
 def _build(

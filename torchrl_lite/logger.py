@@ -38,6 +38,8 @@ def columns(
         "time/total_s",
         "rate/frames_per_second",
         "rate/updates_per_second",
+        "time/cpu_s",
+        "updates",
         "eval/ep_len_mean",
         "eval/td_error",
         *(f"eval_length/{task}" for task in tasks),

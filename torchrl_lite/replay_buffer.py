@@ -9,25 +9,38 @@ from torch import Tensor
 from torchrl_lite.types import Batch, Block, Spec
 
 
+def row_widths(obs_dim: int, act_dim: int) -> list[int]:
+    """Columns of ``obs | act | next_obs | rew | cont | first``."""
+    return [obs_dim, act_dim, obs_dim, 1, 1, 1]
+
+
 class ReplayBuffer:
     """One ring of transitions per task, so that a batch is balanced by construction.
 
-    A transition is one row ``obs | act | next_obs | rew | cont`` of float32, so that sampling is a
-    single gather of contiguous bytes. How much is filled is a device tensor: a sampling step can
-    be captured in a CUDA graph and replayed while the buffer grows.
+    A transition is one row ``obs | act | next_obs | rew | cont | first`` of float32, so that
+    sampling is a single gather of contiguous bytes. How much is filled is a device tensor: a
+    sampling step can be captured in a CUDA graph and replayed while the buffer grows.
+
+    Rows come in the order of time, those of a task's ``copies`` environments in turn: what follows
+    a row in its episode is the row ``copies`` later, if there is one and it is no ``first``.
     """
 
     def __init__(
-        self, spec: Spec, capacity: int, device: torch.device, *, old_weight: float = 1.0
+        self,
+        spec: Spec,
+        capacity: int,
+        device: torch.device,
+        *,
+        copies: int = 1,
+        old_weight: float = 1.0,
     ) -> None:
-        """``capacity`` is in transitions per task.
+        """``capacity`` is in transitions per task, ``copies`` the environments that bring them.
 
         ``old_weight``: how likely a transition from before `retire` is drawn, against one from
         after it; with 0 it is never drawn again.
         """
-        obs_dim, act_dim = spec.obs_dim, spec.act_dim
-        self._widths = [obs_dim, act_dim, obs_dim, 1, 1]
-        self.capacity = capacity
+        self._widths = row_widths(spec.obs_dim, spec.act_dim)
+        self.capacity, self.copies = capacity, copies
         self.data = torch.zeros(spec.num_tasks, capacity, sum(self._widths), device=device)
         self.size = torch.zeros(spec.num_tasks, dtype=torch.int64, device=device)
         self.reward_scale = torch.ones(spec.num_tasks, device=device)
@@ -47,10 +60,14 @@ class ReplayBuffer:
         """Appends the rows of these tasks, oldest first, over the oldest of a full ring.
 
         Raises:
-            ValueError: the block has more transitions per task than the buffer holds.
+            ValueError: the block has more transitions per task than the buffer holds, or is of
+                another number of environments.
         """
-        parts = [block.obs, block.act, block.next_obs, block.rew[..., None], block.cont[..., None]]
-        rows = torch.cat(parts, dim=-1).flatten(1, 2)  # [T, L * K, D]
+        if block.rew.shape[2] != self.copies:
+            raise ValueError(f"a block of {block.rew.shape[2]} copies, not of {self.copies}")
+        ends = torch.stack((block.rew, block.cont, block.first), dim=-1)
+        rows = torch.cat((block.obs, block.act, block.next_obs, ends), dim=-1)
+        rows = rows.flatten(1, 2)  # [T, L * K, D]
         count = rows.shape[1]
         if count > self.capacity:
             raise ValueError(
@@ -92,16 +109,57 @@ class ReplayBuffer:
         self._old.copy_(torch.tensor(old))
         self._first.copy_(torch.tensor(first))
 
-    def sample(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Batch:
-        """The transitions at ``pick`` (uniform in [0, 1)) of each task row's filled part."""
-        slot = self._slot(pick, task) if self.old_weight == 1 else self._weighted_slot(pick, task)
-        return self.batch(self.data.flatten(0, 1)[slot + task[:, None] * self.capacity], task)
+    def sample(
+        self,
+        pick: Float[Tensor, "T B"],
+        task: Int[Tensor, " T"],
+        *,
+        discount: float,
+        n_step: int = 1,
+    ) -> Batch:
+        """Returns that begin at ``pick`` (uniform in [0, 1)) of each task row's filled part.
 
-    def batch(self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"]) -> Batch:
+        A return ends early with its episode, and with the newest row; it then spans fewer steps.
+        """
+        slot = self._slot(pick, task) if self.old_weight == 1 else self._weighted_slot(pick, task)
+        start = self.batch(self._rows_at(slot, task), task, discount=discount)
+        return start if n_step == 1 else self._n_step(start, slot, discount, n_step)
+
+    def batch(
+        self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"], *, discount: float
+    ) -> Batch:
         """Transitions as rows of the buffer, with rewards in today's scale."""
-        obs, act, next_obs, rew, cont = rows.split(self._widths, dim=-1)
-        scale = self.reward_scale[task][:, None]
-        return Batch(obs, act, rew.squeeze(-1) * scale, next_obs, cont.squeeze(-1), task)
+        obs, act, next_obs, rew, cont, _ = rows.split(self._widths, dim=-1)
+        rew = rew.squeeze(-1) * self.reward_scale[task][:, None]
+        return Batch(obs, act, rew, next_obs, discount * cont.squeeze(-1), task)
+
+    def _rows_at(
+        self, slot: Int[Tensor, "T B *n"], task: Int[Tensor, " T"], first_column: int = 0
+    ) -> Float[Tensor, "T B *n D"]:
+        place = slot + (task * self.capacity).view(-1, *[1] * (slot.ndim - 1))
+        return self.data.flatten(0, 1)[:, first_column:][place]
+
+    def _n_step(
+        self, start: Batch, slot: Int[Tensor, "T B"], discount: float, n_step: int
+    ) -> Batch:
+        """Sutton & Barto 2018, eq. 12.1, cut where the episode or what is stored of it ends."""
+        task = start.task
+        steps = torch.arange(n_step, device=slot.device)  # [n]
+        ahead = steps * self.copies
+        newer = self.size[task][:, None] - 1 - (slot - self._first[task][:, None]) % self.capacity
+        slots = (slot[..., None] + ahead) % self.capacity  # [T, B, n]
+        rew, cont, first = self._rows_at(slots, task, -3).unbind(-1)
+        goes_on = (ahead <= newer[..., None]) & ((first == 0) | (steps == 0))
+        spanned = goes_on.long().cumprod(-1)  # [T, B, n]
+        last = spanned.sum(-1, keepdim=True) - 1
+        rew = (rew * discount**steps * spanned).sum(-1) * self.reward_scale[task][:, None]
+        end = self._rows_at(slots.take_along_dim(last, -1).squeeze(-1), task)
+        cont = cont.take_along_dim(last, -1).squeeze(-1)
+        return start._replace(
+            rew=rew,
+            next_obs=end.split(self._widths, dim=-1)[2],
+            discount=discount ** (last.squeeze(-1) + 1) * cont,
+        )
 
     def _slot(self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]) -> Int[Tensor, "T B"]:
         size = self.size[task][:, None]

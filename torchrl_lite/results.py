@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,23 @@ from numpy import ndarray
 from torchrl_lite.config import ConfigError
 
 Metric = Literal["success", "return"]
-Axis = Literal["frames", "hours"]
+Axis = Literal["frames", "updates", "hours", "core_hours"]
+
+
+class Place(NamedTuple):
+    """How a row of the log tells where on an axis it is."""
+
+    column: str
+    adds_up: bool
+    """Whether the column has the seconds of an epoch."""
+
+
+AXES: dict[Axis, Place] = {
+    "frames": Place("total_frames", adds_up=False),
+    "updates": Place("updates", adds_up=False),
+    "hours": Place("time/total_s", adds_up=True),
+    "core_hours": Place("time/cpu_s", adds_up=True),
+}
 
 
 @dataclass(frozen=True)
@@ -77,11 +93,12 @@ class Run:
         self, task: str, *, metric: Metric, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Evaluations of a task: where on the axis, and their values; empty without any."""
-        column, spent, points = f"eval_{metric}/{task}", 0.0, []
+        column, place, points = f"eval_{metric}/{task}", 0.0, []
+        told, adds_up = AXES[axis]
         for row in self._rows:
-            spent += row.get("time/total_s", 0.0) / 3600
-            if column in row and "total_frames" in row:
-                points.append((row["total_frames"] if axis == "frames" else spent, row[column]))
+            place = place + row.get(told, 0.0) / 3600 if adds_up else row.get(told, place)
+            if column in row:
+                points.append((place, row[column]))
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
 

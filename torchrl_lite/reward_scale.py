@@ -5,10 +5,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from torchrl_lite.config import Config
 from torchrl_lite.types import Block
 
 
-class RewardScale:
+class DeviationScale:
     """Exponential moving standard deviation, as in garage's ``NormalizedEnv``.
 
     ``mean <- (1 - a) mean + a r``, ``var <- (1 - a) var + a (r - mean)^2``, then
@@ -37,3 +38,52 @@ class RewardScale:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.mean, self.var = state["mean"].numpy().copy(), state["var"].numpy().copy()
+
+
+class ReturnScale:
+    """Brings the largest discounted return of a task so far to ``bound``.
+
+    ``G <- discount G + r`` runs forward through each episode, and rewards are divided by
+    ``max |G| / bound``: Kim et al. 2026 (arXiv:2604.04539), without their standard deviation of G.
+    A task that has not earned anything yet keeps its rewards.
+    """
+
+    def __init__(self, num_tasks: int, copies: int, *, discount: float, bound: float) -> None:
+        self.discount, self.bound = discount, bound
+        self.returns = np.zeros((num_tasks, copies))
+        self.largest = np.zeros(num_tasks)
+
+    def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
+        """Takes in these tasks' rewards; returns every task's factor."""
+        rewards = block.rew.double().numpy()[tasks]  # [t, L, K]
+        goes_on = 1 - block.first.double().numpy()[tasks]
+        returns, largest = self.returns[tasks], self.largest[tasks]
+        for frame in range(rewards.shape[1]):
+            returns = self.discount * goes_on[:, frame] * returns + rewards[:, frame]
+            largest = np.maximum(largest, np.abs(returns).max(1))
+        self.returns[tasks], self.largest[tasks] = returns, largest
+        scale = np.divide(
+            self.bound, self.largest, out=np.ones_like(self.largest), where=self.largest > 0
+        )
+        return torch.from_numpy(scale).float()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"returns": torch.tensor(self.returns), "largest": torch.tensor(self.largest)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.returns = state["returns"].numpy().copy()
+        self.largest = state["largest"].numpy().copy()
+
+
+def reward_scale(config: Config) -> DeviationScale | ReturnScale | None:
+    """What ``env.reward_normalization`` asks for."""
+    if config.env.reward_normalization == "ema":
+        return DeviationScale(config.num_tasks)
+    if config.env.reward_normalization == "return":
+        return ReturnScale(
+            config.num_tasks,
+            config.env.copies,
+            discount=config.agent.discount,
+            bound=config.net.critic.bound,
+        )
+    return None

@@ -11,6 +11,7 @@ K     environments (copies) per task
 O     observation features, padded to the largest task
 A     action dimensions, padded to the largest task
 H     hidden units
+N     bins of a categorical critic
 ====  ==========================================================================
 
 ``task`` is an integer per row; it is never glued to the observation.
@@ -25,17 +26,18 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Sampled transitions on the learner's device.
+    """Sampled returns of up to n steps on the learner's device.
 
-    ``cont`` is 0 where the transition ended in a terminal state and 1 elsewhere: a time limit
-    never cuts the bootstrap. ``next_obs`` is the true successor, never a reset observation.
+    ``rew`` is the discounted sum of the rewards of m <= n steps, ``next_obs`` the true successor of
+    the last of them, never a reset observation. ``discount`` is what its value counts for:
+    gamma^m, or 0 where it is a terminal state. A time limit never cuts the bootstrap.
     """
 
     obs: Float[Tensor, "T B O"]
     act: Float[Tensor, "T B A"]
     rew: Float[Tensor, "T B"]
     next_obs: Float[Tensor, "T B O"]
-    cont: Float[Tensor, "T B"]
+    discount: Float[Tensor, "T B"]
     task: Int[Tensor, " T"]
 
 
@@ -49,13 +51,18 @@ class Noise(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What all environments produced in one epoch, float32 on the CPU."""
+    """What all environments produced in one epoch, float32 on the CPU.
+
+    ``cont`` is 0 where a transition led to a terminal state, ``first`` is 1 where it is the first
+    of an episode: the one before it in the same environment does not continue in it.
+    """
 
     obs: Float[Tensor, "T L K O"]
     act: Float[Tensor, "T L K A"]
     rew: Float[Tensor, "T L K"]
     next_obs: Float[Tensor, "T L K O"]
     cont: Float[Tensor, "T L K"]
+    first: Float[Tensor, "T L K"]
 
     @classmethod
     def zeros(cls, spec: "Spec", frames: int, copies: int) -> Self:
@@ -67,6 +74,7 @@ class Block(NamedTuple):
             rew=torch.zeros(shape),
             next_obs=torch.zeros(*shape, spec.obs_dim),
             cont=torch.zeros(shape),
+            first=torch.zeros(shape),
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
-from torchrl_lite.network import DeterministicPolicy, QEnsemble, build
+from torchrl_lite.network import DeterministicPolicy, build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 
@@ -61,8 +61,7 @@ class DDPG(Learner):
         self.config = config
         body = build(net, spec, role="actor", outputs=spec.act_dim)
         self.actor = DeterministicPolicy(body, spec, noise_std=config.noise_std, noise_clip=inf)
-        critics = build(net, spec, role="critic", outputs=1, ensemble=self.CRITICS)
-        self.critic = QEnsemble(critics, spec)
+        self.critic = build_critic(net, spec, ensemble=self.CRITICS)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_actor.noise_std, self.target_actor.noise_clip = self.smoothing()
         self.target = deepcopy(self.critic).requires_grad_(False)
@@ -85,26 +84,28 @@ class DDPG(Learner):
         """``full`` updates critics, actor and targets, ``critic`` the critics alone."""
         task, clip = batch.task, self.config.grad_clip
         y = self.td_target(batch, noise.act[0])
-        q = self.critic(batch.obs, batch.act, task)  # [E, T, B]
-        q_losses = (q - y).square().mean(2)  # [E, T]
+        prediction = self.critic(batch.obs, batch.act, task)
+        q_losses = self.critic.loss(prediction, y)  # [E, T]
         q_norm = self.step("critic", q_losses.mean(0), task, max_norm=clip)
         metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
-        metrics |= {"q": q.detach().mean((0, 2)), "critic_grad_norm": q_norm}
+        q = self.critic.value(prediction.detach())  # [E, T, B]
+        metrics |= {"q": q.mean((0, 2)), "critic_grad_norm": q_norm}
         if variant == "full":
-            actor_losses = -self.critic(batch.obs, self.actor.act(batch.obs, task), task)[0].mean(1)
+            new_act = self.actor.act(batch.obs, task)
+            new_q = self.critic.value(self.critic(batch.obs, new_act, task))
+            actor_losses = -new_q[0].mean(1)  # [T]
             metrics["actor_loss"] = actor_losses.detach()
             metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)
             self.follow(self.target, self.critic, tau=self.config.tau, task=task)
             self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
         return metrics
 
-    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
-        y = self.td_target(batch, noise.act[0])
-        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
-
     @torch.no_grad()
-    def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B"]:
-        """r + discount * cont * min Q'(s', mu'(s') + noise), the noise being the target's own."""
+    def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
+        """r + discount * min Q'(s', mu'(s') + noise), the noise being the target's own."""
         next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
-        next_q = self.target(batch.next_obs, next_act, batch.task).amin(0)
-        return self.config.reward_scale * batch.rew + self.config.discount * batch.cont * next_q
+        return self.critic.target(
+            self.target(batch.next_obs, next_act, batch.task),
+            rew=self.config.reward_scale * batch.rew,
+            discount=batch.discount,
+        )

@@ -50,14 +50,16 @@ def success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
 
 
 def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
-    """The critics' error on transitions that are never trained on: what it is above the training
-    loss is overfitting. ``buffer`` scales rewards as it does for updates."""
+    """The critics' one-step error on transitions that are never trained on: what it is above the
+    training loss is overfitting. ``buffer`` scales rewards as it does for updates."""
     errors = []
     for index, group in episodes.items():
         rows = [torch.from_numpy(stats.sample) for stats in group if stats.sample is not None]
         if rows:
             task = torch.tensor([index], device=learner.device)
-            batch = buffer.batch(torch.cat(rows)[None].to(task.device), task)
+            batch = buffer.batch(
+                torch.cat(rows)[None].to(task.device), task, discount=learner.config.discount
+            )
             errors.append(float(learner.validate(batch)))
     return _mean(errors)
 

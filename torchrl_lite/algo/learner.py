@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from torchrl_lite.accel import Stepper, compiled
-from torchrl_lite.network import Actor, task_parameters
+from torchrl_lite.network import Actor, Critic, task_parameters
 from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise, Spec
 
@@ -18,11 +19,14 @@ from torchrl_lite.types import Batch, Noise, Spec
 class Learner(nn.Module):
     """An algorithm's networks, optimisers and mathematics.
 
-    A subclass makes ``actor``, fills ``optimizers`` and writes `update`. Nothing below `run`
-    reads a value back from the device; `flush` is the only synchronisation.
+    A subclass makes ``actor`` and ``critic``, fills ``optimizers`` and writes `update`. Nothing
+    below `run` reads a value back from the device; `flush` is the only synchronisation.
     """
 
+    config: Any
+    """The algorithm's section of the configuration; all have a ``discount``."""
     actor: Actor
+    critic: Critic
     METRICS: tuple[str, ...]
     """Names of what `update` can return; each value has a number per task row."""
 
@@ -58,9 +62,14 @@ class Learner(nn.Module):
         that it measured, each ``[T]``, detached."""
         raise NotImplementedError
 
-    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
-        """The mean squared error of the critics that `update` would lessen."""
+    def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
+        """What the critics are to predict; ``noise`` is that of the actions at ``next_obs``."""
         raise NotImplementedError
+
+    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+        """The critics' loss that `update` would lessen."""
+        target = self.td_target(batch, noise.act[0])
+        return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
 
     @torch.no_grad()
     def validate(self, batch: Batch) -> Float[Tensor, " T"]:
@@ -75,13 +84,15 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def adam(self, parameters: Sequence[nn.Parameter], *, lr: float, eps: float) -> Adam:
-        return Adam(
+        optimizer = Adam(
             parameters,
             lr=self._rate(lr),
             eps=eps,
             fused=True,
             capturable=self._stepper.mode == "graph",
         )
+        optimizer.param_groups[0]["initial_lr"] = lr
+        return optimizer
 
     def _rate(self, lr: float) -> float | Tensor:
         """A captured graph freezes Python numbers: on a GPU a learning rate is a tensor of it."""
@@ -92,8 +103,19 @@ class Learner(nn.Module):
         the first updates, moments included. Both are part of `training_state`."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] *= lr_multiplier  # in place where it is a tensor
+                group["initial_lr"] *= lr_multiplier
+        self.schedule(1.0)
         self._frozen_updates = frozen_updates
+
+    def schedule(self, share: float) -> None:
+        """Every learning rate becomes this share of what it was at the start."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                rate = share * group["initial_lr"]
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)  # a captured graph reads this tensor
+                else:
+                    group["lr"] = rate
 
     def step(
         self,
@@ -180,9 +202,15 @@ class Learner(nn.Module):
         self._with_task_rows = {id(parameter) for parameter in named}
 
     def run(
-        self, buffer: ReplayBuffer, tasks: Sequence[int], *, opt_steps: int, batch_size: int
+        self,
+        buffer: ReplayBuffer,
+        tasks: Sequence[int],
+        *,
+        opt_steps: int,
+        batch_size: int,
+        n_step: int = 1,
     ) -> None:
-        """``opt_steps`` updates on batches of ``batch_size`` transitions for each of ``tasks``.
+        """``opt_steps`` updates on batches of ``batch_size`` returns for each of ``tasks``.
 
         Raises:
             ValueError: the buffer holds nothing of a task.
@@ -198,15 +226,16 @@ class Learner(nn.Module):
             noise.pick.uniform_(generator=self._generator)
             noise.act.normal_(generator=self._generator)
             self._stepper(
-                (buffer, tuple(tasks), batch_size, variant, self._frozen),
-                partial(self._sampled_update, buffer, task, noise, variant),
+                (buffer, tuple(tasks), batch_size, n_step, variant, self._frozen),
+                partial(self._sampled_update, buffer, task, noise, n_step, variant),
             )
             self.updates += 1
 
     def _sampled_update(
-        self, buffer: ReplayBuffer, task: Tensor, noise: Noise, variant: str
+        self, buffer: ReplayBuffer, task: Tensor, noise: Noise, n_step: int, variant: str
     ) -> None:
-        metrics = self._update(buffer.sample(noise.pick, task), noise, variant)
+        batch = buffer.sample(noise.pick, task, discount=self.config.discount, n_step=n_step)
+        metrics = self._update(batch, noise, variant)
         zero = torch.zeros(len(task), device=self.device)
         one = torch.ones_like(zero)
         values = torch.stack([metrics.get(name, zero) for name in self.METRICS])

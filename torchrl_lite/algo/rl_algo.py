@@ -31,7 +31,7 @@ from torchrl_lite.config import Config
 from torchrl_lite.console import Row, View
 from torchrl_lite.logger import Logger, finite
 from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.reward_scale import RewardScale
+from torchrl_lite.reward_scale import reward_scale
 from torchrl_lite.signals import SignalGuard
 
 
@@ -62,7 +62,7 @@ class RLAlgo:
         self._seed, self._versions = seed, versions
         self.learner, self.collector, self.buffer = learner, collector, buffer
         self._logger, self._view, self._guard, self._store = logger, view, guard, store
-        self._reward_scale = RewardScale(config.num_tasks)
+        self._reward_scale = reward_scale(config)
         self._origin = list(origin)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
@@ -70,6 +70,7 @@ class RLAlgo:
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._saved: Row = {}
+        self._cpu_s, self._workers_cpu_s = time.process_time(), 0.0
         self._durations: dict[str, float] = {}
         self._learned: Row = {}
         self._compiled: set[tuple[int, ...]] = set()  # by this process, for so many rows
@@ -135,6 +136,9 @@ class RLAlgo:
             total_s - (evaluation_s or 0.0) - filming_s
         )
         row |= {"time/eval_s": evaluation_s, **self._saved, "time/total_s": total_s}
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        row["time/cpu_s"] = self._cpu_s - before + self._workers_cpu_s
+        row["updates"] = self.learner.updates
         self._saved = {}
         self._logger.dump(row, best=finite(self._best[0]) if self._best else None)
 
@@ -148,7 +152,7 @@ class RLAlgo:
         check_block(collected.block, tasks, self.config.env.tasks, before=lived)
         self.stages.check_told(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
-        if self.config.env.reward_normalization == "ema":
+        if self._reward_scale is not None:
             scale = self._reward_scale.update(collected.block, list(tasks))
             self.buffer.reward_scale.copy_(scale)
         for task in tasks:
@@ -157,6 +161,7 @@ class RLAlgo:
         self.epoch += 1
         if self.config.system.overlap:  # after the last epoch, too: a longer run would go on so
             self._submit(self.epoch)
+        self._workers_cpu_s = collected.cost.cpu_s
         frames = self.stages.epoch_frames(self.stages.stage)
         return {
             "stage": self.stages.stage,
@@ -164,7 +169,7 @@ class RLAlgo:
             **training_row(collected.episodes),
             **{f"frames/{t}": n for t, n in zip(self.config.env.tasks, self.frames, strict=True)},
             "time/collect_s": waited,
-            "rate/frames_per_second": frames / collected.seconds,
+            "rate/frames_per_second": frames / collected.cost.seconds,
         }
 
     def _learn(self) -> Row:
@@ -173,8 +178,12 @@ class RLAlgo:
         self._compiled.add(tasks)
         self._view.phase("compiling" if compiling else "updating")
         started = time.perf_counter()
+        if train.lr_schedule != "constant":
+            self.learner.schedule(train.lr_share(self.learner.updates))
         rows = train.batch_size // self.config.num_tasks
-        self.learner.run(self.buffer, tasks, opt_steps=train.opt_steps, batch_size=rows)
+        self.learner.run(
+            self.buffer, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
+        )
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
         self._learned = {**learned}
@@ -375,7 +384,7 @@ class RLAlgo:
             "learned": self._learned,
             "curriculum": self.stages.state_dict(),
             "learner": self.learner.training_state(),
-            "reward_scale": self._reward_scale.state_dict(),
+            "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
             "collector": self.collector.state_dict(),
             **self._identity(),
         }
@@ -413,4 +422,5 @@ class RLAlgo:
         self.stages.load_state_dict(state["curriculum"])
         self.learner.load_training_state(state["learner"])
         self.buffer.load_state_dict(state["buffer"])
-        self._reward_scale.load_state_dict(state["reward_scale"])
+        if self._reward_scale is not None:
+            self._reward_scale.load_state_dict(state["reward_scale"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
-from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, QEnsemble, build
+from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 
@@ -28,9 +28,13 @@ class SACConfig(Section):
     plr: Positive = Field(3e-4, description="learning rate of the policy and of the temperature")
     qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
     adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
-    alpha: Literal["auto"] | NonNegative = Field(
-        "auto", description='temperature: "auto" learns one per task from 1, a number is fixed'
+    policy_delay: Count = Field(
+        1, description="updates of the critics for one of the policy and of the temperature"
     )
+    alpha: Literal["auto"] | NonNegative = Field(
+        "auto", description='temperature: "auto" learns one per task, a number is fixed'
+    )
+    initial_alpha: Positive = Field(1.0, description="where a learned temperature starts")
     target_entropy: Literal["auto"] | float = Field(
         "auto", description='"auto" is minus the number of action dimensions'
     )
@@ -93,13 +97,12 @@ class SAC(Learner):
         )
         self.config = config
         self.actor = _actor(config, net, spec)
-        self.critic = QEnsemble(build(net, spec, role="critic", outputs=1, ensemble=2), spec)
+        self.critic = build_critic(net, spec, ensemble=2)
         self.target = deepcopy(self.critic).requires_grad_(False)
         fixed = 0.0 if config.policy == "deterministic" else config.alpha
         self.learns_alpha = fixed == "auto"
-        log_alpha = torch.zeros(spec.num_tasks)
-        if not self.learns_alpha:
-            log_alpha = torch.full_like(log_alpha, float(fixed)).log()  # log 0 = -inf, alpha = 0
+        start = config.initial_alpha if self.learns_alpha else float(fixed)
+        log_alpha = torch.full((spec.num_tasks,), start).log()  # log 0 = -inf, alpha = 0
         self.log_alpha = nn.Parameter(log_alpha, requires_grad=self.learns_alpha)
         target_entropy = (
             -spec.act_mask.sum(1)
@@ -119,55 +122,60 @@ class SAC(Learner):
             self.optimizers["alpha"] = self.adam([self.log_alpha], lr=config.plr, eps=eps)
 
     def variant(self, step: int) -> str:
-        return "sync" if (step + 1) % self.config.target_update_interval == 0 else "keep"
+        config, parts = self.config, ["critic"]
+        if (step + 1) % config.policy_delay == 0:
+            parts.append("policy")
+        if (step + 1) % config.target_update_interval == 0:
+            parts.append("target")
+        return "+".join(parts)
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        obs, act, task = batch.obs, batch.act, batch.task
-        config = self.config
-        alpha = self.log_alpha.detach()[task].exp()[:, None]  # [T, 1]
+        """``variant`` names what is updated: ``critic``, and with it ``policy`` or ``target``."""
+        task, config = batch.task, self.config
+        weight, alpha = self.task_weight(task), self.temperature(task)
 
-        y = self.td_target(batch, noise.act[0], alpha)
-        q = self.critic(obs, act, task)  # [E, T, B]
-        q_losses = (q - y).square().mean(2)  # [E, T]
-        weight = self.task_weight(task)
+        y = self.td_target(batch, noise.act[0])
+        prediction = self.critic(batch.obs, batch.act, task)
+        q_losses = self.critic.loss(prediction, y)  # [E, T]
         q_norm = self.step("critic", weight * q_losses.mean(0), task, max_norm=config.grad_clip)
-
-        new_act, logp = self.actor.sample(obs, task, noise.act[1])
-        new_q = self.critic(obs, new_act, task).amin(0)
-        actor_losses = (alpha * logp - new_q).mean(1)  # [T]
-        actor_norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
-
-        entropy = -logp.detach().mean(1)  # [T]
-        if self.learns_alpha:
-            excess = entropy - self.target_entropy[task]
-            self.step("alpha", self.log_alpha[task] * excess, task)
-        if variant == "sync":
-            self.follow(self.target, self.critic, tau=config.tau, task=task)
-        return {
+        metrics = {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),
-            "actor_loss": actor_losses.detach(),
             "alpha": alpha[:, 0],
-            "entropy": entropy,
-            "q": q.detach().mean((0, 2)),
+            "q": self.critic.value(prediction.detach()).mean((0, 2)),
             "critic_grad_norm": q_norm,
-            "actor_grad_norm": actor_norm,
         }
-
-    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
-        alpha = self.log_alpha.detach()[batch.task].exp()[:, None]
-        y = self.td_target(batch, noise.act[0], alpha)
-        return (self.critic(batch.obs, batch.act, batch.task) - y).square().mean((0, 2))
+        if "policy" in variant:
+            new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
+            new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))
+            actor_losses = (alpha * logp - new_q).mean(1)  # [T]
+            norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
+            entropy = -logp.detach().mean(1)  # [T]
+            if self.learns_alpha:
+                excess = entropy - self.target_entropy[task]
+                self.step("alpha", self.log_alpha[task] * excess, task)
+            metrics |= {
+                "actor_loss": actor_losses.detach(),
+                "entropy": entropy,
+                "actor_grad_norm": norm,
+            }
+        if "target" in variant:
+            self.follow(self.target, self.critic, tau=config.tau, task=task)
+        return metrics
 
     @torch.no_grad()
-    def td_target(
-        self, batch: Batch, noise: Float[Tensor, "T B A"], alpha: Float[Tensor, "T 1"]
-    ) -> Float[Tensor, "T B"]:
-        """r + discount * cont * (min Q' - alpha log pi) at a fresh action; eq. 3 and 5."""
+    def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
+        """r + discount * (min Q' - alpha log pi) at a fresh action; eq. 3 and 5."""
         next_act, next_logp = self.actor.sample(batch.next_obs, batch.task, noise)
-        next_q = self.target(batch.next_obs, next_act, batch.task).amin(0)
-        next_v = next_q - alpha * next_logp
-        return self.config.reward_scale * batch.rew + self.config.discount * batch.cont * next_v
+        return self.critic.target(
+            self.target(batch.next_obs, next_act, batch.task),
+            rew=self.config.reward_scale * batch.rew,
+            discount=batch.discount,
+            bonus=-self.temperature(batch.task) * next_logp,
+        )
+
+    def temperature(self, task: Int[Tensor, " T"]) -> Float[Tensor, "T 1"]:
+        return self.log_alpha.detach()[task].exp()[:, None]
 
     def task_weight(self, task: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
         """Weights of the losses, 1 in the mean: equal, or larger where the temperature is low.

@@ -29,7 +29,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
         def run() -> int:
             started = time.perf_counter()
             collector.submit(actor, tasks, random=False)
-            seconds = collector.result().seconds
+            seconds = collector.result().cost.seconds
             beside[name].append(1000 * (time.perf_counter() - started - seconds))
             return frames * len(tasks)
 

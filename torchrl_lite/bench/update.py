@@ -39,6 +39,7 @@ def _ours(
             rew=torch.rand(shape),
             next_obs=torch.rand(*shape, OBS),
             cont=torch.ones(shape),
+            first=torch.zeros(shape),
         ),
         range(tasks),
     )

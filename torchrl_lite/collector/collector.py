@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
-from torchrl_lite.collector.crew import Assignment, Crew
+from torchrl_lite.collector.crew import Assignment, Cost, Crew
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.faults import Watchdog, end_process
 from torchrl_lite.collector.film import record
@@ -23,12 +23,11 @@ from torchrl_lite.types import Block, Spec
 
 
 class Collected(NamedTuple):
-    """An epoch. ``block`` is valid until the next `Collector.submit`; ``seconds`` is the time of
-    the slowest worker."""
+    """An epoch. ``block`` is valid until the next `Collector.submit`."""
 
     block: Block
     episodes: list[EpisodeStats]
-    seconds: float
+    cost: Cost
 
 
 class Collector:
@@ -99,7 +98,7 @@ class Collector:
         if self._rollout is not None:
             started = time.perf_counter()
             episodes = self._rollout.collect(self._block, tasks, random=random)
-            self._finish(episodes, time.perf_counter() - started)
+            self._finish(episodes, Cost(time.perf_counter() - started, 0.0))
         for worker in self._workers:
             worker.send("collect", list(tasks), random)
 
@@ -154,7 +153,7 @@ class Collector:
             ready = {
                 "block": {name: t.clone() for name, t in self._ready.block._asdict().items()},
                 "episodes": [vars(stats) for stats in self._ready.episodes],
-                "seconds": self._ready.seconds,
+                "cost": list(self._ready.cost),
             }
         return {"sites": sites, "ready": ready}
 
@@ -178,7 +177,7 @@ class Collector:
             for name, tensor in ready["block"].items():
                 getattr(self._block, name).copy_(tensor)
             episodes = [EpisodeStats(**stats) for stats in ready["episodes"]]
-            self._ready = Collected(self._block, episodes, ready["seconds"])
+            self._ready = Collected(self._block, episodes, Cost(*ready["cost"]))
 
     def close(self) -> None:
         if self._rollout is not None:
@@ -216,10 +215,12 @@ class Collector:
         if self._pending:
             parts = self._gather()
             episodes = [stats for part, _ in parts for stats in part]
-            self._finish(episodes, max(seconds for _, seconds in parts))
+            costs = [cost for _, cost in parts]
+            slowest, cpu_s = max(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
+            self._finish(episodes, Cost(slowest, cpu_s))
 
-    def _finish(self, episodes: list[EpisodeStats], seconds: float) -> None:
+    def _finish(self, episodes: list[EpisodeStats], cost: Cost) -> None:
         # In the order of tasks, whoever collected them: a mean's bits depend on the order.
         episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
         self._pending = False
-        self._ready = Collected(self._block, episodes, seconds)
+        self._ready = Collected(self._block, episodes, cost)

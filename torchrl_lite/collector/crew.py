@@ -28,6 +28,15 @@ class Assignment(NamedTuple):
     env_timeout_s: float
 
 
+class Cost(NamedTuple):
+    """What an epoch's collection took."""
+
+    seconds: float
+    """Of the slowest worker, by the clock."""
+    cpu_s: float
+    """CPU seconds of all workers since they last told; none of the main process's own."""
+
+
 class Worker(Protocol):
     """The main process's end of a worker. Its first answer, which nobody asks for, is that its
     environments stand."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
 TRAIN, EVAL = 0, 1
@@ -21,7 +21,7 @@ class EpisodePlan(NamedTuple):
     uniform: Float32[ndarray, "H A"]
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
-    """The policy's exploration noise."""
+    """The policy's exploration noise, in runs of equal rows where it is repeated."""
 
 
 class EpisodeKey(NamedTuple):
@@ -33,14 +33,32 @@ class EpisodeKey(NamedTuple):
     copy: int
     episode: int
 
-    def plan(self, *, horizon: int, act_dim: int, num_goals: int) -> EpisodePlan:
+    def plan(
+        self, *, horizon: int, act_dim: int, num_goals: int, noise_repeat: int = 1
+    ) -> EpisodePlan:
+        """``noise_repeat``: the most steps in a row that share their exploration noise."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
-        return EpisodePlan(
+        plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
             goal=int(rng.integers(num_goals)),
             uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
             normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
         )
+        if noise_repeat == 1:
+            return plan
+        held = _held_steps(horizon, noise_repeat, rng)
+        return plan._replace(normal=plan.normal[held])
+
+
+def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[ndarray, " H"]:
+    """For every step the one whose noise it uses: runs of n steps, P(n) ~ 1 / n^2, n <= longest.
+
+    Kim et al. 2026 (arXiv:2604.04539): noise that changes at each step hardly moves a robot.
+    """
+    chances = 1.0 / np.square(np.arange(1, longest + 1))
+    lengths = 1 + rng.choice(longest, size=horizon, p=chances / chances.sum())
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(starts, lengths)[:horizon]
 
 
 @dataclass(frozen=True)

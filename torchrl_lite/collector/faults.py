@@ -24,6 +24,7 @@ _QUANTITIES = {
     "rew": "reward",
     "next_obs": "next observation",
     "cont": "end of the episode",
+    "first": "start of the episode",
 }
 
 

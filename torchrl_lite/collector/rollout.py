@@ -58,10 +58,10 @@ def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
 def _as_row(
     obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
 ) -> Float32[ndarray, " D"]:
-    """A transition as a replay buffer has it."""
+    """A transition as a replay buffer has it, alone."""
     next_obs = np.zeros_like(obs)
     next_obs[: len(step.next_obs)] = step.next_obs
-    return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont), np.float32)))
+    return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont, 1), np.float32)))
 
 
 class Rollout:
@@ -111,7 +111,7 @@ class Rollout:
     def _collect_group(
         self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
     ) -> list[EpisodeStats]:
-        obs, act, rew, next_obs, cont = views
+        obs, act, rew, next_obs, cont, first = views
         infer, task = self._infer.clear(), self._rows(group)
         lanes = [
             (row, site, self._runners[site]) for row, site in enumerate(group) if site in active
@@ -128,6 +128,7 @@ class Rollout:
                 at = (task_row, frame, copy)
                 obs[at] = infer.obs[row, 0]
                 act[at] = actions[row]
+                first[at] = runner.frame == 0
                 step, ended = runner.step(act[at][: self._act_dims[task_row]])
                 next_obs[at][: len(step.next_obs)] = step.next_obs
                 rew[at], cont[at] = step.rew, step.cont
@@ -213,6 +214,7 @@ class Rollout:
             horizon=self._horizons[site.task],
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
+            noise_repeat=self._config.noise_repeat,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:

@@ -49,8 +49,8 @@ class SupervisedWorker:
         method, args = self._request or ("", ())
         self._request = None
         if method == "collect":
-            episodes, seconds, self._positions = value
-            return episodes, seconds
+            episodes, cost, self._positions = value
+            return episodes, cost
         if method == "load_state_dict":
             (self._positions,) = args
             self._restarted(value)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from torchrl_lite.collector.crew import Assignment, Worker, WorkerDiedError, WorkerError
+from torchrl_lite.collector.crew import Assignment, Cost, Worker, WorkerDiedError, WorkerError
 from torchrl_lite.collector.faults import Watchdog
 from torchrl_lite.collector.rollout import Rollout
 from torchrl_lite.network import Actor
@@ -119,6 +119,7 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
     ``bark`` is told of an environment that does not answer.
     """
     rollout: Rollout | None = None
+    told = 0.0  # CPU seconds
     try:
         rollout = Rollout(
             work.config, work.spec, work.policy,
@@ -131,9 +132,10 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
                 tasks, random = args
                 started = time.perf_counter()
                 episodes = rollout.collect(block, tasks, random=random)
-                seconds = time.perf_counter() - started
+                cost = Cost(time.perf_counter() - started, time.process_time() - told)
+                told += cost.cpu_s
                 # As bytes, not as tensors in shared memory: only a new worker ever looks at them.
-                pipe.send((True, (episodes, seconds, pickle.dumps(rollout.state_dict()))))
+                pipe.send((True, (episodes, cost, pickle.dumps(rollout.state_dict()))))
             elif method == "load_state_dict":
                 pipe.send((True, rollout.load_state_dict(pickle.loads(*args))))
             else:

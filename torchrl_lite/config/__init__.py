@@ -13,6 +13,7 @@ from torchrl_lite.config.files import (
 )
 from torchrl_lite.config.models import (
     Config,
+    CriticConfig,
     EnvConfig,
     NetConfig,
     RayConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Count",
+    "CriticConfig",
     "CurriculumConfig",
     "EnvConfig",
     "NetConfig",

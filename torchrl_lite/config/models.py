@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from math import cos, pi
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,9 +11,12 @@ from pydantic import Field, model_validator
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
 from torchrl_lite.config.section import (
+    MAX_BINS,
     MAX_MODULES,
+    MAX_NOISE_REPEAT,
     MAX_PROCESSORS,
     MAX_SECONDS,
+    MAX_STEPS,
     Count,
     Depth,
     Horizon,
@@ -22,6 +26,7 @@ from torchrl_lite.config.section import (
     Section,
     Size,
     TaskName,
+    Unit,
 )
 
 
@@ -48,8 +53,16 @@ class EnvConfig(Section):
     fast: bool = Field(
         True, description="the fast Meta-World, equal to stock to the last bit; false: stock"
     )
-    reward_normalization: Literal["auto", "ema"] | None = Field(
-        "auto", description="running scale per task; auto: ema with v1 rewards, else null"
+    reward_normalization: Literal["auto", "ema", "return"] | None = Field(
+        "auto",
+        description="running scale of each task's rewards, by their standard deviation (ema) or by "
+        "the largest discounted return so far (return, which becomes net.critic.bound); auto: ema "
+        "with v1 rewards, else null",
+    )
+    noise_repeat: Annotated[int, Field(ge=1, le=MAX_NOISE_REPEAT)] = Field(
+        1,
+        description="most steps in a row that share their exploration noise; runs of n steps come "
+        "with probability ~ 1/n^2",
     )
 
     @property
@@ -103,6 +116,24 @@ class SoftModuleConfig(Section):
     gating_hidden: Size = Field(256, description="units of each of them")
 
 
+class CriticConfig(Section):
+    """What a critic predicts of the discounted return, and how several agree."""
+
+    kind: Literal["scalar", "hl_gauss", "two_hot", "c51"] = Field(
+        "scalar",
+        description="a number, or a categorical distribution over bins: trained towards a Gaussian "
+        "around the target, towards its two nearest bins, or towards the target's distribution",
+    )
+    bins: Annotated[int, Field(ge=2, le=MAX_BINS)] = Field(
+        101, description="of a categorical critic, from -bound to bound"
+    )
+    bound: Positive = Field(5.0, description="largest value of a categorical critic")
+    sigma: Positive = Field(0.75, description="hl_gauss: standard deviation, in bins")
+    combine: Literal["min", "mean"] = Field(
+        "min", description="what two critics' values become in targets and for SAC's policy"
+    )
+
+
 class NetConfig(Section):
     """Networks of actor and critics."""
 
@@ -112,6 +143,17 @@ class NetConfig(Section):
     hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
         [256, 256], description="hidden units, layer by layer"
     )
+    actor_hidden_shapes: Annotated[list[Size], Field(min_length=1)] | None = Field(
+        None, description="those of the actor; null: the same"
+    )
+    norm: Literal["none", "layer"] = Field(
+        "none", description="normalisation before each ReLU: LayerNorm, or none"
+    )
+    residual: bool = Field(
+        False,
+        description="every hidden layer after the first is a block of two that adds to its input",
+    )
+    critic: CriticConfig = Field(CriticConfig(), description="what a critic predicts")
     task_input: Literal["onehot", "embedding"] = Field(
         "onehot", description="how the task enters a shared trunk"
     )
@@ -128,7 +170,17 @@ class NetConfig(Section):
     def _check(self) -> Self:
         if self.task_input == "embedding" and self.kind not in ("mlp", "multihead"):
             raise ValueError(f'task_input: "embedding" is not for kind {self.kind!r}')
+        if self.residual and self.kind == "soft_module":
+            raise ValueError('residual: is not for kind "soft_module"')
+        for name in ("hidden_shapes", "actor_hidden_shapes"):
+            shapes = getattr(self, name)
+            if self.residual and shapes and len(set(shapes)) > 1:
+                raise ValueError(f"{name}: {shapes}: residual layers need one width")
         return self
+
+    def hidden(self, role: Literal["actor", "critic"]) -> list[int]:
+        """Hidden units of a role's networks."""
+        return (role == "actor" and self.actor_hidden_shapes) or self.hidden_shapes
 
 
 class ReplayBufferConfig(Section):
@@ -147,6 +199,13 @@ class TrainConfig(Section):
     epoch_frames: Count = Field(500, description="frames of each environment in an epoch")
     opt_steps: Natural = Field(500, description="updates in an epoch")
     batch_size: Count = Field(256, description="transitions in an update, over all tasks")
+    n_step: Annotated[int, Field(ge=1, le=MAX_STEPS)] = Field(
+        1, description="steps of reward in a target before it bootstraps"
+    )
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how all learning rates go from their start to lr_final of it"
+    )
+    lr_final: Unit = Field(0.5, description="share of the learning rates that is left at the end")
     eval_interval: Count = Field(40, description="epochs between evaluations")
     eval_episodes: Size = Field(10, description="episodes per task in an evaluation")
     final_eval_episodes: Size = Field(50, description="episodes per task at the end")
@@ -155,6 +214,13 @@ class TrainConfig(Section):
     snapshot_interval: Count | None = Field(
         None, description="epochs between copies of the weights that are kept; null: none"
     )
+
+    def lr_share(self, updates: int) -> float:
+        """What the schedule leaves of the learning rates after so many updates, the last of which
+        is that of the last epoch."""
+        progress = min(1.0, updates / max(1, self.num_epochs * self.opt_steps))
+        falls = {"constant": 0.0, "linear": progress, "cosine": (1 - cos(pi * progress)) / 2}
+        return 1 - (1 - self.lr_final) * falls[self.lr_schedule]
 
 
 def check_address(address: str) -> None:

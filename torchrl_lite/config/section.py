@@ -12,6 +12,12 @@ Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
 MAX_MODULES = 2**8
 """In a layer of soft modules; between two layers there are as many routes as their square."""
 Depth = Annotated[int, Field(ge=1, le=100)]
+MAX_BINS = 2**12
+"""Of a categorical critic."""
+MAX_STEPS = 2**8
+"""Of an n-step return."""
+MAX_NOISE_REPEAT = 2**10
+"""Steps that share their exploration noise."""
 MAX_HORIZON = 10**6
 """Steps of an episode, whose randomness is drawn whole at its beginning."""
 Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]

@@ -21,6 +21,7 @@ One deviation of our own: the task embedding is a row per task, without the shar
 linear layer on a one-hot id adds to every row; both represent the same functions.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -28,7 +29,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network.layers import MLP, EnsembleLinear, Fans, Init, uniform, zeros
+from torchrl_lite.network.layers import (
+    EnsembleLinear,
+    Fans,
+    Init,
+    LayerNorm,
+    uniform,
+    zeros,
+)
+from torchrl_lite.network.mlp import MLP
 
 
 class Modules(nn.Module):
@@ -67,6 +76,7 @@ class SoftModuleNetwork(nn.Module):
         *,
         num_tasks: int,
         in_features: int,
+        hidden_shapes: Sequence[int],
         ensemble: int,
         hidden_init: Init,
         head: nn.Module,
@@ -74,13 +84,19 @@ class SoftModuleNetwork(nn.Module):
         super().__init__()
         config = net.soft_module
         self.num_modules = modules = config.num_modules
-        width, gating = net.hidden_shapes[-1], config.gating_hidden
+        width, gating = hidden_shapes[-1], config.gating_hidden
+        norm = net.norm == "layer"
 
         def linear(size_in: int, size_out: int, init: Init = hidden_init) -> EnsembleLinear:
             return EnsembleLinear(size_in, size_out, ensemble=ensemble, init=init)
 
         self.observation = MLP(
-            in_features, net.hidden_shapes, ensemble=ensemble, linear_output=True, init=hidden_init
+            in_features,
+            hidden_shapes,
+            ensemble=ensemble,
+            norm=norm,
+            linear_output=True,
+            init=hidden_init,
         )
         self.task_rows = nn.Parameter(torch.empty(ensemble, num_tasks, width))
         hidden_init.weight(self.task_rows.data, Fans(num_tasks, width))
@@ -88,6 +104,7 @@ class SoftModuleNetwork(nn.Module):
             width,
             [gating] * config.num_gating_layers,
             ensemble=ensemble,
+            norm=norm,
             linear_output=True,
             init=hidden_init,
         )
@@ -106,6 +123,10 @@ class SoftModuleNetwork(nn.Module):
             Modules(modules, size_in, size_out, ensemble=ensemble, init=hidden_init)
             for size_in, size_out in pairwise(sizes)
         )
+        self.norms = nn.ModuleList(
+            LayerNorm(config.module_hidden) for _ in range(config.num_layers if norm else 0)
+        )
+        """Of what a layer's modules were mixed to, before its ReLU."""
         self.head = head
 
     def forward(
@@ -114,10 +135,15 @@ class SoftModuleNetwork(nn.Module):
         embedding = self.observation(x, task)
         mixtures, last = self.routing(embedding, task)
         outputs = self.layers[0](torch.relu(embedding)[:, :, :, None])  # deviation 2
-        for layer, mixture in zip(self.layers[1:], mixtures, strict=True):
-            outputs = layer(torch.relu(mixture @ outputs))  # deviation 4
-        mixed = (last[..., None, :] @ outputs).squeeze(-2)  # deviation 5
-        return self.head(torch.relu(mixed), task)
+        for depth, (layer, mixture) in enumerate(zip(self.layers[1:], mixtures, strict=True)):
+            outputs = layer(self._activate(mixture @ outputs, depth))  # deviation 4
+        mixed = last[..., None, :] @ outputs  # deviation 5
+        return self.head(self._activate(mixed, -1).squeeze(-2), task)
+
+    def _activate(
+        self, mixed: Float[Tensor, "E T B m I"], depth: int
+    ) -> Float[Tensor, "E T B m I"]:
+        return torch.relu(self.norms[depth](mixed) if self.norms else mixed)
 
     def routing(
         self, embedding: Float[Tensor, "E T B H"], task: Int[Tensor, " T"]

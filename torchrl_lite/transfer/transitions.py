@@ -12,7 +12,7 @@ from torch import Tensor
 from torchrl_lite import checkpoint
 from torchrl_lite.checkpoint import CheckpointError, Saved
 from torchrl_lite.config import ConfigError
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.replay_buffer import ReplayBuffer, row_widths
 from torchrl_lite.transfer.files import facts_of
 from torchrl_lite.transfer.pairing import Fit
 from torchrl_lite.types import Spec
@@ -64,7 +64,7 @@ def _check_features(spec: Spec, here: int, theirs: list[int] | None, name: str) 
 
 def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n D"]]:
     """The newest ``room`` transitions of each task that is taken over, oldest first."""
-    width = 2 * fit.there.obs + fit.there.act + 2
+    width = sum(row_widths(fit.there.obs, fit.there.act))
     chunks: dict[int, list[Tensor]] = {there: [] for there in fit.rows.values()}
     try:
         written = saved.state["buffer"]["written"]
@@ -81,9 +81,10 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
 
 
 def _laid_out(rows: Float[Tensor, "n D"], fit: Fit) -> Float[Tensor, "n d"]:
-    """``obs | act | next_obs | rew | cont`` with this run's padding."""
-    result = rows.new_zeros(len(rows), 2 * fit.here.obs + fit.here.act + 2)
-    result[:, -2:] = rows[:, -2:]
+    """Rows with this run's padding, each by itself: what followed it there is elsewhere here."""
+    result = rows.new_zeros(len(rows), sum(row_widths(fit.here.obs, fit.here.act)))
+    result[:, -3:-1] = rows[:, -3:-1]
+    result[:, -1] = 1
     for piece in fit.along("obs", "act", "obs"):
         result[:, piece.here : piece.here + piece.size] = rows[
             :, piece.there : piece.there + piece.size

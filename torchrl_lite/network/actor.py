@@ -1,4 +1,4 @@
-"""Roles: what a body of layers is used for. The architecture is the body's business."""
+"""Policies. What they compute with is the business of their body."""
 
 from math import log, pi
 
@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from torchrl_lite.network.role import Role
 from torchrl_lite.types import Spec
 
 
@@ -19,31 +20,7 @@ def tanh_log_jacobian(z: Float[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
     return 2 * (log(2) - z + logsigmoid(2 * z))
 
 
-class _Role(nn.Module):
-    """A body and the masks of tasks whose shapes are smaller than the largest one."""
-
-    obs_mask: Tensor
-    act_mask: Tensor
-
-    def __init__(self, body: nn.Module, spec: Spec) -> None:
-        super().__init__()
-        self.body = body
-        self.register_buffer("obs_mask", spec.obs_mask[:, None].clone(), persistent=False)
-        self.register_buffer("act_mask", spec.act_mask[:, None].clone(), persistent=False)
-        self._padded = not bool(spec.obs_mask.all() and spec.act_mask.all())
-
-    def mask_obs(
-        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
-    ) -> Float[Tensor, "T B O"]:
-        return obs * self.obs_mask[task] if self._padded else obs
-
-    def mask_act(
-        self, act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
-    ) -> Float[Tensor, "T B A"]:
-        return act * self.act_mask[task] if self._padded else act
-
-
-class GaussianPolicy(_Role):
+class GaussianPolicy(Role):
     """Squashed Gaussian: tanh of a normal with state-dependent mean and standard deviation.
 
     Haarnoja et al. 2018 (arXiv:1812.05905), appendix C.
@@ -82,7 +59,7 @@ class GaussianPolicy(_Role):
         return self.mask_act(torch.tanh(z), task), self.mask_act(logp, task).sum(-1)
 
 
-class DeterministicPolicy(_Role):
+class DeterministicPolicy(Role):
     """tanh(mean) with fixed clipped noise to explore; its log-probability is 0 by convention."""
 
     def __init__(self, body: nn.Module, spec: Spec, *, noise_std: float, noise_clip: float) -> None:
@@ -108,13 +85,3 @@ class DeterministicPolicy(_Role):
 Actor = GaussianPolicy | DeterministicPolicy
 """What the collector and the learners ask for actions: ``act``, ``explore``, ``sample``. An action
 is masked and in [-1, 1]."""
-
-
-class QEnsemble(_Role):
-    """``E`` action-value functions of the same shape, computed at once."""
-
-    def forward(
-        self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
-    ) -> Float[Tensor, "E T B"]:
-        inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
-        return self.body(inputs[None], task).squeeze(-1)

@@ -1,0 +1,162 @@
+"""Core minutes until a task is solved: by this recipe, by plain SAC and by Stable-Baselines3's."""
+
+import csv
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from torchrl_lite.config import ConfigError
+from torchrl_lite.env import make_env
+
+CONFIGS = Path(__file__).parents[2] / "config"
+SUCCESS, IN_A_ROW = 0.95, 3
+"""Solved: so many evaluations in a row with that success."""
+EPISODES, UPDATES = 20, 2500
+"""Of an evaluation; between two of them."""
+
+
+@dataclass
+class Run:
+    """Where a training stands; evaluations are part of what it took."""
+
+    name: str
+    core_minutes: float = 0.0
+    updates: int = 0
+    frames: int = 0
+    successes: list[float] = field(default_factory=list)
+
+    @property
+    def solved(self) -> bool:
+        return len(self.successes) >= IN_A_ROW and min(self.successes[-IN_A_ROW:]) >= SUCCESS
+
+
+@dataclass
+class SolveReport:
+    """The trainings of a task beside one another."""
+
+    title: str
+    runs: list[Run]
+
+    def show(self, console: Console) -> None:
+        table = Table(title=self.title, title_justify="left")
+        for column in ("", "solved", "core minutes", "updates", "frames", "last success"):
+            table.add_column(column, justify="left" if not column else "right")
+        for run in self.runs:
+            last = f"{run.successes[-1]:.2f}" if run.successes else "-"
+            table.add_row(
+                run.name, "yes" if run.solved else "no", f"{run.core_minutes:.1f}",
+                f"{run.updates:,}", f"{run.frames:,}", last,
+            )  # fmt: skip
+        console.print(table)
+
+
+def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Run:
+    """A run of its own process, stopped by a signal once it has solved the task."""
+    settings = {
+        "train.eval_interval": UPDATES // 500,
+        "train.eval_episodes": EPISODES,
+        "train.final_eval_episodes": 1,
+        "train.save_interval": 10**6,
+        "system.workers": 0,
+        "system.threads": 1,
+    }
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    start = "import sys; from torchrl_lite.launch import main; sys.exit(main('sac'))"
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, "--config", str(CONFIGS / config), "--task", task,
+             "--device", "cpu", "--seed", str(seed), "--log_dir", folder, *overrides],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        run = Run(name)
+        try:
+            while process.poll() is None and not run.solved and run.core_minutes < minutes:
+                time.sleep(1)
+                run = _read(name, folder)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        if process.returncode not in (0, 128 + signal.SIGTERM):
+            raise RuntimeError(f"the training of {name} ended with exit code {process.returncode}")
+        return run
+
+
+def _read(name: str, folder: str) -> Run:
+    run = Run(name)
+    for path in Path(folder).rglob("log.csv"):
+        text = path.read_text(encoding="utf-8")
+        for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+            if run.solved:  # a row that came after it
+                break
+            run.core_minutes += float(row["time/cpu_s"]) / 60
+            run.updates, run.frames = int(row["updates"]), int(row["total_frames"])
+            if row["eval/success_rate"]:
+                run.successes.append(float(row["eval/success_rate"]))
+    return run
+
+
+def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run:
+    """The same environment, one update a frame."""
+    from stable_baselines3 import SAC
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    run, start = Run(name), 10_000
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            run.frames, run.updates = self.num_timesteps, max(0, self.num_timesteps - start)
+            if run.updates and run.updates % UPDATES == 0:
+                run.successes.append(_success(model, task, seed))
+            run.core_minutes = (time.process_time() - began) / 60
+            return not run.solved and run.core_minutes < minutes
+
+    began = time.process_time()
+    torch.set_num_threads(1)
+    env: Any = make_env("metaworld", task, seed=seed)
+    model = SAC(
+        "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=start,
+        batch_size=256, seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]},
+    )  # fmt: skip
+    model.learn(10**9, callback=Watch())
+    return run
+
+
+def _success(model: Any, task: str, seed: int) -> float:
+    env = make_env("metaworld", task, seed=seed)
+    solved = 0.0
+    for episode in range(EPISODES):
+        obs, _ = env.reset(seed=episode, options={"goal": episode * 50 // EPISODES})
+        ended, success = False, 0.0
+        while not ended:
+            action, _ = model.predict(obs, deterministic=True)
+            obs, _, terminated, truncated, info = env.step(action)
+            success, ended = max(success, info["success"]), terminated or truncated
+        solved += success
+    return solved / EPISODES
+
+
+def measure(tasks: Sequence[str], *, minutes: float, seed: int) -> list[SolveReport]:
+    """Each training ends when it has solved the task, or after so many core minutes."""
+    if find_spec("stable_baselines3") is None:
+        raise ConfigError("bench solve: needs Stable-Baselines3: pip install -e .[bench]")
+    reports = []
+    for task in tasks:
+        runs = [
+            _ours("fast_st.json", "fast_st.json", task, minutes=minutes, seed=seed),
+            _ours("base_st.json", "base_st.json", task, minutes=minutes, seed=seed),
+            _stable_baselines("Stable-Baselines3's SAC", task, minutes=minutes, seed=seed),
+        ]
+        title = f"{task}, seed {seed}, at most {minutes:g} core minutes each"
+        reports.append(SolveReport(title, runs))
+    return reports

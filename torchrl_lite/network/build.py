@@ -1,0 +1,171 @@
+"""Builds actors and critics from the ``net`` section of a configuration."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from torchrl_lite.config import NetConfig
+from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
+from torchrl_lite.network.layers import (
+    EnsembleLinear,
+    Fans,
+    Fill,
+    Init,
+    he_uniform,
+    lecun_uniform,
+    uniform,
+    xavier_normal,
+    xavier_uniform,
+    zeros,
+)
+from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.soft_module import SoftModuleNetwork
+from torchrl_lite.network.task_input import TaskInput
+from torchrl_lite.types import Spec
+
+
+class _Scheme(NamedTuple):
+    hidden: Init
+    head: Init
+
+
+def _small(bound: float) -> Init:
+    return Init(uniform(bound), uniform(bound))
+
+
+_HE = Init(he_uniform, zeros)
+_XAVIER_UNIFORM, _XAVIER_NORMAL = Init(xavier_uniform, zeros), Init(xavier_normal, zeros)
+_TORCH = Init(lecun_uniform, lecun_uniform)
+
+# How a network begins shows in the first thousands of frames: garage's heads are as large as any
+# layer, metaworld-algorithms' start near zero, PyTorch's own layers (SB3's, CleanRL's) between.
+_SCHEMES: dict[str, dict[str, _Scheme]] = {
+    "garage": {
+        "actor": _Scheme(_XAVIER_UNIFORM, _XAVIER_UNIFORM),
+        "critic": _Scheme(_XAVIER_NORMAL, _XAVIER_NORMAL),
+    },
+    "metaworld_algorithms": {
+        "actor": _Scheme(_HE, _small(1e-3)),
+        "critic": _Scheme(_HE, _small(3e-3)),
+    },
+    "torch": {"actor": _Scheme(_TORCH, _TORCH), "critic": _Scheme(_TORCH, _TORCH)},
+}
+
+
+def _in_parts(init: Init, parts: int) -> Init:
+    """Initialises each part of the output as a layer of its own (mean and log std)."""
+
+    def split(fill: Fill) -> Fill:
+        def fill_parts(tensor: Tensor, fans: Fans) -> None:
+            for part in tensor.chunk(parts, dim=-1):
+                fill(part, Fans(fans.inputs, fans.outputs // parts))
+
+        return fill_parts
+
+    return Init(split(init.weight), split(init.bias))
+
+
+class _TrunkAndHead(nn.Module):
+    """Hidden layers and a linear output."""
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "E T B O"]:
+        return self.head(self.trunk(x, task), task)
+
+
+class _Shape(NamedTuple):
+    """What a role asks of an architecture."""
+
+    in_features: int
+    hidden: list[int]
+    outputs: int
+    ensemble: int
+    scheme: _Scheme
+
+
+def _head(width: int, shape: _Shape, *, rows: int) -> EnsembleLinear:
+    return EnsembleLinear(
+        width,
+        shape.outputs,
+        ensemble=shape.ensemble,
+        weight_rows=rows,
+        bias_rows=rows,
+        init=shape.scheme.head,
+    )
+
+
+def _mlp(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    """``mlp``, and what differs from it only in which parameters have a row per task."""
+    how: Literal["onehot", "embedding", "own"]
+    how = "own" if net.kind == "independent" else net.task_input
+    trunk = MLP(
+        shape.in_features,
+        shape.hidden,
+        ensemble=shape.ensemble,
+        task_input=TaskInput(how, spec.num_tasks, net.embedding_dim),
+        norm=net.norm == "layer",
+        residual=net.residual,
+        init=shape.scheme.hidden,
+    )
+    own_head = spec.num_tasks if net.kind in ("independent", "multihead") else 1
+    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=own_head))
+
+
+def _soft_module(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    return SoftModuleNetwork(
+        net,
+        num_tasks=spec.num_tasks,
+        in_features=shape.in_features,
+        hidden_shapes=shape.hidden,
+        ensemble=shape.ensemble,
+        hidden_init=shape.scheme.hidden,
+        head=_head(net.soft_module.module_hidden, shape, rows=1),
+    )
+
+
+_BODIES: dict[str, Callable[[NetConfig, Spec, _Shape], nn.Module]] = {
+    "mlp": _mlp,
+    "multihead": _mlp,
+    "independent": _mlp,
+    "soft_module": _soft_module,
+}
+
+
+def build(
+    net: NetConfig,
+    spec: Spec,
+    *,
+    role: Literal["actor", "critic"],
+    outputs: int,
+    parts: int = 1,
+    ensemble: int = 1,
+) -> nn.Module:
+    """A body ``[e, T, B, in], task [T] -> [E, T, B, outputs]`` of the configured architecture.
+
+    An actor's body sees the observation, a critic's the observation and the action. ``parts`` says
+    how many heads of equal size the outputs are (2 for mean and log standard deviation).
+    """
+    scheme = _SCHEMES[net.init][role]
+    shape = _Shape(
+        in_features=spec.obs_dim + (spec.act_dim if role == "critic" else 0),
+        hidden=net.hidden(role),
+        outputs=outputs,
+        ensemble=ensemble,
+        scheme=scheme._replace(head=_in_parts(scheme.head, parts)),
+    )
+    return _BODIES[net.kind](net, spec, shape)
+
+
+def build_critic(net: NetConfig, spec: Spec, *, ensemble: int) -> Critic:
+    """``ensemble`` critics of the configured architecture and kind."""
+    scalar = net.critic.kind == "scalar"
+    outputs = 1 if scalar else net.critic.bins
+    body = build(net, spec, role="critic", outputs=outputs, ensemble=ensemble)
+    return (ScalarCritic if scalar else CategoricalCritic)(body, spec, net.critic)

@@ -1,0 +1,160 @@
+"""Critics: what they predict of the discounted return, and the loss that this asks for.
+
+An algorithm sees no difference between a number and a distribution: `forward` predicts, `value`
+says what a prediction is worth, `target` what to predict, and `loss` how far apart they are.
+"""
+
+from abc import abstractmethod
+from math import sqrt
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from torchrl_lite.config import CriticConfig
+from torchrl_lite.network.role import Role
+from torchrl_lite.types import Spec
+
+
+class Critic(Role):
+    """``E`` action-value functions of the same shape, computed at once.
+
+    A prediction is ``[E, T, B, N]``: N is 1 for a number and the bins of a distribution.
+    """
+
+    def __init__(self, body: nn.Module, spec: Spec, config: CriticConfig) -> None:
+        super().__init__(body, spec)
+        self.config = config
+
+    def forward(
+        self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "E T B N"]:
+        inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
+        return self.body(inputs[None], task)
+
+    def combine(self, values: Float[Tensor, "E T B"]) -> Float[Tensor, "T B"]:
+        """One value of the ensemble's: the smallest, or their mean."""
+        return values.amin(0) if self.config.combine == "min" else values.mean(0)
+
+    @abstractmethod
+    def value(self, prediction: Float[Tensor, "E T B N"]) -> Float[Tensor, "E T B"]:
+        """The expected return that a prediction stands for."""
+
+    @abstractmethod
+    def target(
+        self,
+        prediction: Float[Tensor, "E T B N"],
+        *,
+        rew: Float[Tensor, "T B"],
+        discount: Float[Tensor, "T B"],
+        bonus: Float[Tensor, "T B"] | float = 0.0,
+    ) -> Float[Tensor, "T B M"]:
+        """What to predict for ``rew + discount * (next value + bonus)``, the next value being what
+        the ensemble's ``prediction`` combines to."""
+
+    @abstractmethod
+    def loss(
+        self, prediction: Float[Tensor, "E T B N"], target: Float[Tensor, "T B M"]
+    ) -> Float[Tensor, "E T"]:
+        """How far each member's predictions are from the target, a mean over the batch."""
+
+
+class ScalarCritic(Critic):
+    """Predicts the value itself and is trained by its squared error."""
+
+    def value(self, prediction: Float[Tensor, "E T B 1"]) -> Float[Tensor, "E T B"]:
+        return prediction.squeeze(-1)
+
+    def target(
+        self,
+        prediction: Float[Tensor, "E T B 1"],
+        *,
+        rew: Float[Tensor, "T B"],
+        discount: Float[Tensor, "T B"],
+        bonus: Float[Tensor, "T B"] | float = 0.0,
+    ) -> Float[Tensor, "T B 1"]:
+        next_value = self.combine(self.value(prediction)) + bonus
+        return (rew + discount * next_value)[..., None]
+
+    def loss(
+        self, prediction: Float[Tensor, "E T B 1"], target: Float[Tensor, "T B 1"]
+    ) -> Float[Tensor, "E T"]:
+        return (prediction - target).square().squeeze(-1).mean(2)
+
+
+class CategoricalCritic(Critic):
+    """Predicts logits of a distribution over bins and is trained by the cross-entropy.
+
+    The bins lie evenly from ``-bound`` to ``bound``; what is beyond counts as the last of them.
+    """
+
+    atoms: Tensor
+    edges: Tensor
+
+    def __init__(self, body: nn.Module, spec: Spec, config: CriticConfig) -> None:
+        super().__init__(body, spec, config)
+        bound = config.bound
+        self.width = 2 * bound / (config.bins - 1)
+        atoms = torch.linspace(-bound, bound, config.bins)
+        edges = torch.cat((atoms - self.width / 2, atoms[-1:] + self.width / 2))
+        self.register_buffer("atoms", atoms, persistent=False)
+        self.register_buffer("edges", edges, persistent=False)
+
+    def value(self, prediction: Float[Tensor, "E T B N"]) -> Float[Tensor, "E T B"]:
+        return (prediction.softmax(-1) * self.atoms).sum(-1)  # a product would round to bfloat16
+
+    def target(
+        self,
+        prediction: Float[Tensor, "E T B N"],
+        *,
+        rew: Float[Tensor, "T B"],
+        discount: Float[Tensor, "T B"],
+        bonus: Float[Tensor, "T B"] | float = 0.0,
+    ) -> Float[Tensor, "T B N"]:
+        if self.config.kind == "c51":
+            shift = rew + discount * bonus
+            returns = shift[..., None] + discount[..., None] * self.atoms
+            return self.two_hot(returns, self._combined(prediction))
+        y = rew + discount * (self.combine(self.value(prediction)) + bonus)
+        if self.config.kind == "two_hot":
+            return self.two_hot(y[..., None], torch.ones_like(y)[..., None])
+        return self.hl_gauss(y)
+
+    def loss(
+        self, prediction: Float[Tensor, "E T B N"], target: Float[Tensor, "T B N"]
+    ) -> Float[Tensor, "E T"]:
+        return (prediction.logsumexp(-1) - (prediction * target).sum(-1)).mean(2)
+
+    def hl_gauss(self, y: Float[Tensor, "T B"]) -> Float[Tensor, "T B N"]:
+        """The share of a Gaussian around ``y`` that falls into each bin.
+
+        Imani & White 2018 (arXiv:1806.04613); Farebrother et al. 2024 (arXiv:2403.03950), eq. 3.1.
+        """
+        y = y.clamp(-self.config.bound, self.config.bound)
+        scale = sqrt(2) * self.config.sigma * self.width
+        below = torch.erf((self.edges - y[..., None]) / scale)
+        return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
+
+    def two_hot(
+        self, returns: Float[Tensor, "T B M"], mass: Float[Tensor, "T B M"]
+    ) -> Float[Tensor, "T B N"]:
+        """Each return's mass on the two nearest bins, so that its mean stays.
+
+        With a distribution's atoms it is the projection of C51 (Bellemare et al. 2017,
+        arXiv:1707.06887, eq. 7), with a single return the two-hot of Schrittwieser et al. 2020
+        (arXiv:1911.08265, appendix F).
+        """
+        place = (returns.clamp(-self.config.bound, self.config.bound) - self.atoms[0]) / self.width
+        lower = place.floor().clamp(0, self.config.bins - 2)
+        upper_share = place - lower
+        result = mass.new_zeros(*mass.shape[:2], self.config.bins)
+        result.scatter_add_(2, lower.long(), mass * (1 - upper_share))
+        return result.scatter_add_(2, lower.long() + 1, mass * upper_share)
+
+    def _combined(self, prediction: Float[Tensor, "E T B N"]) -> Float[Tensor, "T B N"]:
+        """The mean of the members' distributions, or that of the member with the smaller mean."""
+        probabilities = prediction.softmax(-1)
+        if self.config.combine == "mean":
+            return probabilities.mean(0)
+        smallest = self.value(prediction).argmin(0)[None, ..., None]  # [1, T, B, 1]
+        return probabilities.take_along_dim(smallest, 0).squeeze(0)

@@ -1,0 +1,30 @@
+"""What actors and critics share: a body, and the masks of tasks that are padded."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from torchrl_lite.types import Spec
+
+
+class Role(nn.Module):
+    """A body and the masks of tasks whose shapes are smaller than the largest one."""
+
+    obs_mask: Tensor
+    act_mask: Tensor
+
+    def __init__(self, body: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("obs_mask", spec.obs_mask[:, None].clone(), persistent=False)
+        self.register_buffer("act_mask", spec.act_mask[:, None].clone(), persistent=False)
+        self._padded = not bool(spec.obs_mask.all() and spec.act_mask.all())
+
+    def mask_obs(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "T B O"]:
+        return obs * self.obs_mask[task] if self._padded else obs
+
+    def mask_act(
+        self, act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "T B A"]:
+        return act * self.act_mask[task] if self._padded else act

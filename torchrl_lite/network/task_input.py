@@ -1,0 +1,80 @@
+"""How the task enters a trunk whose layers it shares with others, or does not share."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from torchrl_lite.network.layers import EnsembleLinear, Fans, Fill, Init
+
+
+class TaskInput(NamedTuple):
+    """What a trunk has to know of its tasks.
+
+    ``onehot``: the first layer has a bias row per task, which is exactly what a one-hot task id at
+    the input computes. ``embedding``: a learned vector of ``size`` numbers enters the first layer.
+    ``own``: every task has layers of its own. ``none``: the trunk sees no task.
+    """
+
+    how: Literal["onehot", "embedding", "own", "none"] = "none"
+    tasks: int = 1
+    size: int = 0
+
+    @property
+    def own_rows(self) -> int:
+        """Rows of every parameter of the trunk."""
+        return self.tasks if self.how == "own" else 1
+
+    @property
+    def first_bias_rows(self) -> int:
+        return self.tasks if self.how in ("onehot", "own") else 1
+
+    def enter(self, first: EnsembleLinear, *, init: Init) -> "TaskEmbedding | None":
+        """What is added to the output of the first layer. Made after all other layers, whose
+        initial weights then do not depend on how the task enters."""
+        if self.tasks == 1:
+            return None
+        if self.how == "onehot":
+            _start_as_onehot(first, self.tasks, init)
+        if self.how != "embedding":
+            return None
+        ensemble, _, _, features = first.weight.shape
+        return TaskEmbedding(self.tasks, self.size, features, ensemble=ensemble, init=init.weight)
+
+
+NO_TASK = TaskInput()
+
+
+def _start_as_onehot(first: EnsembleLinear, tasks: int, init: Init) -> None:
+    """The bias rows are weights of a one-hot input and a bias: they start as such."""
+    ensemble, _, in_features, out_features = first.weight.shape
+    fans = Fans(in_features + tasks, out_features)
+    stacked, bias = torch.empty(ensemble, 1, *fans), torch.empty(ensemble, 1, out_features)
+    init.weight(stacked, fans)
+    init.bias(bias, fans)
+    first.weight.data.copy_(stacked[:, :, :in_features])
+    first.bias.data.copy_(stacked[:, 0, in_features:] + bias)
+
+
+class TaskEmbedding(nn.Module):
+    """A learned vector of unit length per task, and the layer that reads it.
+
+    Adding ``embedding @ weight`` to a layer's output is what concatenating the embedding to its
+    input computes. BRC (Nauman et al. 2025, arXiv:2505.23150) has such vectors of 32 numbers; there
+    the actor uses what the critics learn, here every network has its own.
+    """
+
+    task_parameters = ("rows",)
+
+    def __init__(
+        self, task_rows: int, size: int, out_features: int, *, ensemble: int, init: Fill
+    ) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(ensemble, task_rows, size))
+        self.weight = nn.Parameter(torch.empty(ensemble, size, out_features))
+        init(self.weight.data, Fans(size, out_features))
+
+    def forward(self, task: Int[Tensor, " T"]) -> Float[Tensor, "E T 1 O"]:
+        return (normalize(self.rows[:, task], dim=-1) @ self.weight)[:, :, None]

@@ -1,0 +1,26 @@
+"""Which parameters of a module have a row per task: always their second dimension."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from torchrl_lite.network.layers import EnsembleLinear
+
+
+def task_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Every parameter with a row per task."""
+    return [part.get_parameter(name) for part in module.modules() for name in _declared(part)]
+
+
+def places_of_task_rows(module: nn.Module) -> set[str]:
+    """Names of all parameters whose second dimension is a row per task, or 1 for all of them."""
+    linear = ("weight", "bias")
+    return {
+        f"{place}.{name}"
+        for place, part in module.named_modules()
+        for name in (linear if isinstance(part, EnsembleLinear) else _declared(part))
+    }
+
+
+def _declared(module: nn.Module) -> Sequence[str]:
+    return getattr(module, "task_parameters", ())
