@@ -18,6 +18,8 @@ from torchrl_lite.rendering import use_headless_backend
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
+FULL = "critic+policy+target"
+"""The variant of SAC's update with all its parts."""
 
 
 def make_spec(num_tasks: int = 1, *, obs_dim: int = 5, act_dim: int = 2) -> Spec:
@@ -42,12 +44,14 @@ def make_sac(
     init: str = "garage",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    net: dict[str, Any] | None = None,
     **config: Any,
 ) -> SAC:
-    """A learner whose weights and noise follow from ``seed``; ``config`` is its section."""
+    """A learner whose weights and noise follow from ``seed``; ``config`` is its section, ``net``
+    more of its networks'."""
     torch.manual_seed(seed)
-    net = NetConfig(hidden_shapes=list(hidden), init=init)
-    learner = SAC(SACConfig(**config), net, spec, device=CPU, seed=seed)
+    section = NetConfig.model_validate({"hidden_shapes": list(hidden), "init": init} | (net or {}))
+    learner = SAC(SACConfig(**config), section, spec, device=CPU, seed=seed)
     return learner.to(dtype)  # the parameters stay the objects that the optimisers hold
 
 
@@ -62,14 +66,16 @@ def make_learner(
     dtype: torch.dtype = torch.float32,
     device: torch.device = CPU,
     accel: str = "eager",
+    net: dict[str, Any] | None = None,
     **config: Any,
 ) -> Any:
     """A learner of any algorithm; fields of ``config`` that it does not have are left out."""
     torch.manual_seed(seed)
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
-    net = NetConfig(kind=kind, task_input=task_input, hidden_shapes=list(hidden))
-    return learner(section(**own), net, spec, device=device, seed=seed, accel=accel).to(dtype)
+    networks = {"kind": kind, "task_input": task_input, "hidden_shapes": list(hidden)}
+    made = NetConfig.model_validate(networks | (net or {}))
+    return learner(section(**own), made, spec, device=device, seed=seed, accel=accel).to(dtype)
 
 
 def rows_of_tasks(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:
@@ -88,6 +94,7 @@ def random_batch(
     tasks: Sequence[int] | None = None,
     batch_size: int = 32,
     seed: int = 0,
+    discount: float = 0.99,
     dtype: torch.dtype = torch.float64,
 ) -> Batch:
     """Transitions of these tasks (default: all), one in four of them terminal."""
@@ -103,7 +110,7 @@ def random_batch(
         act=normal(rows, batch_size, spec.act_dim).tanh(),
         rew=10 * normal(rows, batch_size),
         next_obs=normal(rows, batch_size, spec.obs_dim),
-        cont=(torch.rand(rows, batch_size, generator=generator) > 0.25).to(dtype),
+        discount=discount * (torch.rand(rows, batch_size, generator=generator) > 0.25).to(dtype),
         task=task,
     )
 
@@ -132,6 +139,7 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
         rew=normal(*shape),
         next_obs=normal(*shape, spec.obs_dim),
         cont=(torch.rand(shape, generator=generator) > 0.25).float(),
+        first=(torch.rand(shape, generator=generator) < 0.2).float(),
     )
 
 
@@ -154,7 +162,7 @@ def complete_state(run: Path) -> dict[str, Any]:
     path = newest_checkpoint(run)
     state = torch.load(path, weights_only=True)
     if state["collector"]["ready"] is not None:
-        del state["collector"]["ready"]["seconds"]  # what a clock said
+        del state["collector"]["ready"]["cost"]  # what clocks said
     config = json.loads((run / "params.json").read_text())
     written = state["buffer"]["written"]
     capacity = config["replay_buffer"]["size"] // len(written)

@@ -32,6 +32,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "td3, delay 2": ("td3", {"policy_delay": 2}),
     "td3, delay 3": ("td3", {"policy_delay": 3}),
     "ddpg": ("ddpg", {}),
+    "sac, hl_gauss": ("sac", {"net": {"critic": {"kind": "hl_gauss"}, "norm": "layer"}}),
+    "td3, c51": ("td3", {"policy_delay": 2, "net": {"critic": {"kind": "c51"}}}),
 }
 
 
@@ -44,7 +46,7 @@ def told(case: str, accel: str) -> list[dict[str, float]]:
     buffer.add_block(random_block(spec, 400), [0])
     found = []
     for _ in range(4):
-        learner.run(buffer, [0], opt_steps=1, batch_size=16)
+        learner.run(buffer, [0], opt_steps=1, batch_size=16, n_step=3 if "net" in config else 1)
         weights = {name: float(p.detach().norm()) for name, p in learner.named_parameters()}
         found.append(learner.flush() | weights)
     return found

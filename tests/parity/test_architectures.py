@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_spec, random_batch, random_noise, rows_of_tasks
+from helpers import CPU, FULL, make_spec, random_batch, random_noise, rows_of_tasks
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
@@ -49,17 +50,28 @@ def test_multihead_of_one_task_is_an_mlp() -> None:
     for seed in range(3):
         batch = random_batch(one.spec, seed=seed)
         noise = random_noise(batch, seed=seed)
-        one.update(batch, noise, "sync")
-        other.update(batch, noise, "sync")
+        one.update(batch, noise, FULL)
+        other.update(batch, noise, FULL)
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("clip", [None, 0.05])
-def test_independent_agents_equal_separate_learners(clip: float | None) -> None:
+@pytest.mark.parametrize(
+    ("clip", "net"),
+    [
+        (None, {}),
+        (0.05, {}),
+        (0.05, {"norm": "layer", "residual": True, "hidden_shapes": [8, 8]}),
+        (None, {"norm": "layer", "critic": {"kind": "c51", "bins": 21, "bound": 16.0}}),
+    ],
+    ids=str,
+)
+def test_independent_agents_equal_separate_learners(
+    clip: float | None, net: dict[str, Any]
+) -> None:
     tasks = 3
-    together = make_learner("independent", tasks, grad_clip=clip)
-    alone = [make_learner("mlp", 1, grad_clip=clip) for _ in range(tasks)]
+    together = make_learner("independent", tasks, net=net, grad_clip=clip)
+    alone = [make_learner("mlp", 1, net=net, grad_clip=clip) for _ in range(tasks)]
     for task, learner in enumerate(alone):
         state = {}
         for name, tensor in together.state_dict().items():
@@ -70,9 +82,9 @@ def test_independent_agents_equal_separate_learners(clip: float | None) -> None:
         tasks = [0, 1, 2] if step < 20 else [2, 0]
         batch = random_batch(together.spec, tasks=tasks, seed=step)
         noise = random_noise(batch, seed=step)
-        ours = together.update(batch, noise, "sync")
+        ours = together.update(batch, noise, FULL)
         for place, task in enumerate(tasks):
-            theirs = alone[task].update(*row(batch, noise, place), "sync")
+            theirs = alone[task].update(*row(batch, noise, place), FULL)
             for name, value in theirs.items():
                 torch.testing.assert_close(ours[name][place], value[0], rtol=1e-9, atol=1e-9)
     for task, learner in enumerate(alone):
@@ -101,21 +113,25 @@ FIRST_BIAS = {"trunk.layers.0.bias"}
 HEAD = {"head.weight", "head.bias"}
 LAYERS = {f"trunk.layers.{depth}.{part}" for depth in (0, 1) for part in ("weight", "bias")}
 OWN = {
-    ("mlp", "onehot"): FIRST_BIAS,
-    ("mlp", "embedding"): {"trunk.embedding.rows"},
-    ("multihead", "onehot"): FIRST_BIAS | HEAD,
-    ("multihead", "embedding"): {"trunk.embedding.rows"} | HEAD,
-    ("independent", "onehot"): LAYERS | HEAD,
-    ("soft_module", "onehot"): {"task_rows"},
+    ("mlp", "onehot", "none"): FIRST_BIAS,
+    ("mlp", "embedding", "none"): {"trunk.embedding.rows"},
+    ("multihead", "onehot", "none"): FIRST_BIAS | HEAD,
+    ("multihead", "embedding", "none"): {"trunk.embedding.rows"} | HEAD,
+    ("independent", "onehot", "none"): LAYERS | HEAD,
+    ("soft_module", "onehot", "none"): {"task_rows"},
+    ("multihead", "onehot", "layer"): FIRST_BIAS | HEAD,
+    ("independent", "onehot", "layer"): LAYERS | HEAD,
+    ("soft_module", "onehot", "layer"): {"task_rows"},
 }
 """What each task has of its own in every network, beside its temperature."""
 
 
-@pytest.mark.parametrize(("kind", "task_input"), OWN)
-def test_what_does_not_train_does_not_move(kind: str, task_input: str) -> None:
-    learner = make_learner(kind, 4, net={"task_input": task_input}, grad_clip=1.0)
+@pytest.mark.parametrize(("kind", "task_input", "norm"), OWN)
+def test_what_does_not_train_does_not_move(kind: str, task_input: str, norm: str) -> None:
+    learner = make_learner(kind, 4, net={"task_input": task_input, "norm": norm}, grad_clip=1.0)
     own = rows_of_tasks(learner, 4)
-    assert {"log_alpha", *OWN[kind, task_input]} == {name.split(".body.")[-1] for name in own}
+    names = {name.split(".body.")[-1] for name in own}
+    assert {"log_alpha", *OWN[kind, task_input, norm]} == names
 
     def rows(task: int) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = dict(own)
@@ -132,7 +148,7 @@ def test_what_does_not_train_does_not_move(kind: str, task_input: str) -> None:
 
     def train(tasks: list[int], seed: int) -> None:
         batch = random_batch(learner.spec, tasks=tasks, seed=seed)
-        learner.update(batch, random_noise(batch, seed=seed), "sync")
+        learner.update(batch, random_noise(batch, seed=seed), FULL)
 
     for seed in range(3):
         train([0, 1, 2, 3], seed)
@@ -202,7 +218,7 @@ def test_temperature_weights_are_those_of_gradients_but_for_the_temperatures_own
         batch = random_batch(learner.spec)
         noise = random_noise(batch)
         part = Batch(*(field[tasks] for field in batch))
-        learner.update(part, Noise(noise.pick[tasks], noise.act[:, tasks]), "keep")
+        learner.update(part, Noise(noise.pick[tasks], noise.act[:, tasks]), "critic+policy")
         return dict(seen)
 
     together = gradients(slice(None))
@@ -229,11 +245,12 @@ def test_modules_equal_a_loop_over_them() -> None:
             torch.testing.assert_close(out[member, :, :, module], literal)
 
 
+@pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("layers", [1, 2, 4])
-def test_a_soft_module_network_equals_a_literal_loop(layers: int) -> None:
+def test_a_soft_module_network_equals_a_literal_loop(layers: int, norm: str) -> None:
     """One row at a time, one module at a time, from the equations and the listed deviations."""
     spec: Spec = make_spec(3)
-    config = {"kind": "soft_module", "hidden_shapes": [10, 8]}
+    config = {"kind": "soft_module", "hidden_shapes": [10, 8], "norm": norm}
     net = NetConfig.model_validate(config | {"soft_module": SMALL | {"num_layers": layers}})
     torch.manual_seed(1)
     body = build(net, spec, role="critic", outputs=2, ensemble=2).double()
@@ -253,11 +270,17 @@ def _linear(layer: nn.Module, x: Tensor, member: int) -> Tensor:
     return x @ layer.get_parameter("weight")[member, 0] + layer.get_parameter("bias")[member, 0]
 
 
+def _normed(x: Tensor, norms: nn.ModuleList) -> Tensor:
+    """As it is where there are no norms."""
+    return layer_norm(x, x.shape) if len(norms) else x
+
+
 def _literal(body: SoftModuleNetwork, x: Tensor, member: int, task: int) -> Tensor:
-    f = _linear(body.observation.layers[0], x, member).relu()
+    f = _linear(body.observation.layers[0], x, member)
+    f = _normed(f, body.observation.norms).relu()
     f = _linear(body.observation.layers[1], f, member)
     g = (body.task_rows[member, task] * f).relu()
-    g = _linear(body.gating.layers[0], g, member).relu()
+    g = _normed(_linear(body.gating.layers[0], g, member), body.gating.norms).relu()
     g = _linear(body.gating.layers[1], g, member)
     modules, seen, mixtures = body.num_modules, [], []
     condition = g
@@ -276,9 +299,10 @@ def _literal(body: SoftModuleNetwork, x: Tensor, member: int, task: int) -> Tens
     outputs = [apply(0, module, f.relu()) for module in range(modules)]
     for depth, mixture in enumerate(mixtures, start=1):
         inputs = [
-            sum((mixture[j, i] * outputs[i] for i in range(modules)), start=torch.zeros(())).relu()
+            sum((mixture[j, i] * outputs[i] for i in range(modules)), start=torch.zeros(()))
             for j in range(modules)
         ]
+        inputs = [_normed(value, body.norms).relu() for value in inputs]
         outputs = [apply(depth, j, inputs[j]) for j in range(modules)]
-    mixed = sum((last[i] * outputs[i] for i in range(modules)), start=torch.zeros(())).relu()
-    return _linear(body.head, mixed, member)
+    mixed = sum((last[i] * outputs[i] for i in range(modules)), start=torch.zeros(()))
+    return _linear(body.head, _normed(mixed, body.norms).relu(), member)

@@ -65,19 +65,23 @@ def test_the_mode_sees_what_cannot_be_captured(attempt: Callable[[Tensor], Any])
 
 
 @pytest.mark.parametrize(
-    ("algo", "kind"),
+    ("algo", "kind", "critic"),
     [
-        *(("sac", kind) for kind in ("mlp", "multihead", "independent", "soft_module")),
-        ("td3", "mlp"),
-        ("ddpg", "mlp"),
+        *(("sac", kind, "scalar") for kind in ("mlp", "multihead", "independent", "soft_module")),
+        ("td3", "mlp", "scalar"),
+        ("ddpg", "mlp", "scalar"),
+        ("sac", "mlp", "hl_gauss"),
+        ("sac", "independent", "c51"),
+        ("td3", "multihead", "two_hot"),
     ],
 )
-def test_an_update_stays_on_the_device(algo: str, kind: str) -> None:
+def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str) -> None:
     """Sampling, update and metrics; with all tasks and with some, frozen and not."""
     spec = make_spec(3)
     learner = make_learner(
-        algo, spec, kind=kind, grad_clip=1.0, policy_delay=2, target_update_interval=2,
+        algo, spec, kind=kind, grad_clip=1.0, policy_delay=2, target_update_interval=3,
         temperature_weights=True,
+        net={"critic": {"kind": critic, "bins": 11}, "norm": "layer"},
     )  # fmt: skip
     learner.start_gently(lr_multiplier=0.5, frozen_updates=2)
     buffer = filled(spec)
@@ -88,8 +92,8 @@ def test_an_update_stays_on_the_device(algo: str, kind: str) -> None:
 
     learner.run(buffer, range(3), opt_steps=1, batch_size=8)  # a graph's warm-up fills Adam's state
     learner._stepper = watched
-    for tasks in (range(3), (0, 2)):
-        learner.run(buffer, tasks, opt_steps=4, batch_size=8)
+    for tasks, n_step in ((range(3), 1), ((0, 2), 1), ((0, 2), 3)):
+        learner.run(buffer, tasks, opt_steps=6, batch_size=8, n_step=n_step)
 
 
 # --- which calls are captured ---------------------------------------------------------------------
@@ -171,17 +175,18 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
         stepper = Stepper(accel, torch.device("cuda:0"))
         learner._stepper = lambda key, step, stepper=stepper: stepper(key, cuda.step(step))
         buffers = filled(spec), filled(spec, seed=7)
-        for tasks, batch_size, buffer in (
-            ((0, 1), 8, buffers[0]),
-            ((0, 1), 12, buffers[0]),
-            ((0, 1), 12, buffers[1]),
-            ((1,), 12, buffers[1]),
-            ((0, 1), 8, buffers[0]),
+        for tasks, batch_size, buffer, n_step in (
+            ((0, 1), 8, buffers[0], 1),
+            ((0, 1), 12, buffers[0], 1),
+            ((0, 1), 12, buffers[1], 1),
+            ((0, 1), 12, buffers[1], 3),
+            ((1,), 12, buffers[1], 1),
+            ((0, 1), 8, buffers[0], 1),
         ):
-            learner.run(buffer, tasks, opt_steps=10, batch_size=batch_size)
+            learner.run(buffer, tasks, opt_steps=10, batch_size=batch_size, n_step=n_step)
             results.append((learner.flush(), [p.detach().clone() for p in learner.parameters()]))
-    assert cuda.told.count("capture on cuda:0") == 4 * 2  # of four batches, for two kinds of update
-    for eager, graph in zip(results[:5], results[5:], strict=True):
+    assert cuda.told.count("capture on cuda:0") == 5 * 2  # of five batches, for two kinds of update
+    for eager, graph in zip(results[:6], results[6:], strict=True):
         assert eager[0] == graph[0]
         assert all(torch.equal(one, other) for one, other in zip(eager[1], graph[1], strict=True))
 

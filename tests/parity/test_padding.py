@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_learner, make_spec, padded_spec, random_batch, random_noise
+from helpers import FULL, make_learner, make_spec, padded_spec, random_batch, random_noise
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
@@ -70,7 +70,7 @@ def test_the_entropy_of_each_task_is_led_to_minus_its_own_dimensions(order: list
         lambda *_: seen.append(learner.log_alpha.grad.clone())
     )
     batch = random_batch(learner.spec, tasks=order)
-    entropy = learner.update(batch, random_noise(batch), "sync")["entropy"]
+    entropy = learner.update(batch, random_noise(batch), FULL)["entropy"]
     for place, task in enumerate(order):
         excess = entropy[place].item() + [4, 1][task]
         assert len(order) * seen[0][task].item() == pytest.approx(excess, rel=1e-9)
@@ -89,7 +89,7 @@ def test_a_padded_task_learns_as_without_padding(algo: str) -> None:
         both.update(batch, noise, both.variant(step))
         one = Batch(
             batch.obs[1:, :, :3], batch.act[1:, :, :1], batch.rew[1:],
-            batch.next_obs[1:, :, :3], batch.cont[1:], torch.tensor([0]),
+            batch.next_obs[1:, :, :3], batch.discount[1:], torch.tensor([0]),
         )  # fmt: skip
         alone.update(one, Noise(noise.pick[1:], noise.act[:, 1:, :, :1]), alone.variant(step))
     for name, value in small_rows(both).items():

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
-from helpers import make_sac, make_spec, random_batch, random_noise
+from helpers import FULL, make_sac, make_spec, random_batch, random_noise
+from textbook_critics import Bins, Number
 from torch import Tensor, nn
 from torch.distributions import Normal
-from torch.nn.functional import mse_loss, one_hot
+from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.sac import SAC
@@ -30,11 +32,17 @@ class Textbook:
     """
 
     def __init__(
-        self, *, tasks: int, alpha: float | None, deterministic: bool, clip: float | None
+        self,
+        *,
+        tasks: int,
+        alpha: float | None,
+        deterministic: bool,
+        clip: float | None,
+        says: Number,
     ) -> None:
-        self.tasks, self.deterministic, self.clip = tasks, deterministic, clip
+        self.tasks, self.deterministic, self.clip, self.says = tasks, deterministic, clip, says
         inputs = OBS + (tasks if tasks > 1 else 0)
-        self.q1, self.q2 = (_mlp(inputs + ACT, 1, tasks == 1) for _ in range(2))
+        self.q1, self.q2 = (_mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
         self.pi = _mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
         self.learned = alpha is None and not deterministic
         self.log_alpha = torch.zeros(tasks, dtype=torch.float64, requires_grad=self.learned)
@@ -63,9 +71,11 @@ class Textbook:
         log_prob = Normal(mean, std).log_prob(u) - (1 - u.tanh() ** 2).log()
         return u.tanh(), log_prob.sum(1)
 
-    def update(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Grads]:
+    def update(
+        self, batch: Batch, noise: Noise, *, policy: bool = True
+    ) -> tuple[dict[str, Tensor], Grads]:
         rows = batch.task.repeat_interleave(batch.rew.shape[1])
-        obs, act, rew, next_obs, cont = (field.flatten(0, 1) for field in batch[:5])
+        obs, act, rew, next_obs, discount = (field.flatten(0, 1) for field in batch[:5])
         if self.tasks > 1:
             hot = one_hot(rows, self.tasks).double()
             obs, next_obs = torch.cat((obs, hot), 1), torch.cat((next_obs, hot), 1)
@@ -73,16 +83,17 @@ class Textbook:
         with torch.no_grad():
             next_act, next_logp = self.sample(next_obs, noise.act[0].flatten(0, 1))
             x = torch.cat((next_obs, next_act), 1)
-            next_q = torch.min(self.t1(x), self.t2(x))[:, 0]
-            y = rew + 0.99 * cont * (next_q - alpha * next_logp)
+            y = self.says.target([self.t1(x), self.t2(x)], rew, discount, -alpha * next_logp)
 
         x = torch.cat((obs, act), 1)
-        q1_loss, q2_loss = mse_loss(self.q1(x)[:, 0], y), mse_loss(self.q2(x)[:, 0], y)
+        q1_loss, q2_loss = self.says.loss(self.q1(x), y), self.says.loss(self.q2(x), y)
         grads = self.descend((q1_loss + q2_loss) / 2, ["q1", "q2"])
+        if not policy:
+            return {"q1_loss": q1_loss, "q2_loss": q2_loss}, grads
 
         new_act, logp = self.sample(obs, noise.act[1].flatten(0, 1))
         x = torch.cat((obs, new_act), 1)
-        actor_loss = (alpha * logp - torch.min(self.q1(x), self.q2(x))[:, 0]).mean()
+        actor_loss = (alpha * logp - self.says.combined([self.q1(x), self.q2(x)])).mean()
         grads |= self.descend(actor_loss, ["actor"])
         if self.learned:
             alpha_loss = -(self.log_alpha[rows] * (logp.detach() - ACT)).mean()
@@ -165,10 +176,16 @@ def record_gradients(learner: SAC) -> dict[str, list[Tensor]]:
     return seen
 
 
-def make_pair(tasks: int = 1, **config: object) -> tuple[SAC, Textbook]:
-    """Our learner and a textbook with its weights."""
+def make_pair(
+    tasks: int = 1, critic: dict[str, Any] | None = None, **config: object
+) -> tuple[SAC, Textbook]:
+    """Our learner and a textbook with its weights; ``critic`` is what both critics predict."""
     learner = make_sac(
-        make_spec(tasks, obs_dim=OBS, act_dim=ACT), hidden=HIDDEN, dtype=torch.float64, **config
+        make_spec(tasks, obs_dim=OBS, act_dim=ACT),
+        hidden=HIDDEN,
+        dtype=torch.float64,
+        net={"critic": critic or {}},
+        **config,
     )
     generator = torch.Generator().manual_seed(7)
     for module in learner.modules():  # biases that are not zero, so that a lost one shows
@@ -184,6 +201,7 @@ def make_pair(tasks: int = 1, **config: object) -> tuple[SAC, Textbook]:
         alpha=alpha,
         deterministic=config.get("policy") == "deterministic",
         clip=config.get("grad_clip"),
+        says=Bins(**critic) if critic and "kind" in critic else Number(**critic or {}),
     )
     weights = ours_as_textbook(learner, our_weights(learner))
     for name, params in book.params().items():
@@ -226,6 +244,7 @@ def assert_state_agrees(learner: SAC, book: Textbook) -> None:
         assert_same({"target": mine}, {"target": [p.detach() for p in target.parameters()]})
 
 
+GRID = {"bins": 33, "bound": 16.0}  # rewards of a batch are about ten
 CASES = {
     "automatic temperature": {},
     "fixed temperature": {"alpha": 0.2},
@@ -235,6 +254,18 @@ CASES = {
     "two tasks": {"tasks": 2},
     "two tasks with clipped gradients": {"tasks": 2, "grad_clip": 1.0},
     "two tasks with a deterministic policy": {"tasks": 2, "policy": "deterministic"},
+    "mean of two critics": {"critic": {"combine": "mean"}},
+    "hl_gauss": {"critic": {"kind": "hl_gauss", **GRID}},
+    "hl_gauss, mean of two critics": {"critic": {"kind": "hl_gauss", "combine": "mean", **GRID}},
+    "two_hot": {"critic": {"kind": "two_hot", **GRID}},
+    "c51": {"critic": {"kind": "c51", **GRID}},
+    "c51, two tasks": {"tasks": 2, "critic": {"kind": "c51", **GRID}},
+    "c51, mean of two critics": {"tasks": 2, "critic": {"kind": "c51", "combine": "mean", **GRID}},
+    "hl_gauss, two tasks with clipped gradients": {
+        "tasks": 2,
+        "grad_clip": 0.1,
+        "critic": {"kind": "hl_gauss", "sigma": 1.5, **GRID},
+    },
 }
 
 
@@ -265,6 +296,23 @@ def test_hard_targets_are_copied_every_third_update(tasks: int) -> None:
         assert_state_agrees(learner, book)
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
+@pytest.mark.parametrize("delay", [2, 3])
+def test_a_delayed_policy_is_the_textbooks(delay: int, tasks: int) -> None:
+    """Targets follow at every update, policy and temperature at every second or third."""
+    learner, book = make_pair(tasks, tau=0.1, policy_delay=delay)
+    for step in range(7):
+        batch = random_batch(learner.spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        metrics = learner.update(batch, noise, learner.variant(step))
+        losses, _ = book.update(batch, noise, policy=step % delay == delay - 1)
+        book.move_targets(0.1)
+        assert ("actor_loss" in metrics) == ("actor_loss" in losses)
+        for name, loss in losses.items():
+            torch.testing.assert_close(metrics[name].mean(), loss.detach(), **CLOSE)
+        assert_state_agrees(learner, book)
+
+
 def norm(gradients: Sequence[Tensor]) -> float:
     return torch.cat([grad.flatten() for grad in gradients]).norm().item()
 
@@ -273,7 +321,7 @@ def test_the_clip_bounds_the_norm_of_the_actor_and_of_both_critics_together() ->
     learner, _ = make_pair(grad_clip=0.5)
     batch = random_batch(learner.spec)
     seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), "sync")
+    learner.update(batch, random_noise(batch), FULL)
     assert norm(seen["critic"]) == pytest.approx(0.5, abs=1e-6)
     assert norm(seen["actor"]) == pytest.approx(0.5, abs=1e-6)
 
@@ -282,7 +330,7 @@ def test_the_temperature_is_not_clipped() -> None:
     learner, _ = make_pair(grad_clip=1e-3)
     batch = random_batch(learner.spec)
     seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), "sync")
+    learner.update(batch, random_noise(batch), FULL)
     assert norm(seen["alpha"]) > 0.1
 
 
@@ -297,7 +345,7 @@ def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
     book.clip = None
     batch = random_batch(learner.spec)
     noise = random_noise(batch)
-    metrics = learner.update(batch, noise, "sync")
+    metrics = learner.update(batch, noise, FULL)
     _, grads = book.update(batch, noise)
     critic_norm = norm([*grads["q1"], *grads["q2"]])
     assert critic_norm > 1
@@ -308,7 +356,7 @@ def test_without_a_clip_the_norms_that_are_logged_are_those_of_the_gradients() -
     learner, _ = make_pair()
     batch = random_batch(learner.spec)
     seen = record_gradients(learner)
-    metrics = learner.update(batch, random_noise(batch), "sync")
+    metrics = learner.update(batch, random_noise(batch), FULL)
     for name in ("critic", "actor"):
         assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm(seen[name]), abs=1e-9)
 
@@ -318,7 +366,7 @@ def test_the_reward_scale_multiplies_rewards(scale: float) -> None:
     learner, book = make_pair(reward_scale=scale)
     batch = random_batch(learner.spec)
     noise = random_noise(batch)
-    metrics = learner.update(batch, noise, "sync")
+    metrics = learner.update(batch, noise, FULL)
     losses, _ = book.update(batch._replace(rew=scale * batch.rew), noise)
     torch.testing.assert_close(metrics["q1_loss"][0], losses["q1_loss"].detach(), **CLOSE)
 
@@ -337,7 +385,7 @@ def test_only_the_temperature_of_the_task_in_the_batch_has_a_gradient() -> None:
     learner, _ = make_pair(2)
     batch = random_batch(learner.spec, tasks=[1])
     seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), "sync")
+    learner.update(batch, random_noise(batch), FULL)
     (grad,) = seen["alpha"]
     assert grad[0] == 0
     assert grad[1].abs() > 1e-3
@@ -359,5 +407,5 @@ def test_the_target_entropy_is_minus_the_action_dimensions_unless_given(
     learner, _ = make_pair(target_entropy=chosen)
     batch = random_batch(learner.spec)
     seen = record_gradients(learner)
-    metrics = learner.update(batch, random_noise(batch), "sync")
+    metrics = learner.update(batch, random_noise(batch), FULL)
     torch.testing.assert_close(seen["alpha"][0], metrics["entropy"] - expected, **CLOSE)

@@ -9,7 +9,7 @@ from helpers import make_spec
 from torch import Tensor, nn
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
-from torchrl_lite.network.actor_critic import GaussianPolicy, tanh_log_jacobian
+from torchrl_lite.network.actor import GaussianPolicy, tanh_log_jacobian
 
 MODERATE = [0.0, 1e-8, 1e-3, 0.1, 0.5, 1.0, 2.0, 5.0, 8.0]
 FAR = [9.0, 9.99, 10.01, 10.5, 11.0, 12.0, 15.0, 20.0, 40.0]

@@ -91,7 +91,8 @@ def test_seven_updates_are_those_of_stable_baselines3(algo: str, delay: int) -> 
         batch = random_batch(learner.spec, batch_size=BATCH, seed=step)
         data = SimpleNamespace(
             observations=batch.obs[0], actions=batch.act[0], next_observations=batch.next_obs[0],
-            rewards=batch.rew[0][:, None], dones=1 - batch.cont[0][:, None], discounts=None,
+            rewards=batch.rew[0][:, None], dones=(batch.discount[0][:, None] == 0).double(),
+            discounts=None,
         )  # fmt: skip
         agent.replay_buffer = SimpleNamespace(sample=lambda *_, data=data, **__: data)
         torch.manual_seed(step)

@@ -14,8 +14,9 @@ from helpers import (
     random_noise,
     rows_of_tasks,
 )
+from textbook_critics import Bins, Number
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, one_hot
+from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.ddpg import DDPG
@@ -33,11 +34,14 @@ class Textbook:
     mean over them.
     """
 
-    def __init__(self, tasks: int, critics: int, *, noise: float, bound: float, delay: int) -> None:
+    def __init__(
+        self, tasks: int, critics: int, *, noise: float, bound: float, delay: int, says: Number
+    ) -> None:
         self.tasks, self.noise, self.bound, self.delay, self.count = tasks, noise, bound, delay, 0
+        self.says = says
         inputs = OBS + (tasks if tasks > 1 else 0)
         self.pi = mlp(inputs, ACT, tasks == 1)
-        self.qs = nn.ModuleList(mlp(inputs + ACT, 1, tasks == 1) for _ in range(critics))
+        self.qs = nn.ModuleList(mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(critics))
 
     def start(self) -> None:
         self.pi_target, self.q_targets = deepcopy(self.pi), deepcopy(self.qs)
@@ -48,22 +52,23 @@ class Textbook:
     def update(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         self.count += 1
         rows = batch.task.repeat_interleave(batch.rew.shape[1])
-        s, a, r, s2, cont = (field.flatten(0, 1) for field in batch[:5])
+        s, a, r, s2, discount = (field.flatten(0, 1) for field in batch[:5])
         if self.tasks > 1:
             hot = one_hot(rows, self.tasks).double()
             s, s2 = torch.cat((s, hot), 1), torch.cat((s2, hot), 1)
         with torch.no_grad():
             smoothing = (self.noise * noise.act[0].flatten(0, 1)).clamp(-self.bound, self.bound)
             a2 = (self.pi_target(s2).tanh() + smoothing).clamp(-1, 1)
-            values = [q(torch.cat((s2, a2), 1))[:, 0] for q in self.q_targets]
-            y = r + 0.99 * cont * torch.stack(values).min(0).values
-        losses = [mse_loss(q(torch.cat((s, a), 1))[:, 0], y) for q in self.qs]
+            said = [q(torch.cat((s2, a2), 1)) for q in self.q_targets]
+            y = self.says.target(said, r, discount, torch.zeros_like(r))
+        losses = [self.says.loss(q(torch.cat((s, a), 1)), y) for q in self.qs]
         self.q_opt.zero_grad()
         (sum(losses) / len(losses)).backward()
         self.q_opt.step()
         told = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)}
         if self.count % self.delay == 0:
-            told["actor_loss"] = -self.qs[0](torch.cat((s, self.pi(s).tanh()), 1)).mean()
+            said = self.qs[0](torch.cat((s, self.pi(s).tanh()), 1))
+            told["actor_loss"] = -self.says.value(said).mean()
             self.pi_opt.zero_grad()
             told["actor_loss"].backward()
             self.pi_opt.step()
@@ -96,10 +101,14 @@ def as_textbook(module: nn.Module, member: int, tasks: int) -> list[Tensor]:
     return result
 
 
-def make_pair(algo: str, tasks: int = 1, **config: Any) -> tuple[DDPG, Textbook]:
+def make_pair(
+    algo: str, tasks: int = 1, critic: dict[str, Any] | None = None, **config: Any
+) -> tuple[DDPG, Textbook]:
     """Our learner, and a textbook with its weights."""
     spec = make_spec(tasks, obs_dim=OBS, act_dim=ACT)
-    learner = make_learner(algo, spec, hidden=HIDDEN, dtype=torch.float64, tau=TAU, **config)
+    net = {"hidden_shapes": list(HIDDEN), "critic": critic or {}}
+    learner = make_learner(algo, spec, net=net, dtype=torch.float64, tau=TAU, **config)
+    says = Bins(**critic) if critic and "kind" in critic else Number(**critic or {})
     generator = torch.Generator().manual_seed(7)
     for module in (*learner.actor.modules(), *learner.critic.modules()):
         if isinstance(module, EnsembleLinear):  # biases that are not zero, so that a lost one shows
@@ -107,12 +116,13 @@ def make_pair(algo: str, tasks: int = 1, **config: Any) -> tuple[DDPG, Textbook]
     learner.target.load_state_dict(learner.critic.state_dict())
     learner.target_actor.load_state_dict(learner.actor.state_dict())
     if algo == "ddpg":
-        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1)
+        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1, says=says)
     else:
         own = learner.config
         book = Textbook(
-            tasks, 2, noise=own.target_noise, bound=own.target_noise_clip, delay=own.policy_delay
-        )
+            tasks, 2, noise=own.target_noise, bound=own.target_noise_clip,
+            delay=own.policy_delay, says=says,
+        )  # fmt: skip
     for net, values in pairs(learner, book)[:-2]:
         for p, value in zip(net.parameters(), values, strict=True):
             p.data.copy_(value)
@@ -142,6 +152,7 @@ def assert_agree(learner: DDPG, book: Textbook) -> None:
             torch.testing.assert_close(mine, theirs.detach(), rtol=0, atol=1e-10)
 
 
+GRID = {"bins": 33, "bound": 16.0}  # rewards of a batch are about ten
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpg": ("ddpg", {}),
     "ddpg, three tasks": ("ddpg", {"tasks": 3}),
@@ -151,6 +162,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "td3, wide noise": ("td3", {"target_noise": 2.0, "target_noise_clip": 0.7}),
     "td3, three tasks": ("td3", {"tasks": 3}),
     "td3, two tasks, delay 3": ("td3", {"tasks": 2, "policy_delay": 3}),
+    "td3, mean of two critics": ("td3", {"critic": {"combine": "mean"}}),
+    "td3, hl_gauss": ("td3", {"critic": {"kind": "hl_gauss", **GRID}}),
+    "td3, two_hot, mean": ("td3", {"critic": {"kind": "two_hot", "combine": "mean", **GRID}}),
+    "td3, c51, two tasks": ("td3", {"tasks": 2, "critic": {"kind": "c51", **GRID}}),
+    "ddpg, hl_gauss, two tasks": ("ddpg", {"tasks": 2, "critic": {"kind": "hl_gauss", **GRID}}),
+    "ddpg, c51": ("ddpg", {"critic": {"kind": "c51", **GRID}}),
 }
 
 
@@ -190,9 +207,9 @@ def test_the_actor_moves_at_every_dth_update_and_only_there(delay: int, steps: l
 def test_an_actors_step_leaves_the_critics_alone(algo: str) -> None:
     learner = make_learner(algo, make_spec(), dtype=torch.float64)
     batch = random_batch(learner.spec)
-    learner.step("actor", -learner.critic(
-        batch.obs, learner.actor.act(batch.obs, batch.task), batch.task
-    )[0].mean(1), batch.task)  # fmt: skip
+    act = learner.actor.act(batch.obs, batch.task)
+    q = learner.critic.value(learner.critic(batch.obs, act, batch.task))
+    learner.step("actor", -q[0].mean(1), batch.task)
     assert all(p.grad is None for p in learner.critic.parameters())
 
 

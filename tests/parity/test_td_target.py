@@ -81,21 +81,20 @@ def batch(solution: Solution, *, after_b: Tensor = A) -> Batch:
         act=act[None, :, None],
         rew=torch.where(in_a, act, 2 - act)[None],
         next_obs=torch.where(in_a[:, None], B, after_b)[None],
-        cont=torch.where(in_a, 1.0, solution.cont_b).double()[None],
+        discount=GAMMA * torch.where(in_a, 1.0, solution.cont_b).double()[None],
         task=torch.zeros(1, dtype=torch.int64),
     )
 
 
 def td_target(learner: SAC, data: Batch) -> Tensor:
-    no_entropy = torch.zeros(1, 1, dtype=torch.float64)
-    return learner.td_target(data, torch.zeros_like(data.act), no_entropy)
+    return learner.td_target(data, torch.zeros_like(data.act))[..., 0]
 
 
 @BOTH
 def test_the_optimal_values_are_a_fixed_point_of_the_td_target(solution: Solution) -> None:
     learner, data = solved(solution), batch(solution)
     expected = solution.q(data.obs, data.act[..., 0])
-    q = learner.target(data.obs, data.act, data.task)
+    q = learner.target.value(learner.target(data.obs, data.act, data.task))
     torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=1e-12)
     torch.testing.assert_close(td_target(learner, data), expected, rtol=0, atol=1e-12)
 
@@ -133,16 +132,16 @@ def test_the_target_takes_the_smaller_of_two_critics() -> None:
 
 
 def test_entropy_is_a_part_of_the_value_of_the_successor_only() -> None:
-    """y = r + gamma * cont * (Q - alpha log pi), with the policy's own log pi."""
+    """y = r + discount * (Q - alpha log pi), with the policy's own log pi."""
     learner = make_sac(SPEC, dtype=torch.float64, discount=GAMMA)
     data = batch(TERMINATED)
     noise = torch.linspace(-1, 1, 22, dtype=torch.float64)[None, :, None]
-    low, high = (
-        learner.td_target(data, noise, torch.full((1, 1), alpha, dtype=torch.float64))
-        for alpha in (0.0, 0.3)
-    )
+    targets = []
+    for alpha in (0.0, 0.3):
+        learner.log_alpha.data.fill_(alpha).log_()
+        targets.append(learner.td_target(data, noise)[..., 0])
     _, logp = learner.actor.sample(data.next_obs, data.task, noise)
-    torch.testing.assert_close(high - low, -GAMMA * 0.3 * data.cont * logp)
+    torch.testing.assert_close(targets[1] - targets[0], -0.3 * data.discount * logp)
 
 
 @BOTH
@@ -150,8 +149,9 @@ def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Sol
     learner = make_sac(SPEC, hidden=[64], plr=1e-2, qlr=1e-2, tau=0.1, **NO_NOISE)
     buffer = ReplayBuffer(SPEC, 1000, CPU)
     data = batch(solution)
-    fields = {name: getattr(data, name).float()[:, :, None] for name in Block._fields}
-    buffer.add_block(Block(**fields), [0])
+    fields = {name: getattr(data, name).float()[:, :, None] for name in Block._fields[:4]}
+    cont = (data.discount / GAMMA).float()[:, :, None]
+    buffer.add_block(Block(**fields, cont=cont, first=torch.ones_like(cont)), [0])
     learner.run(buffer, [0], opt_steps=300, batch_size=64)
     for optimizer in learner.optimizers.values():  # let Adam come to rest
         optimizer.param_groups[0]["lr"] = 1e-3
@@ -159,7 +159,7 @@ def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Sol
 
     data = batch(solution)
     expected = solution.q(data.obs, data.act[..., 0]).float()
-    q = learner.critic(data.obs.float(), data.act.float(), data.task)
+    q = learner.critic.value(learner.critic(data.obs.float(), data.act.float(), data.task))
     torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=0.04)
     best = learner.actor.act(torch.stack((A, B)).float()[None], data.task)
     torch.testing.assert_close(best[0, :, 0], torch.tensor([1.0, -1.0]), rtol=0, atol=0.01)

@@ -77,6 +77,21 @@ SHAPES = MANY | {
     "train.keep_checkpoints": 1,
     "train.eval_interval": 100,
 }
+FEW_UPDATES = MANY | {
+    "env.noise_repeat": 4,
+    "env.reward_normalization": "return",
+    "net.hidden_shapes": [8, 8],
+    "net.actor_hidden_shapes": [6, 6],
+    "net.norm": "layer",
+    "net.residual": True,
+    "net.critic.kind": "hl_gauss",
+    "net.critic.bins": 11,
+    "net.critic.combine": "mean",
+    "sac.policy_delay": 2,
+    "sac.initial_alpha": 0.01,
+    "train.n_step": 3,
+    "train.lr_schedule": "cosine",
+}
 OLD_REWARDS = {
     "env.reward_version": "v1",
     "net.kind": "soft_module",
@@ -450,6 +465,7 @@ SETUPS: dict[str, dict[str, Any]] = {
     "curriculum ahead": CURRICULUM | AHEAD,
     "shapes": SHAPES,
     "old rewards": MANY | OLD_REWARDS,
+    "few updates": FEW_UPDATES,
 }
 
 

@@ -47,7 +47,7 @@ def test_killed_in_every_phase(runs: Runs, name: str) -> None:
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
 
 
-@pytest.mark.parametrize("name", ["ddpg", "halfcheetah"])
+@pytest.mark.parametrize("name", ["ddpg", "halfcheetah", "few updates"])
 def test_killed_in_two_phases(runs: Runs, name: str) -> None:
     assert runs(name).crash("phases", [Moment("update", 20), Moment("save", 23)]) == 2
 

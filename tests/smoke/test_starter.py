@@ -133,6 +133,13 @@ def test_the_log_has_a_row_for_every_epoch(runs: Runs) -> None:
     assert frames == [(n, n * FRAMES_PER_EPOCH) for n in range(1, EPOCHS + 1)]
 
 
+def test_the_log_tells_updates_so_far_and_the_seconds_of_all_cores(runs: Runs) -> None:
+    assert [int(row["updates"]) for row in runs().rows()] == [0, 3, 6]
+    for changes in ({}, {"system__workers": 2}):
+        with (runs(**changes).folder / "log.csv").open(newline="") as file:
+            assert all(float(row["time/cpu_s"]) > 0 for row in csv.DictReader(file))
+
+
 def test_what_was_not_measured_is_an_empty_cell(runs: Runs) -> None:
     random, evaluated, trained = runs().rows()
     assert (random["train/q1_loss"], random["eval/return"]) == ("", "")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import make_sac, make_spec
+from helpers import FULL, make_sac, make_spec
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,12 +54,12 @@ def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]
         act=torch.rand(1, rows, act),
         rew=torch.rand(1, rows),
         next_obs=torch.rand(1, rows, obs),
-        cont=torch.ones(1, rows),
+        discount=torch.ones(1, rows),
         task=torch.tensor([0]),
     )
     noise = Noise(pick=torch.rand(1, rows).double(), act=torch.randn(2, 1, rows, act))
     with FlopCounterMode(display=False) as counter:
-        sac.update(batch, noise, "sync")
+        sac.update(batch, noise, FULL)
     heads = 2 * 2 * hidden[-1] * rows * (3 + 1 + 2)
     assert update.operations(hidden, rows) == counter.get_total_flops() + heads
 

@@ -207,6 +207,27 @@ def test_the_saved_state_does_not_depend_on_workers(
             assert same_bits(ours["sites"][site]["position"][part], saved["position"][part])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_an_epoch_took_is_told(workers: int) -> None:
+    """The main process counts its own CPU seconds itself."""
+    with make_collector(EVEN, workers=workers) as collector:
+        for _ in range(2):
+            collector.submit(YOUNG, BOTH, random=False)
+            cost = collector.result().cost
+            assert cost.seconds > 0
+            assert (cost.cpu_s > 0) == (workers > 0)
+
+
+def test_an_epoch_that_was_not_taken_keeps_what_it_took() -> None:
+    with make_collector(SMALL, workers=1) as collector:
+        collector.submit(YOUNG, BOTH, random=False)
+        state = through_a_file(collector.state_dict())
+        cost = collector.result().cost
+    with make_collector(SMALL) as other:
+        other.load_state_dict(state)
+        assert other.result().cost == cost
+
+
 def test_the_session_ends_episodes(sessions: Sessions) -> None:
     session = sessions("short", 0)
     assert all(taken.episodes for taken in session.beginning + session.continuation)
@@ -261,6 +282,7 @@ class StockSite:
             act = torch.from_numpy(plan.uniform[self.frame].copy())
         else:
             act = self.explore(epoch.actor, obs, torch.from_numpy(plan.normal[self.frame]))
+        first = float(self.frame == 0)
         self.obs, rew, _, truncated, info = self.env.step(stored)
         self.frame += 1
         self.ret += float(rew)
@@ -269,7 +291,7 @@ class StockSite:
         if truncated:
             ended = EpisodeStats(self.task, self.ret, self.frame, self.success)
             self.plan = None
-        return (obs, act, float(rew), torch.from_numpy(self.obs).float(), 1.0), ended
+        return (obs, act, float(rew), torch.from_numpy(self.obs).float(), 1.0, first), ended
 
     def explore(
         self, actor: GaussianPolicy, obs: torch.Tensor, noise: torch.Tensor
@@ -317,7 +339,7 @@ def replayed(sessions: Sessions, request: pytest.FixtureRequest) -> Replayed:
     return Replayed(ours, in_stock(CONFIGS[request.param], BEGINNING + CONTINUATION, ours))
 
 
-@pytest.mark.parametrize("field", ["obs", "rew", "next_obs"])
+@pytest.mark.parametrize("field", ["obs", "rew", "next_obs", "first"])
 def test_what_is_stored_is_what_stock_metaworld_did(replayed: Replayed, field: str) -> None:
     for ours, stock in zip(*replayed, strict=True):
         assert same_bits(getattr(ours.block, field), getattr(stock.block, field))

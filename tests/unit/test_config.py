@@ -183,6 +183,12 @@ MISSPELT = [
     ("env.num_env", "num_envs"),
     ("env.task", "tasks"),
     ("net.hidden_shape", "hidden_shapes"),
+    ("net.critics", "critic"),
+    ("net.critic.bin", "bins"),
+    ("net.actor_hidden_shape", "actor_hidden_shapes"),
+    ("env.noise_repeats", "noise_repeat"),
+    ("train.nstep", "n_step"),
+    ("sac.policy_dely", "policy_delay"),
     ("replay_buffer.sizes", "size"),
     ("train.batchsize", "batch_size"),
     ("train.eval_intervall", "eval_interval"),
@@ -294,6 +300,9 @@ COUNTS = [
     "train.snapshot_interval",
     "system.threads",
     "sac.target_update_interval",
+    "sac.policy_delay",
+    "train.n_step",
+    "env.noise_repeat",
 ]
 NULLABLE = ("env.max_episode_frames", "train.snapshot_interval", "sac.grad_clip")
 NON_NEGATIVE_COUNTS = [
@@ -302,8 +311,17 @@ NON_NEGATIVE_COUNTS = [
     "train.opt_steps",
     "system.workers",
 ]
-POSITIVE = ["sac.plr", "sac.qlr", "sac.adam_eps", "sac.grad_clip", "sac.reward_scale"]
-UNIT = ["sac.discount", "sac.tau"]
+POSITIVE = [
+    "sac.plr",
+    "sac.qlr",
+    "sac.adam_eps",
+    "sac.grad_clip",
+    "sac.reward_scale",
+    "sac.initial_alpha",
+    "net.critic.bound",
+    "net.critic.sigma",
+]
+UNIT = ["sac.discount", "sac.tau", "train.lr_final"]
 NON_NEGATIVE = ["sac.alpha", "sac.noise_std", "sac.noise_clip", "system.grace_seconds"]
 NUMBERS = COUNTS + NON_NEGATIVE_COUNTS + POSITIVE + UNIT + NON_NEGATIVE
 ALLOWED = {
@@ -387,7 +405,12 @@ def test_only_true_and_false_are_booleans(value: Any) -> None:
     [
         ("env.suite", "metawrld", '"metaworld"', "'metaworld'"),
         ("env.reward_version", "v3", '"v1" or "v2"', ""),
-        ("env.reward_normalization", "emma", '"auto" or "ema" or null', "'ema'"),
+        ("env.reward_normalization", "emma", '"auto" or "ema" or "return" or null', "'ema'"),
+        ("net.norm", "layr", '"none" or "layer"', "'layer'"),
+        ("net.critic.kind", "hl_gaus", '"scalar" or "hl_gauss" or "two_hot"', "'hl_gauss'"),
+        ("net.critic.kind", "twohot", '"scalar" or "hl_gauss" or "two_hot"', "'two_hot'"),
+        ("net.critic.combine", "avg", '"min" or "mean"', ""),
+        ("train.lr_schedule", "cosin", '"constant" or "linear" or "cosine"', "'cosine'"),
         ("net.kind", "mpl", '"mlp"', "'mlp'"),
         ("net.init", "garag", '"garage" or "metaworld_algorithms"', "'garage'"),
         ("net.task_input", "one-hot", '"onehot"', "'onehot'"),
@@ -1076,6 +1099,30 @@ def test_temperature_weights_need_temperatures(other: dict[str, object]) -> None
 def test_an_embedding_that_no_layer_would_read_is_refused(kind: str) -> None:
     tree = one_task(net={"kind": kind, "task_input": "embedding"})
     assert "net.task_input" in error_of(checked, tree)
+
+
+@pytest.mark.parametrize("key", ["hidden_shapes", "actor_hidden_shapes"])
+def test_residual_layers_need_one_width(key: str) -> None:
+    net = {"residual": True, "hidden_shapes": [8, 8], key: [16, 16, 12]}
+    message = error_of(checked, one_task(net=net))
+    assert f"net.{key}: [16, 16, 12]: residual layers need one width" in message
+    assert checked(one_task(net=net | {key: [16, 16]}))
+
+
+def test_soft_modules_are_not_residual() -> None:
+    tree = one_task(net={"kind": "soft_module", "residual": True})
+    assert 'net.residual: is not for kind "soft_module"' in error_of(checked, tree)
+
+
+@pytest.mark.parametrize("bins", [0, 1, 4097, 2.5, True])
+def test_a_distribution_has_two_bins_or_more(bins: Any) -> None:
+    assert "an integer >= 2 and <= 4096" in refusal("net.critic.bins", bins)
+
+
+@pytest.mark.parametrize(("key", "most"), [("train.n_step", 256), ("env.noise_repeat", 1024)])
+def test_steps_at_once_have_a_limit(key: str, most: int) -> None:
+    assert f"an integer >= 1 and <= {most}" in refusal(key, most + 1)
+    assert checked(nested(key, most))
 
 
 def test_independent_agents_are_not_weighted_against_each_other() -> None:

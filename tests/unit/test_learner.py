@@ -1,10 +1,11 @@
 """The update loop, its metrics and its saved state."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CPU, make_sac, make_spec, random_batch, random_block, random_noise
+from helpers import CPU, FULL, make_sac, make_spec, random_batch, random_block, random_noise
 from helpers import through_a_file as saved
 from torch import Tensor
 
@@ -40,6 +41,7 @@ class Counting(Learner):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec, device=CPU, seed=0, accel="eager")
+        self.config = SimpleNamespace(discount=0.75)
         self.batches: list[Batch] = []
         self.noises: list[Noise] = []
         self.variants: list[str] = []
@@ -160,9 +162,19 @@ def test_a_batch_is_what_the_buffer_gives_for_the_picks() -> None:
     learner = Counting(make_spec(3))
     run_counting(learner, [2, 0], 1)
     task = torch.tensor([2, 0])
-    expected = filled_buffer(learner.spec).sample(learner.noises[0].pick, task)
+    expected = filled_buffer(learner.spec).sample(learner.noises[0].pick, task, discount=0.75)
     for mine, theirs in zip(learner.batches[0], expected, strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 5])
+def test_returns_span_the_steps_that_a_run_asks_for(n_step: int) -> None:
+    learner, buffer = Counting(make_spec(3)), filled_buffer(make_spec(3))
+    learner.run(buffer, [1, 2], opt_steps=2, batch_size=40, n_step=n_step)
+    for batch, noise in zip(learner.batches, learner.noises, strict=True):
+        expected = buffer.sample(noise.pick, torch.tensor([1, 2]), discount=0.75, n_step=n_step)
+        assert torch.equal(batch.rew, expected.rew)
+        assert torch.equal(batch.discount, expected.discount)
 
 
 def test_the_kind_of_update_follows_the_number_of_all_updates_so_far() -> None:
@@ -244,7 +256,7 @@ def test_metrics_have_a_number_per_task_and_hold_no_graph() -> None:
     """Their sums over an epoch would else keep every update's intermediate results alive."""
     learner = make_sac(make_spec(2), dtype=torch.float64)
     batch = random_batch(learner.spec)
-    metrics = learner.update(batch, random_noise(batch), "sync")
+    metrics = learner.update(batch, random_noise(batch), FULL)
     assert metrics.keys() == set(SAC.METRICS)
     for value in metrics.values():
         assert value.shape == (2,)
@@ -268,7 +280,7 @@ def test_the_actors_loss_leaves_weights_and_gradients_of_the_critics_untouched()
         parameter.grad = torch.full_like(parameter, 7.0)
 
     act, _ = learner.actor.sample(batch.obs, batch.task, random_noise(batch).act[1])
-    q = learner.critic(batch.obs, act, batch.task)
+    q = learner.critic.value(learner.critic(batch.obs, act, batch.task))
     learner.step("actor", -q.mean((0, 2)), batch.task)
     for parameter, old in zip(learner.critic.parameters(), before, strict=True):
         assert torch.equal(parameter, old)
@@ -284,7 +296,7 @@ def test_a_step_follows_todays_loss_alone() -> None:
         if leftover is not None:
             for parameter in learner.critic.parameters():
                 parameter.grad = torch.full_like(parameter, leftover)
-        q = learner.critic(batch.obs, batch.act, batch.task)
+        q = learner.critic.value(learner.critic(batch.obs, batch.act, batch.task))
         learner.step("critic", q.mean((0, 2)), batch.task)
         stepped.append(learner)
     assert_same_weights(*stepped)

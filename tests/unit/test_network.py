@@ -10,7 +10,9 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.network.layers import MLP, Init, grouped_linear, xavier_uniform, zeros
+from torchrl_lite.network.layers import Init, grouped_linear, xavier_uniform, zeros
+from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.task_input import TaskInput
 
 E, T, B, I, O = 2, 3, 5, 4, 6  # noqa: E741 - the project's names of dimensions
 NUM_TASKS = 4
@@ -86,7 +88,11 @@ def test_shapes_that_do_not_fit_a_signature_are_caught() -> None:
 def test_a_bias_row_per_task_is_a_one_hot_at_the_input(ensemble: int) -> None:
     torch.manual_seed(0)
     mlp = MLP(
-        I, [8, 7], ensemble=ensemble, task_rows=NUM_TASKS, init=Init(xavier_uniform, zeros)
+        I,
+        [8, 7],
+        ensemble=ensemble,
+        task_input=TaskInput("onehot", NUM_TASKS),
+        init=Init(xavier_uniform, zeros),
     ).double()
     x, task = normal(1, T, B, I), torch.tensor([3, 0, 3])
 

@@ -37,7 +37,7 @@ def buffer_with(weight: float, events: Sequence[int | str]) -> ReplayBuffer:
 
 
 def rewards_at(buffer: ReplayBuffer, picks: Tensor, task: int = 0) -> list[int]:
-    return buffer.sample(picks[None], torch.tensor([task])).rew[0].long().tolist()
+    return buffer.sample(picks[None], torch.tensor([task]), discount=1.0).rew[0].long().tolist()
 
 
 def uniform(count: int) -> Tensor:

@@ -37,7 +37,8 @@ def write(tmp_path: Path) -> Write:
         folder.mkdir(parents=True)
         (folder / "params.json").write_text(json.dumps({"env": {"tasks": list(curves)}}))
         names = [f"eval_{metric}/{task}" for task in curves for metric in ("success", "return")]
-        lines = [",".join(["epoch", "total_frames", "time/total_s", *names])]
+        places = ["epoch", "total_frames", "updates", "time/total_s", "time/cpu_s"]
+        lines = [",".join([*places, *names])]
         for index in range(len(next(iter(curves.values())))):
             empty = ["" for _ in names]
             values = [
@@ -45,12 +46,9 @@ def write(tmp_path: Path) -> Write:
                 for curve in curves.values()
                 for value in (curve[index], 100 * curve[index])
             ]
-            lines.append(
-                ",".join([str(2 * index + 1), str(1000 * (2 * index + 1)), "1800", *empty])
-            )
-            lines.append(
-                ",".join([str(2 * index + 2), str(1000 * (2 * index + 2)), "1800", *values])
-            )
+            for epoch, cells in ((2 * index + 1, empty), (2 * index + 2, values)):
+                row = [epoch, 1000 * epoch, 50 * epoch, 1800, 2700]
+                lines.append(",".join([*map(str, row), *cells]))
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         if finished:
             ended = {task: curve[-1] for task, curve in curves.items() if curve}
@@ -71,6 +69,39 @@ def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
     hours, returns = run.curve("a", metric="return", axis="hours")
     assert hours == pytest.approx([1, 2, 3])
     assert returns == pytest.approx([10, 50, 70])
+
+
+def test_a_curve_has_other_axes_than_frames(write: Write) -> None:
+    """Updates are told as they stand; core seconds of all epochs add up, evaluated or not."""
+    run = Run(write({"a": [0.1, 0.5, 0.7]}))
+    updates, success = run.curve("a", metric="success", axis="updates")
+    assert updates.tolist() == [100, 200, 300]
+    assert success.tolist() == [0.1, 0.5, 0.7]
+    core_hours, _ = run.curve("a", metric="success", axis="core_hours")
+    assert core_hours == pytest.approx([1.5, 3, 4.5])
+
+
+@pytest.mark.parametrize("axis", ["updates", "core_hours"])
+def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, axis: Any) -> None:
+    """As runs of earlier versions, whose evaluations would all lie at 0."""
+    run = Run(write({"a": [0.1, 0.5]}))
+    log = run.path / "log.csv"
+    text = log.read_text()
+    log.write_text(text.replace("updates", "other").replace("time/cpu_s", "time/other"))
+    places, values = Run(run.path).curve("a", metric="success", axis=axis)
+    assert (len(places), len(values)) == (0, 0)
+    assert len(Run(run.path).curve("a", metric="success", axis="frames")[0]) == 2
+
+
+@pytest.mark.parametrize(("axis", "label"), [("updates", "updates"), ("core_hours", "core hours")])
+def test_other_axes_are_labelled(write: Write, axis: Any, label: str) -> None:
+    experiments = by_experiment(find_runs([write({"a": [0.1, 0.5]})]))
+    (axes,) = learning_curves(experiments, axis=axis).axes
+    assert axes.get_xlabel() == label
+    (line,) = axes.get_lines()
+    assert (line.get_xdata()[0], line.get_xdata()[-1]) == pytest.approx(
+        {"updates": (100, 200), "core_hours": (1.5, 3)}[axis]
+    )
 
 
 def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:

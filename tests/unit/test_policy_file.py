@@ -68,9 +68,21 @@ def error_of(path: Path) -> str:
         (3, {"kind": "multihead"}),
         (3, {"kind": "independent"}),
         (3, {"kind": "soft_module", "soft_module": {"module_hidden": 6, "gating_hidden": 5}}),
+        (3, {"norm": "layer", "residual": True, "hidden_shapes": [9, 9, 9]}),
+        (3, {"kind": "independent", "norm": "layer", "actor_hidden_shapes": [7]}),
+        (
+            3,
+            {
+                "kind": "soft_module",
+                "soft_module": {"module_hidden": 6, "gating_hidden": 5},
+                "norm": "layer",
+                "critic": {"kind": "hl_gauss", "bins": 11},
+            },
+        ),
     ],
-    ids=["one task", "mlp", "embedding", "multihead", "independent", "soft_module"],
-)
+    ids=["one task", "mlp", "embedding", "multihead", "independent", "soft_module",
+         "residual", "normed agents", "normed soft_module"],
+)  # fmt: skip
 def test_an_actor_acts_as_before(
     algo: str, tasks: int, net: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ class Rings:
         for task in tasks:
             for frame in range(block.rew.shape[1]):
                 for copy in range(block.rew.shape[2]):
-                    self.put(task, as_row([field[task, frame, copy] for field in block]))
+                    self.put(task, as_row([field[task, frame, copy] for field in block[:-1]]))
 
     def put(self, task: int, row: Row) -> None:
         ring = self.slots[task]
@@ -45,8 +45,8 @@ def as_row(fields: Sequence[Tensor]) -> Row:
 
 
 def in_slots(batch: Batch) -> list[list[Row]]:
-    """A batch's transitions, task row by task row."""
-    fields = (batch.obs, batch.act, batch.rew, batch.next_obs, batch.cont)
+    """A batch's transitions, task row by task row; without a discount it says ``cont``."""
+    fields = (batch.obs, batch.act, batch.rew, batch.next_obs, batch.discount)
     rows, count = batch.rew.shape
     return [[as_row([f[row, i] for f in fields]) for i in range(count)] for row in range(rows)]
 
@@ -55,7 +55,7 @@ def every_slot(buffer: ReplayBuffer, task: int) -> list[Row]:
     """All that can be sampled of a task, oldest slot first."""
     size = int(buffer.size[task])
     pick = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    return in_slots(buffer.sample(pick[None], torch.tensor([task])))[0]
+    return in_slots(buffer.sample(pick[None], torch.tensor([task]), discount=1.0))[0]
 
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:
@@ -71,7 +71,7 @@ def numbered(first: int, frames: int, copies: int = 1) -> Block:
 
 
 def sampled_rewards(buffer: ReplayBuffer, tasks: Sequence[int], count: int = 2000) -> Tensor:
-    return buffer.sample(uniform(len(tasks), count), torch.tensor(tasks)).rew
+    return buffer.sample(uniform(len(tasks), count), torch.tensor(tasks), discount=1.0).rew
 
 
 # --- what is stored -------------------------------------------------------------------------------
@@ -100,23 +100,30 @@ def test_tasks_that_receive_different_amounts_have_rings_of_their_own() -> None:
 
 
 def test_environments_of_a_frame_are_stored_side_by_side_and_the_oldest_frame_first() -> None:
-    buffer = ReplayBuffer(SPEC, 8, CPU)
+    buffer = ReplayBuffer(SPEC, 8, CPU, copies=2)
     buffer.add_block(numbered(0, frames=3, copies=2), [0])
     buffer.add_block(numbered(6, frames=2, copies=2), [0])  # 0 and 1 are overwritten
     assert sorted(set(sampled_rewards(buffer, [0])[0].tolist())) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_a_block_as_large_as_the_buffer_fits() -> None:
-    buffer = ReplayBuffer(SPEC, 6, CPU)
-    buffer.add_block(numbered(0, frames=2), [0])
+    buffer = ReplayBuffer(SPEC, 6, CPU, copies=2)
+    buffer.add_block(numbered(0, frames=1, copies=2), [0])
     buffer.add_block(numbered(2, frames=3, copies=2), [0])
     assert sorted(set(sampled_rewards(buffer, [0])[0].tolist())) == [2, 3, 4, 5, 6, 7]
 
 
 def test_a_block_larger_than_the_buffer_is_refused_with_both_sizes() -> None:
-    buffer = ReplayBuffer(SPEC, 5, CPU)
+    buffer = ReplayBuffer(SPEC, 5, CPU, copies=2)
     with pytest.raises(ValueError, match=r"6 transitions per task.*holds 5"):
         buffer.add_block(random_block(SPEC, 3, 2), [0])
+    assert buffer.size.tolist() == [0, 0, 0]
+
+
+def test_a_block_of_another_number_of_environments_is_refused() -> None:
+    buffer = ReplayBuffer(SPEC, 20, CPU, copies=2)
+    with pytest.raises(ValueError, match="3 copies, not of 2"):
+        buffer.add_block(random_block(SPEC, 2, 3), [0])
     assert buffer.size.tolist() == [0, 0, 0]
 
 
@@ -142,9 +149,10 @@ def test_a_transition_comes_out_as_it_went_in() -> None:
     buffer, block = ReplayBuffer(SPEC, 5, CPU), random_block(SPEC, 1)
     buffer.add_block(block, [0, 1, 2])
     task = torch.tensor([2, 0])
-    batch = buffer.sample(uniform(2, 1), task)
-    for name in Block._fields:
+    batch = buffer.sample(uniform(2, 1), task, discount=0.75)
+    for name in Block._fields[:4]:
         assert torch.equal(getattr(batch, name)[:, 0], getattr(block, name)[[2, 0], 0, 0])
+    assert torch.equal(batch.discount[:, 0], 0.75 * block.cont[[2, 0], 0, 0])
     assert torch.equal(batch.task, task)
 
 
@@ -163,7 +171,7 @@ def test_the_ends_of_the_unit_interval_pick_the_first_and_the_last_slot(size: in
     buffer.add_block(numbered(0, frames=size), [0])
     largest = torch.nextafter(torch.tensor(1.0).double(), torch.tensor(0.0).double())
     pick = torch.stack((torch.zeros_like(largest), largest, torch.ones_like(largest)))
-    rew = buffer.sample(pick[None], torch.tensor([0])).rew
+    rew = buffer.sample(pick[None], torch.tensor([0]), discount=1.0).rew
     assert rew.tolist() == [[0, size - 1, size - 1]]
 
 
@@ -191,22 +199,24 @@ def test_neighbours_among_twenty_million_can_all_be_picked() -> None:
     """Float32 has 2^24 numbers in [0, 1): rounded to it, a pick would miss most of the slots."""
     size = 20_000_000
     buffer = ReplayBuffer(make_spec(obs_dim=1, act_dim=1), size, torch.device("meta"))
-    buffer.data = torch.arange(size, dtype=torch.float64)[None, :, None].expand(1, size, 5)
+    buffer.data = torch.arange(size, dtype=torch.float64)[None, :, None].expand(1, size, 6)
     buffer.size, buffer.reward_scale = torch.tensor([size]), torch.ones(1)
     wanted = torch.arange(size - 6, size)
     pick = (wanted.double() + 0.5) / size
-    assert buffer.sample(pick[None], torch.tensor([0])).obs[0, :, 0].tolist() == wanted.tolist()
+    batch = buffer.sample(pick[None], torch.tensor([0]), discount=1.0)
+    assert batch.obs[0, :, 0].tolist() == wanted.tolist()
 
 
 def test_rows_of_a_batch_are_picked_independently() -> None:
     buffer = ReplayBuffer(SPEC, 200, CPU)
     buffer.add_block(numbered(0, frames=200), [0, 1])
     pick = uniform(2, 4000)
-    rew = buffer.sample(pick, torch.tensor([0, 1])).rew - torch.tensor([[0.0], [1000.0]])
+    rew = buffer.sample(pick, torch.tensor([0, 1]), discount=1.0).rew
+    rew -= torch.tensor([[0.0], [1000.0]])
     assert abs(torch.corrcoef(rew)[0, 1]) < 0.05
     other = pick.clone()
     other[0] = uniform(4000, seed=1)
-    again = buffer.sample(other, torch.tensor([0, 1])).rew
+    again = buffer.sample(other, torch.tensor([0, 1]), discount=1.0).rew
     assert torch.equal(again[1] - 1000, rew[1])
     assert not torch.equal(again[0], rew[0])
 
@@ -223,12 +233,12 @@ def test_rewards_are_scaled_as_they_are_sampled_and_stay_raw_in_the_buffer() -> 
     buffer = ReplayBuffer(SPEC, 20, CPU)
     buffer.add_block(random_block(SPEC, 20), [0, 1, 2])
     pick, task = uniform(2, 50), torch.tensor([2, 0])
-    stored, raw = buffer.data.clone(), buffer.sample(pick, task)
+    stored, raw = buffer.data.clone(), buffer.sample(pick, task, discount=0.9)
     buffer.reward_scale.copy_(torch.tensor([0.5, 7.0, 3.0]))
-    scaled = buffer.sample(pick, task)
+    scaled = buffer.sample(pick, task, discount=0.9)
 
     torch.testing.assert_close(scaled.rew, raw.rew * torch.tensor([[3.0], [0.5]]))
-    for name in ("obs", "act", "next_obs", "cont"):
+    for name in ("obs", "act", "next_obs", "discount"):
         assert torch.equal(getattr(scaled, name), getattr(raw, name))
     assert torch.equal(buffer.data, stored)
 
@@ -268,17 +278,18 @@ def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
             one.add_block(random_block(SPEC, 3, seed=100 + epoch), [0, 1])
         tasks = torch.tensor([0, 1] if epochs == 0 else [0, 1, 2])
         pick = uniform(len(tasks), 500, seed=epoch)
-        for mine, theirs in zip(
-            restored.sample(pick, tasks), buffer.sample(pick, tasks), strict=True
-        ):
-            assert torch.equal(mine, theirs)
+        for n_step in (1, 3):
+            mine, theirs = (
+                one.sample(pick, tasks, discount=0.9, n_step=n_step) for one in (restored, buffer)
+            )
+            assert all(map(torch.equal, mine, theirs))
 
 
 def test_rows_keep_their_numbers_as_the_ring_goes_round() -> None:
     buffer = ReplayBuffer(SPEC, 10, CPU)
     for first in (0, 8, 16):
         buffer.add_block(numbered(first, frames=8), [0])
-    rewards = buffer.rows(0, 17)[:, -2]
+    rewards = buffer.rows(0, 17)[:, -3]
     assert rewards.tolist() == list(range(17, 24))
 
 

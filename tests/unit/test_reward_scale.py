@@ -1,4 +1,4 @@
-"""The running reward scale against garage's formulas, one reward at a time."""
+"""Running reward scales against the formulas of garage and FlashSAC, one reward at a time."""
 
 from math import sqrt
 from pathlib import Path
@@ -8,8 +8,10 @@ import torch
 from helpers import complete_state, make_spec, random_block, through_a_file
 from torch import Tensor
 
+from torchrl_lite.algo import SECTIONS
+from torchrl_lite.config import check
 from torchrl_lite.launch import main
-from torchrl_lite.reward_scale import RewardScale
+from torchrl_lite.reward_scale import DeviationScale, ReturnScale, reward_scale
 from torchrl_lite.types import Block
 
 
@@ -43,7 +45,7 @@ def growing(tasks: int, frames: int, copies: int = 1, *, seed: int = 0) -> Tenso
 
 
 def test_the_scale_is_garages_after_every_step() -> None:
-    scale, garage = RewardScale(1), Garage()
+    scale, garage = DeviationScale(1), Garage()
     for rew in growing(1, 300)[0, :, 0]:
         (factor,) = scale.update(rewards(rew.view(1, 1, 1)), [0])
         expected = garage.normalize(rew.item())
@@ -52,7 +54,7 @@ def test_the_scale_is_garages_after_every_step() -> None:
 
 def test_a_block_counts_as_its_rewards_one_by_one_in_the_order_they_came() -> None:
     """Frames in order, and the environments of a frame one after the other."""
-    scale, rew = RewardScale(3), growing(3, 40, 5)
+    scale, rew = DeviationScale(3), growing(3, 40, 5)
     factors = scale.update(rewards(rew), [0, 1, 2])
     for task in range(3):
         garage = Garage()
@@ -65,12 +67,12 @@ def test_a_block_counts_as_its_rewards_one_by_one_in_the_order_they_came() -> No
 
 
 def test_before_any_reward_the_scale_is_one() -> None:
-    factors = RewardScale(2).update(rewards(torch.zeros(2, 0, 1)), [0, 1])
+    factors = DeviationScale(2).update(rewards(torch.zeros(2, 0, 1)), [0, 1])
     torch.testing.assert_close(factors, torch.ones(2))
 
 
 def test_a_task_that_takes_no_part_does_not_move() -> None:
-    scale = RewardScale(3)
+    scale = DeviationScale(3)
     scale.update(rewards(growing(3, 50)), [0, 1, 2])
     mean, var = scale.mean.copy(), scale.var.copy()
     before = scale.update(rewards(torch.zeros(3, 0, 1)), [])
@@ -84,12 +86,12 @@ def test_a_task_that_takes_no_part_does_not_move() -> None:
 
 
 def test_tasks_in_any_order_are_the_same() -> None:
-    one, other, rew = RewardScale(3), RewardScale(3), growing(3, 50)
+    one, other, rew = DeviationScale(3), DeviationScale(3), growing(3, 50)
     assert torch.equal(one.update(rewards(rew), [0, 2]), other.update(rewards(rew), [2, 0]))
 
 
 def test_a_saved_state_goes_on_to_the_last_bit() -> None:
-    scale, restored = RewardScale(2), RewardScale(2)
+    scale, restored = DeviationScale(2), DeviationScale(2)
     scale.update(rewards(growing(2, 100)), [0, 1])
     restored.load_state_dict(through_a_file(scale.state_dict()))
     block = rewards(growing(2, 100, seed=1))
@@ -97,15 +99,155 @@ def test_a_saved_state_goes_on_to_the_last_bit() -> None:
 
 
 def test_going_on_leaves_the_state_it_was_restored_from_alone() -> None:
-    scale = RewardScale(2)
+    scale = DeviationScale(2)
     scale.update(rewards(growing(2, 100)), [0, 1])
     state = through_a_file(scale.state_dict())
     mean = state["mean"].clone()
-    restored = RewardScale(2)
+    restored = DeviationScale(2)
     restored.load_state_dict(state)
     restored.update(rewards(growing(2, 100)), [0, 1])
     assert torch.equal(state["mean"], mean)
 
+
+# --- by the return --------------------------------------------------------------------------------
+
+
+class Flash:
+    """G <- gamma (1 - done) G + r, of one environment, and the largest |G|: FlashSAC, without its
+    standard deviation. ``done`` is told of the step before."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma, self.total, self.largest = gamma, 0.0, 0.0
+
+    def see(self, rew: float, done: bool) -> None:
+        self.total = self.gamma * (1 - done) * self.total + rew
+        self.largest = max(self.largest, abs(self.total))
+
+
+def stream(tasks: int, frames: int, copies: int, *, seed: int = 0) -> Block:
+    """Rewards of both signs that grow, and episodes of about five steps."""
+    block = rewards(growing(tasks, frames, copies, seed=seed))
+    block.first[:, 0] = 1
+    return block
+
+
+def part(block: Block, start: int, end: int) -> Block:
+    return Block(*(field[:, start:end] for field in block))
+
+
+def flash_scale(block: Block, task: int, *, gamma: float, bound: float) -> float:
+    largest = 0.0
+    for copy in range(block.rew.shape[2]):
+        flash = Flash(gamma)
+        pairs = zip(block.rew[task, :, copy].tolist(), block.first[task, :, copy], strict=True)
+        for rew, first in pairs:
+            flash.see(rew, done=bool(first))
+        largest = max(largest, flash.largest)
+    return bound / largest
+
+
+def test_the_largest_return_by_hand() -> None:
+    """G = 1, 2.5, 9.25 in the first episode, 4 and 8 in the second: 5/9.25."""
+    block = rewards(torch.tensor([1.0, 2.0, 8.0, 4.0, 6.0]).view(1, 5, 1))
+    block.first.copy_(torch.tensor([1.0, 0, 0, 1, 0]).view(1, 5, 1))
+    (factor,) = ReturnScale(1, 1, discount=0.5, bound=5.0).update(block, [0])
+    assert factor.item() == pytest.approx(5 / 9.25, rel=1e-6)
+    block.first[0, 3] = 0  # one long episode: 1, 2.5, 9.25, 8.625, 10.3125
+    (factor,) = ReturnScale(1, 1, discount=0.5, bound=5.0).update(block, [0])
+    assert factor.item() == pytest.approx(5 / 10.3125, rel=1e-6)
+
+
+def test_a_loss_is_as_large_as_a_gain() -> None:
+    block = rewards(torch.tensor([-1.0, -2.0, 1.0]).view(1, 3, 1))
+    block.first.copy_(torch.tensor([1.0, 0, 0]).view(1, 3, 1))
+    (factor,) = ReturnScale(1, 1, discount=1.0, bound=6.0).update(block, [0])
+    assert factor.item() == pytest.approx(6 / 3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("copies", [1, 4])
+def test_the_factor_is_flashs_for_every_task(copies: int, gamma: float) -> None:
+    block = stream(3, 60, copies)
+    scale = ReturnScale(3, copies, discount=gamma, bound=7.0)
+    factors = scale.update(block, [0, 1, 2])
+    expected = [flash_scale(block, task, gamma=gamma, bound=7.0) for task in range(3)]
+    assert factors.tolist() == pytest.approx(expected, rel=1e-6)
+    assert factors.dtype == torch.float32
+
+
+def test_epochs_go_on_in_the_episodes_of_those_before() -> None:
+    """To the last bit, wherever they are cut, also when a state was saved between."""
+    block = stream(2, 60, 3)
+    whole = ReturnScale(2, 3, discount=0.99, bound=5.0)
+    expected = whole.update(block, [0, 1])
+    for cut in (1, 17, 59):
+        scale = ReturnScale(2, 3, discount=0.99, bound=5.0)
+        scale.update(part(block, 0, cut), [0, 1])
+        restored = ReturnScale(2, 3, discount=0.99, bound=5.0)
+        restored.load_state_dict(through_a_file(scale.state_dict()))
+        for one in (scale, restored):
+            assert torch.equal(one.update(part(block, cut, 60), [0, 1]), expected)
+            assert (one.returns == whole.returns).all()
+
+
+def test_the_factor_never_grows_again() -> None:
+    scale, block = ReturnScale(1, 2, discount=0.9, bound=5.0), stream(1, 30, 2)
+    before = scale.update(block, [0])
+    small = block._replace(rew=block.rew / 1000)
+    assert torch.equal(scale.update(small, [0]), before)
+    assert scale.update(block._replace(rew=10 * block.rew), [0]) < before
+
+
+def test_a_task_without_any_reward_keeps_a_factor_of_one() -> None:
+    block = stream(3, 20, 2)
+    block.rew[1] = 0
+    factors = ReturnScale(3, 2, discount=0.9, bound=5.0).update(block, [0, 1, 2])
+    assert factors[1] == 1
+    assert 1 not in factors[[0, 2]].tolist()
+    assert ReturnScale(2, 1, discount=0.9, bound=5.0).update(stream(2, 3, 1), []).tolist() == [1, 1]
+
+
+def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
+    scale = ReturnScale(3, 2, discount=0.9, bound=5.0)
+    before = scale.update(stream(3, 20, 2), [0, 1, 2])
+    returns = scale.returns.copy()
+    after = scale.update(stream(3, 20, 2, seed=1), [2, 0])
+    assert after[1] == before[1] and (scale.returns[1] == returns[1]).all()
+    assert (scale.returns[[0, 2]] != returns[[0, 2]]).all()
+
+    back = stream(3, 20, 2, seed=2)  # its first frame begins an episode
+    alone = ReturnScale(3, 2, discount=0.9, bound=5.0)
+    alone.largest[1] = scale.largest[1]
+    assert scale.update(back, [1])[1] == alone.update(back, [1])[1]
+    assert (scale.returns[1] == alone.returns[1]).all()
+
+
+def test_going_on_leaves_a_saved_state_alone() -> None:
+    scale = ReturnScale(2, 2, discount=0.9, bound=5.0)
+    scale.update(stream(2, 20, 2), [0, 1])
+    state = scale.state_dict()
+    copy = {name: tensor.clone() for name, tensor in state.items()}
+    restored = ReturnScale(2, 2, discount=0.9, bound=5.0)
+    restored.load_state_dict(state)
+    for one in (scale, restored):
+        one.update(stream(2, 20, 2, seed=1), [0, 1])
+    assert all(torch.equal(state[name], copy[name]) for name in copy)
+
+
+@pytest.mark.parametrize("asked", ["ema", "return", None])
+def test_the_configuration_says_which_scale(asked: str | None) -> None:
+    tree = {
+        "env": {"tasks": ["a", "b"], "num_envs": 6, "reward_normalization": asked},
+        "net": {"critic": {"bound": 12.5}},
+        "td3": {"discount": 0.9},
+    }
+    scale = reward_scale(check(tree, algo="td3", sections=SECTIONS, source="test"))
+    assert type(scale) is {"ema": DeviationScale, "return": ReturnScale, None: type(None)}[asked]
+    if isinstance(scale, ReturnScale):
+        assert (scale.discount, scale.bound, scale.returns.shape) == (0.9, 12.5, (2, 3))
+
+
+# --- in a run -------------------------------------------------------------------------------------
 
 ONE_AFTER_THE_OTHER = {
     "curriculum.kind": "custom",
@@ -117,19 +259,22 @@ ONE_AFTER_THE_OTHER = {
 }
 
 
+@pytest.mark.parametrize("how", ["ema", "return"])
 @pytest.mark.parametrize(
     ("more", "frames"), [({}, [60, 60]), (ONE_AFTER_THE_OTHER, [20, 40])], ids=["all", "stages"]
 )
 def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(
-    more: dict[str, object], frames: list[int], tmp_path: Path
+    more: dict[str, object], frames: list[int], how: str, tmp_path: Path
 ) -> None:
     """One environment per task, so that rows stand in the order in which rewards came."""
     settings = {
         "env.tasks": '["reach-v3", "drawer-close-v3"]',
         "env.num_envs": 2,
         "env.max_episode_frames": 15,
-        "env.reward_normalization": "ema",
+        "env.reward_normalization": how,
         "net.hidden_shapes": "[8]",
+        "net.critic.bound": 8,
+        "sac.discount": 0.95,
         "replay_buffer.size": 200,
         "train.num_epochs": 2,
         "train.pretrain_epochs": 1,
@@ -149,7 +294,14 @@ def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(
     buffer = complete_state(params.parent)["buffer"]
     assert [len(rows) for rows in buffer["data"]] == frames
     for rows, scale in zip(buffer["data"], buffer["reward_scale"].tolist(), strict=True):
-        raw, garage = rows[:, -2].tolist(), Garage()
-        scaled = [garage.normalize(reward) for reward in raw]
-        assert scale == pytest.approx(scaled[-1] / raw[-1], rel=1e-6)
+        raw, firsts = rows[:, -3].tolist(), rows[:, -1].tolist()
+        if how == "ema":
+            garage = Garage()
+            expected = [garage.normalize(reward) for reward in raw][-1] / raw[-1]
+        else:
+            flash = Flash(0.95)
+            for reward, first in zip(raw, firsts, strict=True):
+                flash.see(reward, done=bool(first))
+            expected = 8 / flash.largest
+        assert scale == pytest.approx(expected, rel=1e-6)
         assert scale != 1

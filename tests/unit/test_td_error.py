@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers import CPU, make_learner, make_spec, random_batch, random_noise
 
-from torchrl_lite.collector import Collector
+from torchrl_lite.algo.evaluation import td_error
+from torchrl_lite.collector import Collector, EpisodeStats
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import make_env
 from torchrl_lite.env import make_spec as spec_of
@@ -46,6 +47,23 @@ def test_validation_draws_the_same_noise_every_time() -> None:
     assert not first.requires_grad
 
 
+def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> None:
+    """Mean over tasks of what the learner says of the rows that each task's episodes kept."""
+    spec = make_spec(2, obs_dim=1, act_dim=1)
+    learner = make_learner("td3", spec, discount=0.75)
+    seen = []
+    learner.validate = lambda batch: seen.append(batch) or batch.rew.mean(1)
+    buffer = ReplayBuffer(spec, 10, CPU)
+    buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))
+    rows = np.array([[0, 0, 0, 4, 1, 1], [0, 0, 0, 8, 0, 1]], np.float32)
+    stats = EpisodeStats(0, ret=0.0, length=2, success=None, sample=rows)
+
+    error = td_error({0: [stats], 1: [stats, stats]}, learner, buffer)
+
+    assert error == (6 + 3) / 2
+    assert [batch.discount.tolist() for batch in seen] == [[[0.75, 0]], [[0.75, 0] * 2]]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_evaluation_keeps_transitions_evenly_spread(workers: int) -> None:
     """Pendulum for 120 steps, replayed here: of every third step, what was seen, done and got."""
@@ -58,12 +76,12 @@ def test_an_evaluation_keeps_transitions_evenly_spread(workers: int) -> None:
         pendulum, cheetah = collector.evaluate(actor, [0, 1], 1)
     assert pendulum.sample is not None
     assert cheetah.sample is not None
-    assert pendulum.sample.shape == cheetah.sample.shape == (40, 17 + 6 + 17 + 2)
+    assert pendulum.sample.shape == cheetah.sample.shape == (40, 17 + 6 + 17 + 3)
 
     buffer = ReplayBuffer(spec, 10, CPU)
     buffer.reward_scale[0] = 0.5
     rows = torch.from_numpy(pendulum.sample)[None]
-    batch = buffer.batch(rows, torch.tensor([0]))
+    batch = buffer.batch(rows, torch.tensor([0]), discount=0.9)
     for values, size in ((batch.obs, 3), (batch.next_obs, 3), (batch.act, 1)):
         assert (values[..., size:] == 0).all()
         assert (values[0, :, :size].std(0) > 0).all()
@@ -75,4 +93,5 @@ def test_an_evaluation_keeps_transitions_evenly_spread(workers: int) -> None:
         after, reward, *_ = env.step(act[:1])
         np.testing.assert_allclose(after, next_obs[:3], atol=1e-4)
         assert 0.5 * reward == pytest.approx(rew, abs=1e-4)
-    assert (batch.cont == 1).all()
+    assert (batch.discount == torch.tensor(0.9)).all()
+    assert (rows[..., -1] == 1).all()  # each is alone

@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import (
     CPU,
+    FULL,
     damaged,
     make_learner,
     make_spec,
@@ -405,5 +406,5 @@ def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:
     load_weights(learner, read_source(tmp_path / "clone.pt"))
     before = learner.actor.body.head.weight.clone()
     batch = random_batch(SPEC, dtype=torch.float32)
-    learner.update(batch, random_noise(batch), "sync")
+    learner.update(batch, random_noise(batch), FULL)
     assert not torch.equal(learner.actor.body.head.weight, before)

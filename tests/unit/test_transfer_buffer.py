@@ -21,7 +21,8 @@ THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 def written(
     folder: Path, spec: Spec, *, blocks: int, capacity: int, **changes: Any
 ) -> list[Tensor]:
-    """A run that saved after every block of 10; returns what it remembers of each task."""
+    """A run that saved after every block of 10; returns what it remembers of each task, as it
+    comes along: nothing says that a transition goes on in the next one."""
     buffer, store = ReplayBuffer(spec, capacity, CPU), Store(folder / "checkpoint", keep=2)
     config = {
         "env": {"tasks": list(spec.tasks)},
@@ -31,7 +32,11 @@ def written(
     for epoch in range(1, blocks + 1):
         buffer.add_block(random_block(spec, 10, seed=epoch), range(spec.num_tasks))
         store.save(epoch, state, buffer)
-    return held(buffer)
+    rows = held(buffer)
+    for own in rows:
+        assert 0 < own[:, -1].sum() < len(own)  # of whole episodes, until it is carried over
+        own[:, -1] = 1
+    return rows
 
 
 def held(buffer: ReplayBuffer) -> list[Tensor]:
@@ -99,15 +104,36 @@ def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
     buffer.add_block(block, range(3))
     rows = held(buffer)[1]
     assert torch.equal(rows[:15], theirs[1][5:])
-    assert torch.equal(rows[15:, -2], block.rew[1].flatten())
+    assert torch.equal(rows[15:, -3], block.rew[1].flatten())
+    assert torch.equal(rows[15:, -1], block.first[1].flatten())
+
+
+def test_no_return_of_several_steps_leads_through_what_came_along(tmp_path: Path) -> None:
+    """Its order is that of other environments; what follows it goes on by itself."""
+    written(tmp_path, THREE, blocks=2, capacity=100)
+    buffer = ReplayBuffer(THREE, 40, CPU, copies=2)
+    carry_over(tmp_path, buffer, THREE, {})
+    block = random_block(THREE, 5, 2, seed=9)
+    block.first.zero_()
+    block.first[:, 0] = 1
+    block.cont.fill_(1)
+    buffer.add_block(block, range(3))
+    slots, task = (torch.arange(30).double() + 0.5) / 30, torch.tensor([1])
+
+    one, five = (buffer.sample(slots[None], task, discount=0.5, n_step=n) for n in (1, 5))
+
+    for name in ("obs", "rew", "next_obs", "discount"):
+        assert torch.equal(getattr(one, name)[:, :20], getattr(five, name)[:, :20]), name
+    assert five.discount[0, 20:].tolist() == [0.5**n for n in (5, 5, 4, 4, 3, 3, 2, 2, 1, 1)]
+    assert torch.equal(five.next_obs[0, 20::2], block.next_obs[1, -1:, 0].expand(5, -1))
 
 
 def test_padding_is_that_of_the_new_set(tmp_path: Path) -> None:
-    """obs | act | next_obs | rew | cont, each with the features that the task has."""
+    """obs | act | next_obs | rew | cont | first, each with the features that the task has."""
     large = padded_spec([6, 3], [2, 1])._replace(tasks=("ant", "pendulum"))
     small = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
     theirs = written(tmp_path / "large", large, blocks=1, capacity=100)[1]
-    columns = [0, 1, 2, 6, 8, 9, 10, 14, 15]
+    columns = [0, 1, 2, 6, 8, 9, 10, 14, 15, 16]
     assert torch.equal(carried(tmp_path / "large", small)[0], theirs[:, columns])
 
     (theirs,) = written(tmp_path / "small", small, blocks=1, capacity=100)

@@ -15,12 +15,15 @@ from torchrl_lite.transfer import load_weights, read_source
 from torchrl_lite.transfer.files import Source
 from torchrl_lite.types import Spec
 
-KINDS: dict[str, dict[str, str]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "mlp": {},
     "embedding": {"task_input": "embedding"},
     "multihead": {"kind": "multihead"},
     "independent": {"kind": "independent"},
     "soft_module": {"kind": "soft_module"},
+    "residual": {"net": {"norm": "layer", "residual": True, "hidden_shapes": [12, 12]}},
+    "normed agents": {"kind": "independent", "net": {"norm": "layer", "critic": {"kind": "c51"}}},
+    "normed modules": {"kind": "soft_module", "net": {"norm": "layer"}},
 }
 THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 ALL = ["actor", "critic", "alpha"]
