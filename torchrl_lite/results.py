@@ -96,7 +96,9 @@ class Run:
         column, place, points = f"eval_{metric}/{task}", 0.0, []
         told, adds_up = AXES[axis]
         for row in self._rows:
-            place = place + row.get(told, 0.0) / 3600 if adds_up else row.get(told, place)
+            if told not in row:  # of a version that did not log it
+                continue
+            place = place + row[told] / 3600 if adds_up else row[told]
             if column in row:
                 points.append((place, row[column]))
         array = np.array(points, dtype=float).reshape(-1, 2)

@@ -160,7 +160,9 @@ def test_a_discount_of_one_adds_and_one_of_zero_forgets() -> None:
 class Streams:
     """A task's environments and all they ever did, with a buffer that has a part of it."""
 
-    def __init__(self, rng: np.random.Generator, *, capacity: int, copies: int, weight: float):
+    def __init__(
+        self, rng: np.random.Generator, *, capacity: int, copies: int, weight: float
+    ) -> None:
         self.rng, self.copies = rng, copies
         self.buffer = ReplayBuffer(SPEC, capacity, CPU, copies=copies, old_weight=weight)
         self.steps: list[list[Step]] = [[] for _ in range(copies)]

@@ -131,10 +131,8 @@ class EnsembleLinear(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm over the features (Ba et al. 2016, arXiv:1607.06450), without scale and shift.
-
-    The linear layers before and behind it can learn both, and their gradients would take as long
-    as the matrix products of a small network.
+    """LayerNorm over the features (Ba et al. 2016, arXiv:1607.06450), without scale and shift:
+    their gradients would cost a sixth of an update of a small network.
     """
 
     ones: Tensor
