@@ -3,8 +3,8 @@
 from itertools import groupby
 from pathlib import Path
 
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import model, reference
-from torchrl_lite.request import SECTIONS
 
 PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """# Every field of a configuration

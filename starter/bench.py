@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.flags import Parser, answer, check_file, count, processors, seed
+from torchrl_lite.command.flags import Parser, answer, check_file, count, processors, seed
 
 
 def parse() -> Namespace:
@@ -34,11 +34,11 @@ def parse() -> Namespace:
 def run(args: Namespace) -> int:
     from rich.console import Console
 
-    from torchrl_lite import accel
-    from torchrl_lite.bench import collect, env, pool, ray_workers, solve, train, update
+    from torchrl_lite.algo import accel
+    from torchrl_lite.bench import collect, env, envpool, ray_workers, solve, train, update
     from torchrl_lite.bench.measure import hardware, write
+    from torchrl_lite.command.options import find_device
     from torchrl_lite.env.metaworld import MT10, check_task
-    from torchrl_lite.request import find_device
 
     tasks = [check_task(task, "--task") for task in args.task]
     check_file("--out", args.out)
@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
         "env": lambda: env.measure(tasks or MT10, frames=args.frames or 1500, rounds=args.rounds),
         "collect": lambda: [
             report
-            for bench in (collect, pool)
+            for bench in (collect, envpool)
             for report in bench.measure(
                 frames=args.frames or 300, rounds=args.rounds, workers=args.workers
             )

@@ -6,8 +6,16 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.flags import Parser, answer, check_file, check_folder, episodes, processors, seed
+from torchrl_lite.command.flags import (
+    Parser,
+    answer,
+    check_file,
+    check_folder,
+    episodes,
+    processors,
+    seed,
+)
+from torchrl_lite.errors import UserError
 
 
 def parse() -> Namespace:
@@ -58,13 +66,14 @@ def run(args: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from torchrl_lite import play, pretrained
+    from torchrl_lite.policies import play
+    from torchrl_lite.policies import shipped as pretrained
 
     if args.export and (args.task or args.seed is not None):
-        raise ConfigError("--export: evaluates all tasks on the goals of the training; leave out "
+        raise UserError("--export: evaluates all tasks on the goals of the training; leave out "
                           "--task and --seed")  # fmt: skip
     if args.camera and not (args.render or args.video):
-        raise ConfigError("--camera: is for a picture, so it needs --video or --render")
+        raise UserError("--camera: is for a picture, so it needs --video or --render")
     check_file("--json", args.json)
     check_file("--video", args.video)
     if args.export:
@@ -116,7 +125,6 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, and need nothing of it
-    from torchrl_lite.checkpoint import CheckpointError
-    from torchrl_lite.collector import EpisodeError, WorkerError
+    from torchrl_lite.errors import EpisodeError
 
-    sys.exit(answer(lambda: run(parse()), told=(CheckpointError, EpisodeError, WorkerError)))
+    sys.exit(answer(lambda: run(parse()), told=(EpisodeError,)))

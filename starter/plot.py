@@ -4,11 +4,11 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite import forward_transfer
-from torchrl_lite.config import ConfigError
-from torchrl_lite.figures import learning_curves, table
-from torchrl_lite.flags import Parser, answer, check_file
-from torchrl_lite.results import AXES, by_experiment, find_runs
+from torchrl_lite.analysis import forward_transfer
+from torchrl_lite.analysis.figures import learning_curves, table
+from torchrl_lite.analysis.runs import AXES, by_experiment, find_runs
+from torchrl_lite.command.flags import Parser, answer, check_file
+from torchrl_lite.errors import UserError
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -28,9 +28,9 @@ def parse() -> Namespace:
 
 def run(args: Namespace) -> int:
     if not args.runs + args.compare:
-        raise ConfigError("name a run directory or a folder of them")
+        raise UserError("name a run directory or a folder of them")
     if args.out and args.out.suffix not in FORMATS:
-        raise ConfigError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
+        raise UserError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
     check_file("--out", args.out)
     check_file("--table", args.table)
     runs = find_runs(args.runs + args.compare)
@@ -42,7 +42,7 @@ def run(args: Namespace) -> int:
         figure = learning_curves(experiments, metric=args.metric, axis=args.x)
         if not figure.axes:
             other = "return" if args.metric == "success" else "success"
-            raise ConfigError(
+            raise UserError(
                 f"--metric: {args.metric} was evaluated in none of the runs; try --metric {other}"
             )
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
-from torchrl_lite.config import ConfigError, NetConfig
-from torchrl_lite.rendering import use_headless_backend
+from torchrl_lite.config import NetConfig
+from torchrl_lite.env.rendering import use_headless_backend
+from torchrl_lite.errors import UserError
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
@@ -28,13 +29,9 @@ def make_spec(num_tasks: int = 1, *, obs_dim: int = 5, act_dim: int = 2) -> Spec
 
 
 def padded_spec(obs_dims: Sequence[int], act_dims: Sequence[int]) -> Spec:
-    """One task for each pair of sizes, padded to the largest."""
-
-    def mask(sizes: Sequence[int]) -> torch.Tensor:
-        return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).float()
-
+    """One task for each pair of sizes."""
     names = tuple(f"task{index}" for index in range(len(obs_dims)))
-    return Spec(names, mask(obs_dims), mask(act_dims))
+    return Spec(names, tuple(obs_dims), tuple(act_dims))
 
 
 def make_sac(
@@ -210,5 +207,5 @@ def choose_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     try:
         use_headless_backend()
-    except ConfigError as error:
+    except UserError as error:
         pytest.skip(str(error))

@@ -79,36 +79,38 @@ class Block(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """Shapes of a set of tasks. Masks are 1 for the features a task has and 0 for padding."""
+    """Names and sizes of a set of tasks; tensors have the size of the largest."""
 
     tasks: tuple[str, ...]
-    obs_mask: Float[Tensor, "T O"]
-    act_mask: Float[Tensor, "T A"]
-
-    @classmethod
-    def of(cls, tasks: Sequence[str], obs_dims: Sequence[int], act_dims: Sequence[int]) -> Self:
-        """The tasks of these sizes, padded to the largest."""
-        return cls(tuple(tasks), _mask(obs_dims), _mask(act_dims))
+    obs_dims: tuple[int, ...]
+    act_dims: tuple[int, ...]
 
     @property
     def num_tasks(self) -> int:
         return len(self.tasks)
 
     @property
-    def shapes(self) -> dict[str, list[int]]:
-        """Each task's own observation features and action dimensions, without padding."""
-        sizes = zip(self.obs_mask.sum(1).tolist(), self.act_mask.sum(1).tolist(), strict=True)
-        return {
-            task: [int(obs), int(act)] for task, (obs, act) in zip(self.tasks, sizes, strict=True)
-        }
-
-    @property
     def obs_dim(self) -> int:
-        return self.obs_mask.shape[1]
+        return max(self.obs_dims)
 
     @property
     def act_dim(self) -> int:
-        return self.act_mask.shape[1]
+        return max(self.act_dims)
+
+    @property
+    def obs_mask(self) -> Float[Tensor, "T O"]:
+        """1 for the features that a task has, 0 for padding."""
+        return _mask(self.obs_dims)
+
+    @property
+    def act_mask(self) -> Float[Tensor, "T A"]:
+        return _mask(self.act_dims)
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Each task's own observation features and action dimensions."""
+        sizes = zip(self.tasks, self.obs_dims, self.act_dims, strict=True)
+        return {task: [obs, act] for task, obs, act in sizes}
 
 
 def _mask(sizes: Sequence[int]) -> Float[Tensor, "T n"]:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from helpers import CPU, make_learner, make_spec, random_block
 
-from torchrl_lite.accel import Stepper, check
-from torchrl_lite.config import ConfigError
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.accel import Stepper, check
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.errors import UserError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -81,7 +81,7 @@ def test_what_cannot_run_here_is_refused(
     mode: str, compiler: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", compiler)
-    with pytest.raises(ConfigError, match=f"system.accel: .*{message}"):
+    with pytest.raises(UserError, match=f"system.accel: .*{message}"):
         check(mode, torch.device("cpu"))
 
 

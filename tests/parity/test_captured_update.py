@@ -10,8 +10,8 @@ from helpers import CPU, make_learner, make_spec, random_block
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from torchrl_lite.accel import Stepper
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.accel import Stepper
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Spec
 
 TO_THE_HOST = {

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network import CategoricalCritic, Critic, ScalarCritic, build_critic
+from torchrl_lite.network.build import build_critic
+from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
 
 E, T, B = 2, 3, 40
 GRID = {"bins": 41, "bound": 5.0}  # a width of 1/4, which has no rounding

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, normalize
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network import build
+from torchrl_lite.network.build import build
 from torchrl_lite.network.layers import EnsembleLinear, LayerNorm
 
 E, B, OUT = 2, 6, 3

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from helpers import make_learner, make_spec, random_batch
 from torch import Tensor, nn
 
-from torchrl_lite.env import make_env
+from torchrl_lite.env.make import make_env
 from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.types import Noise
 

@@ -20,8 +20,8 @@ from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.ddpg import DDPG
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.network.layers import EnsembleLinear
-from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise
 
 OBS, ACT, HIDDEN = 5, 2, (16, 12)

@@ -15,8 +15,8 @@ import torch
 from helpers import CPU, make_sac, make_spec
 from torch import Tensor
 
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Block
 
 GAMMA = 0.5

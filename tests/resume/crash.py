@@ -155,7 +155,7 @@ def _after(owner: Any, name: str, reached: Callable[[], None]) -> None:
 
 def _collect(reached: Callable[[], None]) -> None:
     """A step of an environment in this process, or the wait for workers that step."""
-    from torchrl_lite.collector import Collector
+    from torchrl_lite.collector.collector import Collector
     from torchrl_lite.collector.episode import EpisodeRunner
 
     _before(EpisodeRunner, "step", reached)
@@ -164,7 +164,7 @@ def _collect(reached: Callable[[], None]) -> None:
 
 def _worker(reached: Callable[[], None]) -> None:
     """While the workers collect."""
-    from torchrl_lite.collector import Collector
+    from torchrl_lite.collector.collector import Collector
 
     _after(Collector, "submit", reached)
 
@@ -178,7 +178,7 @@ def _update(reached: Callable[[], None]) -> None:
 
 def _evaluate(reached: Callable[[], None]) -> None:
     """When all episodes are over and nothing is written yet, or before they begin."""
-    from torchrl_lite.collector import Collector
+    from torchrl_lite.collector.collector import Collector
 
     _before(Collector, "evaluate", reached)
     _after(Collector, "evaluate", reached)
@@ -186,15 +186,15 @@ def _evaluate(reached: Callable[[], None]) -> None:
 
 def _log(reached: Callable[[], None]) -> None:
     """A row is written, and no checkpoint that belongs to it."""
-    from torchrl_lite.logger import Logger
+    from torchrl_lite.reporting.logger import Logger
 
     _after(Logger, "dump", reached)
 
 
 def _stage(reached: Callable[[], None]) -> None:
     """At the end of a stage: decided and not told, told, and its weights written."""
-    from torchrl_lite.algo.rl_algo import RLAlgo
-    from torchrl_lite.logger import Logger
+    from torchrl_lite.reporting.logger import Logger
+    from torchrl_lite.training.rl_algo import RLAlgo
 
     _before(Logger, "mark", reached)
     _after(Logger, "mark", reached)
@@ -257,7 +257,7 @@ def _child(request: dict[str, Any]) -> int:
     log = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    from torchrl_lite.launch import main
+    from torchrl_lite.command.launch import main
 
     if request["moment"]:
         kill_at(Moment(*request["moment"]))
@@ -268,7 +268,7 @@ def _serve() -> None:
     """Answers requests, one JSON a line, with exit codes as a shell counts them."""
     import torch
 
-    import torchrl_lite.launch  # noqa: F401
+    import torchrl_lite.command.launch  # noqa: F401
     from torchrl_lite.env.goals import goals
 
     torch.set_num_threads(1)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from processes import SHARED_MEMORY, outlive, session_of
 
-from torchrl_lite.checkpoint import Store, locked
-from torchrl_lite.launch import main
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.checkpoint.store import Store
+from torchrl_lite.command.launch import main
 
 ROOT = Path(__file__).parents[2]
 TASK = "reach-v3"
@@ -37,7 +38,7 @@ TINY = {
 # works on: the signal reaches it somewhere.
 STAGES = """
 import sys, threading
-from torchrl_lite import launch
+from torchrl_lite.command import launch
 from torchrl_lite.collector import rollout
 
 def reached(*_, **__):

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.launch import main
+from torchrl_lite.command.launch import main
 from torchrl_lite.types import Batch, Noise
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +154,7 @@ def test_uneven_workers_change_nothing(tmp_path: Path) -> None:
         ("mt10", "train.batch_size=5", "train.batch_size: 5"),
         ("mt10", "train.batch_size=1285", "train.batch_size: 1285"),
         ("mt10_soft_module", "net.soft_module.num_modules=0", "net.soft_module.num_modules: 0"),
-        ("mt10_soft_module", "net.soft_module.num_modules=257", "and <= 256"),
+        ("mt10_soft_module", "net.soft_module.num_modules=1025", "and <= 1024"),
         ("mt10_soft_module", "net.soft_module.num_layers=1.5", "net.soft_module.num_layers: 1.5"),
         ("mt10_soft_module", "net.hidden_shapes=[]", "net.hidden_shapes: []"),
         ("mt10", "net.kind=softmodule", "did you mean 'soft_module'"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torchrl_lite.rendering import BACKENDS, draws
+from torchrl_lite.env.rendering import BACKENDS, draws
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATH = DOCS / "tour.ipynb"

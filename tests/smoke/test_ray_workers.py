@@ -19,12 +19,15 @@ from helpers import complete_state, through_a_file
 from processes import SHARED_MEMORY, outlive, session_of
 from resume.crash import same_bits
 
-from torchrl_lite.collector import Collector, EpisodeStats, WorkerError
-from torchrl_lite.collector.ray_worker import RayCrew
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.collector.ray_worker import RayPool
+from torchrl_lite.command.launch import main
 from torchrl_lite.config import EnvConfig, NetConfig, RayConfig
-from torchrl_lite.env import make_spec
-from torchrl_lite.launch import main
-from torchrl_lite.network import GaussianPolicy, build
+from torchrl_lite.env.make import make_spec
+from torchrl_lite.errors import WorkerError
+from torchrl_lite.network.actor import GaussianPolicy
+from torchrl_lite.network.build import build
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
@@ -107,10 +110,10 @@ def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
             crew = None
             if ray:
                 config = RayConfig(address=cluster.address, num_workers=ray)
-                crew = stack.enter_context(RayCrew(config))
+                crew = stack.enter_context(RayPool(config))
             collector = Collector(
                 env, make_spec(env), make_actor(env, 1), epoch_frames=EPOCH_FRAMES, seed=11,
-                workers=ray or local, crew=crew, **more,
+                workers=ray or local, pool=crew, **more,
             )  # fmt: skip
             stack.callback(collector.close)
             return collector
@@ -166,7 +169,7 @@ def test_workers_anywhere_give_the_same_bits(
 
 
 def hosts() -> list[int]:
-    """Processes that are actors of ours."""
+    """ProcessPool that are actors of ours."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -253,7 +256,7 @@ def test_environments_that_end_their_process_stop_the_run(open_collector: Open) 
 def test_a_cluster_that_is_too_small_is_told(cluster: Any) -> None:
     told: list[str] = []
     config = RayConfig(address=cluster.address, num_workers=3)
-    with RayCrew(config, say=told.append):
+    with RayPool(config, say=told.append):
         (line,) = told
     assert line.startswith("system.ray.num_workers: 3 of 1 CPUs each, but the cluster has room for")
 

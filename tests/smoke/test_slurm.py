@@ -12,7 +12,7 @@ import pytest
 from processes import outlive, session_of
 from test_interrupted import TINY
 
-from torchrl_lite.launch import main
+from torchrl_lite.command.launch import main
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 20

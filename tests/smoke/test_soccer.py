@@ -15,9 +15,9 @@ import torch
 pytestmark = pytest.mark.soccer
 pytest.importorskip("sai_mujoco", reason="the extra [soccer] is not installed")
 
+from torchrl_lite.command.launch import main  # noqa: E402
 from torchrl_lite.config import EnvConfig  # noqa: E402
-from torchrl_lite.env import make_env, make_spec, task_horizon  # noqa: E402
-from torchrl_lite.launch import main  # noqa: E402
+from torchrl_lite.env.make import make_env, make_spec, task_horizon  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / "config" / "soccer.json"
 TASKS = ("LowerT1GoaliePenaltyKick-v0", "LowerT1KickToTarget-v0")

@@ -252,7 +252,7 @@ def test_the_live_view_gives_the_cursor_back(terminal: Finished) -> None:
 class Stopped(NamedTuple):
     code: int
     started: int
-    """Processes that the run consisted of."""
+    """ProcessPool that the run consisted of."""
     survivors: set[int]
     shared_memory: set[Path]
     """What it left in /dev/shm."""

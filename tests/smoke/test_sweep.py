@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from processes import SHARED_MEMORY, outlive, session_of
 
-from torchrl_lite.checkpoint import locked
-from torchrl_lite.launch import main
-from torchrl_lite.results import Run
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.command.launch import main
 from torchrl_lite.sweep.report import write
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
@@ -111,7 +111,7 @@ def in_the_middle(folder: Path, node: str | None = None) -> bool:
 
 
 def is_free(folder: Path) -> bool:
-    from torchrl_lite.checkpoint import BusyError
+    from torchrl_lite.errors import BusyError
 
     try:
         with locked(folder):

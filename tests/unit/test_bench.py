@@ -16,10 +16,11 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from torchrl_lite.bench import collect, measure, pool, train, update
+from torchrl_lite.bench import collect, measure, train, update
 from torchrl_lite.bench import env as env_bench
-from torchrl_lite.flags import parse
-from torchrl_lite.request import requested
+from torchrl_lite.bench import envpool as pool
+from torchrl_lite.command.flags import parse
+from torchrl_lite.command.options import request
 from torchrl_lite.types import Batch, Noise
 
 
@@ -95,9 +96,9 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
 
 def test_a_pool_of_envpool_steps_all_its_environments() -> None:
     """Their names are made from Meta-World's, all 50; the policy sees what they return."""
-    envpool = pytest.importorskip("envpool")
+    package = pytest.importorskip("envpool")
     names = {pool.pool_name(task) for task in ALL_V3_ENVIRONMENTS}
-    assert names <= set(envpool.list_all_envs())
+    assert names <= set(package.list_all_envs())
     _, actor = collect.ten_envs(["reach-v3"])
     for batch in (2, 4):
         run = pool.contender("reach-v3", actor, 5, threads=1, envs=4, batch=batch)
@@ -142,7 +143,7 @@ def test_a_training_has_the_frames_and_the_device_of_the_other(
 ) -> None:
     def start(algo: str, argv: list[str]) -> int:
         args = parse(algo, argv, multi_task=False)
-        config = requested(args, algo, multi_task=False)
+        config = request(args, algo, multi_task=False).config
         found.append((args.device, config.total_epochs * config.frames_per_epoch))
         found.append((args.task, config.train.num_epochs * config.train.opt_steps))
         result = args.log_dir / "result.json"

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
-from torchrl_lite import checkpoint
-from torchrl_lite.checkpoint import CheckpointError, write_atomically, write_text
+from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.files import write_atomically, write_text
+from torchrl_lite.errors import CheckpointError
 
 STATE: dict[str, Any] = {
     "networks": {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(3)},
@@ -28,7 +29,7 @@ def names(folder: Path) -> list[str]:
 
 
 def write_state(path: Path) -> None:
-    checkpoint.save(path, STATE)
+    files.save(path, STATE)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def test_a_full_disk_is_told_as_such_where_weights_are_written(tmp_path: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            checkpoint.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
+            files.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(tmp_path) == []
@@ -177,7 +178,7 @@ def test_the_content_is_on_disk_before_the_name_points_to_it(
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     write_state(tmp_path / "last.pt")
 
-    state = checkpoint.load(tmp_path / "last.pt")
+    state = files.load(tmp_path / "last.pt")
 
     torch.testing.assert_close(state.pop("networks"), STATE["networks"], rtol=0, atol=0)
     assert state == {key: value for key, value in STATE.items() if key != "networks"}
@@ -191,7 +192,7 @@ def test_a_state_loads_without_executing_anything(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_a_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        checkpoint.load(tmp_path / "last.pt")
+        files.load(tmp_path / "last.pt")
 
 
 def cut(share: float) -> Callable[[Path], None]:
@@ -240,7 +241,7 @@ def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, damage: Callable[[Pa
     damage(path)
 
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(path)
+        files.load(path)
 
     message = str(caught.value)
     assert str(path) in message
@@ -272,7 +273,7 @@ def test_a_file_with_code_is_refused_and_executes_nothing(
     torch.save(states[place], path, _use_new_zipfile_serialization=not legacy)
 
     with pytest.raises(CheckpointError):
-        checkpoint.load(path)
+        files.load(path)
 
     assert not (tmp_path / "executed").exists()
 
@@ -282,7 +283,7 @@ def test_a_pickle_with_code_is_refused_and_executes_nothing(tmp_path: Path) -> N
     path.write_bytes(pickle.dumps({"epoch": Payload(tmp_path / "executed")}, protocol=2))
 
     with pytest.raises(CheckpointError):
-        checkpoint.load(path)
+        files.load(path)
 
     assert not (tmp_path / "executed").exists()
 
@@ -298,6 +299,6 @@ def test_a_refused_file_is_not_recommended_to_be_executed(tmp_path: Path) -> Non
     torch.save({"epoch": Payload(tmp_path / "executed")}, path)
 
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(path)
+        files.load(path)
 
     assert "weights_only" not in str(caught.value)

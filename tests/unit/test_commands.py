@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from torchrl_lite import flags, pretrained
-from torchrl_lite.config import ConfigError
-from torchrl_lite.request import requested
+from torchrl_lite.command import flags
+from torchrl_lite.command.options import request
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies import shipped as pretrained
 from torchrl_lite.sweep.command import parse as parse_sweep
 from torchrl_lite.sweep.plan import plan
 
@@ -65,7 +66,7 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         multi_task, algo = training[1] == "mt", training[2]
         args = flags.parse(algo, words, multi_task=multi_task)
         if not args.help_config and (args.config is None or args.config.name not in NOT_SHIPPED):
-            requested(args, algo, multi_task=multi_task)
+            request(args, algo, multi_task=multi_task)
     elif starter.endswith("sweep.py"):
         plan(parse_sweep(words))
     else:
@@ -91,5 +92,5 @@ def test_a_printed_command_is_one(command: str, monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_command_that_is_none_is_found(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(UserError):
         check(command, monkeypatch)

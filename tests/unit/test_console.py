@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from torchrl_lite.console import LiveView, PlainView, Row
+from torchrl_lite.reporting.console import LiveView, PlainView, Row
 
 TASKS = ["reach-v3", "push-v3", "button-press-topdown-wall-v3"]
 SUCCESS = [0.0, 0.5, 1.0]

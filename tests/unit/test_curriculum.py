@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from torchrl_lite.config import CurriculumConfig
-from torchrl_lite.curriculum import Curriculum, Forgetting, Progress
+from torchrl_lite.training.curriculum import Curriculum, Forgetting, Progress
 
 TASKS = ["a", "b", "c"]
 THREE: dict[str, Any] = {

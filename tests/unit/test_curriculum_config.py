@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.config import Config, ConfigError, CurriculumConfig, check, load
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import (
+    Config,
+    CurriculumConfig,
+    check,
+    load,
+)
 from torchrl_lite.config.check import model, reference
-from torchrl_lite.launch import main
+from torchrl_lite.errors import UserError
 
 MT10 = [
     "reach-v3", "push-v3", "pick-place-v3", "door-open-v3", "drawer-open-v3", "drawer-close-v3",
@@ -181,7 +187,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
 
 @pytest.mark.parametrize(("section", "told"), MISTAKES, ids=lambda value: str(value)[:60])
 def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], told: list[str]) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         config_with(section)
 
     assert "\n" not in str(error.value)
@@ -189,7 +195,7 @@ def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], told:
 
 
 def test_a_task_without_a_difficulty_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"curriculum\.difficulty: 'assembly-v3' needs one"):
+    with pytest.raises(UserError, match=r"curriculum\.difficulty: 'assembly-v3' needs one"):
         config_with({"kind": "sequential"}, ["reach-v3", "assembly-v3"])
 
 

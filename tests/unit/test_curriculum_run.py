@@ -16,11 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_run_directory import assert_same_bits, assert_same_run, results, state_of
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import Collector, EpisodeStats
-from torchrl_lite.console import PlainView
-from torchrl_lite.launch import main
-from torchrl_lite.network import Actor
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.command.launch import main
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.reporting.console import PlainView
 
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
 FRAMES, HORIZON, CHECKS = 10, 15, 2

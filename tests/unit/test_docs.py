@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from helpers import make_learner, make_spec
 
-from torchrl_lite import curriculum
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.logger import columns
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.reporting.logger import columns
+from torchrl_lite.training import curriculum
 
 ROOT = Path(__file__).parents[2]
 DOCS, TESTS = ROOT / "docs", ROOT / "tests"

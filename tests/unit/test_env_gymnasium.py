@@ -13,9 +13,15 @@ from gymnasium.spaces import Box, Dict, Discrete
 from helpers import make_learner
 from numpy import ndarray
 
-from torchrl_lite.collector import Collector
-from torchrl_lite.config import ConfigError, EnvConfig
-from torchrl_lite.env import make_env, make_spec, make_task_env, task_horizon
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.env.make import (
+    make_env,
+    make_spec,
+    make_task_env,
+    task_horizon,
+)
+from torchrl_lite.errors import UserError
 
 
 class Toy(gym.Env):
@@ -68,7 +74,7 @@ def toy() -> Iterator[Any]:
 
 
 def error_of(task: str, **options: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         make_env("gymnasium", task, **options)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
@@ -308,7 +314,7 @@ def test_a_script_that_ends_the_process_is_named(tmp_path: Path) -> None:
 
 def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sai_mujoco", None)
-    with pytest.raises(ConfigError, match=r"env\.imports: 'sai_mujoco' .*pip install .*\[soccer\]"):
+    with pytest.raises(UserError, match=r"env\.imports: 'sai_mujoco' .*pip install .*\[soccer\]"):
         make_spec(EnvConfig(suite="gymnasium", tasks=["Any-v0"], imports=["sai_mujoco"]))
 
 

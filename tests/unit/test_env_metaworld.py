@@ -10,8 +10,8 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from metaworld.policies import ENV_POLICY_MAP
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.env import make_env
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import UserError
 
 FEW_TASKS = ["reach-v3", "pick-place-v3", "drawer-close-v3", "peg-insert-side-v3"]
 TWO_TASKS = FEW_TASKS[1::2]
@@ -293,17 +293,17 @@ def test_numpys_global_random_state_does_not_matter() -> None:
     ],
 )
 def test_an_unknown_task_is_refused_with_the_nearest_name(wrong: str, right: str) -> None:
-    with pytest.raises(ConfigError, match=f"{wrong}.*{right}"):
+    with pytest.raises(UserError, match=f"{wrong}.*{right}"):
         make_env("metaworld", wrong)
 
 
 def test_a_task_like_no_other_is_refused_with_the_ten_of_mt10() -> None:
-    with pytest.raises(ConfigError, match=r"0 reach-v3.*9 window-close-v3"):
+    with pytest.raises(UserError, match=r"0 reach-v3.*9 window-close-v3"):
         make_env("metaworld", "qqqq")
 
 
 def test_an_unknown_suite_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"metawrld.*metaworld"):
+    with pytest.raises(UserError, match=r"metawrld.*metaworld"):
         make_env("metawrld", "reach-v3")
 
 

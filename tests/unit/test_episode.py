@@ -10,13 +10,13 @@ import torch
 from torchrl_lite.collector.episode import (
     EVAL,
     TRAIN,
-    EpisodeError,
     EpisodeKey,
     EpisodePlan,
     EpisodeRunner,
     EpisodeStats,
 )
-from torchrl_lite.env import make_env
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import EpisodeError
 
 KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
 HORIZON = 12

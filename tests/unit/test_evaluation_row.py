@@ -2,8 +2,8 @@
 
 import pytest
 
-from torchrl_lite.algo.evaluation import by_task, evaluation_row, training_row
-from torchrl_lite.collector import EpisodeStats
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.training.evaluation import by_task, evaluation_row, training_row
 
 TASKS = ["reach-v3", "push-v3", "pick-place-v3"]
 # task, return, length, success; in the order in which workers may bring them

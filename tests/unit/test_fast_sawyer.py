@@ -14,10 +14,10 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS, MT10_V3
 from metaworld.policies import ENV_POLICY_MAP
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from torchrl_lite.env import make_env
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.lean_model import lean_model
+from torchrl_lite.env.make import make_env
 
 ALL_TASKS = list(ALL_V3_ENVIRONMENTS)
 TEN_TASKS = list(MT10_V3)

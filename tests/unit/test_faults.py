@@ -16,16 +16,12 @@ import torch
 from helpers import make_spec, newest_checkpoint, random_block
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import (
-    EpisodeStats,
-    NotFiniteError,
-    check_block,
-    check_episodes,
-    check_metrics,
-    rollout,
-)
-from torchrl_lite.env import make_task_env
-from torchrl_lite.launch import main
+from torchrl_lite.collector import rollout
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
+from torchrl_lite.command.launch import main
+from torchrl_lite.env.make import make_task_env
+from torchrl_lite.errors import NotFiniteError
 from torchrl_lite.types import Block
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +255,7 @@ def test_a_loss_or_gradient_that_is_none_never_reaches_the_disk(
 
 HANGS = """
 import sys, threading
-from torchrl_lite import launch
+from torchrl_lite.command import launch
 from torchrl_lite.env import metaworld
 
 step = metaworld.MetaWorldEnv.step
@@ -298,7 +294,7 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
 
 LIMITED = """
 import resource, sys
-from torchrl_lite import launch
+from torchrl_lite.command import launch
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
 sys.exit(launch.main("sac", sys.argv[2:]))
 """
@@ -329,7 +325,7 @@ def test_a_log_that_cannot_be_written_stops_the_run_with_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Behind it, the run goes on from the checkpoint as if nothing had happened."""
-    from torchrl_lite.logger import Logger
+    from torchrl_lite.reporting.logger import Logger
 
     dump = Logger.dump
     whole = tmp_path / "whole"

@@ -13,10 +13,11 @@ from helpers import choose_renderer, complete_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run_directory import assert_same_bits, results
 
-from torchrl_lite import launch
-from torchrl_lite.collector import Collector, film
-from torchrl_lite.env import make_spec, make_task_env
-from torchrl_lite.play import load_policy, weights_of
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.command import launch
+from torchrl_lite.env.make import make_spec, make_task_env
+from torchrl_lite.policies import film
+from torchrl_lite.policies.play import load_policy, weights_of
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 CONFIG: dict[str, Any] = {
@@ -150,7 +151,7 @@ def test_a_film_that_fails_stops_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the graphics card fell out")
 
-    monkeypatch.setattr("torchrl_lite.collector.collector.record", fail)
+    monkeypatch.setattr("torchrl_lite.training.run.record", fail)
     code, folder = start(tmp_path, log__video=4)
     out = capsys.readouterr().out
     assert code == 0
@@ -173,7 +174,7 @@ def test_without_a_renderer_nothing_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr("torchrl_lite.rendering._TRIAL", "raise SystemExit(1)")
+    monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
     code, folder = start(tmp_path, log__video=True)
     assert_refused(code, folder, capsys.readouterr().err, "libegl1", "libosmesa6")
 

@@ -13,10 +13,11 @@ import torch
 from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from torchrl_lite import launch, play
-from torchrl_lite.collector import record
 from torchrl_lite.collector.episode import EVAL, EpisodeKey
-from torchrl_lite.rendering import write_film
+from torchrl_lite.command import launch
+from torchrl_lite.policies import play
+from torchrl_lite.policies.film import record
+from torchrl_lite.reporting.film import write_film
 
 TASK = "HalfCheetah-v5"
 CONFIG: dict[str, Any] = {

@@ -12,12 +12,14 @@ import gymnasium as gym
 import pytest
 import torch
 
-from torchrl_lite import flags
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.algo.rl_algo import RLAlgo
+from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.collector import rollout
-from torchrl_lite.config import Config, ConfigError, model, reference
-from torchrl_lite.launch import main
+from torchrl_lite.command import flags
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import Config, model, reference
+from torchrl_lite.errors import UserError
+from torchrl_lite.training.rl_algo import RLAlgo
+from torchrl_lite.training.run import Run
 
 TEN = (
     "reach-v3",
@@ -80,8 +82,10 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     monkeypatch.setattr(rollout, "make_task_env", make_task_env)
     runs: list[Started] = []
 
-    def train(self: RLAlgo, until: int | None = None) -> bool:
-        runs.append(Started(self.config, self.folder, until))
+    def train(self: RLAlgo) -> bool:
+        run = self.run
+        assert isinstance(run, Run)
+        runs.append(Started(self.config, run.folder, run._until))
         return True
 
     monkeypatch.setattr(RLAlgo, "train", train)
@@ -701,5 +705,5 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
     flags.check_file("--json", None)
     flags.check_file("--json", tmp_path / "new" / "x.json")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(ConfigError, match=f"--json: {tmp_path} is a folder"):
+    with pytest.raises(UserError, match=f"--json: {tmp_path} is a folder"):
         flags.check_file("--json", tmp_path)

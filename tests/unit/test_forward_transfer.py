@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.forward_transfer import area, forward_transfer, table
-from torchrl_lite.results import Run
+from torchrl_lite.analysis.forward_transfer import area, forward_transfer, table
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 Points = list[tuple[int, float]]
@@ -101,7 +101,7 @@ def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Pat
         "| x | b | 1 | 1 | 0.50 |",
         "| x | c | 0 | 1 | - |",
     ]
-    with pytest.raises(ConfigError, match="none of its runs trains a task of the others"):
+    with pytest.raises(UserError, match="none of its runs trains a task of the others"):
         table({"x": runs}, [run_of(tmp_path / "3", a=waiting)])
 
 

@@ -7,7 +7,7 @@ import torch
 from helpers import CPU, make_learner, make_spec, random_block, through_a_file
 from torch import Tensor
 
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 
 SPEC = make_spec(2)
 POLICY = ("actor", "alpha")

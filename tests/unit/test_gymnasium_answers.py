@@ -11,9 +11,10 @@ from gymnasium.spaces import Box
 from helpers import make_learner, through_a_file
 from numpy import ndarray
 
-from torchrl_lite.collector import Collector, EpisodeError
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_spec
+from torchrl_lite.env.make import make_spec
+from torchrl_lite.errors import EpisodeError
 
 Answer = tuple[Any, Any, Any, Any, Any]
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from helpers import newest_checkpoint
 
-from torchrl_lite.checkpoint import weights_of_run
-from torchrl_lite.config import ConfigError
+from torchrl_lite.checkpoint.store import weights_of_run
+from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
-from torchrl_lite.launch import main
-from torchrl_lite.play import evaluate, load_policy, summary
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.play import evaluate, load_policy, summary
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
 TINY: dict[str, Any] = {
@@ -246,7 +246,7 @@ def test_a_configuration_of_the_users_own_may_import(tmp_path: Path, package: Pa
 
 def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, package: Path) -> None:
     best = weights_of_run(stopped / "x" / "Foreign-v0" / "1")
-    with pytest.raises(ConfigError, match="foreign_package"):
+    with pytest.raises(UserError, match="foreign_package"):
         load_policy(best)
     assert not package.exists()
 

@@ -10,8 +10,8 @@ from helpers import through_a_file as saved
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Noise, Spec
 
 

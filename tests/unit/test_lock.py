@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from torchrl_lite.checkpoint import BusyError, locked
-from torchrl_lite.launch import main
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.command.launch import main
+from torchrl_lite.errors import BusyError
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from torchrl_lite.lock import locked
+from torchrl_lite.checkpoint.lock import locked
 with locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
@@ -93,13 +94,12 @@ def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the first look at the directory and the lock."""
-    from torchrl_lite import checkpoint
 
     def late(folder: Path) -> object:
         (folder / "params.json").write_text("{}")
         return locked(folder)
 
-    monkeypatch.setattr(checkpoint, "locked", late)
+    monkeypatch.setattr("torchrl_lite.training.run.locked", late)
     assert start(run) == 2
     assert "--resume" in capsys.readouterr().err
     assert (run / "params.json").read_text() == "{}"

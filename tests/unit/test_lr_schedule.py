@@ -9,9 +9,9 @@ import torch
 from helpers import CPU, make_learner, make_spec, newest_checkpoint, random_block, through_a_file
 
 from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.command.launch import main
 from torchrl_lite.config.models import TrainConfig
-from torchrl_lite.launch import main
-from torchrl_lite.replay_buffer import ReplayBuffer
 
 SPEC = make_spec(2)
 ALGORITHMS = pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])

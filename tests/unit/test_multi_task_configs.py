@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from metaworld import env_dict
 
-from torchrl_lite.algo import SECTIONS
-from torchrl_lite.config import Config, ConfigError, NetConfig, load
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.config import Config, NetConfig, load
+from torchrl_lite.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "config"
 MLPS = ["mt3", "mt10", "mt25", "mt50"]
@@ -98,5 +99,5 @@ def test_v1_rewards_are_meta_worlds_alone(suite: str) -> None:
     if suite == "metaworld":
         assert config_of("mt3", *overrides).env.reward_version == "v1"
         return
-    with pytest.raises(ConfigError, match=r'env\.reward_version: "v1" is for the suite "metaw'):
+    with pytest.raises(UserError, match=r'env\.reward_version: "v1" is for the suite "metaw'):
         config_of("mt3", *overrides)

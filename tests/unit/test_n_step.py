@@ -11,11 +11,11 @@ import torch
 from helpers import CPU, make_learner, make_spec, through_a_file
 from torch import Tensor
 
-from torchrl_lite.collector import Collector
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.command.launch import main
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_spec as spec_of
-from torchrl_lite.launch import main
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.env.make import make_spec as spec_of
 from torchrl_lite.types import Batch, Block
 
 SPEC = make_spec(2, obs_dim=1, act_dim=1)

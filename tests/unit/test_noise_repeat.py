@@ -10,10 +10,10 @@ from helpers import make_learner
 from numpy import ndarray
 from scipy.stats import chisquare
 
-from torchrl_lite.collector import Collector
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EVAL, TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_spec
+from torchrl_lite.env.make import make_spec
 
 KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
 

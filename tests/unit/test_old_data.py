@@ -8,7 +8,7 @@ from helpers import CPU, make_spec, random_block, through_a_file
 from scipy.stats import chisquare
 from torch import Tensor
 
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Block
 
 SPEC = make_spec(2, obs_dim=3, act_dim=1)

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from helpers import choose_renderer
 
-from torchrl_lite import launch
-from torchrl_lite.config import ConfigError
-from torchrl_lite.env import make_env
-from torchrl_lite.play import evaluate, load_policy, summary, tasks_of, weights_of
-from torchrl_lite.rendering import BACKENDS, Film, use_headless_backend, write_film
+from torchrl_lite.command import launch
+from torchrl_lite.env.make import make_env
+from torchrl_lite.env.rendering import BACKENDS, use_headless_backend
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.play import evaluate, load_policy, summary, tasks_of, weights_of
+from torchrl_lite.reporting.film import Film, write_film
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 TASKS = ["drawer-close-v3", "reach-v3"]
@@ -94,14 +95,14 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     policy = load_policy(weights_of(run))
     assert tasks_of(policy, []) == [0, 1]
     assert tasks_of(policy, ["reach-v3"]) == [1]
-    with pytest.raises(ConfigError, match=r"--task: 'reach-v2'.*reach-v3"):
+    with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
         tasks_of(policy, ["reach-v2"])
-    with pytest.raises(ConfigError, match=r"it has drawer-close-v3, reach-v3$"):
+    with pytest.raises(UserError, match=r"it has drawer-close-v3, reach-v3$"):
         tasks_of(policy, ["nothing-like-them"])
 
 
 def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"below it there is {run}")):
+    with pytest.raises(UserError, match=re.escape(f"below it there is {run}")):
         weights_of(run.parents[1])
 
 
@@ -163,8 +164,8 @@ def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_where_nothing_draws_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr("torchrl_lite.rendering._TRIAL", "raise SystemExit(1)")
-    with pytest.raises(ConfigError, match=" or ".join(BACKENDS.values())):
+    monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
+    with pytest.raises(UserError, match=" or ".join(BACKENDS.values())):
         use_headless_backend()
     assert "MUJOCO_GL" not in os.environ
 
@@ -189,7 +190,7 @@ OWN_RENDERER = """
 import json, sys
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from torchrl_lite import play
+from torchrl_lite.policies import play
 from torchrl_lite.env.goals import goals
 
 policy = play.load_policy(play.weights_of(play.Path(sys.argv[1])))
@@ -242,6 +243,6 @@ def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
 )
 def test_a_camera_that_is_not_there_is_told(task: str, camera: str, words: list[str]) -> None:
     suite = "metaworld" if task.endswith("v3") else "gymnasium"
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         make_env(suite, task, render_mode="rgb_array", camera=camera)
     assert all(word in str(caught.value) for word in ["--camera", *words])

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_lite import play
-from torchrl_lite.checkpoint import CheckpointError
-from torchrl_lite.config import ConfigError
-from torchrl_lite.env import make_env
-from torchrl_lite.transfer import read_sb3_policy
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.policies import play
+from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
 
 def write_zip(
@@ -129,7 +128,7 @@ def test_the_environment_has_to_be_named_and_to_fit(
     task: str | None, needle: str, tmp_path: Path
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         play.load_policy(path, task=task)
     assert needle in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

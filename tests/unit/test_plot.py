@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.figures import aggregate, learning_curves, table
-from torchrl_lite.results import Run, by_experiment, find_runs
-from torchrl_lite.statistics import interquartile_mean
+from torchrl_lite.analysis.figures import aggregate, learning_curves, table
+from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
+from torchrl_lite.analysis.statistics import interquartile_mean
+from torchrl_lite.errors import UserError
 
 STARTER = Path(__file__).parents[2] / "starter" / "plot.py"
 Write = Callable[..., Path]
@@ -289,7 +289,7 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
         experiments = by_experiment(find_runs([path.parent]))
         learning_curves(experiments)
         table(experiments)
-    except ConfigError as error:
+    except UserError as error:
         assert str(path) in str(error)
     else:
         assert name == "log.csv"  # these have no whole line, so no evaluation
@@ -310,5 +310,5 @@ def run_starter(*arguments: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no run"):
+    with pytest.raises(UserError, match="no run"):
         find_runs([tmp_path])

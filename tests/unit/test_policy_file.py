@@ -12,13 +12,15 @@ import torch
 from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
 
-from torchrl_lite import launch, policy_file
-from torchrl_lite.algo import SECTIONS
-from torchrl_lite.checkpoint import CheckpointError
-from torchrl_lite.config import Config, ConfigError, check
-from torchrl_lite.play import evaluate, load_policy, summary
-from torchrl_lite.policy_file import SUFFIX, TaskEvaluation
-from torchrl_lite.transfer import load_weights, read_source
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.command import launch
+from torchrl_lite.config import Config, check
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.file import SUFFIX, TaskEvaluation
+from torchrl_lite.policies.play import evaluate, load_policy, summary
+from torchrl_lite.policies.sources import read_source
+from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
 
 VERSIONS = {"torch": "2"}
@@ -47,7 +49,7 @@ def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any
 
 
 def error_of(path: Path) -> str:
-    with pytest.raises((CheckpointError, ConfigError)) as caught:
+    with pytest.raises((CheckpointError, UserError)) as caught:
         policy_file.read(path)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
@@ -128,7 +130,7 @@ def test_training_can_start_from_it(tmp_path: Path) -> None:
 def test_a_damaged_one_to_start_from_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(b"x" * 100)
-    with pytest.raises(ConfigError, match=f"--init_from: {path}"):
+    with pytest.raises(UserError, match=f"--init_from: {path}"):
         read_source(path)
 
 
@@ -329,7 +331,7 @@ def test_a_damaged_file_is_one_line_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(broken)
         try:
             policy_file.read(path)
-        except (CheckpointError, ConfigError) as error:
+        except (CheckpointError, UserError) as error:
             assert len(str(error).splitlines()) == 1
             refused += 1
     assert refused > 100
@@ -342,21 +344,21 @@ def test_a_policy_does_not_import_what_it_names(tmp_path: Path) -> None:
         header["config"]["env"] |= {"suite": "gymnasium", "imports": ["antigravity_of_a_stranger"]}
 
     rewrite(path, change)
-    with pytest.raises(ConfigError, match="--trust_imports"):
+    with pytest.raises(UserError, match="--trust_imports"):
         load_policy(path)
-    with pytest.raises(ConfigError, match="cannot be imported"):
+    with pytest.raises(UserError, match="cannot be imported"):
         load_policy(path, trust_imports=True)
 
 
 def test_a_policy_for_other_sizes_than_its_task_has_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
-    spec = Spec.of(["reach-v3"], [5], [2])
+    spec = Spec(("reach-v3",), (5,), (2,))
     config = config_for("sac", spec)
     learner = make_learner("sac", spec)
     policy_file.write(
         path, learner.actor, config, spec, frames=0, seed=1, versions={}, evaluation=[]
     )
     with pytest.raises(
-        ConfigError, match=r"observations of 5 and actions of 2.*reach-v3 has 39 and 4"
+        UserError, match=r"observations of 5 and actions of 2.*reach-v3 has 39 and 4"
     ):
         load_policy(path)

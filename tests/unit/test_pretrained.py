@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from helpers import choose_renderer
 
-from torchrl_lite import launch, play, policy_file, pretrained
-from torchrl_lite.config import ConfigError
+from torchrl_lite.command import launch
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies import play
+from torchrl_lite.policies import shipped as pretrained
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 SHIPPED = pretrained.names()
@@ -165,15 +168,15 @@ def test_a_name_is_found_and_others_are_told(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    with pytest.raises(ConfigError, match=r"'mine' is not there; there is none$"):
+    with pytest.raises(UserError, match=r"'mine' is not there; there is none$"):
         pretrained.find("mine")
     for name in ("mine", "other"):
         (tmp_path / f"{name}.safetensors").write_bytes((run / "policy.safetensors").read_bytes())
     assert pretrained.find("mine") == tmp_path / "mine.safetensors"
     message = r"'mime' is not there; there is mine, other; did you mean 'mine'\?"
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         pretrained.find("mime")
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(UserError, match="is not there"):
         pretrained.find("../mine")
 
 
@@ -188,7 +191,7 @@ def test_the_final_policy_of_a_run_can_be_exported_too(run: Path, tmp_path: Path
 def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(play.weights_of(run).read_bytes())
     policy = play.load_policy(tmp_path / "loose.pt")
-    with pytest.raises(ConfigError, match="--export: needs a policy of a run"):
+    with pytest.raises(UserError, match="--export: needs a policy of a run"):
         pretrained.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
 
@@ -213,5 +216,5 @@ def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, conte
     weights.parent.mkdir()
     weights.write_bytes(play.weights_of(run).read_bytes())
     (tmp_path / "versions.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"versions\.json: is damaged"):
+    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
         play.load_policy(weights)

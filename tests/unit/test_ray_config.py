@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from torchrl_lite.algo import SECTIONS
-from torchrl_lite.config import Config, ConfigError, check
-from torchrl_lite.flags import parse
-from torchrl_lite.request import requested, resolve, resumed
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.command.flags import parse
+from torchrl_lite.command.options import request, resolve
+from torchrl_lite.config import Config, check
+from torchrl_lite.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TASK = ["--task", "reach-v3"]
@@ -42,7 +43,7 @@ def checked(**system: Any) -> Config:
     ids=str,
 )
 def test_a_mistake_is_told_in_one_line(system: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         checked(**system)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -63,7 +64,7 @@ def test_a_cluster_that_no_worker_needs_is_not_asked_for() -> None:
 def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     probe = (
         "import sys; sys.modules['ray'] = None\n"
-        "from torchrl_lite.launch import main\n"
+        "from torchrl_lite.command.launch import main\n"
         "sys.exit(main('sac', sys.argv[1:]))"
     )
     argv = [*TASK, *ON_RAY, "--log_dir", str(tmp_path / "log")]
@@ -80,12 +81,16 @@ def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:
 
 def going_on(folder: Path, begun_with: list[str], *argv: str) -> Config:
     """A run that began so, and the configuration that it goes on with."""
-    args = parse("sac", [*TASK, *begun_with], multi_task=False)
-    begun = resolve(requested(args, "sac", multi_task=False))
-    stored = folder / "params.json"
-    stored.write_text(begun.model_dump_json())
-    args = parse("sac", [*TASK, "--resume", *argv], multi_task=False)
-    return resumed(args, requested(args, "sac", multi_task=False), stored, "sac")
+    here = [*TASK, "--log_dir", str(folder / str(len(list(folder.iterdir()))))]
+    begun = request(parse("sac", [*here, *begun_with], multi_task=False), "sac", multi_task=False)
+    store(begun.folder, resolve(begun.config).model_dump_json())
+    args = parse("sac", [*here, "--resume", *argv], multi_task=False)
+    return request(args, "sac", multi_task=False).config
+
+
+def store(run: Path, params: str) -> None:
+    run.mkdir(parents=True)
+    (run / "params.json").write_text(params)
 
 
 def test_a_run_moves_to_ray_and_back(tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_a_run_moves_to_ray_and_back(tmp_path: Path) -> None:
 
 def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
     far = [*ON_RAY, "--set", FAR]
-    with pytest.raises(ConfigError, match=r"system\.ray\.address: .*would join far-away:6379"):
+    with pytest.raises(UserError, match=r"system\.ray\.address: .*would join far-away:6379"):
         going_on(tmp_path, far)
     for named in (["--set", FAR], ["--trust_imports"]):
         assert going_on(tmp_path, far, *named).system.ray.address == "far-away:6379"
@@ -107,13 +112,13 @@ def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
 
 
 def test_a_configuration_from_before_there_was_ray_is_whole(tmp_path: Path) -> None:
-    stored = tmp_path / "params.json"
     tree = json.loads(resolve(checked(workers=0)).model_dump_json())
     del tree["system"]["ray"]
-    stored.write_text(json.dumps(tree))
-    args = parse("sac", [*TASK, "--resume"], multi_task=False)
-    config = resumed(args, requested(args, "sac", multi_task=False), stored, "sac")
-    assert config.system.ray.address == "local"
+    argv = [*TASK, "--log_dir", str(tmp_path)]
+    asked = request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
+    store(asked.folder, json.dumps(tree))
+    args = parse("sac", [*argv, "--resume"], multi_task=False)
+    assert request(args, "sac", multi_task=False).config.system.ray.address == "local"
 
 
 def train_on(address: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from helpers import CPU, make_spec, random_block, through_a_file
 from scipy.stats import chisquare
 from torch import Tensor
 
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Batch, Block
 
 SPEC = make_spec(3, obs_dim=4, act_dim=2)
@@ -314,14 +314,14 @@ def test_restoring_keeps_the_tensors_that_a_captured_graph_reads() -> None:
 FULL_MT50 = """
 from pathlib import Path
 import torch
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Spec
 
 def resident():
     return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
 
 tasks, rows = 50, 100_000
-spec = Spec.of([str(task) for task in range(tasks)], [39] * tasks, [4] * tasks)
+spec = Spec(tuple(str(task) for task in range(tasks)), (39,) * tasks, (4,) * tasks)
 before = resident()
 buffer = ReplayBuffer(spec, rows, torch.device("cpu"))
 for task in range(tasks):

@@ -8,10 +8,10 @@ import torch
 from helpers import complete_state, make_spec, random_block, through_a_file
 from torch import Tensor
 
-from torchrl_lite.algo import SECTIONS
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
+from torchrl_lite.command.launch import main
 from torchrl_lite.config import check
-from torchrl_lite.launch import main
-from torchrl_lite.reward_scale import DeviationScale, ReturnScale, reward_scale
 from torchrl_lite.types import Block
 
 

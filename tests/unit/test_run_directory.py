@@ -19,15 +19,17 @@ import torch
 from helpers import complete_state, newest_checkpoint, sign
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from torchrl_lite import launch, signals
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.algo.rl_algo import RLAlgo
-from torchrl_lite.checkpoint import Store
-from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.checkpoint.store import Store
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.command import launch
+from torchrl_lite.command.launch import main
 from torchrl_lite.config import load
-from torchrl_lite.console import PlainView
-from torchrl_lite.launch import main
-from torchrl_lite.logger import Logger
+from torchrl_lite.reporting.console import PlainView
+from torchrl_lite.reporting.logger import Logger
+from torchrl_lite.training import signals
+from torchrl_lite.training.rl_algo import RLAlgo
 
 TASK = "reach-v3"
 FRAMES = 10
@@ -193,7 +195,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[RLAlgo]:
     """The runs that would have trained; none does."""
     runs: list[RLAlgo] = []
 
-    def train(self: RLAlgo, _until: int | None = None) -> bool:
+    def train(self: RLAlgo) -> bool:
         runs.append(self)
         return True
 
@@ -938,7 +940,7 @@ def test_damaged_params_are_a_mistake(
 def test_a_signal_ends_a_run_with_its_own_code(
     stopped: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, code: int
 ) -> None:
-    def train(_self: RLAlgo, _until: int | None = None) -> bool:
+    def train(_self: RLAlgo) -> bool:
         signal.raise_signal(signum)
         return True
 
@@ -959,7 +961,7 @@ def signal_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, signum: signal.
     monkeypatch.setattr(Logger, "dump", signalled)
 
 
-def test_an_epoch_that_is_nearly_over_is_finished_and_saved(
+def test_a_running_epoch_is_finished_and_saved(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -972,12 +974,13 @@ def test_an_epoch_that_is_nearly_over_is_finished_and_saved(
     assert_same_run(folder_in(tmp_path), whole)
 
 
-def test_a_signal_in_an_epoch_of_unknown_length_leaves_the_last_checkpoint(
+def test_without_grace_a_signal_leaves_the_last_checkpoint(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         signal_in_epoch(patch, 1, signal.SIGTERM)
-        assert start(tmp_path, *overrides()) == 143
+        no_grace = ["--set", "system.grace_seconds=0"]
+        assert start(tmp_path, *overrides(), *no_grace) == 143
     assert not list((folder_in(tmp_path) / "checkpoint").glob("last_*"))
 
     assert start(tmp_path, "--resume") == 0
@@ -1031,7 +1034,7 @@ def test_an_interrupt_before_anything_is_begun_is_no_traceback(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "requested", interrupt)
+    monkeypatch.setattr(launch, "request", interrupt)
     assert start(tmp_path, *overrides()) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -1050,7 +1053,7 @@ def test_a_signal_in_the_last_epoch_leaves_a_finished_run(
 def test_any_other_error_ends_with_code_one_and_its_cause_last(
     stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(_self: RLAlgo, _until: int | None = None) -> bool:
+    def train(_self: RLAlgo) -> bool:
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(RLAlgo, "train", train)

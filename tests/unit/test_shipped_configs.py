@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from torchrl_lite.algo import ALGORITHMS
+from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.config import Config, load, read_tree
-from torchrl_lite.env import make_spec
+from torchrl_lite.env.make import make_spec
 
 FOLDER = Path(__file__).parents[2] / "config"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".json", ".yaml", ".yml"))

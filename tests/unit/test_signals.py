@@ -9,8 +9,8 @@ from types import FrameType
 
 import pytest
 
-from torchrl_lite import signals
-from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.training import signals
+from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 GRACE = 20.0
 BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
@@ -39,10 +39,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def guard(clock: Clock) -> Iterator[SignalGuard]:
+def idle(clock: Clock) -> Iterator[SignalGuard]:
+    """A guard outside any epoch."""
     with SignalGuard(GRACE) as guard:
         assert clock.alarms == []
         yield guard
+
+
+@pytest.fixture
+def guard(idle: SignalGuard) -> Iterator[SignalGuard]:
+    """A guard within an epoch."""
+    with idle.finishing():
+        yield idle
 
 
 def test_nothing_is_requested_before_a_signal(guard: SignalGuard) -> None:
@@ -53,80 +61,32 @@ def test_nothing_is_requested_before_a_signal(guard: SignalGuard) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("seconds", [0.0, 5.0, GRACE])
-def test_an_epoch_that_ends_soon_is_finished(
-    guard: SignalGuard, signum: signal.Signals, seconds: float
+def test_a_running_epoch_is_finished(
+    guard: SignalGuard, signum: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    guard.expect_end_in(seconds)
-
     signal.raise_signal(signum)
 
     assert guard.requested == signum
+    assert capfd.readouterr().err == (
+        f"\n{signum.name}: stopping after this epoch, or in 20 s; again: at once\n"
+    )
 
 
 @BOTH
-@pytest.mark.parametrize("seconds", [GRACE + 0.001, 3600.0])
-def test_an_epoch_that_ends_late_is_left_at_once(
-    guard: SignalGuard, signum: signal.Signals, seconds: float
-) -> None:
-    guard.expect_end_in(seconds)
+def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal.Signals) -> None:
+    with idle.finishing():
+        pass
 
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(signum)
 
     assert caught.value.signum == signum
-
-
-@BOTH
-@pytest.mark.usefixtures("guard")
-def test_a_run_that_announced_no_end_is_left_at_once(signum: signal.Signals) -> None:
-    with pytest.raises(Interrupted) as caught:
-        signal.raise_signal(signum)
-
-    assert caught.value.signum == signum
-
-
-def test_a_withdrawn_end_counts_as_none(guard: SignalGuard) -> None:
-    guard.expect_end_in(1.0)
-    guard.expect_end_in(None)
-
-    with pytest.raises(Interrupted):
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_the_end_comes_nearer_as_time_passes(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(100.0)
-    clock.now += 85.0
-
-    signal.raise_signal(signal.SIGTERM)
-
-    assert guard.requested == signal.SIGTERM
-
-
-def test_an_end_that_is_overdue_is_near(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(1.0)
-    clock.now += 50.0
-
-    signal.raise_signal(signal.SIGINT)
-
-    assert guard.requested == signal.SIGINT
-
-
-def test_the_latest_announcement_counts(guard: SignalGuard) -> None:
-    guard.expect_end_in(1000.0)
-    guard.expect_end_in(1.0)
-
-    signal.raise_signal(signal.SIGINT)
-
-    assert guard.requested == signal.SIGINT
 
 
 @pytest.mark.usefixtures("clock")
-def test_without_grace_only_an_end_that_is_due_is_waited_for() -> None:
-    with SignalGuard(0.0) as guard:
-        guard.expect_end_in(0.5)
-        with pytest.raises(Interrupted):
-            signal.raise_signal(signal.SIGINT)
+def test_without_grace_nothing_is_waited_for() -> None:
+    with SignalGuard(0.0) as guard, guard.finishing(), pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
 
 
 # --- repeats -------------------------------------------------------------------------------------
@@ -137,7 +97,6 @@ def test_without_grace_only_an_end_that_is_due_is_waited_for() -> None:
 def test_a_repeat_within_a_second_is_the_same_signal(
     guard: SignalGuard, clock: Clock, signum: signal.Signals, seconds: float
 ) -> None:
-    guard.expect_end_in(10.0)
     signal.raise_signal(signum)
     clock.now += seconds
 
@@ -147,8 +106,6 @@ def test_a_repeat_within_a_second_is_the_same_signal(
 
 
 def test_a_repeat_by_the_other_signal_leaves_the_first(guard: SignalGuard) -> None:
-    guard.expect_end_in(10.0)
-
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
 
@@ -156,7 +113,6 @@ def test_a_repeat_by_the_other_signal_leaves_the_first(guard: SignalGuard) -> No
 
 
 def test_many_repeats_within_a_second_are_one(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(10.0)
     for _ in range(9):
         signal.raise_signal(signal.SIGINT)
         clock.now += 0.1
@@ -166,10 +122,10 @@ def test_many_repeats_within_a_second_are_one(guard: SignalGuard, clock: Clock) 
 
 @BOTH
 @pytest.mark.parametrize("seconds", [1.5, 10.0])
+@pytest.mark.usefixtures("guard")
 def test_a_later_signal_ends_the_run_at_once(
-    guard: SignalGuard, clock: Clock, signum: signal.Signals, seconds: float
+    clock: Clock, signum: signal.Signals, seconds: float
 ) -> None:
-    guard.expect_end_in(15.0)
     signal.raise_signal(signal.SIGTERM)
     clock.now += seconds
 
@@ -179,8 +135,8 @@ def test_a_later_signal_ends_the_run_at_once(
     assert caught.value.signum == signum
 
 
-def test_repeats_do_not_stretch_the_second(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(15.0)
+@pytest.mark.usefixtures("guard")
+def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
     signal.raise_signal(signal.SIGINT)
     clock.now += 0.75
     signal.raise_signal(signal.SIGINT)
@@ -193,16 +149,15 @@ def test_repeats_do_not_stretch_the_second(guard: SignalGuard, clock: Clock) -> 
 # --- the alarm -----------------------------------------------------------------------------------
 
 
-def test_an_awaited_end_sets_an_alarm_of_the_grace(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(10.0)
-
+@pytest.mark.usefixtures("guard")
+def test_an_awaited_end_sets_an_alarm_of_the_grace(clock: Clock) -> None:
     signal.raise_signal(signal.SIGINT)
 
     assert clock.alarms == [GRACE]
 
 
-def test_a_repeat_does_not_put_off_the_alarm(guard: SignalGuard, clock: Clock) -> None:
-    guard.expect_end_in(10.0)
+@pytest.mark.usefixtures("guard")
+def test_a_repeat_does_not_put_off_the_alarm(clock: Clock) -> None:
     signal.raise_signal(signal.SIGINT)
     clock.now += 0.5
 
@@ -212,10 +167,8 @@ def test_a_repeat_does_not_put_off_the_alarm(guard: SignalGuard, clock: Clock) -
 
 
 @BOTH
-def test_an_end_that_does_not_come_within_the_grace_ends_the_run(
-    guard: SignalGuard, signum: signal.Signals
-) -> None:
-    guard.expect_end_in(10.0)
+@pytest.mark.usefixtures("guard")
+def test_an_end_that_does_not_come_within_the_grace_ends_the_run(signum: signal.Signals) -> None:
     signal.raise_signal(signum)
 
     with pytest.raises(Interrupted) as caught:
@@ -225,8 +178,8 @@ def test_an_end_that_does_not_come_within_the_grace_ends_the_run(
 
 
 def test_the_alarm_really_rings() -> None:
-    with SignalGuard(0.0) as guard, pytest.raises(Interrupted) as caught:
-        guard.expect_end_in(-1.0)
+    guard = SignalGuard(0.001)
+    with guard, guard.finishing(), pytest.raises(Interrupted) as caught:
         signal.raise_signal(signal.SIGTERM)
         signal.pause()  # until the alarm, a thousandth of a second later
 
@@ -234,8 +187,8 @@ def test_the_alarm_really_rings() -> None:
 
 
 def test_no_alarm_is_left_behind() -> None:
-    with SignalGuard(GRACE) as guard:
-        guard.expect_end_in(10.0)
+    guard = SignalGuard(GRACE)
+    with guard, guard.finishing():
         signal.raise_signal(signal.SIGINT)
 
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -246,14 +199,14 @@ def test_no_alarm_is_left_behind() -> None:
 
 @BOTH
 def test_an_interruption_that_is_swallowed_comes_again(
-    guard: SignalGuard, clock: Clock, signum: signal.Signals
+    idle: SignalGuard, clock: Clock, signum: signal.Signals
 ) -> None:
     for number in (signum, signal.SIGALRM, signal.SIGALRM):
         with pytest.raises(Interrupted) as caught:
             signal.raise_signal(number)
         assert caught.value.signum == signum
-    assert clock.alarms == [guard.AGAIN] * 3
-    assert guard.AGAIN < GRACE
+    assert clock.alarms == [idle.AGAIN] * 3
+    assert idle.AGAIN < GRACE
 
 
 def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(

@@ -15,10 +15,10 @@ from helpers import CPU, make_spec, random_block, write_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from torchrl_lite.checkpoint import CheckpointError, Store
-from torchrl_lite.checkpoint.store import MAX_MANIFEST
-from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.signals import Interrupted
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.checkpoint.store import MAX_MANIFEST, Store
+from torchrl_lite.errors import CheckpointError
+from torchrl_lite.training.signals import Interrupted
 
 SPEC = make_spec(2)
 CAPACITY, EPOCH = 12, 4

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from torchrl_lite.flags import parse
-from torchrl_lite.request import requested, resolve
+from torchrl_lite.command.flags import parse
+from torchrl_lite.command.options import request, resolve
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.plan import Trial, plan
 
@@ -29,7 +29,7 @@ def config_of(trial: Trial) -> Any:
     """As the starter itself will read the flags."""
     kind, algo = trial.starter.split("_")
     args = parse(algo, trial.argv, multi_task=kind == "mt")
-    return resolve(requested(args, algo, multi_task=kind == "mt"))
+    return resolve(request(args, algo, multi_task=kind == "mt").config)
 
 
 def test_starters_tasks_and_seeds_are_combined(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from test_plot import Write, write
 
-from torchrl_lite.figures import learning_curves
-from torchrl_lite.results import Metric, Run
+from torchrl_lite.analysis.figures import learning_curves
+from torchrl_lite.analysis.runs import Metric, Run
 from torchrl_lite.sweep import report
 from torchrl_lite.sweep.progress import Line, Logged, Logs, PlainView, table
 from torchrl_lite.sweep.trial import Trial

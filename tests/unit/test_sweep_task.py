@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.collector.worker import signals_blocked
-from torchrl_lite.lock import locked
 from torchrl_lite.sweep import cluster, command, task
 from torchrl_lite.sweep.progress import Logged, Logs
 from torchrl_lite.sweep.trial import Outcome, Trial

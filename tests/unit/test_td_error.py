@@ -7,12 +7,13 @@ import pytest
 import torch
 from helpers import CPU, make_learner, make_spec, random_batch, random_noise
 
-from torchrl_lite.algo.evaluation import td_error
-from torchrl_lite.collector import Collector, EpisodeStats
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_env
-from torchrl_lite.env import make_spec as spec_of
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.env.make import make_env
+from torchrl_lite.env.make import make_spec as spec_of
+from torchrl_lite.training.evaluation import td_error
 
 TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
 

@@ -11,7 +11,7 @@ from test_board import TASKS
 from test_film import assert_same_training, start
 from test_run_directory import rows_of
 
-from torchrl_lite import tracking
+from torchrl_lite.reporting import wandb as tracking
 
 
 class Run:

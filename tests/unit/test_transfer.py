@@ -25,12 +25,14 @@ from helpers import (
 )
 from torch import nn
 
-from torchrl_lite import checkpoint
-from torchrl_lite.config import ConfigError, TransferConfig
-from torchrl_lite.env import make_env
-from torchrl_lite.launch import main
-from torchrl_lite.replay_buffer import ReplayBuffer
-from torchrl_lite.transfer import load_weights, read_source, start_from
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.checkpoint import files
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import TransferConfig
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.sources import read_source
+from torchrl_lite.transfer.start import load_weights, start_from
 
 HIDDEN = (16, 12)
 SPEC = make_spec()
@@ -53,7 +55,7 @@ def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         call(*args, **kwargs)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
@@ -117,7 +119,7 @@ def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
         "best": {"networks": networks, "frames": 7},
         "last": {"learner": {"networks": networks, "updates": 1}, "epoch": 3},
     }[form]
-    checkpoint.save(tmp_path / "weights.pt", dict(state))
+    files.save(tmp_path / "weights.pt", dict(state))
 
     report = load_weights(learner, read_source(tmp_path / "weights.pt"))
 
@@ -129,7 +131,7 @@ def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
 
 def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
     source, learner = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
-    checkpoint.save(tmp_path / "best.pt", {"networks": source.state_dict()})
+    files.save(tmp_path / "best.pt", {"networks": source.state_dict()})
 
     load_weights(learner, read_source(tmp_path / "best.pt"), load=["actor", "critic"])
 
@@ -141,11 +143,11 @@ def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
-    checkpoint.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
-    checkpoint.save(folder / "last_9.pt", {"learner": {"networks": best.state_dict()}})
+    files.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
+    files.save(folder / "last_9.pt", {"learner": {"networks": best.state_dict()}})
     head = "body.head.weight"
     assert torch.equal(read_source(tmp_path).parts["actor"][head], last.actor.state_dict()[head])
-    checkpoint.save(folder / "best.pt", {"networks": best.state_dict()})
+    files.save(folder / "best.pt", {"networks": best.state_dict()})
     assert torch.equal(read_source(tmp_path).parts["actor"][head], best.actor.state_dict()[head])
 
 
@@ -309,7 +311,7 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
     read_source(path)
     for broken in damaged(path.read_bytes()):
         path.write_bytes(broken)
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(UserError):
             read_source(path)
 
 

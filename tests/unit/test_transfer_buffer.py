@@ -9,9 +9,9 @@ import torch
 from helpers import CPU, make_spec, padded_spec, random_block
 from torch import Tensor
 
-from torchrl_lite.checkpoint import Store
-from torchrl_lite.config import ConfigError
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.checkpoint.store import Store
+from torchrl_lite.errors import UserError
 from torchrl_lite.transfer.transitions import carry_over
 from torchrl_lite.types import Spec
 
@@ -58,7 +58,7 @@ def carried(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> 
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         call(*args, **kwargs)
     return str(caught.value)
 

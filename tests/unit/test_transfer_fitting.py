@@ -9,10 +9,10 @@ import torch
 from helpers import make_learner, make_spec, padded_spec, random_batch
 from torch import Tensor
 
-from torchrl_lite import checkpoint
-from torchrl_lite.config import ConfigError
-from torchrl_lite.transfer import load_weights, read_source
-from torchrl_lite.transfer.files import Source
+from torchrl_lite.checkpoint import files
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.sources import Source, read_source
+from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ def as_source(learner: Any, folder: Path) -> Source:
         "shapes": spec.shapes,
         "origin": [],
     }
-    checkpoint.save(folder / "best.pt", state)
+    files.save(folder / "best.pt", state)
     return read_source(folder / "best.pt")
 
 
@@ -95,7 +95,7 @@ def assert_computes_as(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor])
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         call(*args, **kwargs)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)

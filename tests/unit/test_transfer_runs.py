@@ -11,7 +11,7 @@ import torch
 from helpers import complete_state, newest_checkpoint
 from torch import nn
 
-from torchrl_lite.launch import main
+from torchrl_lite.command.launch import main
 
 PENDULUM, CAR = "Pendulum-v1", "MountainCarContinuous-v0"
 TINY: dict[str, Any] = {

@@ -14,14 +14,16 @@ import pytest
 from helpers import choose_renderer
 from screen import Screen, virtual_screen
 
-from torchrl_lite import play, pretrained
-from torchrl_lite.config import ConfigError
-from torchrl_lite.env import make_env
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies import play
+from torchrl_lite.policies import shipped as pretrained
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 NAME = "drawer-close-v3"
 SHOW = f"""
-from torchrl_lite import play, pretrained
+from torchrl_lite.policies import play
+from torchrl_lite.policies import shipped as pretrained
 policy = play.load_policy(pretrained.find({NAME!r}))
 print("whole:", play.show(policy, 0, seed=policy.seed, camera="corner"))
 """
@@ -36,7 +38,7 @@ def test_without_a_screen_nothing_is_evaluated(
         monkeypatch.delenv("DISPLAY", raising=False)
     else:
         monkeypatch.setenv("DISPLAY", display)
-    with pytest.raises(ConfigError, match=r"--render: no window opens here \(X11: .*--video"):
+    with pytest.raises(UserError, match=r"--render: no window opens here \(X11: .*--video"):
         play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
-from torchrl_lite.network import DeterministicPolicy, build, build_critic
+from torchrl_lite.network.actor import DeterministicPolicy
+from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 

@@ -10,9 +10,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from torchrl_lite.accel import Stepper, compiled
-from torchrl_lite.network import Actor, Critic, task_parameters
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.accel import Stepper, compiled
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.network.critic import Critic
+from torchrl_lite.network.task_rows import task_parameters
 from torchrl_lite.types import Batch, Noise, Spec
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
-from torchrl_lite.network import Actor, DeterministicPolicy, GaussianPolicy, build, build_critic
+from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
+from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 

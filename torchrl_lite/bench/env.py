@@ -11,9 +11,9 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from torchrl_lite.bench.measure import Contender, Report, interleave
-from torchrl_lite.env import make_env
 from torchrl_lite.env.goals import NUM_GOALS
 from torchrl_lite.env.lean_model import lean
+from torchrl_lite.env.make import make_env
 
 STOCK, OURS, PHYSICS = "gym.make (stock)", "torchrl_lite", "physics alone"
 EPISODE = 500

@@ -7,10 +7,12 @@ from statistics import median
 
 from torchrl_lite.bench.collect import one_thread, ten_envs
 from torchrl_lite.bench.measure import Contender, Report, interleave
-from torchrl_lite.collector import Collector, Crew, Processes
-from torchrl_lite.collector.ray_worker import RayCrew
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.protocol import WorkerPool
+from torchrl_lite.collector.ray_worker import RayPool
+from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.config import RayConfig
-from torchrl_lite.env import make_spec
+from torchrl_lite.env.make import make_spec
 from torchrl_lite.types import Block
 
 
@@ -18,7 +20,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
     """One worker and ``workers``, of either kind.
 
     Raises:
-        ConfigError: Ray is not installed.
+        UserError: Ray is not installed.
     """
     config, actor = ten_envs()
     spec, tasks = make_spec(config), range(len(config.tasks))
@@ -36,15 +38,15 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
         return run
 
     with ExitStack() as stack, one_thread():
-        ray = stack.enter_context(RayCrew(RayConfig(num_workers=sum(numbers))))
-        crews: dict[str, Crew] = {"x process": Processes(), "x actor": ray}
+        ray = stack.enter_context(RayPool(RayConfig(num_workers=sum(numbers))))
+        pools: dict[str, WorkerPool] = {"x process": ProcessPool(), "x actor": ray}
         full, empty = {}, {}
         for number in numbers:
-            for kind, crew in crews.items():
+            for kind, pool in pools.items():
                 collector = stack.enter_context(
                     Collector(
                         config, spec, actor,
-                        epoch_frames=frames, seed=1, workers=number, crew=crew,
+                        epoch_frames=frames, seed=1, workers=number, pool=pool,
                     )
                 )  # fmt: skip
                 name = f"{number} {kind}"

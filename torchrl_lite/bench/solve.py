@@ -1,6 +1,5 @@
 """Core minutes until a task is solved: by this recipe, by plain SAC and by Stable-Baselines3's."""
 
-import csv
 import signal
 import subprocess
 import sys
@@ -16,8 +15,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from torchrl_lite.config import ConfigError
-from torchrl_lite.env import make_env
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import UserError
+from torchrl_lite.reporting.logger import read_rows
 
 CONFIGS = Path(__file__).parents[2] / "config"
 SUCCESS, IN_A_ROW = 0.95, 3
@@ -72,7 +72,7 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
         "system.threads": 1,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    start = "import sys; from torchrl_lite.launch import main; sys.exit(main('sac'))"
+    start = "import sys; from torchrl_lite.command.launch import main; sys.exit(main('sac'))"
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, "-c", start, "--config", str(CONFIGS / config), "--task", task,
@@ -95,8 +95,7 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
 def _read(name: str, folder: str) -> Run:
     run = Run(name)
     for path in Path(folder).rglob("log.csv"):
-        text = path.read_text(encoding="utf-8")
-        for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        for row in read_rows(path):
             if run.solved:  # a row that came after it
                 break
             run.core_minutes += float(row["time/cpu_s"]) / 60
@@ -149,7 +148,7 @@ def _success(model: Any, task: str, seed: int) -> float:
 def measure(tasks: Sequence[str], *, minutes: float, seed: int) -> list[SolveReport]:
     """Each training ends when it has solved the task, or after so many core minutes."""
     if find_spec("stable_baselines3") is None:
-        raise ConfigError("bench solve: needs Stable-Baselines3: pip install -e .[bench]")
+        raise UserError("bench solve: needs Stable-Baselines3: pip install -e .[bench]")
     reports = []
     for task in tasks:
         runs = [

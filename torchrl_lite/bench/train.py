@@ -11,9 +11,9 @@ import gymnasium as gym
 import metaworld  # noqa: F401  (registers its environments)
 import torch
 
-from torchrl_lite import launch
 from torchrl_lite.bench.measure import Report
-from torchrl_lite.config import ConfigError
+from torchrl_lite.command import launch
+from torchrl_lite.errors import UserError
 
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
 START, EPOCH, EPISODES = 10_000, 500, 10
@@ -66,9 +66,9 @@ def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, floa
 
 def measure(task: str, *, frames: int, threads: int) -> list[Report]:
     if frames <= START or frames % EPOCH:
-        raise ConfigError(f"--frames: train needs a multiple of {EPOCH} above {START}")
+        raise UserError(f"--frames: train needs a multiple of {EPOCH} above {START}")
     if find_spec("stable_baselines3") is None:
-        raise ConfigError("bench train: needs Stable-Baselines3: pip install -e .[bench]")
+        raise UserError("bench train: needs Stable-Baselines3: pip install -e .[bench]")
     report = Report(
         f"{task}, {frames} frames from start to end, {threads} threads", "frames/s", SB3
     )

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torchrl_lite.accel import keep_freed_memory
+from torchrl_lite.algo.malloc import keep_freed_memory
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.config import NetConfig
-from torchrl_lite.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Block, Spec
 
 OBS, ACT, FILLED = 39, 4, 20_000
@@ -25,7 +25,7 @@ def _ours(
 ) -> Contender:
     """``rows`` transitions of each of ``tasks`` in a batch."""
     names = tuple(f"task {index}" for index in range(tasks))
-    spec = Spec(names, torch.ones(tasks, OBS), torch.ones(tasks, ACT))
+    spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
     torch.manual_seed(0)
     learner = SAC(
         SACConfig(), NetConfig(hidden_shapes=hidden), spec, device=device, seed=0, accel=accel

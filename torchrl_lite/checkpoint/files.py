@@ -11,12 +11,10 @@ from typing import Any, BinaryIO
 
 import torch
 
+from torchrl_lite.errors import CheckpointError
+
 TEMPORARY = ".tmp"
 """What the names of files that are being written end with; they begin with a dot."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read; the message names the file."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -11,24 +11,45 @@ import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torchrl_lite.checkpoint.files import (
-    CheckpointError,
     load,
     remove_temporaries,
     write_atomically,
     write_text,
 )
-from torchrl_lite.replay_buffer import ReplayBuffer
+from torchrl_lite.errors import CheckpointError
 
 MAX_MANIFEST = 2**24
 """Bytes of a manifest; one of a thousand files has a hundred thousand."""
 _OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
+
+
+class Rows(Protocol):
+    """What a checkpoint asks of a replay buffer: row number n of a task, counted from the first
+    that it ever got, as long as it holds it."""
+
+    @property
+    def bytes_per_transition(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def written(self) -> list[int]:
+        """How many rows each task has ever got."""
+
+    def rows(self, task: int, start: int) -> Tensor: ...
+
+    def restore(self, task: int, start: int, rows: Tensor) -> None: ...
+
+    def state_dict(self) -> dict[str, object]:
+        """What there is besides the rows."""
 
 
 class Chunk(NamedTuple):
@@ -46,7 +67,7 @@ class Saved(NamedTuple):
     state: dict[str, Any]
     chunks: list[Chunk]
 
-    def fill(self, buffer: ReplayBuffer) -> None:
+    def fill(self, buffer: Rows) -> None:
         """Puts the transitions into ``buffer``.
 
         Raises:
@@ -118,7 +139,7 @@ class Store:
             self._prune()  # a save may have been killed before it came to that
         return newest, bad
 
-    def save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
+    def save(self, epoch: int, state: dict[str, Any], buffer: Rows) -> int:
         """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
 
         ``state`` holds what `load` reads; its key ``buffer`` is added here.
@@ -138,7 +159,7 @@ class Store:
         self._prune()
         return size
 
-    def _save(self, epoch: int, state: dict[str, Any], buffer: ReplayBuffer) -> int:
+    def _save(self, epoch: int, state: dict[str, Any], buffer: Rows) -> int:
         written = buffer.written
         oldest = [max(0, count - buffer.capacity) for count in written]
         good = [kept for kept in self._good if kept.epoch < epoch][-self._keep :]

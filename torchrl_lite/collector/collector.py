@@ -9,16 +9,14 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
-from torchrl_lite.collector.crew import Assignment, Cost, Crew
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.collector.faults import Watchdog, end_process
-from torchrl_lite.collector.film import record
+from torchrl_lite.collector.guard import Watchdog, end_process
+from torchrl_lite.collector.protocol import Assignment, Cost, WorkerPool
 from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
-from torchrl_lite.collector.supervised import SupervisedWorker
-from torchrl_lite.collector.worker import Processes
+from torchrl_lite.collector.supervision import SupervisedWorker
+from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.network import Actor
-from torchrl_lite.rendering import Film
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block, Spec
 
 
@@ -36,9 +34,6 @@ class Collector:
     With workers, the epoch is collected while the caller goes on; without, inside `submit`.
     """
 
-    FILM_FPS = 10
-    """Pictures a second of a film made while training waits."""
-
     def __init__(
         self,
         config: EnvConfig,
@@ -48,16 +43,16 @@ class Collector:
         epoch_frames: int,
         seed: int,
         workers: int = 0,
-        crew: Crew | None = None,
+        pool: WorkerPool | None = None,
         env_timeout_s: float = 300.0,
         say: Callable[[str], None] = print,
     ) -> None:
-        """``crew`` is where workers come from, by default processes of this machine; ``say`` is
+        """``pool`` is where workers come from, by default processes of this machine; ``say`` is
         told of a worker that died and of episodes that had to restart."""
         self._config, self._seed, self._say = config, seed, say
         self._told: set[str] = set()
         self._block = Block.zeros(spec, epoch_frames, config.copies)
-        self._crew = crew or Processes()
+        self._pool = pool or ProcessPool()
         self._policy = deepcopy(actor).cpu().requires_grad_(False)
         self._parameters = list(self._policy.parameters())
         self._pending = False
@@ -71,12 +66,12 @@ class Collector:
                 config, spec, self._policy, seed=seed, groups=training, watchdog=watchdog
             )
             return
-        self._crew.publish(self._policy)
+        self._pool.publish(self._policy)
         try:
             for index in range(workers):
                 own = training[index::workers]
                 work = Assignment(config, spec, self._policy, seed, own, env_timeout_s)
-                start = partial(self._crew.start, index, work, self._block)
+                start = partial(self._pool.start, index, work, self._block)
                 names = ", ".join(site_name(config, site) for group in own for site in group)
                 supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
                 self._workers.append(supervised)
@@ -129,15 +124,6 @@ class Collector:
                 for offset, (worker, _) in enumerate(busy):
                     results[start + offset] = worker.receive()
         return [stats for result in results for stats in result]
-
-    def film(self, actor: Actor, task: int) -> Film:
-        """The first episode of an evaluation with these weights, in an environment of its own.
-
-        Raises:
-            EpisodeError: the environment failed.
-        """
-        policy = deepcopy(actor).cpu()
-        return record(self._config, policy, task, seed=self._seed, fps=self.FILM_FPS)
 
     def state_dict(self) -> dict[str, Any]:
         """Positions of all environments, and an epoch that is collected but not yet taken."""
@@ -206,7 +192,7 @@ class Collector:
         with torch.no_grad():
             for mine, new in zip(self._parameters, actor.parameters(), strict=True):
                 mine.copy_(new)
-        self._crew.publish(self._policy)
+        self._pool.publish(self._policy)
 
     def _gather(self) -> list[Any]:
         return [worker.receive() for worker in self._workers]

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
+from torchrl_lite.errors import EpisodeError
+
 TRAIN, EVAL = 0, 1
 """First part of an episode's address: what it is for."""
 
@@ -72,10 +74,6 @@ class EpisodeStats:
     success: float | None
     sample: Float32[ndarray, "n D"] | None = field(default=None, compare=False)
     """Of an evaluation: some of its transitions, as rows of a replay buffer."""
-
-
-class EpisodeError(RuntimeError):
-    """An environment failed; the message names it."""
 
 
 class Transition(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from torchrl_lite.network import Actor
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Spec
 
 

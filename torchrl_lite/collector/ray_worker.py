@@ -14,15 +14,16 @@ import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from torchrl_lite import ray_package
-from torchrl_lite.collector.crew import Assignment, Worker, WorkerDiedError, WorkerError
+from torchrl_lite.collector import ray_connection as ray_package
+from torchrl_lite.collector.protocol import Assignment, Worker
 from torchrl_lite.collector.worker import serve, signals_blocked
 from torchrl_lite.config import RayConfig
-from torchrl_lite.network import Actor
+from torchrl_lite.errors import WorkerDiedError, WorkerError
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
 
-class RayCrew:
+class RayPool:
     """Workers on a cluster that is joined, or started here and ended with this.
 
     Weights are put into Ray's object store, once for all of them; each worker sends home the rows
@@ -33,7 +34,7 @@ class RayCrew:
         """``say`` is told of a cluster that is too small.
 
         Raises:
-            ConfigError: Ray is not installed, or there is no cluster at the address.
+            UserError: Ray is not installed, or there is no cluster at the address.
         """
         cpus = config.cpus_per_worker
         handler = signal.getsignal(signal.SIGTERM)
@@ -105,7 +106,7 @@ class RayWorker:
     It waits for futures and never in Ray's own `get`, which drops what a signal raises.
     """
 
-    def __init__(self, crew: RayCrew, index: int, actor: Any, block: Block) -> None:
+    def __init__(self, crew: RayPool, index: int, actor: Any, block: Block) -> None:
         self._crew, self._index, self._actor, self._block = crew, index, actor, block
         self._answer = actor.stand.remote()
 

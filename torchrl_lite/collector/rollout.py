@@ -19,12 +19,11 @@ from torchrl_lite.collector.episode import (
     EpisodeStats,
     Transition,
 )
-from torchrl_lite.collector.faults import Watchdog
-from torchrl_lite.collector.guarded_env import GuardedEnv
+from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference, exact_inference
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import make_task_env, task_horizon
-from torchrl_lite.network import Actor
+from torchrl_lite.env.make import make_task_env, task_horizon
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block, Spec
 
 
@@ -84,8 +83,7 @@ class Rollout:
         self._config, self._spec, self._seed = config, spec, seed
         self._groups = [list(group) for group in groups]
         self._infer = Inference(policy, spec, config.group_size)
-        self._act_dims = [int(dims) for dims in spec.act_mask.sum(1)]
-        self._obs_dims = [int(dims) for dims in spec.obs_mask.sum(1)]
+        self._obs_dims, self._act_dims = spec.obs_dims, spec.act_dims
         self._runners = {site: self._runner(site) for group in groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}

@@ -14,14 +14,15 @@ from typing import Any, Protocol
 
 import torch
 
-from torchrl_lite.collector.crew import Assignment, Cost, Worker, WorkerDiedError, WorkerError
-from torchrl_lite.collector.faults import Watchdog
+from torchrl_lite.collector.guard import Watchdog
+from torchrl_lite.collector.protocol import Assignment, Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
-from torchrl_lite.network import Actor
+from torchrl_lite.errors import WorkerDiedError, WorkerError
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
 
-class Processes:
+class ProcessPool:
     """Workers on this machine. The policy and the Block are shared memory: neither is ever sent."""
 
     def publish(self, policy: Actor) -> None:

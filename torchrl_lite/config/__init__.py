@@ -3,7 +3,7 @@
 from torchrl_lite.config.check import Sections, check, load, model, reference
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import (
-    ConfigError,
+    flat,
     merge,
     nearest,
     nest,
@@ -24,7 +24,6 @@ from torchrl_lite.config.models import (
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
-    MAX_PROCESSORS,
     Count,
     NonNegative,
     Positive,
@@ -35,9 +34,7 @@ from torchrl_lite.config.section import (
 __all__ = [
     "MAX_AT_ONCE",
     "MAX_HORIZON",
-    "MAX_PROCESSORS",
     "Config",
-    "ConfigError",
     "Count",
     "CriticConfig",
     "CurriculumConfig",
@@ -53,6 +50,7 @@ __all__ = [
     "Unit",
     "check",
     "check_address",
+    "flat",
     "load",
     "merge",
     "model",

@@ -13,7 +13,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from torchrl_lite.config.files import (
-    ConfigError,
     merge,
     nearest,
     nest,
@@ -23,6 +22,7 @@ from torchrl_lite.config.files import (
 )
 from torchrl_lite.config.models import Config
 from torchrl_lite.config.section import Section
+from torchrl_lite.errors import UserError
 
 Sections = Mapping[str, type[Section]]
 """The model of every algorithm, by the name of its section."""
@@ -44,7 +44,7 @@ def load(
     algorithms are checked and dropped.
 
     Raises:
-        ConfigError: the first thing that is wrong, with what is allowed.
+        UserError: the first thing that is wrong, with what is allowed.
     """
     tree = read_tree(path) if path else {}
     for override in overrides:
@@ -59,15 +59,17 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
     try:
         tree = plain(tree)
         _check_sizes(tree, ())
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
     if not isinstance(algo, str) or algo not in sections:
         hint = nearest(algo, sections) if isinstance(algo, str) else ""
         known = ", ".join(sections)
-        raise ConfigError(f"{source}: algo: {algo!r} is not known; known are {known}{hint}")
+        raise UserError(f"{source}: algo: {algo!r} is not known; known are {known}{hint}")
     named = tree.setdefault("algo", algo)
     if named != algo:
-        raise ConfigError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
+        raise UserError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
     for other in sections.keys() & tree.keys() - {algo}:
         stub = {"algo": other, "env": {"tasks": ["any"]}, other: tree.pop(other)}
         _validate(model(other, sections), stub, source)
@@ -76,7 +78,7 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
 
 def _check_sizes(value: Any, path: tuple[str, ...]) -> None:
     if isinstance(value, int | float) and LARGEST < abs(value) < inf:
-        raise ConfigError(f"{'.'.join(path)}: too large; no number is beyond {LARGEST:g}")
+        raise UserError(f"{'.'.join(path)}: too large; no number is beyond {LARGEST:g}")
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_sizes(inner, (*path, key))
@@ -99,7 +101,7 @@ def _validate(kind: type[Config], tree: Mapping[str, Any], source: str) -> Confi
         details = error.errors()
         more = len({_keys(kind, d["loc"]) for d in details}) - 1
         rest = f" (and {more} more)" if more else ""
-        raise ConfigError(f"{source}: {_explain(kind, details[0])}{rest}") from None
+        raise UserError(f"{source}: {_explain(kind, details[0])}{rest}") from None
 
 
 def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:

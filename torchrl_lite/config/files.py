@@ -9,19 +9,10 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 20
-"""Levels of nesting; a configuration has four."""
+from torchrl_lite.errors import UserError
+
 MAX_BYTES = 2**22
-"""Of a file; a configuration has a few thousand."""
-MAX_VALUES = 100_000
-"""Values in a file; a configuration has a hundred, but aliases in YAML multiply."""
-
-
-class ConfigError(ValueError):
-    """A user's mistake, told in one line whatever stands in it."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+"""Of a file, which may be another's; a configuration has a few thousand."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -58,31 +49,30 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in pairs:
         if key in tree:
-            raise ConfigError(f"{key}: stands twice in one section")
+            raise UserError(f"{key}: stands twice in one section")
         tree[key] = value
     return tree
 
 
 def _no_constant(name: str) -> None:
-    raise ConfigError(f"{name} is not a number that JSON or a configuration knows")
+    raise UserError(f"{name} is not a number that JSON or a configuration knows")
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """An integral float is an integer, everywhere.
 
     Raises:
-        ConfigError: nested too deeply or without end, or half a character in a string.
+        UserError: half a character in a string.
+        RecursionError: nested without end.
     """
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and not value.isascii():
         _check_text(value)
     if isinstance(value, list):
-        return [plain(item, depth + 1) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {plain(key): plain(item, depth + 1) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     return value
 
 
@@ -90,7 +80,7 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{text!r} is no text") from None
+        raise UserError(f"{text!r} is no text") from None
 
 
 def parse_json(text: str) -> Any:
@@ -102,45 +92,31 @@ def parse_json(text: str) -> Any:
     return plain(json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant))
 
 
-def _parse_yaml(text: str) -> Any:
-    tree = yaml.load(text, _YamlLoader)
-    left, todo = MAX_VALUES, [(tree, 0)]
-    while todo:
-        value, depth = todo.pop()
-        left -= 1
-        if left < 0:
-            raise ConfigError(f"more than {MAX_VALUES} values")
-        if depth <= MAX_DEPTH and isinstance(value, list | dict):
-            inner = value.values() if isinstance(value, dict) else value
-            todo += [(item, depth + 1) for item in inner]
-    return plain(tree)
-
-
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ConfigError(f"{path}: a configuration ends in .json, .yaml or .yml")
+        raise UserError(f"{path}: a configuration ends in .json, .yaml or .yml")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigError(f"larger than {MAX_BYTES} bytes")
+            raise UserError(f"larger than {MAX_BYTES} bytes")
         text = content.decode()
-        tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
+        tree = parse_json(text) if path.suffix == ".json" else plain(yaml.load(text, _YamlLoader))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration{_beside(path)}") from None
+        raise UserError(f"{path}: there is no such configuration{_beside(path)}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(
+        raise UserError(
             f"{path}: no valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: no valid {path.suffix[1:].upper()}: {reason}") from None
+        raise UserError(f"{path}: no valid {path.suffix[1:].upper()}: {reason}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a configuration is an object of sections")
+        raise UserError(f"{path}: a configuration is an object of sections")
     return tree
 
 
@@ -164,21 +140,21 @@ def read_tree(path: Path) -> dict[str, Any]:
     """The file with what it extends; ``extends`` is relative to the file it stands in.
 
     Raises:
-        ConfigError: a file is missing, unreadable, no valid JSON or YAML, or extends itself.
+        UserError: a file is missing, unreadable, no valid JSON or YAML, or extends itself.
     """
     trees: list[dict[str, Any]] = []
     seen: list[Path] = []
     while True:
         tree = _read(path)
         if path.resolve() in seen:
-            raise ConfigError(f"{path}: extends itself")
+            raise UserError(f"{path}: extends itself")
         seen.append(path.resolve())
         trees.append(tree)
         parent = tree.pop("extends", None)
         if parent is None:
             break
         if not isinstance(parent, str):
-            raise ConfigError(f"{path}: extends: a path relative to this file")
+            raise UserError(f"{path}: extends: a path relative to this file")
         path = path.parent / parent
     result: dict[str, Any] = {}
     for tree in reversed(trees):
@@ -190,16 +166,16 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """``a.b=value`` to a path and a value: JSON where it parses, else a string.
 
     Raises:
-        ConfigError: no ``=``, no key, or NaN.
+        UserError: no ``=``, no key, or NaN.
     """
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
-    if not equals or not all(path) or len(path) > MAX_DEPTH:
-        raise ConfigError(f"--set {text}: give it as section.key=value")
+    if not equals or not all(path):
+        raise UserError(f"--set {text}: give it as section.key=value")
     try:
         return path, parse_json(value)
-    except ConfigError as error:
-        raise ConfigError(f"--set {text}: {error}") from None
+    except UserError as error:
+        raise UserError(f"--set {text}: {error}") from None
     except (ValueError, RecursionError):
         # `.5` and `1.` are numbers to a person, though not to JSON.
         number = _NUMBER.fullmatch(value.strip())
@@ -211,3 +187,14 @@ def nest(path: list[str], value: Any) -> dict[str, Any]:
     for key in reversed(path):
         value = {key: value}
     return value
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every field by its full name, such as ``sac.alpha``."""
+    fields: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            fields |= flat(value, f"{prefix}{key}.")
+        else:
+            fields[f"{prefix}{key}"] = value
+    return fields

@@ -11,14 +11,9 @@ from pydantic import Field, model_validator
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
 from torchrl_lite.config.section import (
-    MAX_BINS,
-    MAX_MODULES,
-    MAX_NOISE_REPEAT,
-    MAX_PROCESSORS,
-    MAX_SECONDS,
-    MAX_STEPS,
     Count,
     Depth,
+    Few,
     Horizon,
     Name,
     Natural,
@@ -59,7 +54,7 @@ class EnvConfig(Section):
         "the largest discounted return so far (return, which becomes net.critic.bound); auto: ema "
         "with v1 rewards, else null",
     )
-    noise_repeat: Annotated[int, Field(ge=1, le=MAX_NOISE_REPEAT)] = Field(
+    noise_repeat: Few = Field(
         1,
         description="most steps in a row that share their exploration noise; runs of n steps come "
         "with probability ~ 1/n^2",
@@ -108,9 +103,7 @@ class SoftModuleConfig(Section):
     """Sizes of a soft-module network; the defaults are the shallow one of Yang et al. 2020."""
 
     num_layers: Depth = Field(2, description="layers of modules")
-    num_modules: Annotated[int, Field(ge=1, le=MAX_MODULES)] = Field(
-        2, description="modules in a layer"
-    )
+    num_modules: Few = Field(2, description="modules in a layer")
     module_hidden: Size = Field(256, description="outputs of a module")
     num_gating_layers: Depth = Field(2, description="fully connected layers before the routing")
     gating_hidden: Size = Field(256, description="units of each of them")
@@ -124,7 +117,7 @@ class CriticConfig(Section):
         description="a number, or a categorical distribution over bins: trained towards a Gaussian "
         "around the target, towards its two nearest bins, or towards the target's distribution",
     )
-    bins: Annotated[int, Field(ge=2, le=MAX_BINS)] = Field(
+    bins: Annotated[int, Field(ge=2, le=2**12)] = Field(
         101, description="of a categorical critic, from -bound to bound"
     )
     bound: Positive = Field(5.0, description="largest value of a categorical critic")
@@ -199,9 +192,7 @@ class TrainConfig(Section):
     epoch_frames: Count = Field(500, description="frames of each environment in an epoch")
     opt_steps: Natural = Field(500, description="updates in an epoch")
     batch_size: Count = Field(256, description="transitions in an update, over all tasks")
-    n_step: Annotated[int, Field(ge=1, le=MAX_STEPS)] = Field(
-        1, description="steps of reward in a target before it bootstraps"
-    )
+    n_step: Few = Field(1, description="steps of reward in a target before it bootstraps")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="how all learning rates go from their start to lr_final of it"
     )
@@ -244,10 +235,8 @@ class RayConfig(Section):
         description='"local" starts Ray on this machine and ends it with the run; "auto" or '
         "HOST:PORT joins a cluster that runs",
     )
-    num_workers: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
-        1, description="actors that share the environments"
-    )
-    cpus_per_worker: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
+    num_workers: Few = Field(1, description="actors that share the environments")
+    cpus_per_worker: Few = Field(
         1, description="CPUs that Ray sets aside for each; it computes on one"
     )
 
@@ -266,7 +255,7 @@ class SystemConfig(Section):
     """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned,
     ``threads`` and ``accel`` only how sums are rounded, the rest no bit."""
 
-    workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=MAX_PROCESSORS)] = Field(
+    workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=2**10)] = Field(
         "auto",
         description='rollout processes; 0 collects in the main process; "ray": actors of Ray',
     )
@@ -277,17 +266,16 @@ class SystemConfig(Section):
         "CUDA only); auto: eager",
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner works")
-    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] = Field(
-        "auto", description="CPU threads of the learner"
-    )
+    threads: Literal["auto"] | Few = Field("auto", description="CPU threads of the learner")
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest", description="precision of float32 matrix products"
     )
-    grace_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = Field(
-        20, description="after a signal, an epoch that ends within this time is finished and saved"
+    grace_seconds: Annotated[float, Field(ge=0, le=10**6)] = Field(
+        20.0,
+        description="after a signal, the running epoch has this long to finish and be saved",
     )
-    env_timeout_s: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = Field(
-        300, description="seconds after which an environment that does not answer stops the run"
+    env_timeout_s: Annotated[float, Field(gt=0, le=10**6)] = Field(
+        300.0, description="seconds after which an environment that does not answer stops the run"
     )
 
     @property

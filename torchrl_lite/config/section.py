@@ -9,22 +9,12 @@ Natural = Annotated[int, Field(ge=0)]
 MAX_AT_ONCE = 2**16
 """Of anything that is there all at once: units of a layer, environments, planned episodes."""
 Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
-MAX_MODULES = 2**8
-"""In a layer of soft modules; between two layers there are as many routes as their square."""
 Depth = Annotated[int, Field(ge=1, le=100)]
-MAX_BINS = 2**12
-"""Of a categorical critic."""
-MAX_STEPS = 2**8
-"""Of an n-step return."""
-MAX_NOISE_REPEAT = 2**10
-"""Steps that share their exploration noise."""
+Few = Annotated[int, Field(ge=1, le=2**10)]
+"""Steps of a return, modules of a layer, processes: of what there are never more."""
 MAX_HORIZON = 10**6
 """Steps of an episode, whose randomness is drawn whole at its beginning."""
 Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]
-MAX_PROCESSORS = 2**10
-"""Threads or processes; an operating system says no to more in its own way, or not at all."""
-MAX_SECONDS = 10**6
-"""Eleven days; the clocks of the system have an end."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]

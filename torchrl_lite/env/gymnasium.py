@@ -15,8 +15,9 @@ from gymnasium.spaces import Box
 from jaxtyping import Float
 from numpy import ndarray
 
-from torchrl_lite.config import MAX_HORIZON, ConfigError, EnvConfig, nearest
+from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
 from torchrl_lite.env.viewing import choose_camera, follow, open_window
+from torchrl_lite.errors import UserError
 
 _EXTRAS = {"sai_mujoco": "soccer"}
 """Packages that an extra of ours installs."""
@@ -31,7 +32,7 @@ class GymnasiumEnv(gym.Env):
     ``render_mode="human"`` opens a window, in which each step is drawn.
 
     Raises:
-        ConfigError: no such id, package or camera, a space that is no bounded vector, no time
+        UserError: no such id, package or camera, a space that is no bounded vector, no time
             limit or one that is too long.
     """
 
@@ -56,7 +57,7 @@ class GymnasiumEnv(gym.Env):
                 choose_camera(self._env, camera, task=task)
             elif render_mode is not None:
                 follow(self._env)
-        except ConfigError:
+        except UserError:
             self._env.close()
             raise
         low, high = self._own.low.astype(np.float64), self._own.high.astype(np.float64)
@@ -98,7 +99,7 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
     """Sizes of the observation and of the action.
 
     Raises:
-        ConfigError: as `GymnasiumEnv`.
+        UserError: as `GymnasiumEnv`.
     """
     return _shape(task, config.max_episode_frames, tuple(config.imports))
 
@@ -126,12 +127,12 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
         except (Exception, SystemExit) as error:  # a script exits where it is imported
             extra = _EXTRAS.get(package)
             hint = f"; python -m pip install -e '.[{extra}]' brings it" if extra else ""
-            raise ConfigError(
+            raise UserError(
                 f"env.imports: {package!r} cannot be imported ({_told(error)}){hint}"
             ) from None
     if task not in gym.registry:
         hint = nearest(task, gym.registry) or "; env.imports names packages that bring others"
-        raise ConfigError(f"env.tasks: {task!r} is no id that Gymnasium knows{hint}")
+        raise UserError(f"env.tasks: {task!r} is no id that Gymnasium knows{hint}")
     return gym.registry[task]
 
 
@@ -144,7 +145,7 @@ def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
             disable_env_checker=True,
         )
     except (Exception, SystemExit) as error:  # a package not there, a renderer, its own code
-        raise ConfigError(f"env.tasks: {task!r} cannot be made ({_told(error)})") from None
+        raise UserError(f"env.tasks: {task!r} cannot be made ({_told(error)})") from None
 
 
 def _told(error: BaseException) -> str:
@@ -153,11 +154,11 @@ def _told(error: BaseException) -> str:
 
 def _vector(task: str, space: gym.Space, what: str) -> Box:
     if not isinstance(space, Box):
-        raise ConfigError(
+        raise UserError(
             f"env.tasks: the {what} of {task!r} are {type(space).__name__}, only Box is supported"
         )
     if len(space.shape) != 1 or not space.shape[0]:
-        raise ConfigError(
+        raise UserError(
             f"env.tasks: the {what} of {task!r} have the shape {space.shape}, only vectors are "
             "supported"
         )
@@ -168,17 +169,17 @@ def _continuous(task: str, space: gym.Space) -> Box:
     """A space of actions with bounds; the largest numbers there are stand for none."""
     box = _vector(task, space, "actions")
     if not np.issubdtype(box.dtype, np.floating):
-        raise ConfigError(f"env.tasks: the actions of {task!r} are {box.dtype}, not continuous")
+        raise UserError(f"env.tasks: the actions of {task!r} are {box.dtype}, not continuous")
     with np.errstate(over="ignore"):
         bounded = np.isfinite(box.high - box.low).all()
     if not bounded:
-        raise ConfigError(f"env.tasks: the actions of {task!r} have no bounds, so none to scale to")
+        raise UserError(f"env.tasks: the actions of {task!r} have no bounds, so none to scale to")
     return box
 
 
 def _check_limit(task: str, limit: int | None) -> None:
     if limit is None or limit > MAX_HORIZON:
         own = "no time limit" if limit is None else f"a time limit of {limit} steps"
-        raise ConfigError(
+        raise UserError(
             f"env.max_episode_frames: {task} has {own} of its own; give one, up to {MAX_HORIZON}"
         )

@@ -14,10 +14,11 @@ from jaxtyping import Float
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from numpy import ndarray
 
-from torchrl_lite.config import ConfigError, EnvConfig, nearest
+from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.viewing import choose_camera, open_window
+from torchrl_lite.errors import UserError
 
 OBS_DIM, ACT_DIM = 39, 4
 """Sizes of every task's observation and action."""
@@ -35,7 +36,7 @@ def check_task(name: str, source: str = "task") -> str:
     """The name, if it is one of the 50 v3 tasks; ``source`` says where it was given.
 
     Raises:
-        ConfigError: it is not; the message names the nearest one.
+        UserError: it is not; the message names the nearest one.
     """
     if name in TASKS:
         return name
@@ -43,7 +44,7 @@ def check_task(name: str, source: str = "task") -> str:
     current = f"{_OLD_NAMES.get(stem, stem)}-v3"
     hint = f"; use {current!r}" if current in TASKS else nearest(name, TASKS)
     hint = hint or f"; the ten of MT10: {ten()}"
-    raise ConfigError(f"{source}: {name!r} is no Meta-World v3 task{hint}")
+    raise UserError(f"{source}: {name!r} is no Meta-World v3 task{hint}")
 
 
 def ten() -> str:
@@ -60,7 +61,7 @@ class MetaWorldEnv(gym.Env):
     ``render_mode="human"`` opens a window, in which each step is drawn.
 
     Raises:
-        ConfigError: no such task or camera.
+        UserError: no such task or camera.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ def shape(task: str, _config: EnvConfig) -> tuple[int, int]:
     """Sizes of the observation and of the action.
 
     Raises:
-        ConfigError: there is no such task.
+        UserError: there is no such task.
     """
     check_task(task, "env.tasks")
     return OBS_DIM, ACT_DIM

@@ -6,7 +6,8 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from torchrl_lite.config import ConfigError, nearest
+from torchrl_lite.config import nearest
+from torchrl_lite.errors import UserError
 
 HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])
 """About the line of sight, as a quaternion."""
@@ -21,15 +22,15 @@ def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
     of Meta-World hang upside down.
 
     Raises:
-        ConfigError: there is no camera of this name.
+        UserError: there is no camera of this name.
     """
     renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is None:
-        raise ConfigError(f"--camera: {task} has no cameras to choose from")
+        raise UserError(f"--camera: {task} has no cameras to choose from")
     model: mujoco.MjModel = renderer.model
     names = [model.camera(index).name for index in range(model.ncam)]
     if camera not in names:
-        raise ConfigError(
+        raise UserError(
             f"--camera: {task} has no {camera!r}; it has {', '.join(filter(None, names)) or 'none'}"
             f"{nearest(camera, names)}"
         )

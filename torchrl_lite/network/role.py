@@ -15,9 +15,9 @@ class Role(nn.Module):
     def __init__(self, body: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.body = body
-        self.register_buffer("obs_mask", spec.obs_mask[:, None].clone(), persistent=False)
-        self.register_buffer("act_mask", spec.act_mask[:, None].clone(), persistent=False)
-        self._padded = not bool(spec.obs_mask.all() and spec.act_mask.all())
+        self.register_buffer("obs_mask", spec.obs_mask[:, None], persistent=False)
+        self.register_buffer("act_mask", spec.act_mask[:, None], persistent=False)
+        self._padded = len(set(zip(spec.obs_dims, spec.act_dims, strict=True))) > 1
 
     def mask_obs(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]

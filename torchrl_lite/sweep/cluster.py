@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.collector.ray_connection import connect
 from torchrl_lite.collector.worker import signals_blocked
-from torchrl_lite.ray_package import connect
 from torchrl_lite.sweep import task
 from torchrl_lite.sweep.trial import Outcome, Trial
 
@@ -23,7 +23,7 @@ class Cluster:
     def __init__(self, address: str) -> None:
         """
         Raises:
-            ConfigError: Ray is not installed, or there is no cluster at the address.
+            UserError: Ray is not installed, or there is no cluster at the address.
         """
         # What is started here inherits the mask: it is in our process group, which a scheduler
         # signals as a whole, and it must last until the runs have ended.

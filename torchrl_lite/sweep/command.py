@@ -10,15 +10,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from torchrl_lite.config import ConfigError, check_address
-from torchrl_lite.flags import Parser, answer, check_folder, count
-from torchrl_lite.results import Run
-from torchrl_lite.signals import Interrupted, SignalGuard
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.command.flags import Parser, answer, check_folder, count
+from torchrl_lite.config import check_address
+from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import plan, report
 from torchrl_lite.sweep.cluster import Cluster
 from torchrl_lite.sweep.progress import Line, Logged, Logs, State, make_view
 from torchrl_lite.sweep.task import CONSOLE
 from torchrl_lite.sweep.trial import Outcome, Trial
+from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 REFRESH_S = 2.0
 
@@ -64,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     try:
         check_address(args.address)
     except ValueError as error:
-        raise ConfigError(f"--{error}") from None
+        raise UserError(f"--{error}") from None
     args.starter = [plan.check_starter(name) for name in args.starter]
     args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
     args.seeds = plan.parse_seeds(args.seeds)
@@ -101,7 +102,7 @@ def _train(
     try:
         lacking = cluster.too_small_for(cpus=args.cpus, gpus=args.gpus)
         if lacking and args.address == "local":
-            raise ConfigError(lacking)
+            raise UserError(lacking)
         if lacking:  # a cluster may grow
             print(f"{lacking}: the runs wait for a larger one", flush=True)
         with _Signals() as signals:

@@ -9,11 +9,12 @@ from operator import eq
 from pathlib import Path
 from typing import Any
 
-from torchrl_lite import flags
-from torchrl_lite.algo import ALGORITHMS
-from torchrl_lite.config import ConfigError, nearest, parse_json, parse_override
-from torchrl_lite.launch import epochs_of_result
-from torchrl_lite.request import experiment, requested, resolve, resumed
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.command import flags
+from torchrl_lite.command.launch import epochs_of_result
+from torchrl_lite.command.options import experiment_name, request, resolve
+from torchrl_lite.config import nearest, parse_json, parse_override, read_tree
+from torchrl_lite.errors import UserError
 from torchrl_lite.sweep.trial import Trial
 
 STARTERS = [f"{kind}_{algo}" for kind in ("st", "mt") for algo in ALGORITHMS]
@@ -28,18 +29,18 @@ def plan(args: Namespace) -> list[Trial]:
     """Every run that the flags ask for, checked as its starter would check it.
 
     Raises:
-        ConfigError: a flag, a field or a run that exists does not fit, or two runs are the same.
+        UserError: a flag, a field or a run that exists does not fit, or two runs are the same.
     """
     _check_algorithms(args.grid, args.starter)
     _check_keys(args.grid, args.set)
     trials: dict[Path, Trial] = {}
     for starter in args.starter:
         if args.tasks and starter.startswith("mt_"):
-            raise ConfigError(f"--tasks: {starter} trains the tasks of its --config; leave it out")
+            raise UserError(f"--tasks: {starter} trains the tasks of its --config; leave it out")
         for setting, task, seed in product(_settings(args.grid, starter), _tasks(args), args.seeds):
             trial = _trial(args, starter, setting, task, seed)
             if trial.folder in trials:
-                raise ConfigError(f"{trial.folder}: two runs of the sweep would share it")
+                raise UserError(f"{trial.folder}: two runs of the sweep would share it")
             trials[trial.folder] = trial
     return list(trials.values())
 
@@ -49,7 +50,7 @@ def _check_algorithms(grid: Sequence[tuple[str, Any]], starters: Sequence[str]) 
     for key, _ in grid:
         section = key.split(".")[0]
         if section in ALGORITHMS and section not in trained:
-            raise ConfigError(f"--grid: {key}: none of the starters trains {section}")
+            raise UserError(f"--grid: {key}: none of the starters trains {section}")
 
 
 def _check_keys(grid: Sequence[tuple[str, Any]], settings: Sequence[str]) -> None:
@@ -59,7 +60,7 @@ def _check_keys(grid: Sequence[tuple[str, Any]], settings: Sequence[str]) -> Non
         path = key.split(".")
         if twice := [other for other in known if all(map(eq, other, path))]:
             named = f", and {'.'.join(twice[0])}" if twice[0] != path else ""
-            raise ConfigError(f"--grid: {key}{named}: give a field by one --grid or --set")
+            raise UserError(f"--grid: {key}{named}: give a field by one --grid or --set")
         known.append(path)
 
 
@@ -95,12 +96,8 @@ def _trial(
     name = _experiment(args, argv, algo, setting, multi_task=multi_task)
     argv += ["--id", name]
     own = flags.parse(algo, argv, multi_task=multi_task)
-    config = requested(own, algo, multi_task=multi_task)
-    folder = own.log_dir / name / config.env.set_name / str(seed)
-    stored = folder / "params.json"
-    if stored.exists():
-        config = resumed(own, config, stored, algo)
-    else:  # of the machine's cores, a run has those that were stated
+    config, folder, resuming = request(own, algo, multi_task=multi_task)
+    if not resuming:  # of the machine's cores, a run has those that were stated
         system = resolve(config, cores=args.cpus).system
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
@@ -115,10 +112,12 @@ def _experiment(
     if args.id:
         name = args.id + ("" if algo == "sac" else f"_{algo}")
     else:
-        name = experiment(flags.parse(algo, argv, multi_task=multi_task), algo)
+        own = flags.parse(algo, argv, multi_task=multi_task)
+        named = own.config is not None and "algo" in read_tree(own.config)
+        name = experiment_name(own, algo, names_algo=named)
     name = "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
     if len(name.encode()) > MAX_NAME:
-        raise ConfigError(f"--grid: {name} is longer than a folder's name may be")
+        raise UserError(f"--grid: {name} is longer than a folder's name may be")
     return name
 
 
@@ -132,7 +131,7 @@ def parse_seeds(text: str) -> list[int]:
     """``1-5,8`` as numbers.
 
     Raises:
-        ConfigError: it is something else.
+        UserError: it is something else.
     """
     return [number for part in text.split(",") for number in _span("--seeds", part)]
 
@@ -141,7 +140,7 @@ def parse_tasks(text: str) -> list[tuple[str, ...]]:
     """``0-9`` or ``reach-v3,door-open-v3``, as flags of a starter.
 
     Raises:
-        ConfigError: a span that runs backwards.
+        UserError: a span that runs backwards.
     """
     tasks: list[tuple[str, ...]] = []
     for part in text.split(","):
@@ -156,7 +155,7 @@ def _span(flag: str, text: str) -> range:
     match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", text, re.ASCII)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not 0 <= last - first < MAX_SPAN:
-        raise ConfigError(
+        raise UserError(
             f"{flag}: {text!r} is neither a number nor a span such as 1-5, of at most {MAX_SPAN}"
         )
     return range(first, last + 1)
@@ -166,7 +165,7 @@ def parse_grid(text: str) -> tuple[str, list[Any]]:
     """``key=[value, …]``.
 
     Raises:
-        ConfigError: no key, or no list of different values in JSON.
+        UserError: no key, or no list of different values in JSON.
     """
     key, _, values = text.partition("=")
     try:
@@ -174,19 +173,19 @@ def parse_grid(text: str) -> tuple[str, list[Any]]:
     except (ValueError, RecursionError):
         parsed = None
     if not key.strip() or not isinstance(parsed, list) or not parsed:
-        raise ConfigError(f"--grid {text}: give it as 'section.key=[value, …]', a list in JSON")
+        raise UserError(f"--grid {text}: give it as 'section.key=[value, …]', a list in JSON")
     if len({json.dumps(value) for value in parsed}) < len(parsed):
-        raise ConfigError(f"--grid {text}: a value stands twice")
+        raise UserError(f"--grid {text}: a value stands twice")
     return key.strip(), parsed
 
 
 def check_starter(name: str) -> str:
     """
     Raises:
-        ConfigError: there is no such starter.
+        UserError: there is no such starter.
     """
     if name not in STARTERS:
-        raise ConfigError(
+        raise UserError(
             f"--starter: {name!r} is not one of {', '.join(STARTERS)}{nearest(name, STARTERS)}"
         )
     return name

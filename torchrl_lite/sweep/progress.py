@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from torchrl_lite.reporting.logger import read_rows
 from torchrl_lite.sweep.trial import Trial
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -59,8 +60,7 @@ class Logs:
 
 
 def _logged(path: Path) -> Logged:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # whole lines
+    rows = read_rows(path)
     if not rows:
         return Logged()
     measured = [row["eval/success_rate"] for row in rows if row["eval/success_rate"]]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from torchrl_lite.figures import learning_curves
-from torchrl_lite.results import Metric, Run, by_experiment, tasks_of
-from torchrl_lite.statistics import Estimate, interquartile_mean
+from torchrl_lite.analysis.figures import learning_curves
+from torchrl_lite.analysis.runs import Metric, Run, by_experiment, tasks_of
+from torchrl_lite.analysis.statistics import Estimate, interquartile_mean
 
 
 class Aggregate(NamedTuple):

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torchrl_lite.lock import BusyError, locked
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.errors import BusyError
 from torchrl_lite.sweep.trial import Outcome, Trial
 
 ROOT = Path(__file__).parents[2]

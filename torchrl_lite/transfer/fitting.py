@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from torchrl_lite.network import places_of_task_rows
+from torchrl_lite.network.task_rows import places_of_task_rows
 from torchrl_lite.transfer.pairing import Fit, Piece
 
 CRITICS = ("critic", "target")

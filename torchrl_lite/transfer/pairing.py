@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from torchrl_lite.config import ConfigError, nearest
-from torchrl_lite.transfer.files import Facts
+from torchrl_lite.config import nearest
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.sources import Facts
 from torchrl_lite.types import Spec
 
 
@@ -42,7 +43,7 @@ class Fit(NamedTuple):
     def of(cls, spec: Spec, facts: Facts, task_map: Mapping[str, str], *, path: Path) -> "Fit":
         """
         Raises:
-            ConfigError: ``task_map`` names a task that is not in ``path``.
+            UserError: ``task_map`` names a task that is not in ``path``.
         """
         rows = pair_tasks(spec.tasks, facts.tasks, task_map, path=path)
         own, here = list(spec.shapes.values()), Widths(spec.obs_dim, spec.act_dim)
@@ -71,15 +72,15 @@ def pair_tasks(
     Where ``there`` is empty, since a file names no tasks, it is taken to be of the same ones.
 
     Raises:
-        ConfigError: ``task_map`` names a task that is not there.
+        UserError: ``task_map`` names a task that is not there.
     """
     if not there:
         if task_map:
-            raise ConfigError(f"transfer.task_map: {path} names no tasks to take over")
+            raise UserError(f"transfer.task_map: {path} names no tasks to take over")
         return {number: number for number in range(len(here))}
     for name in task_map.values():
         if name not in there:
-            raise ConfigError(
+            raise UserError(
                 f"transfer.task_map: {name!r} is no task of {path}, which has "
                 f"{', '.join(there)}{nearest(name, there)}"
             )

@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from torchrl_lite import checkpoint
-from torchrl_lite.checkpoint import CheckpointError, Saved
-from torchrl_lite.config import ConfigError
-from torchrl_lite.replay_buffer import ReplayBuffer, row_widths
-from torchrl_lite.transfer.files import facts_of
+from torchrl_lite.algo.replay_buffer import ReplayBuffer, row_widths
+from torchrl_lite.checkpoint.store import Saved, complete_checkpoint
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.policies.sources import facts_of
 from torchrl_lite.transfer.pairing import Fit
 from torchrl_lite.types import Spec
 
@@ -27,11 +26,11 @@ def carry_over(
     Returns, as plain data, the checkpoint and how many transitions came for each task.
 
     Raises:
-        ConfigError: there is no such checkpoint, no task takes one over, or one has other
+        UserError: there is no such checkpoint, no task takes one over, or one has other
             features than the one it takes over.
     """
     try:
-        saved = checkpoint.complete_checkpoint(path)
+        saved = complete_checkpoint(path)
         facts = facts_of(saved.state, saved.path)
         fit = Fit.of(spec, facts, task_map, path=path)
         if not (facts.tasks and fit.rows):
@@ -43,7 +42,7 @@ def carry_over(
         remembered = _remembered(saved, fit, buffer.capacity)
         manifest = saved.path.with_suffix(".json").read_bytes()  # it vouches for all files
     except (CheckpointError, OSError) as error:
-        raise ConfigError(f"transfer.load: buffer: {error}") from None
+        raise UserError(f"transfer.load: buffer: {error}") from None
     for here, there in fit.rows.items():
         buffer.add_rows(here, _laid_out(remembered[there], fit).to(buffer.data.device))
     return {

@@ -1,0 +1,69 @@
+"""How an update is run: eagerly, compiled, or as a CUDA graph."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+
+from torchrl_lite.errors import UserError
+
+
+def check(mode: str, device: torch.device) -> None:
+    """Raises UserError where a mode cannot run on this machine's device."""
+    if mode == "graph" and device.type == "cpu":
+        raise UserError("system.accel: a CUDA graph needs a CUDA device")
+    if mode == "compile" and device.type == "cpu":
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise UserError(f"system.accel: compile needs a C++ compiler; there is no {compiler}")
+
+
+def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
+    """The same update through ``torch.compile``; its first calls take the compiler's time."""
+    return torch.compile(update, dynamic=False)
+
+
+class Stepper:
+    """Calls a step that reads and writes the same tensors every time.
+
+    ``eager`` is the reference; in mode ``compile`` it is the step that is another one (`compiled`).
+    ``graph`` runs the first calls of each key eagerly on a side stream of the device (allocations
+    and lazy initialisation happen there), captures the next one and replays it ever after. Every
+    call is exactly one real step in each mode. A key names everything that a step works on, and
+    keeps it alive as long as there is a graph of it.
+    """
+
+    WARM_UP = 3
+
+    def __init__(self, mode: str, device: torch.device) -> None:
+        self.mode, self._device = mode, device
+        self._calls: dict[Hashable, int] = {}
+        self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+
+    def __call__(self, key: Hashable, step: Callable[[], None]) -> None:
+        if self.mode != "graph":
+            step()
+            return
+        with torch.cuda.device(self._device):  # streams are those of the current device
+            self._graph_step(key, step)
+
+    def _graph_step(self, key: Hashable, step: Callable[[], None]) -> None:
+        if key in self._graphs:
+            self._graphs[key].replay()
+        elif self._calls.setdefault(key, 0) < self.WARM_UP:
+            self._calls[key] += 1
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*capturable=True")  # not captured yet
+                step()
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+                step()
+            graph.replay()
+            self._graphs[key] = graph

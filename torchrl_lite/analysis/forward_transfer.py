@@ -1,0 +1,71 @@
+"""How much faster a task is learned than from scratch.
+
+Wolczyk et al. 2021, "Continual World" (arXiv:2105.10919): with AUC the mean success while a task
+is trained and AUC_b that of training it from scratch, FT = (AUC - AUC_b) / (1 - AUC_b).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from torchrl_lite.analysis.runs import Run, tasks_of
+from torchrl_lite.errors import UserError
+
+
+def area(run: Run, task: str, *, frames: int) -> float:
+    """Mean success of a task over its own first training frames, by the trapezoidal rule.
+
+    Before the first evaluation it counts as that one's. What is measured while the task waits has
+    no width, so that forgetting does not count.
+    """
+    at, success = run.own_curve(task)
+    end = np.interp(frames, at, success) if frames not in at else success[at == frames][0]
+    within = at < frames
+    x = np.concatenate([[0.0], at[within], [float(frames)]])
+    y = np.concatenate([success[:1], success[within], [end]])
+    return float(np.trapezoid(y, x) / frames)
+
+
+def forward_transfer(runs: Sequence[Run], baseline: Sequence[Run], task: str) -> float | None:
+    """Over the frames of the task that all runs have; None where the baseline is always perfect.
+
+    Both areas are means over seeds. Every run has `trained` the task.
+    """
+    frames = min(trained(run, task) for run in [*runs, *baseline])
+    with_it, without = (
+        float(np.mean([area(run, task, frames=frames) for run in group]))
+        for group in (runs, baseline)
+    )
+    return None if without == 1 else (with_it - without) / (1 - without)
+
+
+def trained(run: Run, task: str) -> int:
+    """Frames of the task at its last evaluation; 0 where none came after its training began."""
+    at, _ = run.own_curve(task)
+    return int(at[-1]) if len(at) else 0
+
+
+def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> str:
+    """Forward transfer of every task that the baseline trained too, in Markdown; a curriculum that
+    has not come to a task is no seed of it.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    lines = [
+        "| experiment | task | seeds | from scratch | forward transfer |",
+        "|---|---|---|---|---|",
+    ]
+    for label, runs in experiments.items():
+        for task in tasks_of(runs):
+            own, scratch = (
+                [run for run in group if task in run.tasks and trained(run, task)]
+                for group in (runs, baseline)
+            )
+            if scratch:
+                value = forward_transfer(own, scratch, task) if own else None
+                cell = "-" if value is None else f"{value:.2f}"
+                lines.append(f"| {label} | {task} | {len(own)} | {len(scratch)} | {cell} |")
+    if len(lines) == 2:
+        raise UserError("--baseline: none of its runs trains a task of the others")
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""One process at a time in a run directory."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchrl_lite.errors import BusyError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds ``folder`` for this process.
+
+    The lock is on the directory itself and belongs to the process (``flock``): no file is left,
+    and the kernel gives it back however the process ends. Its children do not inherit it.
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: the directory cannot be opened, or its file system cannot lock.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{folder}: another process is working on this run") from None
+        yield
+    finally:
+        os.close(handle)

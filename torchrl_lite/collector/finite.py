@@ -1,0 +1,77 @@
+"""Non-finite values, found before they are stored or saved."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.errors import NotFiniteError
+from torchrl_lite.types import Block
+
+_QUANTITIES = {
+    "obs": "observation",
+    "act": "action",
+    "rew": "reward",
+    "next_obs": "next observation",
+    "cont": "end of the episode",
+    "first": "start of the episode",
+}
+
+
+def check_block(
+    block: Block, tasks: Sequence[int], names: Sequence[str], *, before: Sequence[int]
+) -> None:
+    """``before`` is how many frames an environment of each task had lived before this epoch.
+
+    Raises:
+        NotFiniteError: the first frame with something that is not finite in these tasks' rows.
+    """
+    found: list[tuple[int, int, int, str]] = []
+    for name, tensor in block._asdict().items():
+        rows = tensor[list(tasks)]
+        if torch.isfinite(rows.sum(dtype=torch.float64)):
+            continue
+        bad = ~rows.isfinite().reshape(*rows.shape[:3], -1).all(-1)  # [t, L, K]
+        found += [(frame, tasks[row], copy, name) for row, frame, copy in bad.nonzero().tolist()]
+    if found:
+        frame, task, copy, name = min(found, key=lambda place: place[0])
+        place = f"{names[task]} (copy {copy}): the {_QUANTITIES[name]}"
+        raise NotFiniteError(
+            f"{place} at frame {before[task] + frame + 1} is not finite; "
+            "nothing of this epoch was stored"
+        )
+
+
+def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: int) -> None:
+    """``metrics`` is what `Learner.flush` returns; those of one task tell more than a mean.
+
+    Raises:
+        NotFiniteError: one is not finite, so that the weights are not to be trusted.
+    """
+    bad = [name for name, value in metrics.items() if not -float("inf") < value < float("inf")]
+    if bad:
+        name = next((name for name in bad if name.startswith("train_")), bad[0])
+        quantity, task = name.split("/") if name.startswith("train_") else (name, ", ".join(names))
+        raise NotFiniteError(
+            f"{task}: {quantity.removeprefix('train_').removeprefix('train/')} is "
+            f"{metrics[name]} in the updates at frame {frame}; these weights were not saved"
+        )
+
+
+def check_episodes(episodes: Sequence[EpisodeStats], names: Sequence[str], *, frame: int) -> None:
+    """``episodes`` are those of an evaluation after so many frames of training.
+
+    Raises:
+        NotFiniteError: one has a reward that is not finite, or an observation among those that are
+            looked at, so that no best weights are to be chosen by it.
+    """
+    for stats in episodes:
+        good = stats.sample is None or bool(np.isfinite(stats.sample).all())
+        if not (good and math.isfinite(stats.ret)):
+            quantity = "an observation, action or reward" if not good else "the return"
+            raise NotFiniteError(
+                f"{names[stats.task]}: {quantity} in the evaluation at frame {frame} is not "
+                "finite; the last checkpoint stands"
+            )

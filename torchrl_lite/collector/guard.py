@@ -1,0 +1,122 @@
+"""Environments whose calls are watched and whose answers are checked."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+
+class Watchdog:
+    """Tells of a call that does not return, from a thread, since the call itself cannot.
+
+    The time is looked at by the thread alone: a watched call costs two assignments. A machine that
+    stood still is no reason to bark: the thread must have looked four times.
+    """
+
+    LOOKS = 4
+
+    def __init__(self, seconds: float, bark: Callable[[str], None]) -> None:
+        """``bark`` is told what hangs, and should end the process."""
+        self._seconds, self._bark = seconds, bark
+        self._what: str | None = None
+        self._calls = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        self.enter(what)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self, what: str) -> None:
+        self._calls += 1
+        self._what = what
+
+    def leave(self) -> None:
+        self._what = None
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        last, looks = -1, 0
+        while not self._stop.wait(self._seconds / self.LOOKS):
+            calls, what = self._calls, self._what
+            looks = looks + 1 if what is not None and calls == last else 0
+            last = calls
+            if what is not None and looks >= self.LOOKS:
+                self._bark(f"{what}: no answer for {self._seconds:g} s (system.env_timeout_s)")
+                return
+
+
+def end_process(message: str) -> None:
+    """Ends the main process at once, with the cause last; the last checkpoint stands."""
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+class GuardedEnv(gym.Wrapper):
+    """Passes everything on, observations as float64; a hanging call is told by the watchdog.
+
+    Raises a ValueError or TypeError for an observation of another shape, or a reward, an end or a
+    success that is none.
+    """
+
+    def __init__(
+        self, env: gym.Env, name: str, *, shape: tuple[int, ...], watchdog: Watchdog
+    ) -> None:
+        super().__init__(env)
+        self._name, self._shape, self._watchdog = name, shape, watchdog
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float[ndarray, " O"], dict[str, Any]]:
+        with self._watchdog.watching(self._name):
+            obs, info = self.env.reset(seed=seed, options=options)
+        return self._checked(obs), info
+
+    def step(
+        self, action: Float[ndarray, " A"]
+    ) -> tuple[Float[ndarray, " O"], float, bool, bool, dict[str, Any]]:
+        self._watchdog.enter(self._name)
+        try:
+            obs, rew, terminated, truncated, info = self.env.step(action)
+        finally:
+            self._watchdog.leave()
+        if "success" in info:
+            info["success"] = _number("success", info["success"])
+        return (
+            self._checked(obs),
+            _number("reward", rew),
+            bool(terminated),
+            bool(truncated),
+            info,
+        )
+
+    def _checked(self, obs: Any) -> ndarray:
+        if np.shape(obs) != self._shape:
+            raise ValueError(f"the observation has shape {np.shape(obs)}, not {self._shape}")
+        return np.asarray(obs, np.float64)
+
+
+def _number(name: str, value: Any) -> float:
+    if type(value) is float:  # nearly always, and what follows takes its time
+        return value
+    if np.shape(value) != ():
+        raise ValueError(f"the {name} has shape {np.shape(value)}, not that of a number")
+    if value is None or isinstance(value, str):
+        raise TypeError(f"the {name} is {value!r}, not a number")
+    return float(value)

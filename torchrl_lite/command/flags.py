@@ -1,0 +1,145 @@
+"""Command lines: what all starters share, and the flags of those that train."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from torchrl_lite.config import MAX_AT_ONCE, nearest
+from torchrl_lite.errors import RunError, UserError
+
+
+def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) -> int:
+    """The exit code of a starter: what ``run`` returns; that of an error of ours, whose message is
+    enough; 1 for what the system refuses and for what is in ``told``; 130 for Ctrl-C."""
+    failures: tuple[type[Exception], ...] = (OSError, *told)
+    try:
+        return run()
+    except (RunError, UserError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except failures as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
+        return 130
+
+
+def check_folder(flag: str, folder: Path) -> None:
+    """Before the work whose results go there.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise UserError(f"{flag}: {folder} cannot be written: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{flag}: {folder} cannot be written: {place} is closed to you")
+
+
+def check_file(flag: str, path: Path | None) -> None:
+    """The same of a file, where one is asked for."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{flag}: {path} is a folder; name a file")
+    check_folder(flag, path.parent)
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes are `UserError`s: one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = re.search(r"unrecognized arguments: (--?[\w-]+)", message)
+        hint = nearest(unknown.group(1), flags) if unknown else ""
+        raise UserError(f"{message}{hint or '; see --help'}")
+
+
+def count(text: str, most: int = 10**9) -> int:
+    """A flag's value from 1 on."""
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
+    return int(text)
+
+
+def episodes(text: str) -> int:
+    """As many as a configuration may ask for."""
+    return count(text, MAX_AT_ONCE)
+
+
+def processors(text: str) -> int:
+    """Threads or processes."""
+    return count(text, 2**10)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def _frames(text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (value >= 1 and value.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of frames")
+    return int(value)
+
+
+def _stage(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a stage, counted from 0")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of letters, digits and _ . + - (it becomes a folder)"
+        )
+    return text
+
+
+def _label(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name is not empty")
+    return text
+
+
+def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Namespace:
+    """
+    Raises:
+        UserError: an unknown flag, or a value that it does not take.
+    """
+    kind = "many tasks with one policy" if multi_task else "one task"
+    parser = Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
+    if not multi_task:
+        add("--task_id", metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
+        add("--task", metavar="NAME", help="any of the 50 Meta-World v3 tasks")
+    add("--seed", type=seed, default=1, metavar="N", help="default 1")
+    add(
+        "--id", type=_name, metavar="NAME", help="experiment, the first folder in the log directory"
+    )
+    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
+    add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
+    add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
+    add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    if multi_task:
+        add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
+    add("--resume", action="store_true", help="go on from the newest checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
+    add("--track", action="store_true", help="log to Weights & Biases too")
+    add("--run_name", type=_label, metavar="NAME", help="of the run there")
+    add("--trust_imports", action="store_true", help="import and join what a stored run names")
+    add("--help_config", action="store_true", help="every field of the configuration")
+    return parser.parse_args(argv)

@@ -1,0 +1,258 @@
+"""From flags to what is to be run: a checked configuration, a folder, a device.
+
+Every file is read once, and every mistake is a `UserError`.
+"""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
+from torchrl_lite.config.trust import check_cluster, check_imports
+from torchrl_lite.env import metaworld
+from torchrl_lite.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "config"
+RESUMABLE = (
+    "train.num_epochs",
+    "train.eval_interval",
+    "train.save_interval",
+    "system.workers",
+    "system.ray.*",
+    "log.*",
+)
+"""What may be changed when a run goes on."""
+RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
+"""Fields whose ``auto`` depends on the machine or on other fields: a run stores what it chose."""
+
+Tree = dict[str, Any]
+Override = tuple[list[str], Any]
+"""A path and a value."""
+
+
+class Request(NamedTuple):
+    """What a command line asks for, checked."""
+
+    config: Config
+    """With ``auto`` as it stands; `resolve` says what it means here."""
+    folder: Path
+    """The run directory."""
+    resuming: bool
+    """There is a run to go on with, and ``config`` is its own."""
+
+
+def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
+    """What the flags of a starter ask for.
+
+    Raises:
+        UserError: a mistake, or a run directory that is there without ``--resume``.
+    """
+    if multi_task and args.config is None:
+        raise UserError("--config: a multi-task starter needs one, e.g. config/mt10.json")
+    overrides = _overrides(args)
+    read = read_tree(args.config) if args.config else {}
+    task = None if multi_task else _task(args, _with_overrides(read, overrides))
+    path = args.config or _default_config(task)
+    read = read or read_tree(path)
+    config = _requested(args, path, read, overrides, algo=algo, task=task)
+    if config.num_tasks > 1 and not multi_task:
+        raise UserError(
+            f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
+        )
+    name = args.id or experiment_name(args, algo, names_algo="algo" in read)
+    folder = args.log_dir / name / config.env.set_name / str(args.seed)
+    stored = folder / "params.json"
+    resuming = args.resume and stored.exists()
+    if not args.resume:
+        check_unused(folder)
+    if resuming:
+        config = _resumed(args, config, stored, overrides, algo=algo)
+    return Request(config, folder, resuming)
+
+
+def _requested(
+    args: Namespace,
+    path: Path,
+    read: Tree,
+    overrides: Sequence[Override],
+    *,
+    algo: str,
+    task: str | None,
+) -> Config:
+    """The file with everything that the flags change in it."""
+    tree = _with_overrides(read, overrides)
+    if "stage" in args:  # of a starter for several tasks
+        if args.stage is not None:
+            if tree.get("curriculum") is None:
+                raise UserError(f"--stage: {path} has no curriculum")
+            tree = merge(tree, {"curriculum": {"first_stage": args.stage}})
+        return check(tree, algo=algo, sections=SECTIONS, source=str(path))
+    if task is not None:
+        if any(_names_tasks(*override) for override in overrides):
+            raise UserError(f"--set env.tasks: {task} was named by --task or --task_id already")
+        tree = _with_overrides(read, [(["env", "tasks"], [task]), *overrides])
+    elif "tasks" not in _env(tree):
+        raise UserError(
+            f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
+        )
+    return check(tree, algo=algo, sections=SECTIONS, source=str(path))
+
+
+def _overrides(args: Namespace) -> list[Override]:
+    """``--set``, and ``--init_from`` as what it stands for; from any folder it is the same file."""
+    overrides = [parse_override(text) for text in args.set]
+    if args.init_from is None:
+        return overrides
+    return [*overrides, (["transfer", "init_from"], str(args.init_from.absolute()))]
+
+
+def _with_overrides(tree: Mapping[str, Any], overrides: Sequence[Override]) -> Tree:
+    result = dict(tree)
+    for path, value in overrides:
+        result = merge(result, nest(path, value))
+    return result
+
+
+def _env(tree: Tree) -> Tree:
+    env = tree.get("env", {})
+    return env if isinstance(env, dict) else {"tasks": None}  # told by the check to come
+
+
+def _check_gymnasium(args: Namespace, env: Tree) -> None:
+    named = args.task is not None or args.task_id is not None
+    if named or "tasks" not in env:
+        what = "--task, --task_id: for Meta-World" if named else "env.tasks: no task"
+        raise UserError(
+            f'{what}; with env.suite "gymnasium", tasks stand in env.tasks, as in '
+            """--set 'env.tasks=["Pendulum-v1"]'"""
+        )
+
+
+def _names_tasks(path: Sequence[str], value: Any) -> bool:
+    whole = path == ["env"] and isinstance(value, dict) and "tasks" in value
+    return whole or path == ["env", "tasks"]
+
+
+def _task(args: Namespace, tree: Tree) -> str | None:
+    """The Meta-World task that is named by a flag; ``tree`` is asked for otherwise."""
+    if _env(tree).get("suite") == "gymnasium":
+        _check_gymnasium(args, _env(tree))
+        return None
+    if args.task is not None and args.task_id is not None:
+        raise UserError("--task and --task_id: give one of them")
+    if args.task_id is not None:
+        if args.task_id not in [str(index) for index in range(len(metaworld.MT10))]:
+            raise UserError(f"--task_id: {args.task_id!r} is not one of {metaworld.ten()}")
+        return metaworld.MT10[int(args.task_id)]
+    return None if args.task is None else metaworld.check_task(args.task, "--task")
+
+
+def _default_config(task: str | None) -> Path:
+    own = CONFIGS / "mt10_tasks" / f"{task}.json"
+    return own if own.exists() else CONFIGS / "base_st.json"
+
+
+def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
+    """The first folder below the log directory, where ``--id`` does not name it; ``names_algo``:
+    the configuration says which algorithm it is for."""
+    behind = "" if algo == "sac" else f"_{algo}"
+    if args.config is None:
+        return f"MT10_Individual_Tasks{behind}"
+    return args.config.stem + ("" if names_algo else behind)
+
+
+def check_unused(folder: Path, *, resume: bool = False) -> None:
+    """With ``resume``, leftovers without a configuration are no run.
+
+    Raises:
+        UserError: there is a run in ``folder``, or it cannot be looked into.
+    """
+    try:
+        used = folder.exists() and any(folder.iterdir())
+        used = (folder / "params.json").exists() if resume else used
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used ({error.strerror})") from None
+    if used:
+        raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+
+
+def find_device(name: str) -> torch.device:
+    """
+    Raises:
+        UserError: there is no such device here.
+    """
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda:0" if len(there) > 1 else "cpu")
+    full = "cuda:0" if name == "cuda" else name
+    if full not in there:
+        raise UserError(f"--device: {name!r} is not there; there is {', '.join(there)}")
+    return torch.device(full)
+
+
+def resolve(config: Config, *, cores: int | None = None) -> Config:
+    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for.
+
+    ``cores``: those that the run may use; by default all that this process may use.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    env, system = config.env, config.system
+    groups = -(-env.num_envs // env.group_size)
+    auto: dict[str, Any] = {
+        "workers": min(cores, groups) if groups > 1 or system.overlap else 0,
+        "accel": "eager",
+        "threads": cores,
+    }
+    chosen = {name: value for name, value in auto.items() if getattr(system, name) == "auto"}
+    changes: dict[str, Any] = {"system": system.model_copy(update=chosen)}
+    if env.reward_normalization == "auto":
+        scale = "ema" if env.reward_version == "v1" else None
+        changes["env"] = env.model_copy(update={"reward_normalization": scale})
+    return config.model_copy(update=changes)
+
+
+def _resumed(
+    args: Namespace,
+    new_config: Config,
+    stored: Path,
+    overrides: Sequence[Override],
+    *,
+    algo: str,
+) -> Config:
+    """The stored configuration with the changes that a run may meet.
+
+    Raises:
+        UserError: another change, by its key.
+    """
+    own = load(stored, sections=SECTIONS, algo=algo)
+    if not args.trust_imports:
+        check_imports(own, stored, named=new_config.env.imports)
+    tree = own.model_dump()
+    if args.config is None:
+        changed = _with_overrides(tree, overrides)
+        new = flat(check(changed, algo=algo, sections=SECTIONS, source="--set").model_dump())
+    else:
+        new = flat(new_config.model_dump())
+    old = flat(tree)
+    for key in {**old, **new}:  # a section that is null in one has keys in the other
+        value, wanted = old.get(key), new.get(key)
+        if wanted == value or (wanted == "auto" and key in RESOLVED):
+            continue
+        if not any(fnmatchcase(key, allowed) for allowed in RESUMABLE):
+            raise UserError(
+                f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
+                f"with --resume only {', '.join(RESUMABLE)} may change "
+                "(where a --config is given, so is every --set of the start)"
+            )
+        tree = merge(tree, nest(key.split("."), wanted))
+    config = check(tree, algo=algo, sections=SECTIONS, source="--resume")
+    if not args.trust_imports:
+        check_cluster(config, stored, named=new_config.system.ray.address)
+    return config

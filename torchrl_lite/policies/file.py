@@ -1,0 +1,210 @@
+"""Policies as files: an actor, and in the header of its safetensors all that playing it takes.
+
+The format is that of https://github.com/huggingface/safetensors: raw tensors behind a header of
+JSON. Its one metadata entry, ``policy``, is a `PolicyHeader` as JSON. Reading executes nothing and
+imports no package that a file names.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.checkpoint.files import write_atomically
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
+from torchrl_lite.errors import CheckpointError
+from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
+from torchrl_lite.network.build import build
+from torchrl_lite.types import Spec
+
+SUFFIX = ".safetensors"
+MAX_HEADER = 2**24
+"""Characters of our metadata; those of 50 episodes of a task are about six thousand."""
+_KEY = "policy"
+
+Kind = Literal["gaussian", "deterministic"]
+_Size = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class TaskEvaluation(Section):
+    """Deterministic episodes of one task, number j on goal ``j * num_goals // n``."""
+
+    task: str
+    returns: list[float] = Field(min_length=1)
+    lengths: list[int]
+    successes: list[bool | None]
+    """None where an episode did not tell."""
+
+    @classmethod
+    def of(cls, task: str, episodes: Sequence[EpisodeStats]) -> Self:
+        return cls(
+            task=task,
+            returns=[stats.ret for stats in episodes],
+            lengths=[stats.length for stats in episodes],
+            successes=[stats.success if stats.success is None else stats.success > 0
+                       for stats in episodes],
+        )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.returns) == len(self.lengths) == len(self.successes):
+            raise ValueError(f"{self.task}: returns, lengths and successes differ in number")
+        return self
+
+
+class PolicyHeader(Section):
+    """What is told of an actor."""
+
+    format: Literal[1] = 1
+    kind: Kind
+    obs_dims: list[_Size] = Field(description="sizes of each task's observation")
+    act_dims: list[_Size] = Field(description="of its action, in [-1, 1] for any environment")
+    frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
+    seed: int = Field(ge=0, le=2**63 - 1, description="of the training, which drew the goals")
+    versions: dict[str, str]
+    evaluation: list[TaskEvaluation]
+    config: dict[str, Any] = Field(description="the whole configuration of the training")
+    origin: list[dict[str, Any]] = Field([], description="what it started from, the nearest first")
+
+
+class PolicyFile(NamedTuple):
+    """A file that was read and found good: the tensors are those of `blank_actor`."""
+
+    header: PolicyHeader
+    config: Config
+    tensors: dict[str, Tensor]
+
+    @property
+    def spec(self) -> Spec:
+        return _spec(self.header, self.config)
+
+    def actor(self) -> Actor:
+        actor = blank_actor(self.header.kind, self.config.net, self.spec)
+        actor.load_state_dict(self.tensors)
+        return actor
+
+
+def _spec(header: PolicyHeader, config: Config) -> Spec:
+    return Spec(tuple(config.env.tasks), tuple(header.obs_dims), tuple(header.act_dims))
+
+
+def blank_actor(kind: Kind, net: NetConfig, spec: Spec) -> Actor:
+    """An actor to put weights into. How it would explore is not told by them, and means nothing."""
+    if kind == "gaussian":
+        return GaussianPolicy(_body(kind, net, spec), spec, log_std_min=-20.0, log_std_max=2.0)
+    return DeterministicPolicy(_body(kind, net, spec), spec, noise_std=0.0, noise_clip=0.0)
+
+
+def _body(kind: Kind, net: NetConfig, spec: Spec) -> torch.nn.Module:
+    parts = 2 if kind == "gaussian" else 1
+    return build(net, spec, role="actor", outputs=parts * spec.act_dim, parts=parts)
+
+
+def write(
+    path: Path,
+    actor: Actor,
+    config: Config,
+    spec: Spec,
+    *,
+    frames: int,
+    seed: int,
+    versions: dict[str, str],
+    evaluation: list[TaskEvaluation],
+    origin: Sequence[dict[str, Any]] = (),
+) -> PolicyHeader:
+    """Writes an actor, whole or not at all, and the same bytes for the same arguments."""
+    header = PolicyHeader(
+        kind="gaussian" if isinstance(actor, GaussianPolicy) else "deterministic",
+        obs_dims=list(spec.obs_dims),
+        act_dims=list(spec.act_dims),
+        frames=frames,
+        seed=seed,
+        versions=versions,
+        evaluation=evaluation,
+        config=parse_json(config.model_dump_json()),  # as it will be read
+        origin=list(origin),
+    )
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
+    content = save(tensors, metadata={_KEY: header.model_dump_json()})
+    write_atomically(path, lambda file: file.write(content))
+    return header
+
+
+def read(path: Path) -> PolicyFile:
+    """A policy, with every shape checked before any memory is taken for it.
+
+    Raises:
+        UserError: its configuration is none.
+        CheckpointError: the file is damaged, or is no policy, or its tensors are not those that
+            its configuration asks for.
+        OSError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY, "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged, or no safetensors ({error})") from None
+    if not text:
+        raise CheckpointError(f"{path}: its header tells of no policy of torchrl_lite")
+    header = _header(text, path)
+    config = check(
+        header.config, algo=header.config.get("algo"), sections=SECTIONS, source=str(path)
+    )
+    _check_tasks(header, config, path)
+    _check_tensors(tensors, _shapes(header, config), path)
+    return PolicyFile(header, config, tensors)
+
+
+def _header(text: str, path: Path) -> PolicyHeader:
+    if len(text) > MAX_HEADER:
+        raise CheckpointError(f"{path}: header: longer than {MAX_HEADER} characters")
+    try:
+        return PolicyHeader.model_validate(parse_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "policy"
+        raise CheckpointError(f"{path}: header: {where}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: header: no valid JSON ({error})") from None
+
+
+def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
+    tasks = config.env.tasks
+    if not len(header.obs_dims) == len(header.act_dims) == len(tasks):
+        raise CheckpointError(
+            f"{path}: header: sizes of another number than its {len(tasks)} tasks"
+        )
+    for one in header.evaluation:
+        if one.task not in tasks:
+            raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is none of its tasks")
+
+
+def _shapes(header: PolicyHeader, config: Config) -> dict[str, tuple[int, ...]]:
+    """Names and shapes that the configuration asks for; nothing of their size is allocated."""
+    with torch.device("meta"):
+        body = _body(header.kind, config.net, _spec(header, config))
+    return {f"body.{name}": tuple(tensor.shape) for name, tensor in body.state_dict().items()}
+
+
+def _check_tensors(
+    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path
+) -> None:
+    for name in sorted(tensors.keys() ^ shapes.keys()):
+        has = "holds" if name in tensors else "lacks"
+        raise CheckpointError(f"{path}: {has} the tensor {name!r}, unlike its header")
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != shapes[name] or tensor.dtype != torch.float32:
+            raise CheckpointError(
+                f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header asks for "
+                f"{torch.float32} {list(shapes[name])}"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{path}: {name} is not finite")

@@ -1,0 +1,128 @@
+"""Episodes to look at, in environments of their own: those that an evaluation begins with."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from torchrl_lite.collector.episode import EVAL, EpisodeKey, EpisodeRunner
+from torchrl_lite.collector.rollout import Inference, exact_inference
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.env.make import make_spec, make_task_env, task_horizon
+from torchrl_lite.env.rendering import draws, use_headless_backend
+from torchrl_lite.env.viewing import WindowClosed
+from torchrl_lite.errors import UserError
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.reporting.film import Film
+
+FPS = 20
+"""Pictures a second of a film, about: Meta-World steps 80 times a second."""
+
+
+def check_renderer(
+    config: EnvConfig,
+    *,
+    seed: int,
+    tasks: Sequence[int] = (0,),
+    camera: str | None = None,
+    source: str = "log.video",
+) -> None:
+    """Chooses a way to draw without a screen, and draws each of the tasks once.
+
+    Raises:
+        UserError: nothing draws here, which ``source`` asked for, or there is no such camera.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    try:
+        if chosen and not draws(chosen):
+            raise UserError(f"nothing draws here with MUJOCO_GL={chosen}; without it, one is tried")
+        use_headless_backend()
+    except UserError as error:
+        if config.suite == "metaworld":
+            raise UserError(f"{source}: {error}") from None
+        # other environments may need no MuJoCo: the pictures below decide
+    for task in tasks:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                env = _environment(config, task, seed, "rgb_array", camera)
+                env.reset(seed=seed)
+                picture: Any = env.render()
+                env.close()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{source}: nothing draws here ({_line(error)})") from None
+        if picture is None:
+            raise UserError(f"{source}: {config.tasks[task]!r} draws no pictures")
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def watch(
+    config: EnvConfig, policy: Actor, task: int, *, seed: int, camera: str | None = None
+) -> bool:
+    """The first episode that an evaluation makes of a task, in a window; False where the user
+    closes it."""
+    try:
+        env = _environment(config, task, seed, "human", camera)
+        for _ in _episode(config, policy, task, env, seed=seed):
+            pass  # each step draws itself
+    except WindowClosed:
+        return False
+    return True
+
+
+def record(
+    config: EnvConfig,
+    policy: Actor,
+    task: int,
+    *,
+    seed: int,
+    camera: str | None = None,
+    fps: int = FPS,
+) -> Film:
+    """The same in real time, with about ``fps`` pictures a second; ``policy`` is on the CPU.
+
+    Raises:
+        EpisodeError: the environment failed.
+    """
+    env = _environment(config, task, seed, "rgb_array", camera)
+    rate = env.metadata.get("render_fps", fps)
+    every = max(1, round(rate / fps))
+    steps = _episode(config, policy, task, env, seed=seed)
+    pictures: list[Any] = [env.render() for step in steps if (step - 1) % every == 0]
+    return Film(pictures, round(rate / every))
+
+
+def _environment(
+    config: EnvConfig, task: int, seed: int, render_mode: str, camera: str | None
+) -> gym.Env:
+    options = {} if camera is None else {"camera": camera}
+    return make_task_env(config, task, seed=seed, render_mode=render_mode, **options)
+
+
+def _episode(
+    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int
+) -> Iterator[int]:
+    """Steps through it, to the last bit as the evaluation does; yields its length so far."""
+    spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
+    rows[0], act_dim = task, spec.act_dims[task]
+    infer = Inference(policy, spec, config.group_size)
+    key = EpisodeKey(seed, EVAL, task, 0, 0)
+    plan = key.plan(horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals)
+    runner = EpisodeRunner(env, task, config.tasks[task])
+    try:
+        runner.begin(plan._replace(goal=0))
+        while runner.plan is not None:
+            infer.obs[0, 0, : len(runner.obs)] = runner.obs
+            with exact_inference():
+                act = infer(rows, explore=False)[0]
+            runner.step(act[:act_dim])
+            yield runner.frame
+    finally:
+        env.close()

@@ -1,0 +1,257 @@
+"""A trained policy, evaluated and filmed."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from scipy.stats import binomtest
+
+from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
+from torchrl_lite.analysis.statistics import mean
+from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.store import weights_of_run
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.config import (
+    Config,
+    check,
+    nearest,
+    parse_json,
+)
+from torchrl_lite.config.trust import check_imports
+from torchrl_lite.env import metaworld, rendering
+from torchrl_lite.env.make import make_spec, make_task_env
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.file import TaskEvaluation
+from torchrl_lite.policies.film import check_renderer, record, watch
+from torchrl_lite.policies.sources import facts_of
+from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
+from torchrl_lite.reporting.film import check_film, write_film
+
+
+class Policy(NamedTuple):
+    """An actor and what it was trained for."""
+
+    actor: Actor
+    config: Config
+    frames: int
+    seed: int
+    """Of its training, which drew the goals; 1 where that is not known."""
+    versions: dict[str, str]
+    """Those of its training; empty where they are not known."""
+    origin: Sequence[dict[str, Any]] = ()
+    """What its training started from, the nearest first."""
+
+
+class TaskSummary(NamedTuple):
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence
+    (Wilson), ``ret_low`` and ``ret_high`` the mean return (bootstrap).
+
+    The first three are None where the task does not tell of success, the last two of one episode.
+    """
+
+    task: str
+    episodes: int
+    success: float | None
+    low: float | None
+    high: float | None
+    ret: float
+    ret_low: float | None
+    ret_high: float | None
+    length: float
+
+
+def weights_of(folder: Path) -> Path:
+    """The weights of a run directory: its best, else its newest.
+
+    Raises:
+        UserError: it has none.
+    """
+    path = weights_of_run(folder)
+    if path is None:
+        below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
+        hint = f"; below it there is {below[0]}" if below else ""
+        raise UserError(f"--run: {folder} is no run directory: it has no checkpoint{hint}")
+    return path
+
+
+def load_policy(path: Path, *, task: str | None = None, trust_imports: bool = False) -> Policy:
+    """The policy in a file: a checkpoint, a policy file, or a zip of Stable-Baselines3, which does
+    not name its ``task``: a Meta-World task or an id of Gymnasium.
+
+    Raises:
+        UserError: there is no such file, its configuration is none, or names packages to import
+            and is not trusted; its shapes are not those of its tasks.
+        CheckpointError: it is damaged, or holds no policy.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if path.suffix == policy_file.SUFFIX:
+        return _of_policy_file(path, trust_imports=trust_imports)
+    agent = read_sb3_policy(path.read_bytes(), path)
+    return _of_checkpoint(path, trust_imports) if agent is None else _of_sb3(agent, path, task)
+
+
+def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
+    file = policy_file.read(path)
+    if not trust_imports:
+        check_imports(file.config, path)
+    spec = make_spec(file.config.env)
+    for task, shape in spec.shapes.items():
+        _check_sizes(path, task, file.spec.shapes[task], shape)
+    header = file.header
+    return Policy(
+        file.actor(), file.config, header.frames, header.seed, header.versions, header.origin
+    )
+
+
+def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
+    if task is None:
+        raise UserError(f"--task: {path} does not name its environment; name one")
+    known = [*metaworld.TASKS, *gym.registry]
+    if task not in known:
+        raise UserError(
+            f"--task: {task!r} is neither a Meta-World v3 task nor an id of Gymnasium"
+            f"{nearest(task, known)}"
+        )
+    suite = "metaworld" if task in metaworld.TASKS else "gymnasium"
+    tree = {
+        "env": {"suite": suite, "tasks": [task]},
+        "net": {"hidden_shapes": agent.hidden_shapes},
+    }
+    config = check(tree, algo=agent.algo, sections=SECTIONS, source=str(path))
+    spec = make_spec(config.env)
+    _check_sizes(path, task, [agent.obs_dim, agent.act_dim], spec.shapes[task])
+    kind: policy_file.Kind = "gaussian" if agent.is_gaussian else "deterministic"
+    actor = policy_file.blank_actor(kind, config.net, spec)
+    actor.load_state_dict(agent.body)
+    return Policy(actor, config, agent.frames, seed=1, versions={})
+
+
+def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> None:
+    if mine != theirs:
+        raise UserError(
+            f"{path}: is for observations of {mine[0]} and actions of {mine[1]} dimensions; "
+            f"{task} has {theirs[0]} and {theirs[1]}"
+        )
+
+
+def _of_checkpoint(path: Path, trust_imports: bool) -> Policy:
+    state = files.load(path)
+    networks = state.get("networks", state.get("learner", {}).get("networks"))
+    tree = state.get("config")
+    if networks is None or not isinstance(tree, dict):
+        raise CheckpointError(f"{path}: holds no weights with their configuration")
+    config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
+    if not trust_imports:
+        check_imports(config, path)
+    spec = make_spec(config.env)
+    learner = ALGORITHMS[config.algo][0](
+        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
+    )
+    try:
+        learner.load_state_dict(networks)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    facts = facts_of(state, path)
+    return Policy(learner.actor, config, facts.frames or 0, *_training(path), facts.origin)
+
+
+def _training(path: Path) -> tuple[int, dict[str, str]]:
+    """Seed and versions of the run that a checkpoint lies in."""
+    file = path.parent.parent / "versions.json"
+    if not file.exists():
+        return 1, {}
+    try:
+        tree = parse_json(file.read_text(encoding="utf-8"))
+        machine = ("seed", "platform", "device")
+        versions = {str(name): str(value) for name, value in tree.items() if name not in machine}
+        return int(tree["seed"]), versions
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{file}: is damaged; it tells the seed and the versions") from None
+
+
+def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
+    """Numbers of the named tasks; all of them without a name.
+
+    Raises:
+        UserError: the policy was not trained on one.
+    """
+    known = policy.config.env.tasks
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"--task: {name!r} is none of this policy's; it has {', '.join(known)}"
+                f"{nearest(name, known)}"
+            )
+    return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
+
+
+def evaluate(
+    policy: Policy, tasks: Sequence[int], *, episodes: int, seed: int, workers: int
+) -> tuple[list[TaskEvaluation], float]:
+    """Deterministic episodes on goals spread over all of them; and the frames per second."""
+    config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
+    with Collector(
+        config, make_spec(config), policy.actor, epoch_frames=1, seed=seed, workers=workers
+    ) as collector:
+        started = time.perf_counter()
+        results = collector.evaluate(policy.actor, tasks, episodes)
+        seconds = time.perf_counter() - started
+    evaluations = [
+        TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])
+        for task in tasks
+    ]
+    return evaluations, sum(stats.length for stats in results) / seconds
+
+
+def summary(evaluation: TaskEvaluation) -> TaskSummary:
+    count = len(evaluation.returns)
+    told = [success for success in evaluation.successes if success is not None]
+    interval = binomtest(sum(told), len(told)).proportion_ci(method="wilson") if told else None
+    ret = mean(evaluation.returns)
+    return TaskSummary(
+        task=evaluation.task,
+        episodes=count,
+        success=sum(told) / len(told) if told else None,
+        low=float(interval.low) if interval else None,
+        high=float(interval.high) if interval else None,
+        ret=sum(evaluation.returns) / count,
+        ret_low=ret.low,
+        ret_high=ret.high,
+        length=sum(evaluation.lengths) / count,
+    )
+
+
+def check_video(path: Path, policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
+    """Before an evaluation, which may take long.
+
+    Raises:
+        UserError: no film can be made under this name, here, or with this camera.
+    """
+    check_film(path)
+    config = policy.config.env
+    check_renderer(config, seed=policy.seed, tasks=tasks, camera=camera, source="--video")
+
+
+def check_window(policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
+    """The same for a window."""
+    rendering.check_window()
+    for task in tasks if camera else ():
+        make_task_env(
+            policy.config.env, task, seed=policy.seed, render_mode="rgb_array", camera=camera
+        ).close()
+
+
+def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> bool:
+    """The first episode of an evaluation, in a window; False where the user closes it."""
+    return watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
+
+
+def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
+    """The same in real time, as a film."""
+    write_film(path, record(policy.config.env, policy.actor, task, seed=seed, camera=camera))

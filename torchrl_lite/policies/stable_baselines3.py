@@ -1,0 +1,126 @@
+"""Agents that Stable-Baselines3 saved.
+
+``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text, which are never
+opened; what we ask of them, the activation, stands in plain words too. Nothing is unpacked to disk.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchrl_lite.checkpoint import files
+from torchrl_lite.errors import CheckpointError
+from torchrl_lite.policies.plain import (
+    Linear,
+    body_of,
+    check_names,
+    linears,
+)
+
+_MEMBERS = ("data", "policy.pth")
+
+
+def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
+    """The members that we read, or None where it is no zip of Stable-Baselines3."""
+    try:
+        if not zipfile.is_zipfile(BytesIO(content)):
+            return None
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            names = archive.namelist()
+            if "policy.pth" not in names:
+                return None  # torch's own files are zips too
+            if sum(entry.file_size for entry in archive.infolist()) > len(content):
+                raise ValueError("it claims to hold more than its own size")  # none is compressed
+            members = {name: archive.read(name) for name in names if name in _MEMBERS}
+    except Exception as error:  # a damaged zip raises a dozen kinds
+        raise CheckpointError(f"{path}: a damaged zip ({error})") from None
+    for name in names:
+        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
+            raise CheckpointError(f"{path}: {name!r} leads out of the archive")
+    return members
+
+
+def _check_activation(data: bytes, path: Path) -> None:
+    try:
+        kwargs = json.loads(data).get("policy_kwargs") or {}
+        activation = str(kwargs.get("activation_fn", "ReLU"))
+    except (ValueError, AttributeError, RecursionError):
+        raise CheckpointError(f"{path}: its data are not those of Stable-Baselines3") from None
+    if "ReLU" not in activation:
+        raise CheckpointError(f"{path}: its networks use {activation}, ours ReLU")
+
+
+class Sb3Policy(NamedTuple):
+    """The actor of an agent, with the names and in the layout of ours."""
+
+    algo: str
+    body: dict[str, Tensor]
+    hidden_shapes: list[int]
+    obs_dim: int
+    act_dim: int
+    frames: int
+
+    @property
+    def is_gaussian(self) -> bool:
+        return self.algo == "sac"
+
+
+def read_sb3_policy(content: bytes, path: Path) -> Sb3Policy | None:
+    """What acts in a zip that Stable-Baselines3 saved of SAC, TD3 or DDPG; None for other files.
+
+    Its deterministic action is tanh(mean), scaled to the bounds of the environment, as ours is.
+    Statistics of a ``VecNormalize`` are not in the zip.
+
+    Raises:
+        CheckpointError: it is damaged, or its actor is no plain network with ReLU.
+    """
+    members = _members(content, path)
+    if members is None:
+        return None
+    _check_activation(members.get("data", b""), path)
+    tensors = files.load(path, BytesIO(members["policy.pth"]))
+    check_names(tensors, path)
+    log_std = linears(tensors, "actor.log_std.")
+    trunk, heads = linears(tensors, "actor.latent_pi."), linears(tensors, "actor.mu.")
+    layers = [*trunk, *heads]
+    _check_chain(layers, log_std, tensors, path)
+    if log_std:
+        both = (torch.cat(parts) for parts in zip(layers[-1], log_std[0], strict=True))
+        layers = [*layers[:-1], Linear(*both)]
+    critics = {name.split(".")[1] for name in tensors if name.startswith("critic.qf")}
+    frames = json.loads(members["data"]).get("num_timesteps")
+    return Sb3Policy(
+        algo="sac" if log_std else "td3" if len(critics) > 1 else "ddpg",
+        body=body_of(layers),
+        hidden_shapes=[len(layer.weight) for layer in layers[:-1]],
+        obs_dim=layers[0].weight.shape[1],
+        act_dim=len(heads[-1].weight),
+        frames=frames if isinstance(frames, int) else 0,
+    )
+
+
+def _check_chain(
+    layers: list[Linear], log_std: list[Linear], tensors: Mapping[str, Tensor], path: Path
+) -> None:
+    """The actor is these layers, one behind the other, and nothing else."""
+    own = [name for name in tensors if name.startswith("actor.")]
+    if len(layers) < 2 or len(log_std) > 1 or len(own) != 2 * (len(layers) + len(log_std)):
+        raise CheckpointError(
+            f"{path}: its actor is no plain network of SAC, TD3 or DDPG (feature extractors, gSDE "
+            "and networks without hidden layers are not read)"
+        )
+    inputs = layers[0].weight.shape[1]
+    for layer in layers:
+        if layer.weight.shape[1] != inputs or layer.bias.shape != layer.weight.shape[:1]:
+            raise CheckpointError(f"{path}: the layers of its actor do not go together")
+        inputs = len(layer.weight)
+    if log_std and [part.shape for part in log_std[0]] != [part.shape for part in layers[-1]]:
+        raise CheckpointError(f"{path}: the layers of its actor do not go together")
+    if any(part.dtype != torch.float32 for layer in (*layers, *log_std) for part in layer):
+        raise CheckpointError(f"{path}: the layers of its actor are not float32")

@@ -1,0 +1,1 @@
+"""What a run writes and shows: rows, the terminal, TensorBoard, Weights & Biases, films."""

@@ -1,0 +1,176 @@
+"""One row an epoch, under the same names wherever it is written or shown."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.reporting.console import Row, View
+from torchrl_lite.reporting.film import Film, write_film
+from torchrl_lite.reporting.tensorboard import Board
+
+
+def columns(
+    tasks: Sequence[str], train_names: Sequence[str], more: Sequence[str] = ()
+) -> list[str]:
+    """The header of ``log.csv``: fixed before the first epoch."""
+    return [
+        "epoch",
+        "total_frames",
+        "stage",
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "eval/success_rate",
+        "eval/return",
+        *(f"eval_success/{task}" for task in tasks),
+        *(f"eval_return/{task}" for task in tasks),
+        *(f"frames/{task}" for task in tasks),
+        *train_names,
+        "time/collect_s",
+        "time/update_s",
+        "time/eval_s",
+        "time/save_s",
+        "time/save_mb",
+        "time/total_s",
+        "rate/frames_per_second",
+        "rate/updates_per_second",
+        "time/cpu_s",
+        "updates",
+        "eval/ep_len_mean",
+        "eval/td_error",
+        *(f"eval_length/{task}" for task in tasks),
+        *more,
+    ]
+
+
+class Sink(Protocol):
+    """A place beside ``log.csv`` that shows a run: TensorBoard, Weights & Biases."""
+
+    def row(self, row: Row, *, frames: int) -> None: ...
+
+    def film(self, task: str, film: Film, path: Path, /, *, frames: int) -> None:
+        """``path`` is the same film as a file."""
+
+    def final(self, metrics: Row, *, frames: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Logger:
+    """Writes rows; a value that was not measured is an empty cell, never a nan."""
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Sequence[str],
+        view: View,
+        *,
+        keep_until: int = 0,
+    ) -> None:
+        """Rows behind frame ``keep_until`` are dropped: the run that resumes writes them anew."""
+        self._folder, self._header, self._view = folder, list(header), view
+        path = folder / "log.csv"
+        rows = _rows_until(path, keep_until) if path.exists() else []
+        write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._board = Board(folder, keep_until=keep_until)
+        self._sinks: list[Sink] = [self._board]
+
+    def add_sink(self, sink: Sink) -> None:
+        """Shows the run there too, and closes it in the end."""
+        self._sinks.append(sink)
+
+    def describe(self, values: Mapping[str, object]) -> None:
+        """The configuration, flat, that TensorBoard compares runs by."""
+        self._board.describe(values, list(_final_names(self._header).values()))
+
+    def dump(self, row: Row, *, best: float | None) -> None:
+        """One epoch.
+
+        Raises:
+            KeyError: a name that is not in the header.
+        """
+        unknown = row.keys() - set(self._header)
+        if unknown:
+            raise KeyError(f"not in the header of log.csv: {', '.join(sorted(unknown))}")
+        clean = {key: value for key, value in row.items() if finite(value) is not None}
+        self._file.write(_csv([clean], self._header))
+        self._file.flush()
+        frames = int(clean["total_frames"] or 0)
+        shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the axis
+        for sink in self._sinks:
+            sink.row(shown, frames=frames)
+        self._view.epoch(clean, best=best)
+
+    def mark(self, name: str, text: str, *, frames: int) -> None:
+        """An event between two epochs: a line for people, a text in TensorBoard."""
+        self._board.text(name, text, frames=frames)
+        self._view.say(text)
+
+    def film(self, task: str, film: Film, *, frames: int) -> None:
+        """A film of one task, as ``video/<frames>_<task>.mp4`` too."""
+        name = task.replace("/", "_")
+        path = self._folder / "video" / f"{frames}_{name}.mp4"
+        write_film(path, film)
+        for sink in self._sinks:
+            sink.film(name, film, path, frames=frames)
+
+    def final(self, evaluation: Row, *, frames: int) -> None:
+        """The last evaluation, which ``result.json`` has under its own names."""
+        names = _final_names(self._header)
+        metrics = {
+            names[k]: v for k, v in evaluation.items() if k in names and finite(v) is not None
+        }
+        for sink in self._sinks:
+            sink.final(metrics, frames=frames)
+
+    def flush(self) -> None:
+        """Everything so far is on disk, as a checkpoint promises."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        for sink in self._sinks:
+            sink.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        for sink in self._sinks:
+            sink.close()
+
+
+def _final_names(header: Sequence[str]) -> dict[str, str]:
+    """``final/success_rate`` for ``eval/success_rate``; each task's where there are several."""
+    several = sum(name.startswith("eval_return/") for name in header) > 1
+    kinds = ("eval_success/", "eval_return/") if several else ()
+    names = [name for name in header if name in ("eval/success_rate", "eval/return")]
+    names += [name for name in header if name.startswith(kinds)]
+    return {name: name.replace("eval", "final", 1) for name in names}
+
+
+def finite(value: float | int | None) -> float | int | None:
+    """The value, or None where it is no number: an empty cell, null in JSON."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``log.csv``; the last line may be torn, as a run was killed or still writes."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+
+
+def _rows_until(path: Path, frames: int) -> list[dict[str, str]]:
+    rows = read_rows(path)
+    return [row for row in rows if row["total_frames"] and int(row["total_frames"]) <= frames]
+
+
+def _csv(rows: Sequence[Mapping[str, object]], header: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
+    writer.writerows(rows)
+    return text.getvalue()

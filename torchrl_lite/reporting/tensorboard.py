@@ -1,0 +1,84 @@
+"""A run in TensorBoard: its curves, its hyperparameters, its films, all in one event file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparam_summaries
+
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.reporting.film import Film, as_gif
+
+LAYOUT = {
+    "tasks": {
+        "success": ["Multiline", ["^eval_success/"]],
+        "return": ["Multiline", ["^eval_return/"]],
+        "temperature": ["Multiline", ["^train_alpha/"]],
+    },
+    "all tasks together": {
+        "success": ["Multiline", ["^eval/success_rate$", "^stage/success$"]],
+        "return": ["Multiline", ["^eval/return$", "^rollout/ep_rew_mean$"]],
+        "loss of the critics": ["Multiline", ["^train/q._loss$", "^eval/td_error$"]],
+    },
+}
+"""The page "custom scalars": its charts, and the names that each shows as regular expressions."""
+
+
+class Board:
+    """Writes one event file; the names are those of ``log.csv``."""
+
+    def __init__(self, folder: Path, *, keep_until: int = 0) -> None:
+        """Points behind frame ``keep_until`` are hidden: the run that resumes writes them anew."""
+        self._writer = SummaryWriter(str(folder), purge_step=keep_until + 1)
+        self._end: Summary | None = None
+
+    def describe(self, values: Mapping[str, object], metrics: Sequence[str]) -> None:
+        """What "hparams" compares runs by (of lists, those of numbers), and the final metrics.
+
+        `SummaryWriter.add_hparams` would make a run of its own below this one.
+        """
+        shown = {key: text for key, value in values.items() if (text := _shown(value)) is not None}
+        experiment, start, self._end = hparam_summaries(shown, dict.fromkeys(metrics, 0.0))
+        for summary in (experiment, start):
+            self._add(summary)
+        self._writer.add_custom_scalars(LAYOUT)
+
+    def row(self, row: Row, *, frames: int) -> None:
+        for key, value in row.items():
+            self._writer.add_scalar(key, value, frames)
+
+    def text(self, name: str, text: str, *, frames: int) -> None:
+        self._writer.add_text(name, text, frames)
+
+    def film(self, task: str, film: Film, _path: Path, *, frames: int) -> None:
+        """An animated image: `SummaryWriter.add_video` does the same, but needs moviepy."""
+        gif = as_gif(film)
+        width, height = Image.open(BytesIO(gif)).size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self._add(Summary(value=[Summary.Value(tag=f"video/{task}", image=image)]), frames)
+
+    def final(self, metrics: Row, *, frames: int) -> None:
+        self.row(metrics, frames=frames)
+        if self._end is not None:
+            self._add(self._end)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, summary: Summary, frames: int | None = None) -> None:
+        assert self._writer.file_writer is not None, "not closed yet"
+        self._writer.file_writer.add_summary(summary, frames)
+
+
+def _shown(value: object) -> str | int | float | None:
+    if isinstance(value, bool | list):
+        named = isinstance(value, list) and not all(isinstance(part, int | float) for part in value)
+        return None if named else json.dumps(value)
+    return value if isinstance(value, str | int | float) else None

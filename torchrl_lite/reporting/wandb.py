@@ -1,0 +1,127 @@
+"""A run on Weights & Biases, whose package is optional and imported only where it is asked for."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.errors import UserError
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.reporting.film import Film
+
+PATIENCE_S = 30
+"""Seconds that the end of a run waits for an upload; what is left is on disk for ``wandb sync``."""
+ID_FILE = "wandb_id.txt"
+"""In a run directory: the id by which a resumed run is found again."""
+
+
+def check() -> None:
+    """
+    Raises:
+        UserError: the package is not there, or the server does not know the user.
+    """
+    wandb = _package()
+    if wandb.setup(settings=wandb.Settings(silent=True)).settings.mode != "online":
+        return
+    try:
+        known, reason = wandb.login(prompt=False, verify=True), "no API key"
+    except Exception as error:
+        known, reason = False, _line(error)
+    if not known:
+        raise UserError(
+            f"--track: no login at Weights & Biases ({reason}); `wandb login` makes one, "
+            "WANDB_MODE=offline needs none"
+        )
+
+
+def _package() -> Any:
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError:
+        wandb = None
+    if not hasattr(wandb, "init"):  # a folder of runs named wandb can be imported too
+        raise UserError(
+            "--track: the package wandb is not there; python -m pip install -e '.[wandb]'"
+        )
+    return wandb
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class Tracker:
+    """Never stops a run: where W&B fails, that is said once and the run goes on without it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        project: str,
+        name: str,
+        values: Mapping[str, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        """
+        ``values`` is what W&B shows as the configuration; nothing else is handed to it.
+
+        Raises:
+            UserError: W&B takes no run.
+        """
+        self._wandb, self._folder, self._say = _package(), folder, say
+        settings = self._wandb.Settings(
+            console="off",  # the terminal is the view's
+            silent=True,
+            finish_timeout=PATIENCE_S,
+            finish_timeout_raises=True,
+        )
+        try:
+            self._run: Any = self._wandb.init(
+                project=project, name=name, id=_id(folder), resume="allow", dir=str(folder),
+                settings=settings,
+            )  # fmt: skip
+            self._run.config.update(dict(values), allow_val_change=True)
+        except Exception as error:
+            raise UserError(f"--track: Weights & Biases takes no run ({_line(error)})") from None
+        say(
+            f"Weights & Biases: {self._run.url or f'run {self._run.id}, offline in {folder}/wandb'}"
+        )
+
+    def row(self, row: Row, *, frames: int) -> None:
+        self._try(lambda run: run.log(dict(row), step=frames))
+
+    def film(self, task: str, _film: Film, path: Path, *, frames: int) -> None:
+        def log(run: Any) -> None:
+            run.log({f"video/{task}": self._wandb.Video(str(path), format="mp4")}, step=frames)
+
+        self._try(log)
+
+    def final(self, metrics: Row, *, frames: int) -> None:  # noqa: ARG002 (the summary has no step)
+        self._try(lambda run: run.summary.update(dict(metrics)))
+
+    def flush(self) -> None:
+        """W&B writes by itself."""
+
+    def close(self) -> None:
+        self._try(lambda run: run.finish())
+
+    def _try(self, call: Callable[[Any], object]) -> None:
+        if self._run is None:
+            return
+        try:
+            call(self._run)
+        except Exception as error:
+            self._run = None
+            self._say(
+                f"warning: Weights & Biases failed ({_line(error)}); going on without it, "
+                f"`wandb sync` uploads what is in {self._folder}/wandb"
+            )
+
+
+def _id(folder: Path) -> str:
+    path = folder / ID_FILE
+    if not path.exists():
+        write_text(path, uuid4().hex[:12] + "\n")
+    return path.read_text(encoding="utf-8").strip()

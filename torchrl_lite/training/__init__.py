@@ -1,0 +1,1 @@
+"""The epoch loop, and everything that a run keeps while it goes on."""

@@ -1,0 +1,68 @@
+"""What episodes say of a policy, under the names of the log."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.reporting.console import Row
+
+ByTask = Mapping[int, Sequence[EpisodeStats]]
+"""Episodes of each task, by its place in the set."""
+
+
+def by_task(episodes: Iterable[EpisodeStats]) -> ByTask:
+    groups: dict[int, list[EpisodeStats]] = defaultdict(list)
+    for stats in episodes:
+        groups[stats.task].append(stats)
+    return groups
+
+
+def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
+    """Success, return and length over all tasks and for each."""
+    everything = [stats for group in episodes.values() for stats in group]
+    row: Row = {
+        "eval/success_rate": success_rate(everything),
+        "eval/return": _mean([stats.ret for stats in everything]),
+        "eval/ep_len_mean": _mean([stats.length for stats in everything]),
+    }
+    for task, group in episodes.items():
+        row[f"eval_success/{tasks[task]}"] = success_rate(group)
+        row[f"eval_return/{tasks[task]}"] = _mean([stats.ret for stats in group])
+        row[f"eval_length/{tasks[task]}"] = _mean([stats.length for stats in group])
+    return row
+
+
+def training_row(episodes: Sequence[EpisodeStats]) -> Row:
+    """Of the training episodes that ended in an epoch."""
+    return {
+        "rollout/ep_rew_mean": _mean([stats.ret for stats in episodes]),
+        "rollout/ep_len_mean": _mean([stats.length for stats in episodes]),
+    }
+
+
+def success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
+    """Over the episodes whose task tells of success."""
+    return _mean([stats.success for stats in episodes if stats.success is not None])
+
+
+def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
+    """The critics' one-step error on transitions that are never trained on: what it is above the
+    training loss is overfitting. ``buffer`` scales rewards as it does for updates."""
+    errors = []
+    for index, group in episodes.items():
+        rows = [torch.from_numpy(stats.sample) for stats in group if stats.sample is not None]
+        if rows:
+            task = torch.tensor([index], device=learner.device)
+            batch = buffer.batch(
+                torch.cat(rows)[None].to(task.device), task, discount=learner.config.discount
+            )
+            errors.append(float(learner.validate(batch)))
+    return _mean(errors)
+
+
+def _mean(values: Sequence[float | int]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,254 @@
+"""The epoch loop: a `Learner` owns the mathematics, a `Run` all that is written and shown."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.reward_scale import reward_scale
+from torchrl_lite.checkpoint.store import Saved
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
+from torchrl_lite.config import Config
+from torchrl_lite.errors import CheckpointError, EpisodeError, WorkerError
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.training.curriculum import Check, Stages
+from torchrl_lite.training.evaluation import (
+    ByTask,
+    by_task,
+    evaluation_row,
+    td_error,
+    training_row,
+)
+
+
+class NullRun:
+    """Writes nothing and shows nothing: for a notebook, a test, or another rank."""
+
+    def phase(self, name: str) -> None:
+        """What the loop does now."""
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+
+    def expect(self, total_frames: int) -> None:
+        """How many frames there will be at the end."""
+
+    def is_over(self, algo: "RLAlgo") -> bool:  # noqa: ARG002
+        """Whether there is nothing left to train."""
+        return False
+
+    def during_epoch(self) -> AbstractContextManager[object]:
+        """Around an epoch, its records included."""
+        return nullcontext()
+
+    def after_evaluation(self, algo: "RLAlgo", evaluation: Row) -> None: ...
+
+    def after_stage(self, algo: "RLAlgo", check: Check) -> None: ...
+
+    def after_epoch(self, algo: "RLAlgo", row: Row) -> bool:  # noqa: ARG002
+        """Takes in an epoch; returns whether to stop."""
+        return False
+
+    def finish(self, algo: "RLAlgo") -> None: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class RLAlgo:
+    """Collect, add, update, evaluate, tell the run; then the same again.
+
+    Never subclassed: what differs between algorithms is the learner.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        learner: Learner,
+        collector: Collector,
+        buffer: ReplayBuffer,
+        run: NullRun | None = None,
+    ) -> None:
+        """Without a ``run``, nothing is written and nothing shown."""
+        self.config, self.learner, self.collector, self.buffer = config, learner, collector, buffer
+        self.run = run or NullRun()
+        self.stages = Stages(config)
+        self.epoch = 0
+        self.frames = [0] * config.num_tasks
+        self.learned: Row = {}
+        """What the last epoch's updates measured."""
+        self._reward_scale = reward_scale(config)
+        self._compiled: set[tuple[int, ...]] = set()  # by this process, for so many rows
+
+    @property
+    def total_frames(self) -> int:
+        return sum(self.frames)
+
+    @property
+    def frames_to_come(self) -> int:
+        """Of all epochs that are left, as long as the stage stays."""
+        epochs = self.config.total_epochs - self.epoch
+        return epochs * self.stages.epoch_frames(self.stages.decided)
+
+    def train(self) -> bool:
+        """Trains to the configured end; False where the run stops before it."""
+        if self.run.is_over(self):
+            return False
+        while self.epoch < self.config.total_epochs:
+            with self.run.during_epoch():
+                row = self.collect()
+                row |= self.update()
+                row |= self.measure()
+                if self.run.after_epoch(self, row):
+                    return False
+        self.run.finish(self)
+        return True
+
+    def collect(self) -> Row:
+        """An epoch's transitions, into the buffer; where epochs overlap, the next one starts."""
+        self.run.phase("collecting")
+        started = time.perf_counter()
+        if not self.collector.busy:
+            self._submit()
+        collected = self.collector.result()
+        waited = time.perf_counter() - started
+
+        self._arrive()
+        tasks, config = self.stages.tasks, self.config
+        lived = [frames // config.env.copies for frames in self.frames]
+        check_block(collected.block, tasks, config.env.tasks, before=lived)
+        self.stages.check_told(collected.episodes)
+        self.buffer.add_block(collected.block, tasks)
+        if self._reward_scale is not None:
+            scale = self._reward_scale.update(collected.block, list(tasks))
+            self.buffer.reward_scale.copy_(scale)
+        for task in tasks:
+            self.frames[task] += config.frames_per_epoch // config.num_tasks
+        self.stages.collected()
+        self.epoch += 1
+        if config.system.overlap:  # after the last epoch, too: a longer run would go on so
+            self._submit()
+        frames = self.stages.epoch_frames(self.stages.stage)
+        return {
+            "epoch": self.epoch,
+            "stage": self.stages.stage,
+            "total_frames": self.total_frames,
+            **training_row(collected.episodes),
+            **{f"frames/{t}": n for t, n in zip(config.env.tasks, self.frames, strict=True)},
+            "time/collect_s": waited,
+            "time/cpu_s": collected.cost.cpu_s,  # of the workers; the run adds its own
+            "rate/frames_per_second": frames / collected.cost.seconds,
+        }
+
+    def update(self) -> Row:
+        """``opt_steps`` updates on what is in the buffer; none in a pretrain epoch."""
+        train, tasks = self.config.train, tuple(self.stages.tasks)
+        if self.epoch <= train.pretrain_epochs:
+            return {"time/update_s": 0.0, "updates": self.learner.updates}
+        compiling = self.config.system.accel == "compile" and tasks not in self._compiled
+        self._compiled.add(tasks)
+        self.run.phase("compiling" if compiling else "updating")
+        started = time.perf_counter()
+        if train.lr_schedule != "constant":
+            self.learner.schedule(train.lr_share(self.learner.updates))
+        rows = train.batch_size // self.config.num_tasks
+        self.learner.run(
+            self.buffer, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
+        )
+        learned = self.learner.flush()
+        check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
+        self.learned = {**learned}
+        seconds = time.perf_counter() - started
+        return self.learned | {
+            "time/update_s": seconds,
+            "rate/updates_per_second": train.opt_steps / seconds,
+            "updates": self.learner.updates,
+        }
+
+    def evaluate(self, number: int) -> tuple[Row, ByTask]:
+        """So many episodes of each task with the current weights: their figures, and they."""
+        self.run.phase("evaluating")
+        everything = range(self.config.num_tasks)
+        results = self.collector.evaluate(self.learner.actor, everything, number)
+        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
+        episodes = by_task(results)
+        error = td_error(episodes, self.learner, self.buffer)
+        return evaluation_row(episodes, self.config.env.tasks) | {"eval/td_error": error}, episodes
+
+    def measure(self) -> Row:
+        """The evaluation and the check of the stage that are due now; empty where none is."""
+        started = time.perf_counter()
+        row: Row = {}
+        if self.epoch % self.config.train.eval_interval == 0:
+            row, _ = self.evaluate(self.config.train.eval_episodes)
+            self.run.after_evaluation(self, row)
+            row |= self.stages.forgotten(row)
+        if self.stages.is_due():
+            row |= self._check_stage()
+        if row:
+            row["time/eval_s"] = time.perf_counter() - started
+        if self.config.curriculum is not None:
+            row["stage/check_frames"] = self.stages.check_frames
+        return row
+
+    def _check_stage(self) -> Row:
+        """Measures the stage's own tasks and moves on where their success allows it."""
+        assert self.config.curriculum is not None
+        self.run.phase("checking the stage")
+        number = self.config.curriculum.stage_eval_episodes
+        tasks = self.stages.decided_tasks
+        episodes = self.collector.evaluate(self.learner.actor, tasks, number)
+        check_episodes(episodes, self.config.env.tasks, frame=self.total_frames)
+        found = self.stages.check(episodes)
+        if found.story:
+            self.run.after_stage(self, found)
+        return {"stage/success": found.success}
+
+    def _submit(self) -> None:
+        random = self.epoch < self.config.train.pretrain_epochs
+        self.collector.submit(self.learner.actor, self.stages.submit(), random=random)
+
+    def _arrive(self) -> None:
+        """The transitions that come now, and all that is learned from them, are of this stage."""
+        left = self.stages.arrive()
+        if left is not None:
+            self.buffer.retire(left)
+            self.run.expect(self.total_frames + self.frames_to_come)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, but for the replay buffer."""
+        return {
+            "epoch": self.epoch,
+            "frames": list(self.frames),
+            "learned": self.learned,
+            "curriculum": self.stages.state_dict(),
+            "learner": self.learner.training_state(),
+            "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
+            "collector": self.collector.state_dict(),
+        }
+
+    def resume(self, saved: Saved) -> None:
+        """Goes on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is not one of a run like this.
+            EpisodeError, WorkerError: an environment raised as its episode was replayed.
+        """
+        state = saved.state
+        try:
+            self.epoch, self.frames = state["epoch"], list(state["frames"])
+            self.learned = state["learned"]
+            self.stages.load_state_dict(state["curriculum"])
+            self.learner.load_training_state(state["learner"])
+            self.buffer.load_state_dict(state["buffer"])
+            if self._reward_scale is not None:
+                self._reward_scale.load_state_dict(state["reward_scale"])
+            self.run.load_state_dict(state)
+            saved.fill(self.buffer)
+            self.collector.load_state_dict(state["collector"])
+        except (CheckpointError, EpisodeError, WorkerError):
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error

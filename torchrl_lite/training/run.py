@@ -1,0 +1,350 @@
+"""What a run writes, shows and keeps: everything about it that is not learning."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from copy import deepcopy
+from math import inf
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.checkpoint.store import Saved, Store
+from torchrl_lite.config import Config, flat
+from torchrl_lite.errors import BusyError, CheckpointError, UserError
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.film import record
+from torchrl_lite.reporting.console import Row, make_view
+from torchrl_lite.reporting.logger import Logger, columns, finite
+from torchrl_lite.reporting.wandb import Tracker
+from torchrl_lite.training import curriculum, origin
+from torchrl_lite.training.curriculum import Check
+from torchrl_lite.training.evaluation import ByTask
+from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.signals import SignalGuard
+from torchrl_lite.transfer.start import Start
+
+FILM_FPS = 10
+"""Pictures a second of a film made while training waits."""
+
+
+class Run(NullRun):
+    """A run directory, held under its lock from ``with`` on.
+
+    `newest` reads its checkpoints and `begin` opens its records; then it follows an `RLAlgo`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        seed: int,
+        device: torch.device,
+        guard: SignalGuard,
+        until: int | None = None,
+    ) -> None:
+        """``until``: stop at the first epoch end at or after so many frames."""
+        self.folder, self.config = folder, config
+        self._seed, self._device, self._guard, self._until = seed, device, guard, until
+        self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
+        self._stack = ExitStack()
+        self._damaged: list[str] = []
+        self._origin: list[dict[str, Any]] = []
+        self._best: tuple[float, float] | None = None
+        self._wall_time_before, self._started = 0.0, time.perf_counter()
+        self._cpu_s = time.process_time()
+        self._saved_epoch = 0
+        self._saved: Row = {}
+        """What the last checkpoint took, for the next row."""
+
+    def __enter__(self) -> Self:
+        """
+        Raises:
+            UserError: another process works on it, or it cannot be used.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(locked(self.folder))
+        except BusyError as error:
+            raise UserError(
+                f"{error}; wait for its end, or choose another --id or --seed"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be used ({error.strerror})") from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def newest(self) -> Saved | None:
+        """The newest good checkpoint.
+
+        Raises:
+            CheckpointError: there are checkpoints, but no good one.
+            UserError: the run was on another kind of device.
+        """
+        saved, self._damaged = self._store.newest()
+        if saved is None:
+            return None
+        try:
+            trained_on = saved.state["learner"]["device"]
+            sum(saved.state["frames"])
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
+        if trained_on != self._device.type:
+            raise UserError(f"--device: the run is on {trained_on}, not on {self._device.type}")
+        return saved
+
+    def begin(
+        self,
+        metric_names: Sequence[str],
+        start: Start | None,
+        *,
+        saved: Saved | None,
+        asked_to_resume: bool,
+    ) -> None:
+        """Writes the head of the run and opens its records, at the checkpoint ``saved`` or at the
+        ``start``.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
+        config, done = self.config, sum(saved.state["frames"]) if saved else 0
+        files.remove_temporaries(self.folder)
+        origin.write_head(self.folder, config, self._device, self._seed)
+        for name in ("result.json", "policy.safetensors"):  # they will be others
+            (self.folder / name).unlink(missing_ok=True)
+        self._view = make_view(
+            config.log.console,
+            title=f"{config.algo} {config.env.set_name} seed {self._seed}",
+            tasks=config.env.tasks,
+            total_frames=config.total_frames,
+            done_frames=done,
+        )
+        self._stack.callback(self._view.close)
+        self.say(f"{self.folder} on {origin.describe(self._device)}")
+        if asked_to_resume:
+            self.say(f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0")
+        if start is not None:
+            self._origin = start.origin
+        notes = start.notes if start else []
+        for note in [*notes, *(f"warning: passed over {line}" for line in self._damaged)]:
+            self.say(note)
+        more = curriculum.columns(config.env.tasks) if config.curriculum else []
+        header = columns(config.env.tasks, metric_names, more)
+        self._logger = Logger(self.folder, header, self._view, keep_until=done)
+        self._stack.callback(self._logger.close)
+        self._logger.describe(
+            flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": self._seed}
+        )
+
+    def track(self, name: str | None) -> None:
+        """Shows it on Weights & Biases too, under a ``name`` or that of its folder.
+
+        Raises:
+            UserError: W&B takes no run.
+        """
+        tracker = Tracker(
+            self.folder,
+            project=self.config.log.wandb_project,
+            name=name or "/".join(self.folder.parts[-3:]),
+            values=self.config.model_dump(mode="json") | {"seed": self._seed},
+            say=self.say,
+        )
+        self._logger.add_sink(tracker)
+
+    # --- what the loop tells -----------------------------------------------------------------
+
+    def phase(self, name: str) -> None:
+        self._view.phase(name)
+
+    def say(self, text: str) -> None:
+        self._view.say(text)
+
+    def expect(self, total_frames: int) -> None:
+        self._view.expect(total_frames)
+
+    def is_over(self, algo: RLAlgo) -> bool:
+        self._saved_epoch = algo.epoch
+        self.expect(algo.total_frames + algo.frames_to_come)
+        if self._until is None or algo.total_frames < self._until:
+            return False
+        over = algo.epoch < self.config.total_epochs
+        if over:
+            self._say_stopped(algo)
+        return over
+
+    def during_epoch(self) -> AbstractContextManager[object]:
+        self._epoch_started = time.perf_counter()
+        return self._guard.finishing()
+
+    def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
+        """Best by success, then by return; by return alone where no task tells of success."""
+        success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
+        score = -inf if success is None else float(success), float(ret or 0)
+        if self._best is None or score > self._best:
+            self._best = score
+            self._save_weights(algo, "best")
+
+    def after_stage(self, algo: RLAlgo, check: Check) -> None:
+        text = f"frame {algo.total_frames}: {check.story}"
+        self._logger.mark("curriculum", text, frames=algo.total_frames)
+        self._save_weights(algo, f"transfer_stage{check.stage}")
+
+    def after_epoch(self, algo: RLAlgo, row: Row) -> bool:
+        if self._is_filmed(algo.epoch):
+            self._film(algo)
+        train = self.config.train
+        if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
+            self._save_weights(algo, f"epoch_{algo.epoch}")
+        self._log(row)
+        stop = self._guard.requested is not None
+        stop |= self._until is not None and algo.total_frames >= self._until
+        last = algo.epoch == self.config.total_epochs
+        if stop or last or algo.epoch % train.save_interval == 0:
+            self._save(algo)
+        # A signal may have come during the save.
+        stop |= self._guard.requested is not None and self._saved_epoch == algo.epoch
+        if stop and not last:
+            self._say_stopped(algo)
+        return stop and not last
+
+    def _say_stopped(self, algo: RLAlgo) -> None:
+        self.say(f"stopped at frame {algo.total_frames} with a checkpoint; go on with --resume")
+
+    def _log(self, row: Row) -> None:
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        workers_s = row["time/cpu_s"] or 0.0
+        self._logger.dump(
+            row
+            | self._saved
+            | {
+                "time/cpu_s": self._cpu_s - before + workers_s,
+                "time/total_s": time.perf_counter() - self._epoch_started,
+            },
+            best=finite(self._best[0]) if self._best else None,
+        )
+        self._saved = {}
+
+    def finish(self, algo: RLAlgo) -> None:
+        """The final evaluation, and the files that a finished run has beside its checkpoints."""
+        if self._saved_epoch == 0:  # nothing to train: what was asked for is still a complete run
+            self._save(algo)
+        episodes_each = self.config.train.final_eval_episodes
+        final, episodes = algo.evaluate(episodes_each)
+        self._save_policy(algo, episodes)
+        if self.config.log.video and not self._is_filmed(algo.epoch):
+            self._film(algo)
+        result = self._result(algo, final)
+        files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        self._logger.final(final, frames=algo.total_frames)
+        rate = final["eval/success_rate"]
+        success = "" if rate is None else f"success {rate:.2f}, "
+        self.say(
+            f"done: {algo.total_frames} frames, {success}return {final['eval/return']:.1f} over "
+            f"{episodes_each} episodes a task"
+        )
+
+    def _result(self, algo: RLAlgo, final: Row) -> dict[str, Any]:
+        result: dict[str, Any] = {
+            "frames": algo.total_frames,
+            "updates": algo.learner.updates,
+            "epochs": algo.epoch,
+            "wall_time_s": round(self.wall_time, 3),
+            "final_eval_episodes": self.config.train.final_eval_episodes,
+            **{key: finite(value) for key, value in (final | algo.learned).items()},
+        }
+        if self.config.curriculum is not None:
+            result |= {
+                "stage": algo.stages.stage,
+                "stage/complete": algo.stages.complete,
+                "stage/check_frames": algo.stages.check_frames,
+                **algo.stages.forgotten(final),
+            }
+        return result | ({"origin": self._origin} if self._origin else {})
+
+    def _save_policy(self, algo: RLAlgo, episodes: ByTask) -> None:
+        policy_file.write(
+            self.folder / "policy.safetensors",
+            algo.learner.actor,
+            self.config,
+            algo.learner.spec,
+            frames=algo.total_frames,
+            seed=self._seed,
+            versions=origin.versions(),
+            evaluation=[
+                policy_file.TaskEvaluation.of(self.config.env.tasks[task], stats)
+                for task, stats in episodes.items()
+            ],
+            origin=self._origin,
+        )
+
+    # --- films -------------------------------------------------------------------------------
+
+    def _is_filmed(self, epoch: int) -> bool:
+        evaluations = int(self.config.log.video)
+        return evaluations > 0 and epoch % (evaluations * self.config.train.eval_interval) == 0
+
+    def _film(self, algo: RLAlgo) -> None:
+        """A film of every task, in environments of their own. One that fails stops nothing."""
+        self.phase("filming")
+        policy = deepcopy(algo.learner.actor).cpu()
+        for task, name in enumerate(self.config.env.tasks):
+            try:
+                film = record(self.config.env, policy, task, seed=self._seed, fps=FILM_FPS)
+                self._logger.film(name, film, frames=algo.total_frames)
+            except Exception as error:
+                self.say(f"warning: no film of {name} ({type(error).__name__}: {error})")
+
+    # --- checkpoints -------------------------------------------------------------------------
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds of training, saving and evaluating, over all parts of the run."""
+        return self._wall_time_before + time.perf_counter() - self._started
+
+    def _save(self, algo: RLAlgo) -> None:
+        self.phase("saving")
+        started = time.perf_counter()
+        self._logger.flush()
+        state = {
+            **algo.state_dict(),
+            "best": self._best and list(self._best),
+            "wall_time": self.wall_time,
+            **self._identity(algo),
+        }
+        size = self._store.save(algo.epoch, state, algo.buffer)
+        self._saved_epoch = algo.epoch
+        self._saved = {"time/save_s": time.perf_counter() - started, "time/save_mb": size / 1e6}
+
+    def _save_weights(self, algo: RLAlgo, name: str) -> None:
+        state = {
+            "networks": algo.learner.state_dict(),
+            "frames": algo.total_frames,
+            **self._identity(algo),
+        }
+        files.save(self.folder / "checkpoint" / f"{name}.pt", state)
+
+    def _identity(self, algo: RLAlgo) -> dict[str, Any]:
+        """What another run has to know that starts from this one."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "shapes": algo.learner.spec.shapes,
+            "origin": self._origin,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
+        self._origin = state["origin"]

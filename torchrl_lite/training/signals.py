@@ -1,0 +1,86 @@
+"""What SIGINT and SIGTERM mean to a run."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+
+class Interrupted(BaseException):
+    """Ends the run at once; the last checkpoint stands."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class SignalGuard:
+    """Gives a running epoch ``grace`` seconds to finish; raises `Interrupted` where it does not.
+
+    The first signal within an epoch sets ``requested``, and the loop stops at the epoch's end. If
+    that does not come in time, or a second signal comes, the run ends at once; so it does outside
+    an epoch. Repeats within a second count as one: a terminal and a scheduler both signal the
+    whole process group.
+
+    `Interrupted` is raised again until the guard is left: Python drops what is raised in a
+    callback of a weak reference (a compiler has thousands), and a foreign ``except:`` takes all.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    AGAIN = 5.0
+    """Seconds; leaving takes less."""
+
+    def __init__(self, grace: float) -> None:
+        self.requested: int | None = None
+        self._grace = grace
+        self._in_epoch = False
+        self._first = 0.0
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What is worth finishing: an epoch with its records."""
+        self._in_epoch = True
+        try:
+            yield
+        finally:
+            self._in_epoch = False
+
+    def __enter__(self) -> Self:
+        self._old = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        self._old[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.requested is not None:
+            if now - self._first < 1:
+                return
+            self._end(signum)
+        self.requested, self._first = signum, now
+        if not self._in_epoch or self._grace == 0:
+            self._end(signum)
+        name = signal.Signals(signum).name
+        message = f"\n{name}: stopping after this epoch, or in {self._grace:g} s; again: at once\n"
+        os.write(2, message.encode())  # a handler may not enter what it interrupted
+        signal.setitimer(signal.ITIMER_REAL, self._grace)
+
+    def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
+        assert self.requested is not None
+        self._end(self.requested)
+
+    def _end(self, signum: int) -> NoReturn:
+        signal.setitimer(signal.ITIMER_REAL, self.AGAIN)
+        raise Interrupted(signum)

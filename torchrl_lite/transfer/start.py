@@ -1,0 +1,151 @@
+"""What a run starts from: networks, temperatures and transitions of another run or file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.config import TransferConfig
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.sources import Source, read_source
+from torchrl_lite.transfer.fitting import Report, load_module, load_temperatures
+from torchrl_lite.transfer.pairing import Fit, pair_tasks
+from torchrl_lite.transfer.transitions import carry_over
+
+WEIGHTS = {"actor": "actor", "critic": "critic", "alpha": "log_alpha"}
+"""The parts that a learner has, and their names in it and in a file."""
+FOLLOWERS = {"actor": "target_actor", "critic": "target"}
+"""What goes with a part, where a learner has it: that of the file, else a copy."""
+
+
+class Start(NamedTuple):
+    """How a run started."""
+
+    notes: list[str]
+    """For a person."""
+    origin: list[dict[str, Any]]
+    """Where it came from, the nearest first, as plain data; empty where nothing was loaded."""
+
+
+def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | None) -> Start:
+    """Gives a learner, and a replay buffer where that is asked for, what ``config`` names.
+
+    Raises:
+        UserError: there is nothing to read, it lacks a part that was asked for, the map names
+            another task, or nothing of a part fits and that is not ``optional``.
+    """
+    if config is None:
+        return Start([], [])
+    if config.init_from is None:
+        raise UserError("transfer: needs a source, by --init_from; without one it has to be null")
+    source = read_source(Path(config.init_from))
+    asked = _asked(learner, source, config)
+    report = load_weights(learner, source, load=asked, task_map=config.task_map)
+    parts = [part for part in asked if any(n.startswith(WEIGHTS[part]) for n in report.loaded)]
+    notes = _told(learner, config, asked, parts, report)
+    link: dict[str, Any] = {
+        "path": config.init_from,
+        "file": str(source.path),
+        "sha256": source.sha256,
+        "frames": source.facts.frames,
+        "parts": parts,
+        "tasks": _pairs(learner, source, config),
+        **report._asdict(),
+    }
+    if source.facts.tasks and not link["tasks"]:
+        notes.append("none of its tasks is here; transfer.task_map pairs them")
+    if "buffer" in config.load:
+        path = Path(config.init_from)
+        link["buffer"] = carry_over(path, buffer, learner.spec, config.task_map)
+        link["parts"] = [*parts, "buffer"]
+        notes.append(f"transitions: {link['buffer']['transitions']}")
+    if parts:
+        frozen = config.freeze_updates if "actor" in parts else 0
+        learner.start_gently(lr_multiplier=config.lr_multiplier, frozen_updates=frozen)
+        still = f", actor and temperatures stand still for {frozen} updates" if frozen else ""
+        notes.append(f"learning rates times {config.lr_multiplier}{still}")
+    return Start(notes, [link, *source.facts.origin] if link["parts"] else [])
+
+
+def _told(
+    learner: Learner, config: TransferConfig, asked: list[str], parts: list[str], report: Report
+) -> list[str]:
+    """What became of the weights, for a person.
+
+    Raises:
+        UserError: nothing of a part fits that has to.
+    """
+    needed = ["actor"] if config.load == "auto" else [p for p in asked if p in learner.optimizers]
+    missing = " and the ".join(part for part in needed if part not in parts)
+    if not missing:
+        return [f"from {config.init_from}", *report.lines()]
+    nothing = f"nothing in {config.init_from} fits the {missing}"
+    if not config.optional:
+        raise UserError(f"--init_from: {nothing} ({'; '.join(report.lines())})")
+    return [f"warning: {nothing}, training starts anew", *report.lines()]
+
+
+def load_weights(
+    learner: Learner,
+    source: Source,
+    *,
+    load: Sequence[str] = ("actor",),
+    task_map: Mapping[str, str] | None = None,
+) -> Report:
+    """Copies the tensors of these parts that fit, and what follows them.
+
+    Raises:
+        UserError: ``task_map`` names a task that is not there, or layers of the file do not go
+            together.
+    """
+    fit = Fit.of(learner.spec, source.facts, task_map or {}, path=source.path)
+    report, of_followers = Report([], [], []), Report([], [], [])
+    try:
+        for part in load:
+            given = source.parts[WEIGHTS[part]]
+            if part == "alpha":
+                _load_temperatures(learner, given["log_alpha"], fit, report)
+                continue
+            module = getattr(learner, part)
+            load_module(module, given, part, fit=fit, report=report)
+            follower = FOLLOWERS[part]
+            if hasattr(learner, follower):
+                own, given = getattr(learner, follower), source.parts.get(follower, {})
+                own.load_state_dict(module.state_dict())
+                load_module(own, given, follower, fit=fit, report=of_followers)
+    except RuntimeError as error:
+        message = f"--init_from: {source.path}: its tensors are no networks ({error})"
+        raise UserError(message) from None
+    return report
+
+
+def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str]:
+    """The parts with weights to load; those that are not learned here are told as skipped."""
+    there = [part for part, name in WEIGHTS.items() if name in source.parts]
+    if config.load == "auto":
+        return there
+    for part in config.load:
+        if part in learner.optimizers and part not in there:
+            raise UserError(
+                f"transfer.load: {source.path} holds no {part}; it holds {', '.join(there)}"
+            )
+    return [part for part in there if part in config.load]
+
+
+def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str, str]:
+    """The tasks that were taken over, by their names here and there."""
+    here, there = learner.spec.tasks, source.facts.tasks
+    if not there:
+        return {}
+    rows = pair_tasks(here, there, config.task_map, path=source.path)
+    return {here[mine]: there[theirs] for mine, theirs in rows.items()}
+
+
+def _load_temperatures(learner: Learner, theirs: Tensor, fit: Fit, report: Report) -> None:
+    if "alpha" in learner.optimizers:
+        load_temperatures(learner.get_parameter("log_alpha"), theirs, fit=fit, report=report)
+    else:
+        report.skipped.append("log_alpha (no temperature is learned here)")
