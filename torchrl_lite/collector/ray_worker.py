@@ -106,17 +106,17 @@ class RayWorker:
     It waits for futures and never in Ray's own `get`, which drops what a signal raises.
     """
 
-    def __init__(self, crew: RayPool, index: int, actor: Any, block: Block) -> None:
-        self._crew, self._index, self._actor, self._block = crew, index, actor, block
+    def __init__(self, pool: RayPool, index: int, actor: Any, block: Block) -> None:
+        self._pool, self._index, self._actor, self._block = pool, index, actor, block
         self._answer = actor.stand.remote()
 
     def send(self, method: str, *args: Any) -> None:
-        self._answer = self._actor.answer.remote(self._crew.weights, method, args)
+        self._answer = self._actor.answer.remote(self._pool.weights, method, args)
 
     def receive(self) -> Any:
         try:
             answer: Answer = self._answer.future().result()
-        except self._crew.ray.exceptions.RayError as error:
+        except self._pool.ray.exceptions.RayError as error:
             self.kill()
             raise self._failed(error) from None
         value = pickle.loads(answer.value)
@@ -127,14 +127,14 @@ class RayWorker:
 
     def _failed(self, error: Exception) -> WorkerError:
         """A death, or what our own side of it raised, which would happen again."""
-        kinds = self._crew.ray.exceptions
+        kinds = self._pool.ray.exceptions
         if isinstance(error, kinds.RayTaskError) or getattr(error, "actor_init_failed", False):
             return WorkerError(f"rollout worker {self._index}: {error}")
         reason = str(error).strip().splitlines()[-1].strip()
         return WorkerDiedError(f"rollout worker {self._index} died ({reason})")
 
     def kill(self) -> None:
-        self._crew.ray.kill(self._actor)
+        self._pool.ray.kill(self._actor)
 
     def join(self) -> None:
         """Ray waits for it."""
