@@ -26,6 +26,7 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command import launch
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import load
+from torchrl_lite.errors import CheckpointError
 from torchrl_lite.reporting.console import PlainView
 from torchrl_lite.reporting.logger import Logger
 from torchrl_lite.training import signals
@@ -868,6 +869,20 @@ def test_a_finished_run_can_be_made_longer(finished: Path, tmp_path: Path, whole
     assert results(folder_in(finished))[:EPOCHS] == results(whole)
     result = json.loads((folder_in(tmp_path) / "result.json").read_text())
     assert result["frames"] == FRAMES * (EPOCHS + 1)
+
+
+def test_a_finished_run_whose_checkpoint_cannot_be_used_keeps_its_result(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder_in(finished)
+    before = {name: (run / name).read_bytes() for name in ("result.json", "policy.safetensors")}
+
+    def fail(_self: RLAlgo, _saved: object) -> None:
+        raise CheckpointError("does not fit")
+
+    monkeypatch.setattr(RLAlgo, "resume", fail)
+    assert start(finished, "--resume", "--set", f"train.num_epochs={EPOCHS}") == 1
+    assert {name: (run / name).read_bytes() for name in before} == before
 
 
 def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def _train(
         if saved is not None:
             algo.resume(saved)
         del saved  # a second copy of networks and moments
+        run.reopen()
         finished = algo.train()
         return 0 if guard.requested is None or finished else 128 + guard.requested
 

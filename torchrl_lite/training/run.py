@@ -123,8 +123,6 @@ class Run(NullRun):
         config, done = self.config, sum(saved.state["frames"]) if saved else 0
         files.remove_temporaries(self.folder)
         origin.write_head(self.folder, config, self._device, self._seed)
-        for name in ("result.json", "policy.safetensors"):  # they will be others
-            (self.folder / name).unlink(missing_ok=True)
         self._view = make_view(
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {self._seed}",
@@ -148,6 +146,11 @@ class Run(NullRun):
         self._logger.describe(
             flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": self._seed}
         )
+
+    def reopen(self) -> None:
+        """What a finished run left is about to change; it stays until the checkpoint is loaded."""
+        for name in ("result.json", "policy.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def track(self, name: str | None) -> None:
         """Shows it on Weights & Biases too, under a ``name`` or that of its folder.
