@@ -265,3 +265,15 @@ def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:
     assert not any("atoms" in name or "edges" in name for name in learner.state_dict())
     assert learner.double().critic.atoms.dtype == torch.float64
     assert learner.critic.edges.tolist() == [-6.25, -3.75, -1.25, 1.25, 3.75, 6.25]
+
+
+@pytest.mark.parametrize("kind", ["scalar", *KINDS])
+@pytest.mark.parametrize("where", ["prediction", "rew", "bonus"])
+def test_what_is_not_finite_becomes_a_loss_that_is_not(kind: str, where: str) -> None:
+    """The run finds it there and names it; a NaN as an index would end in a traceback."""
+    critic = critic_of(kind=kind, bins=11)
+    prediction = normal(E, T, B, 1 if kind == "scalar" else 11)
+    given = returns() | {"prediction": prediction.clone()}
+    given[where].fill_(torch.nan)
+    target = critic.target(given.pop("prediction"), **given)
+    assert not critic.loss(prediction, target).isfinite().any()

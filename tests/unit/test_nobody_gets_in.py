@@ -204,6 +204,17 @@ def test_a_yaml_tag_is_a_mistake_and_executes_nothing(
     assert not target.exists() and not (tmp_path / "log").exists()
 
 
+def test_a_yaml_of_aliases_ends_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A billion laughs."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for n in range(1, 9):
+        lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]")
+    path = tmp_path / "evil.yaml"
+    path.write_text("\n".join(lines))
+    assert start(tmp_path / "log", "--config", str(path)) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("kind", ["json", "yaml"])
 def test_ten_gigabytes_are_no_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str

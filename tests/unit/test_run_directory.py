@@ -871,11 +871,13 @@ def test_a_finished_run_can_be_made_longer(finished: Path, tmp_path: Path, whole
     assert result["frames"] == FRAMES * (EPOCHS + 1)
 
 
-def test_a_finished_run_whose_checkpoint_cannot_be_used_keeps_its_result(
+def test_a_run_whose_checkpoint_cannot_be_used_is_left_as_it_is(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = folder_in(finished)
-    before = {name: (run / name).read_bytes() for name in ("result.json", "policy.safetensors")}
+    with (run / "log.csv").open("a") as log:
+        log.write("rows,behind,the,checkpoint\n")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     def fail(_self: RLAlgo, _saved: object) -> None:
         raise CheckpointError("does not fit")

@@ -99,15 +99,14 @@ def _train(
         saved = run.newest() if resuming else None
         if saved is None:
             start = start or start_from(learner, buffer, config.transfer)
-        run.begin(learner.metric_names, start, saved=saved, asked_to_resume=args.resume)
-        if args.track:
-            run.track(args.run_name)
+        run.show(saved, start, asked_to_resume=args.resume)
         collector = stack.enter_context(_collector(config, args.seed, learner, pool, run))
         algo = RLAlgo(config, learner, collector, buffer, run)
         if saved is not None:
             algo.resume(saved)
         del saved  # a second copy of networks and moments
-        run.reopen()
+        name = args.run_name or "/".join(folder.parts[-3:])
+        run.begin(algo, tracked_as=name if args.track else None)
         finished = algo.train()
         return 0 if guard.requested is None or finished else 128 + guard.requested
 

@@ -15,6 +15,10 @@ MAX_BYTES = 2**22
 """Of a file, which may be another's; a configuration has a few thousand."""
 
 
+MAX_VALUES = 100_000
+"""In a YAML file, whose aliases multiply; a configuration has a hundred."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?``, or nothing where no name is near."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
@@ -92,6 +96,20 @@ def parse_json(text: str) -> Any:
     return plain(json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant))
 
 
+def _parse_yaml(text: str) -> Any:
+    tree = yaml.load(text, _YamlLoader)
+    left, todo = MAX_VALUES, [tree]
+    while todo:
+        value = todo.pop()
+        left -= 1
+        if left < 0:
+            raise UserError(f"more than {MAX_VALUES} values")
+        todo += (
+            value if isinstance(value, list) else value.values() if isinstance(value, dict) else []
+        )
+    return plain(tree)
+
+
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise UserError(f"{path}: a configuration ends in .json, .yaml or .yml")
@@ -101,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
         if len(content) > MAX_BYTES:
             raise UserError(f"larger than {MAX_BYTES} bytes")
         text = content.decode()
-        tree = parse_json(text) if path.suffix == ".json" else plain(yaml.load(text, _YamlLoader))
+        tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such configuration{_beside(path)}") from None
     except OSError as error:

@@ -145,7 +145,8 @@ class CategoricalCritic(Critic):
         (arXiv:1911.08265, appendix F).
         """
         place = (returns.clamp(-self.config.bound, self.config.bound) - self.atoms[0]) / self.width
-        lower = place.floor().clamp(0, self.config.bins - 2)
+        # NaN stays in the shares, where the run finds it; as an index it would be a crash.
+        lower = place.nan_to_num().floor().clamp(0, self.config.bins - 2)
         upper_share = place - lower
         result = mass.new_zeros(*mass.shape[:2], self.config.bins)
         result.scatter_add_(2, lower.long(), mass * (1 - upper_share))

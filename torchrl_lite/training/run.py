@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
 from math import inf
@@ -36,7 +36,8 @@ FILM_FPS = 10
 class Run(NullRun):
     """A run directory, held under its lock from ``with`` on.
 
-    `newest` reads its checkpoints and `begin` opens its records; then it follows an `RLAlgo`.
+    `newest` reads its checkpoints, `show` opens the view, `begin` the records; then it follows an
+    `RLAlgo`.
     """
 
     def __init__(
@@ -106,23 +107,9 @@ class Run(NullRun):
             raise UserError(f"--device: the run is on {trained_on}, not on {self._device.type}")
         return saved
 
-    def begin(
-        self,
-        metric_names: Sequence[str],
-        start: Start | None,
-        *,
-        saved: Saved | None,
-        asked_to_resume: bool,
-    ) -> None:
-        """Writes the head of the run and opens its records, at the checkpoint ``saved`` or at the
-        ``start``.
-
-        Raises:
-            UserError: the directory cannot be written.
-        """
+    def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
+        """Opens the view and says where the run begins. Nothing is written."""
         config, done = self.config, sum(saved.state["frames"]) if saved else 0
-        files.remove_temporaries(self.folder)
-        origin.write_head(self.folder, config, self._device, self._seed)
         self._view = make_view(
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {self._seed}",
@@ -134,38 +121,44 @@ class Run(NullRun):
         self.say(f"{self.folder} on {origin.describe(self._device)}")
         if asked_to_resume:
             self.say(f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0")
-        if start is not None:
-            self._origin = start.origin
+        self._origin = start.origin if start else []
         notes = start.notes if start else []
         for note in [*notes, *(f"warning: passed over {line}" for line in self._damaged)]:
             self.say(note)
+
+    def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
+        """Writes the head of the run and opens its records where ``algo`` stands. Only now, as
+        everything that can fail has been tried, is anything changed that a run left before.
+
+        ``tracked_as`` also shows it on Weights & Biases, under this name.
+
+        Raises:
+            UserError: the directory cannot be written, or W&B takes no run.
+        """
+        config = self.config
+        files.remove_temporaries(self.folder)
+        origin.write_head(self.folder, config, self._device, self._seed)
+        tracker = None if tracked_as is None else self._tracker(tracked_as)
+        for name in ("result.json", "policy.safetensors"):  # they will be others
+            (self.folder / name).unlink(missing_ok=True)
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
-        header = columns(config.env.tasks, metric_names, more)
-        self._logger = Logger(self.folder, header, self._view, keep_until=done)
+        header = columns(config.env.tasks, algo.learner.metric_names, more)
+        self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
+        if tracker is not None:
+            self._logger.add_sink(tracker)
         self._logger.describe(
             flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": self._seed}
         )
 
-    def reopen(self) -> None:
-        """What a finished run left is about to change; it stays until the checkpoint is loaded."""
-        for name in ("result.json", "policy.safetensors"):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def track(self, name: str | None) -> None:
-        """Shows it on Weights & Biases too, under a ``name`` or that of its folder.
-
-        Raises:
-            UserError: W&B takes no run.
-        """
-        tracker = Tracker(
+    def _tracker(self, name: str) -> Tracker:
+        return Tracker(
             self.folder,
             project=self.config.log.wandb_project,
-            name=name or "/".join(self.folder.parts[-3:]),
+            name=name,
             values=self.config.model_dump(mode="json") | {"seed": self._seed},
             say=self.say,
         )
-        self._logger.add_sink(tracker)
 
     # --- what the loop tells -----------------------------------------------------------------
 
@@ -247,9 +240,9 @@ class Run(NullRun):
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
         self._save_policy(algo, episodes)
+        result = self._result(algo, final)
         if self.config.log.video and not self._is_filmed(algo.epoch):
             self._film(algo)
-        result = self._result(algo, final)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         self._logger.final(final, frames=algo.total_frames)
         rate = final["eval/success_rate"]
