@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
 from math import inf
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -80,12 +79,7 @@ class Run(NullRun):
             raise UserError(f"{self.folder}: cannot be used ({error.strerror})") from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def newest(self) -> Saved | None:
