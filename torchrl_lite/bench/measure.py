@@ -6,9 +6,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -76,11 +77,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(path: Path, reports: Sequence[Report]) -> None:
+def write(path: Path, reports: Sequence[Any]) -> None:
     data = {
         "hardware": hardware(),
         "versions": versions(),
-        "reports": [vars(report) for report in reports],
+        "reports": [asdict(report) for report in reports],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
