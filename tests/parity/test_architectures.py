@@ -12,7 +12,7 @@ from torch.nn.functional import layer_norm
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.build import build
-from torchrl_lite.network.layers import Init, xavier_normal
+from torchrl_lite.network.initialisation import Init, xavier_normal
 from torchrl_lite.network.soft_module import Modules, SoftModuleNetwork
 from torchrl_lite.types import Batch, Noise, Spec
 

@@ -10,7 +10,8 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.network.layers import Init, grouped_linear, xavier_uniform, zeros
+from torchrl_lite.network.initialisation import Init, xavier_uniform, zeros
+from torchrl_lite.network.layers import grouped_linear
 from torchrl_lite.network.mlp import MLP
 from torchrl_lite.network.task_input import TaskInput
 

@@ -8,63 +8,12 @@ from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
-from torchrl_lite.network.layers import (
-    EnsembleLinear,
-    Fans,
-    Fill,
-    Init,
-    he_uniform,
-    lecun_uniform,
-    uniform,
-    xavier_normal,
-    xavier_uniform,
-    zeros,
-)
+from torchrl_lite.network.initialisation import SCHEMES, Scheme
+from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.network.mlp import MLP
 from torchrl_lite.network.soft_module import SoftModuleNetwork
 from torchrl_lite.network.task_input import TaskInput
 from torchrl_lite.types import Spec
-
-
-class _Scheme(NamedTuple):
-    hidden: Init
-    head: Init
-
-
-def _small(bound: float) -> Init:
-    return Init(uniform(bound), uniform(bound))
-
-
-_HE = Init(he_uniform, zeros)
-_XAVIER_UNIFORM, _XAVIER_NORMAL = Init(xavier_uniform, zeros), Init(xavier_normal, zeros)
-_TORCH = Init(lecun_uniform, lecun_uniform)
-
-# How a network begins shows in the first thousands of frames: garage's heads are as large as any
-# layer, metaworld-algorithms' start near zero, PyTorch's own layers (SB3's, CleanRL's) between.
-_SCHEMES: dict[str, dict[str, _Scheme]] = {
-    "garage": {
-        "actor": _Scheme(_XAVIER_UNIFORM, _XAVIER_UNIFORM),
-        "critic": _Scheme(_XAVIER_NORMAL, _XAVIER_NORMAL),
-    },
-    "metaworld_algorithms": {
-        "actor": _Scheme(_HE, _small(1e-3)),
-        "critic": _Scheme(_HE, _small(3e-3)),
-    },
-    "torch": {"actor": _Scheme(_TORCH, _TORCH), "critic": _Scheme(_TORCH, _TORCH)},
-}
-
-
-def _in_parts(init: Init, parts: int) -> Init:
-    """Initialises each part of the output as a layer of its own (mean and log std)."""
-
-    def split(fill: Fill) -> Fill:
-        def fill_parts(tensor: Tensor, fans: Fans) -> None:
-            for part in tensor.chunk(parts, dim=-1):
-                fill(part, Fans(fans.inputs, fans.outputs // parts))
-
-        return fill_parts
-
-    return Init(split(init.weight), split(init.bias))
 
 
 class _TrunkAndHead(nn.Module):
@@ -87,7 +36,7 @@ class _Shape(NamedTuple):
     hidden: list[int]
     outputs: int
     ensemble: int
-    scheme: _Scheme
+    scheme: Scheme
 
 
 def _head(width: int, shape: _Shape, *, rows: int) -> EnsembleLinear:
@@ -152,13 +101,13 @@ def build(
     An actor's body sees the observation, a critic's the observation and the action. ``parts`` says
     how many heads of equal size the outputs are (2 for mean and log standard deviation).
     """
-    scheme = _SCHEMES[net.init][role]
+    scheme = SCHEMES[net.init][role]
     shape = _Shape(
         in_features=spec.obs_dim + (spec.act_dim if role == "critic" else 0),
         hidden=net.hidden(role),
         outputs=outputs,
         ensemble=ensemble,
-        scheme=scheme._replace(head=_in_parts(scheme.head, parts)),
+        scheme=scheme._replace(head=scheme.head._replace(parts=parts)),
     )
     return _BODIES[net.kind](net, spec, shape)
 

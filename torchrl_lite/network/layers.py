@@ -1,71 +1,15 @@
-"""Layers for ensembles and tasks: a grouped linear layer, how it starts, normalisation.
+"""Layers for ensembles and tasks: a grouped linear layer, normalisation.
 
 Every layer computes ``E`` ensemble members and ``T`` task rows at once. A parameter that tasks
 share has 1 in the place of ``T``; a parameter of their own has one row per task.
 """
-
-from collections.abc import Callable
-from math import sqrt
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-
-class Fans(NamedTuple):
-    """Inputs and outputs of a layer, whatever the shape of the tensor that holds its weights."""
-
-    inputs: int
-    outputs: int
-
-
-Fill = Callable[[Tensor, Fans], None]
-"""Fills a tensor of a layer in place."""
-
-
-class Init(NamedTuple):
-    """How the layers of a network start."""
-
-    weight: Fill
-    bias: Fill
-
-
-def xavier_uniform(tensor: Tensor, fans: Fans) -> None:
-    """Glorot & Bengio 2010, eq. 16."""
-    bound = sqrt(6 / sum(fans))
-    nn.init.uniform_(tensor, -bound, bound)
-
-
-def xavier_normal(tensor: Tensor, fans: Fans) -> None:
-    """Glorot & Bengio 2010, eq. 12, drawn from a normal."""
-    nn.init.normal_(tensor, std=sqrt(2 / sum(fans)))
-
-
-def he_uniform(tensor: Tensor, fans: Fans) -> None:
-    """He et al. 2015, eq. 10, drawn from a uniform."""
-    bound = sqrt(6 / fans.inputs)
-    nn.init.uniform_(tensor, -bound, bound)
-
-
-def lecun_uniform(tensor: Tensor, fans: Fans) -> None:
-    """LeCun et al. 1998 as ``torch.nn.Linear`` starts, weights and biases: ±1/sqrt(fan_in)."""
-    bound = 1 / sqrt(fans.inputs)
-    nn.init.uniform_(tensor, -bound, bound)
-
-
-def zeros(tensor: Tensor, _fans: Fans) -> None:
-    nn.init.zeros_(tensor)
-
-
-def uniform(bound: float) -> Fill:
-    """Values in ±bound, as small output layers want them."""
-
-    def fill(tensor: Tensor, _fans: Fans) -> None:
-        nn.init.uniform_(tensor, -bound, bound)
-
-    return fill
+from torchrl_lite.network.initialisation import Init
 
 
 def grouped_linear(
@@ -120,9 +64,7 @@ class EnsembleLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(ensemble, bias_rows, out_features))
         rows = {"weight": weight_rows, "bias": bias_rows}
         self.task_parameters = [name for name, count in rows.items() if count > 1]
-        fans = Fans(in_features, out_features)
-        init.weight(self.weight.data, fans)
-        init.bias(self.bias.data, fans)
+        init(self.weight, self.bias)
 
     def forward(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"], *, relu: bool = False

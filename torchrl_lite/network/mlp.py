@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.network.layers import EnsembleLinear, Init, LayerNorm
+from torchrl_lite.network.initialisation import Init
+from torchrl_lite.network.layers import EnsembleLinear, LayerNorm
 from torchrl_lite.network.task_input import NO_TASK, TaskInput
 
 

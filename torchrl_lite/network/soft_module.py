@@ -29,14 +29,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network.layers import (
-    EnsembleLinear,
-    Fans,
-    Init,
-    LayerNorm,
-    uniform,
-    zeros,
-)
+from torchrl_lite.network.initialisation import Init, uniform, zeros
+from torchrl_lite.network.layers import EnsembleLinear, LayerNorm
 from torchrl_lite.network.mlp import MLP
 
 
@@ -49,9 +43,7 @@ class Modules(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(ensemble, modules, in_features, out_features))
         self.bias = nn.Parameter(torch.empty(ensemble, modules, out_features))
-        fans = Fans(in_features, out_features)
-        init.weight(self.weight.data, fans)
-        init.bias(self.bias.data, fans)
+        init(self.weight, self.bias)
 
     def forward(self, x: Float[Tensor, "E T B m I"]) -> Float[Tensor, "E T B M O"]:
         ensemble, modules = self.weight.shape[:2]
@@ -99,7 +91,7 @@ class SoftModuleNetwork(nn.Module):
             init=hidden_init,
         )
         self.task_rows = nn.Parameter(torch.empty(ensemble, num_tasks, width))
-        hidden_init.weight(self.task_rows.data, Fans(num_tasks, width))
+        hidden_init.weight(self.task_rows.data, num_tasks, width)
         self.gating = MLP(
             width,
             [gating] * config.num_gating_layers,
@@ -109,7 +101,7 @@ class SoftModuleNetwork(nn.Module):
             init=hidden_init,
         )
         # Routing starts near uniform, whatever the other layers' initialisation.
-        near_uniform = Init(uniform(1e-3), zeros)
+        near_uniform = uniform(1e-3)._replace(bias=zeros)
         square = modules * modules
         self.routes = nn.ModuleList(
             linear(gating, square, near_uniform) for _ in range(config.num_layers - 1)

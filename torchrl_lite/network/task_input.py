@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from torchrl_lite.network.layers import EnsembleLinear, Fans, Fill, Init
+from torchrl_lite.network.initialisation import Fill, Init
+from torchrl_lite.network.layers import EnsembleLinear
 
 
 class TaskInput(NamedTuple):
@@ -50,10 +51,9 @@ NO_TASK = TaskInput()
 def _start_as_onehot(first: EnsembleLinear, tasks: int, init: Init) -> None:
     """The bias rows are weights of a one-hot input and a bias: they start as such."""
     ensemble, _, in_features, out_features = first.weight.shape
-    fans = Fans(in_features + tasks, out_features)
-    stacked, bias = torch.empty(ensemble, 1, *fans), torch.empty(ensemble, 1, out_features)
-    init.weight(stacked, fans)
-    init.bias(bias, fans)
+    stacked = torch.empty(ensemble, 1, in_features + tasks, out_features)
+    bias = torch.empty(ensemble, 1, out_features)
+    init(stacked, bias)
     first.weight.data.copy_(stacked[:, :, :in_features])
     first.bias.data.copy_(stacked[:, 0, in_features:] + bias)
 
@@ -74,7 +74,7 @@ class TaskEmbedding(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.randn(ensemble, task_rows, size))
         self.weight = nn.Parameter(torch.empty(ensemble, size, out_features))
-        init(self.weight.data, Fans(size, out_features))
+        init(self.weight.data, size, out_features)
 
     def forward(self, task: Int[Tensor, " T"]) -> Float[Tensor, "E T 1 O"]:
         return (normalize(self.rows[:, task], dim=-1) @ self.weight)[:, :, None]
