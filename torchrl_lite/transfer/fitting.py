@@ -1,7 +1,7 @@
-"""Tensors of other networks, put into ours: row by row where tasks have rows of their own, and
-feature by feature where padding differs."""
+"""Copies tensors of other networks into ours: task by task where tasks have parameters of their
+own, and feature by feature where padding differs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,68 +9,69 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from torchrl_lite.network.task_rows import places_of_task_rows
-from torchrl_lite.transfer.pairing import Fit, Piece
+from torchrl_lite.transfer.pairing import Fit, Pairs
 
 CRITICS = ("critic", "target")
 READS_INPUT = ("body.trunk.layers.0.weight", "body.observation.layers.0.weight")
-"""The layers that see the observation, and in a critic the action behind it."""
+"""The layers that read the observation, in a critic followed by the action."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
 
 
 class Report(NamedTuple):
-    """What became of the weights, tensor by tensor."""
+    """What happened to each tensor."""
 
     loaded: list[str]
     skipped: list[str]
-    """Those of the file that have no place here, and those here that the file has nothing for."""
+    """Tensors in the file that have no place here, and tensors here that the file lacks."""
     mismatched: list[str]
 
     def lines(self) -> list[str]:
-        """For a person; what is empty is left out."""
+        """One line for each list that is not empty."""
         return [f"{kind}: {', '.join(names)}" for kind, names in self._asdict().items() if names]
 
 
-class Features(NamedTuple):
-    """The dimension of a tensor in which they lie, and where."""
+class Plan(NamedTuple):
+    """Which entries of a tensor to copy: tasks (the second dimension), features (``axis``)."""
 
-    axis: int
-    pieces: list[Piece]
+    tasks: Pairs
+    features: Pairs
+    axis: int = -1
     note: str = ""
 
 
 def load_module(
     module: nn.Module, given: Mapping[str, Tensor], part: str, *, fit: Fit, report: Report
 ) -> None:
-    """Copies into ``module`` what fits of the tensors ``given``; ``part`` is its name."""
-    own, rowed = module.state_dict(), places_of_task_rows(module)
+    """Copies what fits of the tensors ``given`` into ``module``, whose name is ``part``."""
+    own, per_task = module.state_dict(), places_of_task_rows(module)
     if not any(name.startswith(_EMBEDDING) for name in own):
         given = _with_bias_rows(given)
     report.skipped.extend(sorted(f"{part}.{name}" for name in own.keys() ^ given.keys()))
-    places: dict[str, Place | None] = {}
+    plans: dict[str, Plan | None] = {}
     for name in (name for name in own if name in given):
         mine, theirs = own[name], given[name]
-        rows = features = None
+        plans[name] = None
         if mine.ndim == theirs.ndim:
-            rows = _task_rows(mine, theirs, fit) if name in rowed else _all_rows(mine, theirs)
+            tasks = _tasks(mine, theirs, fit) if name in per_task else _all(mine, theirs, 1)
             features = _features(name, mine, theirs, critic=part in CRITICS, fit=fit)
-        places[name] = _place(mine, theirs, rows, features)
-    if not any(place for name, place in places.items() if not name.endswith(".bias")):
-        places = dict.fromkeys(places)  # the last bias fits any width: that is no network
-    for name, place in places.items():
-        _load(own[name], given[name], f"{part}.{name}", place=place, report=report)
+            plans[name] = _plan(mine, theirs, tasks, features)
+    if not any(plan for name, plan in plans.items() if not name.endswith(".bias")):
+        plans = dict.fromkeys(plans)  # the last bias fits any width; alone it is no network
+    for name, plan in plans.items():
+        _load(own[name], given[name], f"{part}.{name}", plan=plan, report=report)
 
 
 def load_temperatures(mine: Tensor, theirs: Tensor, *, fit: Fit, report: Report) -> None:
-    """Logarithms of temperatures, ``[T]``."""
+    """Copies logarithms of temperatures, ``[T]``."""
     mine, theirs = mine.detach().view(1, -1, 1), theirs.reshape(1, -1, 1)
-    rows, features = _task_rows(mine, theirs, fit), Features(-1, [Piece(0, 0, 1)])
-    place = _place(mine, theirs, rows, features)
-    _load(mine, theirs, "log_alpha", place=place, report=report)
+    tasks = _tasks(mine, theirs, fit)
+    plan = tasks and Plan(tasks, Pairs([0], [0]))
+    _load(mine, theirs, "log_alpha", plan=plan, report=report)
 
 
 def _with_bias_rows(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A task's embedding adds a vector to the first layer's output: its bias row."""
+    """Turns task embeddings into biases per task, which is what they amount to."""
     names = (_FIRST_BIAS, f"{_EMBEDDING}rows", f"{_EMBEDDING}weight")
     if any(name not in given for name in names):
         return given
@@ -79,78 +80,70 @@ def _with_bias_rows(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return rest | {_FIRST_BIAS: bias + normalize(rows, dim=-1) @ weight}
 
 
-Rows = Sequence[tuple[int, int]]
-"""Pairs of rows, here and there; rows are the second dimension."""
+def _all(mine: Tensor, theirs: Tensor, axis: int) -> Pairs | None:
+    size = mine.shape[axis]
+    return Pairs([*range(size)], [*range(size)]) if theirs.shape[axis] == size else None
 
 
-def _all_rows(mine: Tensor, theirs: Tensor) -> Rows | None:
-    count = mine.shape[1]
-    return [(row, row) for row in range(count)] if theirs.shape[1] == count else None
-
-
-def _task_rows(mine: Tensor, theirs: Tensor, fit: Fit) -> Rows | None:
-    """None where the rows are not those of the tasks, or cannot become one for all of them."""
+def _tasks(mine: Tensor, theirs: Tensor, fit: Fit) -> Pairs | None:
+    """None where the second dimension is neither the tasks nor 1, or theirs cannot become ours."""
     here, there = mine.shape[1], theirs.shape[1]
     if here == there == 1:
-        return [(0, 0)]
+        return Pairs([0], [0])
     if here != fit.tasks_here or there not in (1, fit.tasks_there):
         return None
-    return [(mine_row, their_row if there > 1 else 0) for mine_row, their_row in fit.rows.items()]
+    sources = [*fit.tasks.values()] if there > 1 else [0] * len(fit.tasks)
+    return Pairs([*fit.tasks], sources)
 
 
 def _features(
     name: str, mine: Tensor, theirs: Tensor, *, critic: bool, fit: Fit
-) -> Features | None:
-    """None where there are more or less of them than the tasks there have."""
+) -> tuple[Pairs | None, int, str]:
+    """The features to copy, their axis and a note; None where their number is another."""
     if name in READS_INPUT:
-        inputs = ("obs", "act") if critic else ("obs",)
-        fits = theirs.shape[-2] == sum(getattr(fit.there, feature) for feature in inputs)
-        return Features(-2, fit.along(*inputs)) if fits else None
+        fits = theirs.shape[-2] == (sum(fit.there) if critic else fit.there[0])
+        pairs = fit.features("obs", "act") if critic else fit.features("obs")
+        return pairs if fits else None, -2, ""
     if name.startswith(_HEAD) and not critic:  # the mean, and maybe the log standard deviation
-        there, rest = divmod(theirs.shape[-1], fit.there.act)
-        here = mine.shape[-1] // fit.here.act
-        note = " (the mean)" if here != there else ""
-        pieces = fit.along(*["act"] * min(here, there))
-        return Features(-1, pieces, note) if there in (1, 2) and not rest else None
-    size = mine.shape[-1]
-    return Features(-1, [Piece(0, 0, size)]) if theirs.shape[-1] == size else None
+        there, rest = divmod(theirs.shape[-1], fit.there[1])
+        here = mine.shape[-1] // fit.here[1]
+        fits = there in (1, 2) and not rest
+        pairs = fit.features("act", "act") if here == there == 2 else fit.features("act")
+        return pairs if fits else None, -1, " (the mean)" if here != there else ""
+    return _all(mine, theirs, -1), -1, ""
 
 
-class Place(NamedTuple):
-    """Where a tensor of theirs goes in ours."""
-
-    rows: Rows
-    features: Features
-
-
-def _place(
-    mine: Tensor, theirs: Tensor, rows: Rows | None, features: Features | None
-) -> Place | None:
-    """None where it does not fit."""
-    if rows is None or features is None or _rest(mine, features) != _rest(theirs, features):
+def _plan(
+    mine: Tensor, theirs: Tensor, tasks: Pairs | None, features: tuple[Pairs | None, int, str]
+) -> Plan | None:
+    """None where the tensors do not fit."""
+    pairs, axis, note = features
+    if tasks is None or pairs is None or _rest(mine, axis) != _rest(theirs, axis):
         return None
-    return Place(rows, features)
+    return Plan(tasks, pairs, axis, note)
+
+
+def _rest(tensor: Tensor, axis: int) -> list[int]:
+    """The sizes that must be equal: all but the tasks and the features."""
+    sizes = list(tensor.shape)
+    sizes[1] = sizes[axis] = 0
+    return sizes
 
 
 @torch.no_grad()
-def _load(mine: Tensor, theirs: Tensor, name: str, *, place: Place | None, report: Report) -> None:
-    if place is None:
+def _load(mine: Tensor, theirs: Tensor, name: str, *, plan: Plan | None, report: Report) -> None:
+    if plan is None:
         shapes = f"{list(theirs.shape)} in the file, {list(mine.shape)} here"
         report.mismatched.append(f"{name} ({shapes})")
-    elif not place.rows:
+        return
+    tasks, features, axis, note = plan
+    if not tasks.here:
         report.skipped.append(f"{name} (of no task that is here)")
-    else:
-        rows, (axis, pieces, note) = place
-        for here, there in rows:
-            for piece in pieces:
-                new = theirs[:, there].narrow(axis, piece.there, piece.size)
-                mine[:, here].narrow(axis, piece.here, piece.size).copy_(new)
-        some = f" ({len(rows)} of {mine.shape[1]} tasks)" if len(rows) < mine.shape[1] else ""
-        report.loaded.append(name + note + some)
-
-
-def _rest(tensor: Tensor, features: Features) -> list[int]:
-    """The sizes that have to be equal: not the rows, not the features."""
-    sizes = list(tensor.shape)
-    sizes[1] = sizes[features.axis] = 0
-    return sizes
+        return
+    for here, there in zip(*tasks, strict=True):
+        new = theirs[:, there].index_select(axis, torch.tensor(features.there)).to(mine)
+        mine[:, here].index_copy_(axis, torch.tensor(features.here, device=mine.device), new)
+    some = (
+        f" ({len(tasks.here)} of {mine.shape[1]} tasks)" if len(tasks.here) < mine.shape[1] else ""
+    )
+    report.loaded.append(name + note + some)

@@ -33,22 +33,22 @@ def carry_over(
         saved = complete_checkpoint(path)
         facts = facts_of(saved.state, saved.path)
         fit = Fit.of(spec, facts, task_map, path=path)
-        if not (facts.tasks and fit.rows):
+        if not (facts.tasks and fit.tasks):
             raise CheckpointError(
                 f"{path}: none of its tasks is here; transfer.task_map pairs them"
             )
-        for here, there in fit.rows.items():
+        for here, there in fit.tasks.items():
             _check_features(spec, here, facts.shapes[there], f"{facts.tasks[there]} of {path}")
         remembered = _remembered(saved, fit, buffer.capacity)
         manifest = saved.path.with_suffix(".json").read_bytes()  # it vouches for all files
     except (CheckpointError, OSError) as error:
         raise UserError(f"transfer.load: buffer: {error}") from None
-    for here, there in fit.rows.items():
+    for here, there in fit.tasks.items():
         buffer.add_rows(here, _laid_out(remembered[there], fit).to(buffer.data.device))
     return {
         "file": str(saved.path),
         "sha256_of_manifest": hashlib.sha256(manifest).hexdigest(),
-        "transitions": {spec.tasks[h]: len(remembered[t]) for h, t in fit.rows.items()},
+        "transitions": {spec.tasks[h]: len(remembered[t]) for h, t in fit.tasks.items()},
     }
 
 
@@ -63,16 +63,15 @@ def _check_features(spec: Spec, here: int, theirs: list[int] | None, name: str) 
 
 def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n D"]]:
     """The newest ``room`` transitions of each task that is taken over, oldest first."""
-    width = sum(row_widths(fit.there.obs, fit.there.act))
-    chunks: dict[int, list[Tensor]] = {there: [] for there in fit.rows.values()}
+    width = sum(row_widths(*fit.there))
+    chunks: dict[int, list[Tensor]] = {there: [] for there in fit.tasks.values()}
     try:
         written = saved.state["buffer"]["written"]
         size = saved.state["config"]["replay_buffer"]["size"]
         for there, first, rows in saved.rows(width):
             if there in chunks:
-                kept = written[there] - min(
-                    room, size // fit.tasks_there
-                )  # the rest is overwritten
+                # All but the newest has been overwritten.
+                kept = written[there] - min(room, size // fit.tasks_there)
                 chunks[there].append(rows[max(0, kept - first) :])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(f"{saved.path}: not a checkpoint of a run ({error!r})") from None
@@ -81,11 +80,9 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
 
 def _laid_out(rows: Float[Tensor, "n D"], fit: Fit) -> Float[Tensor, "n d"]:
     """Rows with this run's padding, each by itself: what followed it there is elsewhere here."""
-    result = rows.new_zeros(len(rows), sum(row_widths(fit.here.obs, fit.here.act)))
+    result = rows.new_zeros(len(rows), sum(row_widths(*fit.here)))
     result[:, -3:-1] = rows[:, -3:-1]
     result[:, -1] = 1
-    for piece in fit.along("obs", "act", "obs"):
-        result[:, piece.here : piece.here + piece.size] = rows[
-            :, piece.there : piece.there + piece.size
-        ]
+    here, there = fit.features("obs", "act", "obs")
+    result[:, here] = rows[:, there]
     return result
