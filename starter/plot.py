@@ -4,8 +4,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.analysis import forward_transfer
-from torchrl_lite.analysis.figures import learning_curves, table
+from torchrl_lite.analysis import forward_transfer, results
+from torchrl_lite.analysis.figures import learning_curves
 from torchrl_lite.analysis.runs import AXES, by_experiment, find_runs
 from torchrl_lite.command.flags import Parser, answer, check_file
 from torchrl_lite.errors import UserError
@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
     check_file("--table", args.table)
     runs = find_runs(args.runs + args.compare)
     experiments = by_experiment(runs)
-    text = table(experiments)
+    text = results.markdown(list(results.rows(experiments)))
     if args.baseline:
         text += "\n\n" + forward_transfer.table(experiments, find_runs(args.baseline))
     if args.out:

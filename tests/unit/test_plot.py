@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from torchrl_lite.analysis.figures import aggregate, learning_curves, table
+from torchrl_lite.analysis import results
+from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
-from torchrl_lite.analysis.statistics import interquartile_mean
 from torchrl_lite.errors import UserError
 
 STARTER = Path(__file__).parents[2] / "starter" / "plot.py"
@@ -158,29 +157,6 @@ def test_a_torn_last_line_is_not_read(write: Write) -> None:
         assert Run(folder).curve("a", metric="success", axis="frames")[1].tolist() == [0.25]
 
 
-def test_the_interquartile_mean_by_hand() -> None:
-    scores = [np.array([0.0, 1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 100.0])]
-    assert interquartile_mean(scores).value == pytest.approx((2 + 3 + 4 + 5) / 4)
-
-
-def test_the_interval_is_that_of_a_stratified_bootstrap_by_hand() -> None:
-    """Against resampling written out: runs of each task by themselves, all scores together."""
-    rng = np.random.default_rng(3)
-    scores = [rng.normal(size=5), rng.normal(5, 2, size=5)]
-    estimate = interquartile_mean(scores, resamples=20_000)
-    means = []
-    for _ in range(20_000):
-        drawn = np.sort(np.concatenate([rng.choice(runs, len(runs)) for runs in scores]))
-        means.append(drawn[2:-2].mean())  # a quarter of ten, rounded down, at each end
-    low, high = np.quantile(means, [0.025, 0.975])
-    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.05)
-
-
-def test_one_run_has_no_interval_and_equal_runs_have_none_to_speak_of() -> None:
-    assert interquartile_mean([np.array([0.3])])[1:] == (None, None)
-    assert interquartile_mean([np.full(3, 0.5)]) == (0.5, 0.5, 0.5)
-
-
 def lines_of(figure: Figure) -> dict[str, list[str]]:
     return {
         axes.get_title(): [str(line.get_label()) for line in axes.get_lines()]
@@ -197,7 +173,7 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert panels == {
         "a": ["new", "old"],
         "b": ["new", "old"],
-        "all 2 tasks": ["new", "old"],
+        "mean of 2 tasks": ["new", "old"],
     }
 
 
@@ -205,7 +181,7 @@ def test_an_experiment_without_some_tasks_is_not_among_all(write: Write) -> None
     write({"a": [0.1], "b": [0.3]}, experiment="new")
     runs = find_runs([write({"a": [0.1]}, experiment="old", env="a").parents[2]])
     panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
-    assert panels["all 2 tasks"] == ["new"]
+    assert panels["mean of 2 tasks"] == ["new"]
 
 
 def test_a_panel_that_would_be_empty_is_left_out(write: Write) -> None:
@@ -225,26 +201,6 @@ def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
 def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
     folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
     assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
-
-
-def test_the_table_has_means_intervals_and_leaves_out_what_has_not_ended(write: Write) -> None:
-    for seed, success in enumerate([0.2, 0.4, 0.9, 0.6]):
-        write({"a": [success]}, seed=seed)
-    write({"a": [1.0]}, seed=7, finished=False)
-    write({"a": [0.5]}, experiment="other")
-    runs = find_runs([write({"b": [0.25]}, experiment="other", env="b").parents[2]])
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in table(by_experiment(runs)).splitlines()
-    ]
-    assert rows[0] == ["experiment", "task", "seeds", "frames", "success", "return"]
-    assert rows[2][:3] == ["exp", "a", "4"]
-    assert rows[2][4].startswith("0.50 [0.")
-    assert rows[3][:3] == ["other", "a", "1"]
-    assert rows[4][4:] == ["0.25", "25.0"]
-    assert rows[5][1:3] == ["all 2 tasks", "2"]
-    assert rows[5][4:] == ["0.38", "37.5"]
-    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -288,7 +244,7 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
     try:
         experiments = by_experiment(find_runs([path.parent]))
         learning_curves(experiments)
-        table(experiments)
+        list(results.rows(experiments))
     except UserError as error:
         assert str(path) in str(error)
     else:

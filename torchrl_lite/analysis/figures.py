@@ -1,4 +1,4 @@
-"""Learning curves and the table of final results."""
+"""Learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy import ndarray
 
-from torchrl_lite.analysis.runs import AXES, Axis, Metric, Run, tasks_of
-from torchrl_lite.analysis.statistics import Estimate, interquartile_mean
+from torchrl_lite.analysis.runs import AXES, Axis, Metric, Run, by_seed, tasks_of
+from torchrl_lite.analysis.statistics import Estimate, over_seeds
 
 LABELS = {
     "success": "success rate",
@@ -29,38 +29,46 @@ POINTS = 60
 
 
 class Curve(NamedTuple):
+    """``N`` points of ``S`` seeds."""
+
     x: Float[ndarray, " N"]
+    seeds: Float[ndarray, "S N"]
+    """Means over tasks."""
     estimates: list[Estimate]
 
 
 def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis: Axis) -> Curve:
-    """The interquartile mean over tasks and seeds, as far as the shortest run goes.
-
-    Runs without an evaluation are left out; there is no curve where a task has no other.
-    """
-    by_task = [
-        [
-            curve
-            for run in runs
-            if task in run.tasks and len((curve := run.curve(task, metric=metric, axis=axis))[0])
+    """The mean over tasks and its average over the seeds that have them all, as far as the
+    shortest run goes. Runs that were not evaluated are left out."""
+    seeds = []
+    for group in by_seed(runs).values():
+        curves = [
+            [run.curve(task, metric=metric, axis=axis) for run in group if task in run.tasks]
+            for task in tasks
         ]
-        for task in tasks
-    ]
-    if not all(by_task):
-        return Curve(np.empty(0), [])
-    curves = [curve for group in by_task for curve in group]
-    x = np.array(sorted(set.intersection(*(set(x) for x, _ in curves))))
+        known = [[curve for curve in of_task if len(curve[0])] for of_task in curves]
+        if all(known):
+            seeds.append(known)
+    if not seeds:
+        return Curve(np.empty(0), np.empty((0, 0)), [])
+    points = [curve[0] for seed in seeds for of_task in seed for curve in of_task]
+    x = np.array(sorted(set.intersection(*(set(x) for x in points))))
     if AXES[axis].adds_up or not len(x):
-        start, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+        start, end = max(x[0] for x in points), min(x[-1] for x in points)
         x = np.unique(np.linspace(start, end, POINTS)) if end >= start else np.empty(0)
-    values = [np.array([np.interp(x, *curve) for curve in group]) for group in by_task]
-    estimates = [
-        interquartile_mean([group[:, index] for group in values]) for index in range(len(x))
-    ]
-    return Curve(x, estimates)
+    values = np.array(
+        [
+            np.mean(
+                [np.mean([np.interp(x, *curve) for curve in of_task], 0) for of_task in seed], 0
+            )
+            for seed in seeds
+        ]
+    )
+    return Curve(x, values, [over_seeds(column) for column in values.T])
 
 
 def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> None:
+    """A line with its interval as a band; single seeds as dots where they are too few for one."""
     line, marker = STYLES[index % len(STYLES)]
     color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
     axes.plot(
@@ -76,20 +84,23 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> No
     if known:
         x, low, high = zip(*known, strict=True)
         axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+    elif len(curve.seeds) > 1:
+        for seed in curve.seeds:
+            axes.scatter(curve.x, seed, s=3, color=color, alpha=0.5, linewidth=0)
 
 
 def learning_curves(
     experiments: Mapping[str, Sequence[Run]], *, metric: Metric = "success", axis: Axis = "frames"
 ) -> Figure:
-    """A panel per task, and one for those that have all of them where there are several.
+    """A panel per task, and one for their mean where there are several.
 
-    Lines are interquartile means over seeds, bands 95 % intervals by a stratified bootstrap.
-    Without any evaluation the figure has no axes.
+    Averages over seeds are those of `statistics.over_seeds`. Without any evaluation the figure has
+    no axes.
     """
     tasks = tasks_of(run for runs in experiments.values() for run in runs)
     titles = {task: [task] for task in tasks}
     if len(tasks) > 1:
-        titles[f"all {len(tasks)} tasks"] = tasks
+        titles[f"mean of {len(tasks)} tasks"] = tasks
     panels = {}
     for title, of_panel in titles.items():
         curves = {
@@ -122,40 +133,3 @@ def learning_curves(
     lines = {line.get_label(): line for place in grid.flat for line in place.get_lines()}
     figure.legend(lines.values(), lines, loc="outside upper center", ncols=columns)
     return figure
-
-
-def table(experiments: Mapping[str, Sequence[Run]]) -> str:
-    """Final results in Markdown: interquartile means over seeds with 95 % intervals, for each task
-    and for all of them together."""
-    lines = [
-        "| experiment | task | seeds | frames | success | return |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, runs in experiments.items():
-        finished = [run for run in runs if run.result]
-        tasks = tasks_of(finished)
-        rows = {task: [task] for task in tasks}
-        if len(tasks) > 1:
-            rows[f"all {len(tasks)} tasks"] = tasks
-        for name, of_row in rows.items():
-            own = [run for run in finished if set(of_row) & set(run.tasks)]
-            frames = " / ".join(sorted({f"{run.result['frames']:,}" for run in own if run.result}))
-            cells = [
-                _cell([_final(finished, f"eval_{metric}/{task}") for task in of_row], digits)
-                for metric, digits in (("success", 2), ("return", 1))
-            ]
-            lines.append(f"| {label} | {name} | {len(own)} | {frames} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _final(runs: Sequence[Run], name: str) -> Float[ndarray, " _"]:
-    values = [run.result.get(name) for run in runs if run.result]
-    return np.array([value for value in values if value is not None], dtype=float)
-
-
-def _cell(scores: Sequence[Float[ndarray, " _"]], digits: int) -> str:
-    if not all(len(runs) for runs in scores):
-        return "-"
-    value, low, high = interquartile_mean(scores)
-    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{interval}"

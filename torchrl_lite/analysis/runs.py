@@ -72,6 +72,10 @@ class Run:
             result = json.loads(path.read_text(encoding="utf-8"))
             return result | {"frames": int(result["frames"])}
 
+    def final(self, task: str, metric: Metric) -> float | None:
+        """A task's final evaluation; None where there is none."""
+        return (self.result or {}).get(f"eval_{metric}/{task}")
+
     @cached_property
     def _rows(self) -> list[dict[str, float]]:
         """What was measured, epoch by epoch."""
@@ -135,6 +139,14 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         places.setdefault(run.path.parents[1], []).append(run)
     return {_label(place, [*places]): group for place, group in places.items()}
+
+
+def by_seed(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of the same seed together, such as those of an experiment's single tasks."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.seed, []).append(run)
+    return groups
 
 
 def _label(place: Path, places: Sequence[Path]) -> str:

@@ -1,8 +1,7 @@
-"""Aggregates over seeds and tasks.
+"""Averages with confidence intervals.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
-(arXiv:2108.13264): the interquartile mean, and intervals by a bootstrap that resamples the runs
-of each task by themselves.
+(arXiv:2108.13264), section 4: interquartile means and percentile bootstrap intervals.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,54 +12,40 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import bootstrap, trim_mean
 
+MANY_SEEDS = 5
+"""Fewer have no quartiles worth the name, and an interval that is too narrow."""
+
 
 class Estimate(NamedTuple):
-    """``low`` and ``high`` are None where one run a task allows no interval."""
+    """``low`` and ``high`` bound a 95 % interval; they are None where there is too little data."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
 
-def _interquartile_mean(*tasks: ndarray, axis: int = -1) -> Any:
-    return trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
+def over_seeds(scores: Float[ndarray, " S"]) -> Estimate:
+    """The interquartile mean from `MANY_SEEDS` on, else the mean, without an interval."""
+    if len(scores) < MANY_SEEDS:
+        return Estimate(float(np.mean(scores)))
+    return _with_interval(lambda x, axis=-1: trim_mean(x, 0.25, axis=axis), scores)
 
 
-def _mean(values: ndarray, axis: int = -1) -> Any:
-    return np.mean(values, axis=axis)
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean; with an interval from two values on."""
+    return _with_interval(np.mean, np.array(values, dtype=np.float64))
 
 
-def interquartile_mean(
-    scores: Sequence[Float[ndarray, " _"]], *, confidence: float = 0.95, resamples: int = 2000
-) -> Estimate:
-    """The mean of the middle half of all scores; ``scores`` has the runs of each task.
-
-    The interval is the percentile interval of a stratified bootstrap.
-    """
-    return _estimate(_interquartile_mean, scores, confidence, resamples)
-
-
-def mean(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000) -> Estimate:
-    """The mean with the percentile interval of a bootstrap."""
-    return _estimate(_mean, [np.array(values, dtype=np.float64)], confidence, resamples)
-
-
-def _estimate(
-    statistic: Callable[..., Any],
-    scores: Sequence[Float[ndarray, " _"]],
-    confidence: float,
-    resamples: int,
-) -> Estimate:
-    value = float(statistic(*scores))
-    if min(len(runs) for runs in scores) < 2:
-        return Estimate(value, None, None)
-    if all(np.ptp(runs) == 0 for runs in scores):  # every resample is the sample
+def _with_interval(statistic: Callable[..., Any], values: Float[ndarray, " N"]) -> Estimate:
+    value = float(statistic(values))
+    if len(values) < 2:
+        return Estimate(value)
+    if np.ptp(values) == 0:  # every resample is the sample
         return Estimate(value, value, value)
     interval = bootstrap(
-        tuple(scores),
+        (values,),
         statistic,
-        confidence_level=confidence,
-        n_resamples=resamples,
+        n_resamples=2000,
         method="percentile",
         vectorized=True,
         rng=np.random.default_rng(0),

@@ -1,0 +1,92 @@
+"""The table of results: means over tasks, interquartile means over five seeds and more."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import trim_mean
+from test_plot import Write, write
+
+from torchrl_lite.analysis.figures import aggregate, learning_curves
+from torchrl_lite.analysis.results import AVERAGES, markdown, rows, write_csv
+from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
+from torchrl_lite.analysis.statistics import Estimate, mean, over_seeds
+
+__all__ = ["write"]  # a fixture
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+
+
+def test_four_of_five_tasks_solved_is_0_80(write: Write) -> None:
+    """An interquartile mean over tasks would say 1.00."""
+    solved = {task: [1.0] for task in "abcd"} | {"e": [0.0]}
+    text = markdown(list(rows({"exp": [Run(write(solved))]})))
+    assert cells(text)[-1] == ["exp", "mean of 5 tasks", "1", "3,000", "0.80", "80.0"]
+    assert text.splitlines()[-1] == AVERAGES
+
+
+def test_three_tasks_and_two_seeds_by_hand(write: Write) -> None:
+    first = write({"a": [1.0], "b": [0.5], "c": [0.0]}, seed=1, env="MT3")
+    second = write({"a": [0.8], "b": [0.1], "c": [0.3]}, seed=2, env="MT3")
+    runs = find_runs([first, second])
+    table = cells(markdown(list(rows(by_experiment(runs)))))
+    assert [row[4] for row in table] == ["0.90", "0.30", "0.15", "0.45"]
+    curve = aggregate(runs, ["a", "b", "c"], metric="success", axis="frames")
+    assert curve.seeds[:, 0] == pytest.approx([0.5, 0.4])
+    assert curve.estimates == [Estimate(pytest.approx(0.45))]
+
+
+def test_single_tasks_of_an_experiment_make_a_mean_per_seed(write: Write) -> None:
+    for seed, values in {1: (1.0, 0.5), 2: (0.0, 0.2)}.items():
+        for task, value in zip("ab", values, strict=True):
+            folder = write({task: [value]}, env=task, seed=seed)
+    write({"a": [0.9]}, env="a", seed=3)  # b has no seed 3
+    table = cells(markdown(list(rows(by_experiment(find_runs([folder.parents[1]]))))))
+    assert [row[1:3] for row in table] == [["a", "3"], ["b", "2"], ["mean of 2 tasks", "2"]]
+    assert table[2][4] == f"{np.mean([0.75, 0.1]):.2f}"
+
+
+def test_from_five_seeds_on_the_middle_half_counts() -> None:
+    scores = np.array([0.0, 0.2, 0.4, 1.0])
+    assert over_seeds(scores) == Estimate(pytest.approx(0.4))
+    scores = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0])
+    value, low, high = over_seeds(scores)
+    assert value == pytest.approx((0.6 + 0.7 + 0.8 + 0.9) / 4)
+    rng = np.random.default_rng(1)
+    resampled = trim_mean(rng.choice(scores, (20_000, len(scores))), 0.25, axis=1)
+    assert (low, high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.04)
+
+
+def test_one_value_has_no_interval_and_equal_values_have_none_to_speak_of() -> None:
+    assert mean([0.3]) == Estimate(0.3)
+    assert mean([0.5, 0.5]) == Estimate(0.5, 0.5, 0.5)
+
+
+def test_the_table_and_the_file_have_the_same_numbers(write: Write, tmp_path: Path) -> None:
+    for seed, value in enumerate([0.0, 0.5, 0.5, 0.6, 1.0]):
+        write({"a": [value]}, seed=seed, env="a")
+    write({"a": [1.0]}, seed=7, env="a", finished=False)
+    folder = write({"b": [0.25]}, experiment="other", env="b")
+    found = list(rows(by_experiment(find_runs([folder.parents[2]]))))
+    write_csv(tmp_path / "out.csv", found)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    many, one = cells(markdown(found))
+    assert many[:3] == ["exp", "a", "5"]
+    assert many[4].startswith(f"{float(first['success']):.2f} [{float(first['success_low']):.2f}, ")
+    assert one == ["other", "b", "1", "3,000", "0.25", "25.0"]
+    assert (second["success"], second["success_low"]) == ("0.25", "")
+
+
+@pytest.mark.parametrize(("seeds", "dots", "bands"), [(1, 0, 0), (3, 3, 0), (5, 0, 1)])
+def test_few_seeds_are_dots_and_many_have_a_band(
+    write: Write, seeds: int, dots: int, bands: int
+) -> None:
+    runs = [Run(write({"a": [0.1 * seed, 0.2 * seed]}, seed=seed)) for seed in range(seeds)]
+    (axes,) = learning_curves({"exp": runs}).axes
+    kinds = [type(one).__name__ for one in axes.collections]
+    assert kinds == ["PathCollection"] * dots + ["FillBetweenPolyCollection"] * bands

@@ -1,0 +1,102 @@
+"""Final results of finished runs: the table of a plot and of a sweep."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from torchrl_lite.analysis.runs import Metric, Run, by_seed, tasks_of
+from torchrl_lite.analysis.statistics import MANY_SEEDS, Estimate, over_seeds
+
+AVERAGES = (
+    f"Over tasks: the mean. Over seeds: the mean; from {MANY_SEEDS} seeds on, the interquartile "
+    "mean with its 95 % bootstrap interval."
+)
+
+
+class Row(NamedTuple):
+    """Results of one task, or of all tasks of an experiment."""
+
+    experiment: str
+    task: str
+    seeds: int
+    """Those with a result for every task."""
+    frames: list[int]
+    """Environment steps of the runs, each number once."""
+    success: Estimate | None
+    """None where the environment does not report it."""
+    ret: Estimate | None
+
+
+def rows(experiments: Mapping[str, Sequence[Run]]) -> Iterator[Row]:
+    """One row for each task of each experiment, and one for all its tasks if it has several."""
+    for experiment, runs in experiments.items():
+        finished = [run for run in runs if run.result]
+        tasks = tasks_of(runs)
+        for task in tasks:
+            yield _row(experiment, task, finished, [task])
+        if len(tasks) > 1:
+            yield _row(experiment, f"mean of {len(tasks)} tasks", finished, tasks)
+
+
+def _row(experiment: str, name: str, runs: Sequence[Run], tasks: Sequence[str]) -> Row:
+    own = [run for run in runs if set(tasks) & set(run.tasks)]
+    success, ret = (_scores(own, tasks, metric) for metric in ("success", "return"))
+    return Row(
+        experiment,
+        name,
+        max(len(success), len(ret)),
+        sorted({run.result["frames"] for run in own if run.result}),
+        over_seeds(success) if len(success) else None,
+        over_seeds(ret) if len(ret) else None,
+    )
+
+
+def _scores(runs: Sequence[Run], tasks: Sequence[str], metric: Metric) -> Float[ndarray, " S"]:
+    """The mean over tasks for each seed that has them all."""
+    scores = []
+    for group in by_seed(runs).values():
+        found = [[run.final(task, metric) for run in group if task in run.tasks] for task in tasks]
+        known = [[value for value in values if value is not None] for values in found]
+        if all(known):
+            scores.append(np.mean([np.mean(values) for values in known]))
+    return np.array(scores, dtype=np.float64)
+
+
+def markdown(found: Sequence[Row]) -> str:
+    lines = [
+        "| experiment | task | seeds | frames | success | return |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        frames = " / ".join(f"{count:,}" for count in row.frames) or "-"
+        cells = (row.experiment, row.task, str(row.seeds), frames)
+        lines.append(f"| {' | '.join(cells)} | {_cell(row.success, 2)} | {_cell(row.ret, 1)} |")
+    return "\n".join([*lines, "", AVERAGES])
+
+
+def _cell(estimate: Estimate | None, digits: int) -> str:
+    if estimate is None:
+        return "-"
+    value, low, high = estimate
+    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{interval}"
+
+
+def write_csv(path: Path, found: Sequence[Row]) -> None:
+    """The same numbers, unrounded."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        names = [f"{metric}{part}" for metric in ("success", "return") for part in _PARTS]
+        writer.writerow(["experiment", "task", "seeds", *names])
+        for row in found:
+            numbers = [*(row.success or _UNKNOWN), *(row.ret or _UNKNOWN)]
+            writer.writerow([row.experiment, row.task, row.seeds, *numbers])
+
+
+_PARTS = ("", "_low", "_high")
+_UNKNOWN = (None, None, None)
