@@ -3,6 +3,7 @@
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,26 +11,34 @@ import numpy as np
 import torch
 
 from torchrl_lite.algo.malloc import keep_freed_memory
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.measure import Contender, Report, interleave
-from torchrl_lite.config import NetConfig
+from torchrl_lite.config import NetConfig, load
 from torchrl_lite.types import Block, Spec
 
 OBS, ACT, FILLED = 39, 4, 20_000
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
+FAST = Path(__file__).parents[2] / "config" / "fast_st.json"
 
 
 def _ours(
-    hidden: list[int], *, tasks: int, rows: int, steps: int, device: torch.device, accel: str
+    agent: SACConfig,
+    net: NetConfig,
+    *,
+    rows: int,
+    steps: int,
+    device: torch.device,
+    tasks: int = 1,
+    n_step: int = 1,
+    accel: str = "eager",
 ) -> Contender:
     """``rows`` transitions of each of ``tasks`` in a batch."""
     names = tuple(f"task {index}" for index in range(tasks))
     spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
     torch.manual_seed(0)
-    learner = SAC(
-        SACConfig(), NetConfig(hidden_shapes=hidden), spec, device=device, seed=0, accel=accel
-    )
+    learner = SAC(agent, net, spec, device=device, seed=0, accel=accel)
     buffer = ReplayBuffer(spec, FILLED, device)
     shape = (tasks, FILLED, 1)
     buffer.add_block(
@@ -45,7 +54,7 @@ def _ours(
     )
 
     def run() -> int:
-        learner.run(buffer, range(tasks), opt_steps=steps, batch_size=rows)
+        learner.run(buffer, range(tasks), opt_steps=steps, batch_size=rows, n_step=n_step)
         learner.flush()
         return steps
 
@@ -119,6 +128,7 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
     keep_freed_memory()
     torch.set_num_threads(threads)
     on = f"{threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    fast = load(FAST, ['env.tasks=["any"]'], sections=SECTIONS)
     reports = []
     for hidden, tasks, batch, steps in (
         ([256, 256], 1, 256, 100),
@@ -126,14 +136,26 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
         ([400, 400, 400], 10, 1280, 10),
     ):
         rows = batch // tasks
-        ours = partial(_ours, hidden, tasks=tasks, rows=rows, steps=steps, device=device)
+        net = NetConfig(hidden_shapes=hidden)
+        ours = partial(_ours, SACConfig(), net, tasks=tasks, rows=rows, steps=steps, device=device)
         contenders = {}
         if tasks == 1 and find_spec("stable_baselines3") is not None:
             contenders[SB3] = _stable_baselines(hidden, rows=rows, steps=steps, device=device)
         for mode in dict.fromkeys(["eager", accel]):
             name = OURS if mode == "eager" else f"{OURS}, {mode}"
             contenders[name] = ours(accel=mode)
-        contenders[f"{OURS}, medium precision"] = _medium(ours(accel="eager"))
+        contenders[f"{OURS}, medium precision"] = _medium(ours())
+        if hidden == fast.net.hidden_shapes:
+            contenders[f"{OURS}, {FAST.name}"] = _medium(
+                _ours(
+                    fast.agent,
+                    fast.net,
+                    rows=fast.train.batch_size,
+                    steps=steps,
+                    device=device,
+                    n_step=fast.train.n_step,
+                )
+            )
         rates = interleave(contenders, rounds)
         limit = _product_rate(hidden[-1], batch, device, rounds) / operations(hidden, batch)
         title = f"SAC, {'-'.join(map(str, hidden))}, batch {batch}, {tasks} task(s), {on}"
