@@ -10,8 +10,10 @@ SPEC = padded_spec([5, 4, 3], [2, 2, 1])
 ROWS = torch.tensor([2, 0, 0, 1])
 
 
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
-@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize(
+    ("algo", "kind"),
+    [("sac", "mlp"), ("td3", "multihead"), ("sac", "independent"), ("sac", "soft_module")],
+)
 @pytest.mark.parametrize("explore", [True, False])
 def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:
     actor = make_learner(algo, SPEC, kind=kind).actor.requires_grad_(False)

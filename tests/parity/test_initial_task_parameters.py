@@ -74,15 +74,6 @@ def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
     assert set(state) == {"head.bias"}
 
 
-def test_soft_modules_begin_with_equal_shares() -> None:
-    body = learner("soft_module").critic.body
-    embedding = body.observation(torch.randn(1, TASKS, 8, OBS + ACT), torch.arange(TASKS))
-    mixtures, last = body.routing(embedding, torch.arange(TASKS))
-    for shares in (*mixtures, last):
-        torch.testing.assert_close(shares, torch.full_like(shares, 0.5), rtol=0, atol=0.02)
-        torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:-1]))
-
-
 def test_a_task_embedding_starts_in_any_direction() -> None:
     trunk = learner("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
     unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)

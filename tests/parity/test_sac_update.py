@@ -249,17 +249,14 @@ CASES = {
     "automatic temperature": {},
     "fixed temperature": {"alpha": 0.2},
     "no temperature": {"alpha": 0.0},
-    "deterministic policy": {"policy": "deterministic"},
     "clipped gradients": {"grad_clip": 1.0},
+    "gradients below the clip": {"grad_clip": 1e6},
     "two tasks": {"tasks": 2},
-    "two tasks with clipped gradients": {"tasks": 2, "grad_clip": 1.0},
     "two tasks with a deterministic policy": {"tasks": 2, "policy": "deterministic"},
     "mean of two critics": {"critic": {"combine": "mean"}},
-    "hl_gauss": {"critic": {"kind": "hl_gauss", **GRID}},
     "hl_gauss, mean of two critics": {"critic": {"kind": "hl_gauss", "combine": "mean", **GRID}},
     "two_hot": {"critic": {"kind": "two_hot", **GRID}},
     "c51": {"critic": {"kind": "c51", **GRID}},
-    "c51, two tasks": {"tasks": 2, "critic": {"kind": "c51", **GRID}},
     "c51, mean of two critics": {"tasks": 2, "critic": {"kind": "c51", "combine": "mean", **GRID}},
     "hl_gauss, two tasks with clipped gradients": {
         "tasks": 2,
@@ -270,12 +267,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_update_is_the_textbooks(case: dict[str, object]) -> None:
-    learner, book = make_pair(**case)
-    assert_update_agrees(learner, book, random_batch(learner.spec))
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object]) -> None:
     learner, book = make_pair(**case, tau=0.1)
     for step in range(5):
@@ -283,9 +274,8 @@ def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object
         assert_update_agrees(learner, book, batch, seed=step, tau=0.1)
 
 
-@pytest.mark.parametrize("tasks", [1, 2])
-def test_hard_targets_are_copied_every_third_update(tasks: int) -> None:
-    learner, book = make_pair(tasks, tau=1.0, target_update_interval=3)
+def test_hard_targets_are_copied_every_third_update() -> None:
+    learner, book = make_pair(2, tau=1.0, target_update_interval=3)
     for step in range(7):
         batch = random_batch(learner.spec, seed=step)
         noise = random_noise(batch, seed=step)
@@ -296,8 +286,7 @@ def test_hard_targets_are_copied_every_third_update(tasks: int) -> None:
         assert_state_agrees(learner, book)
 
 
-@pytest.mark.parametrize("tasks", [1, 2])
-@pytest.mark.parametrize("delay", [2, 3])
+@pytest.mark.parametrize(("delay", "tasks"), [(2, 2), (3, 1)])
 def test_a_delayed_policy_is_the_textbooks(delay: int, tasks: int) -> None:
     """Targets follow at every update, policy and temperature at every second or third."""
     learner, book = make_pair(tasks, tau=0.1, policy_delay=delay)
@@ -313,33 +302,6 @@ def test_a_delayed_policy_is_the_textbooks(delay: int, tasks: int) -> None:
         assert_state_agrees(learner, book)
 
 
-def norm(gradients: Sequence[Tensor]) -> float:
-    return torch.cat([grad.flatten() for grad in gradients]).norm().item()
-
-
-def test_the_clip_bounds_the_norm_of_the_actor_and_of_both_critics_together() -> None:
-    learner, _ = make_pair(grad_clip=0.5)
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    assert norm(seen["critic"]) == pytest.approx(0.5, abs=1e-6)
-    assert norm(seen["actor"]) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_the_temperature_is_not_clipped() -> None:
-    learner, _ = make_pair(grad_clip=1e-3)
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    assert norm(seen["alpha"]) > 0.1
-
-
-def test_a_gradient_below_the_clip_is_left_alone() -> None:
-    learner, book = make_pair(grad_clip=1e6)
-    book.clip = None
-    assert_update_agrees(learner, book, random_batch(learner.spec))
-
-
 def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
     learner, book = make_pair(grad_clip=0.5)
     book.clip = None
@@ -347,51 +309,22 @@ def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
     noise = random_noise(batch)
     metrics = learner.update(batch, noise, FULL)
     _, grads = book.update(batch, noise)
-    critic_norm = norm([*grads["q1"], *grads["q2"]])
-    assert critic_norm > 1
-    assert metrics["critic_grad_norm"].item() == pytest.approx(critic_norm, abs=1e-9)
+    for name, parts in (("critic", ["q1", "q2"]), ("actor", ["actor"])):
+        norm = torch.cat([grad.flatten() for part in parts for grad in grads[part]]).norm().item()
+        assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm, rel=1e-7)
+        assert norm > 0.5
 
 
-def test_without_a_clip_the_norms_that_are_logged_are_those_of_the_gradients() -> None:
-    learner, _ = make_pair()
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    metrics = learner.update(batch, random_noise(batch), FULL)
-    for name in ("critic", "actor"):
-        assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm(seen[name]), abs=1e-9)
-
-
-@pytest.mark.parametrize("scale", [0.1, 5.0])
-def test_the_reward_scale_multiplies_rewards(scale: float) -> None:
-    learner, book = make_pair(reward_scale=scale)
+def test_the_reward_scale_multiplies_rewards() -> None:
+    learner, book = make_pair(reward_scale=5.0)
     batch = random_batch(learner.spec)
     noise = random_noise(batch)
     metrics = learner.update(batch, noise, FULL)
-    losses, _ = book.update(batch._replace(rew=scale * batch.rew), noise)
+    losses, _ = book.update(batch._replace(rew=5.0 * batch.rew), noise)
     torch.testing.assert_close(metrics["q1_loss"][0], losses["q1_loss"].detach(), **CLOSE)
 
 
-def test_an_update_of_one_of_two_tasks_is_the_textbooks() -> None:
-    learner, book = make_pair(2)
-    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1]))
-
-
-def test_rows_in_another_order_are_the_same_update() -> None:
-    learner, book = make_pair(2)
-    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1, 0]))
-
-
-def test_only_the_temperature_of_the_task_in_the_batch_has_a_gradient() -> None:
-    learner, _ = make_pair(2)
-    batch = random_batch(learner.spec, tasks=[1])
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    (grad,) = seen["alpha"]
-    assert grad[0] == 0
-    assert grad[1].abs() > 1e-3
-
-
-@pytest.mark.parametrize("tasks", [[0, 1], [1, 0], [1]], ids=str)
+@pytest.mark.parametrize("tasks", [[1, 0], [1]], ids=str)
 def test_each_task_uses_its_own_temperature(tasks: list[int]) -> None:
     learner, book = make_pair(2)
     for log_alpha in (learner.log_alpha, book.log_alpha):
