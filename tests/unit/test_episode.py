@@ -26,10 +26,6 @@ def plan_of(key: EpisodeKey, *, horizon: int = HORIZON, num_goals: int = 50) -> 
     return key.plan(horizon=horizon, act_dim=4, num_goals=num_goals)
 
 
-def same_plan(one: EpisodePlan, other: EpisodePlan) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
 class ScriptedEnv(gym.Env):
     """Counts its steps in its observation; ends, succeeds and fails where it is told to."""
 
@@ -82,21 +78,15 @@ def runners() -> list[EpisodeRunner]:
 # --- plans ---------------------------------------------------------------------------------------
 
 
-def test_the_same_address_gives_the_same_plan() -> None:
-    assert same_plan(plan_of(KEY), plan_of(EpisodeKey(*KEY)))
-
-
 @pytest.mark.parametrize("part", EpisodeKey._fields)
-@pytest.mark.parametrize("step", [1, 2**20])
-def test_each_part_of_the_address_changes_the_plan(part: str, step: int) -> None:
-    other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
+def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
+    """Training and evaluation are parts of it."""
     plan = plan_of(KEY)
-    assert plan.seed != other.seed
-    assert not (plan.uniform == other.uniform).any()
-    assert not (plan.normal == other.normal).any()
-
-
-def test_evaluation_is_drawn_apart_from_training() -> None:
+    for step in (1, 2**20):
+        other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
+        assert plan.seed != other.seed
+        assert not (plan.uniform == other.uniform).any()
+        assert not (plan.normal == other.normal).any()
     assert EVAL != TRAIN
 
 
@@ -135,18 +125,27 @@ def test_goals_are_spread_over_all_there_are() -> None:
 # --- episodes ------------------------------------------------------------------------------------
 
 
-def test_an_episode_counts_return_and_length() -> None:
-    runner = begun(truncates_at=3)
+@pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
+def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
+    runner = begun(truncates_at=3, succeeds_at=succeeds_at)
     ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
     assert ended[:2] == [None, None]
-    assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=0.0)
+    assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=success)
+    assert runner.plan is None
 
 
-def test_one_successful_step_makes_a_successful_episode() -> None:
-    runner = begun(truncates_at=3, succeeds_at=1)
-    stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)][-1]
-    assert stats is not None
-    assert stats.success == 1.0
+@pytest.mark.parametrize(
+    ("ends", "cont"),
+    [
+        ({"truncates_at": 1}, 1.0),
+        ({"terminates_at": 1}, 0.0),
+        ({"terminates_at": 1, "truncates_at": 1}, 0.0),
+    ],
+)
+def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
+    ends: dict[str, int], cont: float
+) -> None:
+    assert begun(**ends).step(np.zeros(4, np.float32))[0].cont == cont
 
 
 def test_the_next_episode_starts_its_statistics_anew() -> None:
@@ -159,31 +158,9 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
     assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
 
 
-def test_a_time_limit_does_not_cut_the_bootstrap() -> None:
-    assert begun(truncates_at=1).step(np.zeros(4, np.float32))[0].cont == 1.0
-
-
-def test_a_terminal_state_cuts_the_bootstrap() -> None:
-    assert begun(terminates_at=1).step(np.zeros(4, np.float32))[0].cont == 0.0
-
-
-def test_a_terminal_state_at_the_time_limit_cuts_the_bootstrap() -> None:
-    runner = begun(terminates_at=1, truncates_at=1)
-    assert runner.step(np.zeros(4, np.float32))[0].cont == 0.0
-
-
-def test_an_ended_episode_leaves_no_plan() -> None:
-    runner = begun(truncates_at=1)
-    runner.step(np.zeros(4, np.float32))
-    assert runner.plan is None
-
-
-def test_an_error_in_reset_names_the_environment_and_the_cause() -> None:
+def test_an_error_names_the_environment_and_the_cause() -> None:
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ValueError: no reset today"):
         begun(raises_at=0)
-
-
-def test_an_error_in_step_names_the_environment_and_the_cause() -> None:
     runner = begun(raises_at=2)
     runner.step(np.zeros(4, np.float32))
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ZeroDivisionError: the sim"):
@@ -193,25 +170,19 @@ def test_an_error_in_step_names_the_environment_and_the_cause() -> None:
 # --- replay --------------------------------------------------------------------------------------
 
 
-def replayed(runners: list[EpisodeRunner]) -> tuple[EpisodeRunner, EpisodeRunner, EpisodePlan]:
-    """One runner seven steps into an episode, the other brought there."""
+@pytest.mark.parametrize("frames", [0, 7])
+def test_a_replayed_episode_goes_on_as_the_other_one(
+    runners: list[EpisodeRunner], frames: int
+) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
-    for action in plan.uniform[:7]:
+    for action in plan.uniform[:frames]:
         one.step(action)
     assert other.replay(plan, one.position())
-    return one, other, plan
-
-
-def test_replaying_reaches_the_observation_to_the_last_bit(runners: list[EpisodeRunner]) -> None:
-    one, other, _ = replayed(runners)
+    assert other.frame == frames
     assert other.obs.tobytes() == one.obs.tobytes()
-
-
-def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner]) -> None:
-    one, other, plan = replayed(runners)
-    for action in plan.uniform[7:]:
+    for action in plan.uniform[frames:]:
         (step, ended), (same_step, same_ended) = one.step(action), other.step(action)
         assert step.next_obs.tobytes() == same_step.next_obs.tobytes()
         assert (step.rew, step.cont) == (same_step.rew, same_step.cont)
@@ -219,32 +190,19 @@ def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner
     assert ended == same_ended
 
 
-def test_an_episode_that_has_just_begun_is_replayed(runners: list[EpisodeRunner]) -> None:
-    one, other = runners
-    one.begin(plan_of(KEY))
-    other.replay(plan_of(KEY), one.position())
-    assert other.frame == 0
-    assert other.obs.tobytes() == one.obs.tobytes()
-
-
-def test_a_position_holds_the_actions_and_not_views_of_them() -> None:
-    runner = begun()
-    action = np.full(4, 0.25, np.float32)
-    runner.step(action)
-    action[:] = 9
-    assert runner.position()["actions"].tolist() == [[0.25] * 4]
-
-
 def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner]) -> None:
     runner = runners[0]
     plan = plan_of(KEY)
     runner.begin(plan)
-    runner.step(plan.uniform[0])
+    action = plan.uniform[0].copy()
+    runner.step(action)
     position = runner.position()
-    actions, obs = position["actions"].clone(), position["obs"].clone()
+    obs = position["obs"].clone()
+    action[:] = 9  # no view of it is kept
     runner.step(plan.uniform[1])
-    assert torch.equal(position["actions"], actions)
+    assert np.array_equal(position["actions"], plan.uniform[:1])
     assert torch.equal(position["obs"], obs)
+    assert np.array_equal(runner.position()["actions"], plan.uniform[:2])
 
 
 def test_a_replay_one_bit_elsewhere_restarts_the_episode(
