@@ -1,6 +1,5 @@
 """Films of Gymnasium's tasks, by ``play.py`` and in training."""
 
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,38 +9,24 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from helpers import choose_renderer
+from helpers import choose_renderer, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchrl_lite.collector.episode import EVAL, EpisodeKey
-from torchrl_lite.command import launch
 from torchrl_lite.policies import play
 from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.film import write_film
 
 TASK = "HalfCheetah-v5"
-CONFIG: dict[str, Any] = {
-    "env": {"suite": "gymnasium", "tasks": [TASK], "num_envs": 1, "group_size": 1,
-            "max_episode_frames": 8},
-    "net": {"hidden_shapes": [8]},
-    "replay_buffer": {"size": 100},
-    "train": {"num_epochs": 1, "pretrain_epochs": 1, "epoch_frames": 8, "opt_steps": 1,
-              "batch_size": 4, "eval_interval": 2, "eval_episodes": 1, "final_eval_episodes": 1},
-    "system": {"workers": 0, "threads": 1},
-    "log": {"video": True},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is filmed at its end."""
-    folder = tmp_path_factory.mktemp("cheetah")
-    (folder / "cheetah.json").write_text(json.dumps(CONFIG))
-    arguments = ["--config", str(folder / "cheetah.json"), "--log_dir", str(folder / "log")]
+    env = {"env__suite": "gymnasium", "env__tasks": [TASK], "env__max_episode_frames": 8}
     with pytest.MonkeyPatch.context() as patch:
         choose_renderer(patch)
-        assert launch.main("sac", [*arguments, "--device", "cpu"]) == 0
-    return folder / "log" / "cheetah" / TASK / "1"
+        return train(tmp_path_factory.mktemp("cheetah"), **env, log__video=True)
 
 
 def stock(policy: play.Policy, steps: int) -> np.ndarray:
@@ -64,7 +49,7 @@ def stock(policy: play.Policy, steps: int) -> np.ndarray:
 
 def test_training_films_it_for_the_folder_and_for_tensorboard(run: Path) -> None:
     (film,) = (run / "video").iterdir()
-    assert film.name == f"16_{TASK}.mp4"
+    assert film.name == f"30_{TASK}.mp4"
     pictures = imageio.imread(film)
     assert pictures.shape == (4, 480, 480, 3)  # ten a second, of twenty steps
     assert_right_way_up(pictures[-1])
