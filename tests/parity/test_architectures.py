@@ -32,19 +32,6 @@ def row(batch: Batch, noise: Noise, place: int) -> tuple[Batch, Noise]:
     return alone, Noise(noise.pick[rows], noise.act[:, rows])
 
 
-def test_multihead_of_one_task_is_an_mlp() -> None:
-    one, other = make_learner("multihead", 1), make_learner("mlp", 1)
-    names = {name: tensor.shape for name, tensor in one.state_dict().items()}
-    assert names == {name: tensor.shape for name, tensor in other.state_dict().items()}
-    for seed in range(3):
-        batch = random_batch(one.spec, seed=seed)
-        noise = random_noise(batch, seed=seed)
-        one.update(batch, noise, FULL)
-        other.update(batch, noise, FULL)
-    for name, tensor in one.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name]), name
-
-
 @pytest.mark.parametrize(
     ("clip", "net"),
     [

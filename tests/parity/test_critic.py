@@ -93,21 +93,6 @@ def test_a_gaussian_over_three_bins_by_hand(sigma: float, y: float, expected: li
     assert told == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("y", "expected"),
-    [
-        (0.25, [0, 0.75, 0.25]),
-        (0.0, [0, 1, 0]),
-        (1.0, [0, 0, 1]),
-        (-7.0, [1, 0, 0]),
-    ],
-)
-@pytest.mark.parametrize("kind", ["two_hot", "c51"])
-def test_two_of_three_bins_by_hand(kind: str, y: float, expected: list[float]) -> None:
-    """Also for c51, whose distribution is one point where nothing comes after."""
-    assert target_of(by_hand(kind), y) == pytest.approx(expected, abs=1e-12)
-
-
 def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
     """Masses 0.2, 0.5 and 0.3 go to 0, 1/2 and 1; with a bonus of -1 to -1/2, 0 and 1/2."""
     logits = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log().expand(E, T, 1, 3)
@@ -120,19 +105,6 @@ def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
 
 
 # --- values and losses ----------------------------------------------------------------------------
-
-
-def test_the_value_is_the_mean_of_the_distribution_and_so_is_its_gradient() -> None:
-    critic = critic_of(kind="hl_gauss", **GRID)
-    prediction = normal(E, T, B, 41).requires_grad_()
-    weights = prediction.exp() / prediction.exp().sum(-1, keepdim=True)
-    expected = sum(weights[..., index] * (index / 4 - 5) for index in range(41))
-    value = critic.value(prediction)
-    torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
-    by = normal(E, T, B, seed=1)
-    (mine,) = torch.autograd.grad((value * by).sum(), prediction, retain_graph=True)
-    (theirs,) = torch.autograd.grad((expected * by).sum(), prediction)
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,18 +123,6 @@ def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_diverge
         (mine,) = torch.autograd.grad(loss[member, row], prediction, retain_graph=True)
         (theirs,) = torch.autograd.grad(by_divergence, prediction, retain_graph=True)
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
-
-
-def test_the_smaller_distribution_is_taken_whole_return_by_return() -> None:
-    """Two returns in a row: member 0 is smaller in the first, member 1 in the second."""
-    low, high = [0.6, 0.3, 0.1], [0.25, 0.25, 0.5]
-    logits = torch.tensor([[low, high], [high, low]], dtype=torch.float64).log()
-    prediction = logits[:, None].expand(E, T, 2, 3)
-    nothing, one = torch.zeros(T, 2).double(), torch.ones(T, 2).double()
-    target = by_hand("c51").target(prediction, rew=nothing, discount=one)
-    assert target.flatten().tolist() == pytest.approx([*low, *low] * T)
-    target = by_hand("c51", combine="mean").target(prediction, rew=nothing, discount=one)
-    assert target.flatten().tolist() == pytest.approx([0.425, 0.275, 0.3] * 2 * T)
 
 
 # --- in a learner ---------------------------------------------------------------------------------

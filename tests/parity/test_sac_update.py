@@ -7,17 +7,15 @@ from typing import Any
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec, random_batch, random_noise
-from textbook_critics import Bins, Number
-from torch import Tensor, nn
+from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
+from torch import Tensor
 from torch.distributions import Normal
 from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.types import Batch, Noise
 
-OBS, ACT, HIDDEN = 5, 2, (16, 12)
 CLOSE = {"rtol": 0, "atol": 1e-9}
 Grads = dict[str, list[Tensor]]
 
@@ -42,8 +40,8 @@ class Textbook:
     ) -> None:
         self.tasks, self.deterministic, self.clip, self.says = tasks, deterministic, clip, says
         inputs = OBS + (tasks if tasks > 1 else 0)
-        self.q1, self.q2 = (_mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
-        self.pi = _mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
+        self.q1, self.q2 = (mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
+        self.pi = mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
         self.learned = alpha is None and not deterministic
         self.log_alpha = torch.zeros(tasks, dtype=torch.float64, requires_grad=self.learned)
         self.fixed = 0.0 if deterministic else alpha
@@ -119,33 +117,7 @@ class Textbook:
                 t.data = (1 - tau) * t.data + tau * p.data
 
 
-def _mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
-    sizes = [inputs, *HIDDEN, outputs]
-    layers: list[nn.Module] = []
-    for depth in range(len(sizes) - 1):
-        layers.append(nn.Linear(sizes[depth], sizes[depth + 1], bias=depth > 0 or first_bias))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers[:-1]).double()
-
-
 # --- the same numbers in both layouts -------------------------------------------------------------
-
-
-def in_textbook_order(parameters: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
-    """One member's values (weights or gradients) as the textbook's layers hold them.
-
-    Ours are ``[E, 1, in, out]`` and ``[E, rows, out]``. The rows of the first bias become the
-    one-hot's columns, which stand between the observation and the action.
-    """
-    result: list[Tensor] = []
-    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        matrix, rows = weight[member, 0], bias[member]
-        if tasks > 1 and not result:
-            stacked = torch.cat((matrix[:OBS], rows, matrix[OBS:]))
-            result.append(stacked.T)
-        else:
-            result += [matrix.T, rows[0]]
-    return result
 
 
 def ours_as_textbook(learner: SAC, values: dict[str, Sequence[Tensor]]) -> Grads:
@@ -187,10 +159,7 @@ def make_pair(
         net={"critic": critic or {}},
         **config,
     )
-    generator = torch.Generator().manual_seed(7)
-    for module in learner.modules():  # biases that are not zero, so that a lost one shows
-        if isinstance(module, EnsembleLinear):
-            module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
+    shift_biases(learner.actor, learner.critic)
     learner.target.load_state_dict(learner.critic.state_dict())
     alpha = None
     if config.get("alpha", "auto") != "auto":

@@ -11,16 +11,14 @@ from helpers import (
     random_batch,
     random_noise,
 )
-from textbook_critics import Bins, Number
+from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.ddpg import DDPG
-from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.types import Batch, Noise
 
-OBS, ACT, HIDDEN = 5, 2, (16, 12)
 TAU = 0.1
 
 
@@ -74,29 +72,6 @@ class Textbook:
         return told
 
 
-def mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
-    """With several tasks the columns of the one-hot are the first layer's bias."""
-    sizes = [inputs, *HIDDEN, outputs]
-    layers: list[nn.Module] = []
-    for depth in range(len(sizes) - 1):
-        layers.append(nn.Linear(sizes[depth], sizes[depth + 1], bias=depth > 0 or first_bias))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers[:-1]).double()
-
-
-def as_textbook(module: nn.Module, member: int, tasks: int) -> list[Tensor]:
-    """One member's weights ``[E, 1, in, out]`` and biases ``[E, rows, out]`` as plain layers hold
-    them; the rows of the first bias are the one-hot's columns, between observation and action."""
-    result: list[Tensor] = []
-    for layer in (part for part in module.modules() if isinstance(part, EnsembleLinear)):
-        matrix, rows = layer.weight[member, 0].detach(), layer.bias[member].detach()
-        if tasks > 1 and not result:
-            result.append(torch.cat((matrix[:OBS], rows, matrix[OBS:])).T)
-        else:
-            result += [matrix.T, rows[0]]
-    return result
-
-
 def make_pair(
     algo: str, tasks: int = 1, critic: dict[str, Any] | None = None, **config: Any
 ) -> tuple[DDPG, Textbook]:
@@ -105,10 +80,7 @@ def make_pair(
     net = {"hidden_shapes": list(HIDDEN), "critic": critic or {}}
     learner = make_learner(algo, spec, net=net, dtype=torch.float64, tau=TAU, **config)
     says = Bins(**critic) if critic and "kind" in critic else Number(**critic or {})
-    generator = torch.Generator().manual_seed(7)
-    for module in (*learner.actor.modules(), *learner.critic.modules()):
-        if isinstance(module, EnsembleLinear):  # biases that are not zero, so that a lost one shows
-            module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
+    shift_biases(learner.actor, learner.critic)
     learner.target.load_state_dict(learner.critic.state_dict())
     learner.target_actor.load_state_dict(learner.actor.state_dict())
     if algo == "ddpg":
@@ -119,7 +91,7 @@ def make_pair(
             tasks, 2, noise=own.target_noise, bound=own.target_noise_clip,
             delay=own.policy_delay, says=says,
         )  # fmt: skip
-    for net, values in pairs(learner, book)[:-2]:
+    for net, values in pairs(learner, book):
         for p, value in zip(net.parameters(), values, strict=True):
             p.data.copy_(value)
     book.start()
@@ -127,19 +99,17 @@ def make_pair(
 
 
 def pairs(learner: DDPG, book: Textbook) -> list[tuple[nn.Module, list[Tensor]]]:
-    """The textbook's networks and our values for them; the targets come last."""
-    tasks = learner.spec.num_tasks
+    """The textbook's networks, with their targets once there are any, and our values for them."""
 
-    def critics(module: nn.Module) -> list[Tensor]:
-        members = range(learner.CRITICS)
-        return [value for member in members for value in as_textbook(module, member, tasks)]
+    def values(module: nn.Module) -> list[Tensor]:
+        own, tasks = list(module.parameters()), learner.spec.num_tasks
+        members = range(len(own[0]))
+        return [value for member in members for value in in_textbook_order(own, member, tasks)]
 
-    result = [(book.pi, as_textbook(learner.actor, 0, tasks)), (book.qs, critics(learner.critic))]
+    networks = [(book.pi, learner.actor), (book.qs, learner.critic)]
     if hasattr(book, "pi_target"):
-        result.append((book.pi_target, as_textbook(learner.target_actor, 0, tasks)))
-        result.append((book.q_targets, critics(learner.target)))
-        return result
-    return [*result, result[0], result[1]]
+        networks += [(book.pi_target, learner.target_actor), (book.q_targets, learner.target)]
+    return [(net, values(module)) for net, module in networks]
 
 
 def assert_agree(learner: DDPG, book: Textbook) -> None:

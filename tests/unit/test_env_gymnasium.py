@@ -325,5 +325,6 @@ def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(toy: Any) -> None:
     assert [stats.success for stats in results] == [None, 1.0]
     assert block.cont[0, :, 0].tolist() == [1.0] * 8
     assert block.cont[1, :, 0].tolist() == [1.0, 1.0, 1.0, 0.0] * 2
+    assert block.first[:, :, 0].tolist() == [[1.0, 0.0, 0.0, 0.0] * 2] * 2
     assert block.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 3] * 2] * 2
     assert block.next_obs[:, :, 0, 0].tolist() == [[1, 2, 3, 4] * 2] * 2  # never after a reset

@@ -29,34 +29,28 @@ def plan_of(key: EpisodeKey, *, horizon: int = HORIZON, num_goals: int = 50) -> 
 class ScriptedEnv(gym.Env):
     """Counts its steps in its observation; ends, succeeds and fails where it is told to."""
 
-    def __init__(
-        self,
-        *,
-        terminates_at: int = 10**9,
-        truncates_at: int = 10**9,
-        succeeds_at: int = 10**9,
-        raises_at: int = 10**9,
-    ) -> None:
+    def __init__(self, **at: int) -> None:
+        """The frames at which it ``terminates``, ``truncates``, ``succeeds`` and ``raises``."""
         self.action_space = gym.spaces.Box(-1, 1, (4,))
-        self.terminates_at, self.truncates_at = terminates_at, truncates_at
-        self.succeeds_at, self.raises_at = succeeds_at, raises_at
-        self.frame = 0
+        self.at = at
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        if self.raises_at == 0:
+        if self.at.get("raises") == 0:
             raise ValueError("no reset today")
         self.frame = 0
         return np.zeros(3), {"goal": (options or {}).get("goal")}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.frame += 1
-        if self.frame == self.raises_at:
+        if self.frame == self.at.get("raises"):
             raise ZeroDivisionError("the simulator broke")
-        ended, cut = self.frame == self.terminates_at, self.frame == self.truncates_at
-        info = {"success": float(self.frame == self.succeeds_at)}
+        ended, cut, success = (
+            self.frame == self.at.get(name) for name in ("terminates", "truncates", "succeeds")
+        )
+        info = {"success": float(success)}
         return np.full(3, float(self.frame)), 0.5 + float(action[0]), ended, cut, info
 
 
@@ -127,7 +121,7 @@ def test_goals_are_spread_over_all_there_are() -> None:
 
 @pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
 def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
-    runner = begun(truncates_at=3, succeeds_at=succeeds_at)
+    runner = begun(truncates=3, succeeds=succeeds_at)
     ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
     assert ended[:2] == [None, None]
     assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=success)
@@ -137,9 +131,9 @@ def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: 
 @pytest.mark.parametrize(
     ("ends", "cont"),
     [
-        ({"truncates_at": 1}, 1.0),
-        ({"terminates_at": 1}, 0.0),
-        ({"terminates_at": 1, "truncates_at": 1}, 0.0),
+        ({"truncates": 1}, 1.0),
+        ({"terminates": 1}, 0.0),
+        ({"terminates": 1, "truncates": 1}, 0.0),
     ],
 )
 def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
@@ -149,10 +143,10 @@ def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
 
 
 def test_the_next_episode_starts_its_statistics_anew() -> None:
-    runner = begun(truncates_at=2, succeeds_at=1)
+    runner = begun(truncates=2, succeeds=1)
     for _ in range(2):
         runner.step(np.zeros(4, np.float32))
-    runner.env.unwrapped.succeeds_at = 10**9
+    del runner.env.unwrapped.at["succeeds"]
     runner.begin(plan_of(KEY))
     stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
     assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
@@ -160,8 +154,8 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
 
 def test_an_error_names_the_environment_and_the_cause() -> None:
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ValueError: no reset today"):
-        begun(raises_at=0)
-    runner = begun(raises_at=2)
+        begun(raises=0)
+    runner = begun(raises=2)
     runner.step(np.zeros(4, np.float32))
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ZeroDivisionError: the sim"):
         runner.step(np.zeros(4, np.float32))
@@ -225,7 +219,7 @@ def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
     runner = begun()
     for action in plan_of(KEY).uniform[:5]:
         runner.step(action)
-    other = EpisodeRunner(ScriptedEnv(terminates_at=3), task=1, name="scripted")
+    other = EpisodeRunner(ScriptedEnv(terminates=3), task=1, name="scripted")
     assert not other.replay(plan_of(KEY), runner.position())
     assert (other.frame, other.obs.tolist()) == (0, [0.0] * 3)
 

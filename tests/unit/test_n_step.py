@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, train
+from helpers import CPU, make_spec, train
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.collector.collector import Collector
-from torchrl_lite.config import EnvConfig
-from torchrl_lite.env.make import make_spec as spec_of
 from torchrl_lite.types import Batch, Block
 
 SPEC = make_spec(2, obs_dim=1, act_dim=1)
@@ -208,52 +205,3 @@ def test_a_run_samples_the_steps_and_the_discount_of_its_configuration(
     env = {"env__suite": "gymnasium", "env__tasks": ["Pendulum-v1"], "env__num_envs": 3}
     train(tmp_path, algo="td3", train__n_step=5, td3__discount=0.75, **env)
     assert asked == [{"discount": 0.75, "n_step": 5, "copies": 3}] * 4
-
-
-# --- from environments ----------------------------------------------------------------------------
-
-TASKS = ["Pendulum-v1", "InvertedPendulum-v5"]
-LIMIT, FRAMES, COPIES = 7, 10, 2
-CONFIG = EnvConfig(
-    suite="gymnasium",
-    tasks=TASKS,
-    num_envs=len(TASKS) * COPIES,
-    group_size=2,
-    max_episode_frames=LIMIT,
-)
-EPOCHS = [(0, 1), (0, 1), (1,), (0, 1), (0,), (0, 1)]
-
-
-def follows(block: Block, task: int, frame: int, copy: int, before: Block | None) -> bool:
-    """Whether the frame goes on where the one before it ended: what it saw is the same."""
-    if frame == 0 and before is None:
-        return False
-    old = block.next_obs[task, frame - 1, copy] if frame else before.next_obs[task, -1, copy]
-    return torch.equal(block.obs[task, frame, copy], old)
-
-
-def test_a_frame_is_the_first_where_it_goes_on_from_none() -> None:
-    """Also where an epoch ends in an episode, and where a task was left out for an epoch."""
-    spec = spec_of(CONFIG)
-    actor = make_learner("sac", spec).actor
-    with Collector(CONFIG, spec, actor, epoch_frames=FRAMES, seed=3, workers=0) as collector:
-        blocks: list[Block] = []
-        for tasks in EPOCHS:
-            collector.submit(actor, tasks, random=True)
-            blocks.append(Block(*(field.clone() for field in collector.result().block)))
-    lives: dict[int, Block] = {}
-    terminal = 0
-    for block, tasks in zip(blocks, EPOCHS, strict=True):
-        for task in (0, 1):
-            if task not in tasks:
-                lives.pop(task, None)
-                continue
-            for frame in range(FRAMES):
-                for copy in range(COPIES):
-                    goes_on = follows(block, task, frame, copy, lives.get(task))
-                    assert bool(block.first[task, frame, copy]) == (not goes_on)
-            terminal += int((block.cont[task] == 0).sum())
-            ended = block.cont[task, :-1] == 0
-            assert (block.first[task, 1:][ended] == 1).all()
-            lives[task] = block
-    assert terminal > 5

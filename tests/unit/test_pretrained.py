@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import pytest
-from helpers import choose_renderer, run_starter, train
+from helpers import run_starter, train
 
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
@@ -63,20 +62,6 @@ def test_a_shipped_policy_keeps_what_its_card_promises(name: str) -> None:
         assert np.mean(mine.returns) == pytest.approx(np.mean(theirs.returns), rel=0.05)
         if policy.config.env.suite == "metaworld":
             assert sum(mine.successes) >= sum(theirs.successes) - 2
-
-
-@pytest.mark.slow
-def test_a_shipped_policy_is_shown_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    choose_renderer(monkeypatch)
-    film = tmp_path / "x.gif"
-    flags = ("--pretrained", "drawer-close-v3", "--episodes", 1, "--video", film, "--workers", 1)
-    assert run_starter("play.py", *flags) == 0
-    assert "drawer-close-v3" in capsys.readouterr().out
-    pictures = imageio.imread(film).astype(int)
-    assert len(pictures) == 125
-    assert abs(pictures[60] - pictures[0]).max() > 50  # something moves
 
 
 def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:

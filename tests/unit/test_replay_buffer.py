@@ -1,7 +1,5 @@
 """The replay buffer against rings of Python lists."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -226,32 +224,3 @@ def test_restoring_keeps_the_tensors_that_a_captured_graph_reads() -> None:
     before = [getattr(buffer, name).data_ptr() for name in names]
     copy_into(buffer, buffer)
     assert [getattr(buffer, name).data_ptr() for name in names] == before
-
-
-FULL_MT50 = """
-from pathlib import Path
-import torch
-from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.types import Spec
-
-def resident():
-    return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
-
-tasks, rows = 50, 100_000
-spec = Spec(tuple(str(task) for task in range(tasks)), (39,) * tasks, (4,) * tasks)
-before = resident()
-buffer = ReplayBuffer(spec, rows, torch.device("cpu"))
-for task in range(tasks):
-    buffer.add_rows(task, torch.ones(rows, buffer.data.shape[-1]))
-print(int(buffer.size.sum()), resident() - before)
-"""
-
-
-@pytest.mark.slow
-def test_mt50s_full_buffer_takes_less_than_two_and_a_half_gigabytes() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", FULL_MT50], capture_output=True, text=True, check=True
-    )
-    stored, taken = map(int, answer.stdout.split())
-    assert stored == 50 * 100_000
-    assert 336 * stored <= taken < 2.5e9

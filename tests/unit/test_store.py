@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -117,23 +118,19 @@ def test_a_save_writes_only_the_new_transitions(tmp_path: Path) -> None:
     assert (tmp_path / "last_3.rows").stat().st_size == new
 
 
-def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
-    for name in ("best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"):
+def test_other_files_of_the_folder_stay_and_what_a_killed_save_left_goes(tmp_path: Path) -> None:
+    others = {"best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"}
+    for name in (*others, ".last_2.rows.abc.tmp"):
         (tmp_path / name).write_text("mine")
     Run(tmp_path).live(1, 2, 3)
-    assert names(tmp_path) >= {"best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"}
+    assert_goes_on_from(tmp_path, 3)
+    assert names(tmp_path) >= others
+    assert ".last_2.rows.abc.tmp" not in names(tmp_path)
 
 
 def test_nothing_in_an_empty_or_missing_folder_is_found(tmp_path: Path) -> None:
     assert Store(tmp_path, keep=2).newest() == (None, [])
     assert Store(tmp_path / "none", keep=2).newest() == (None, [])
-
-
-def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
-    Run(tmp_path).live(1)
-    (tmp_path / ".last_2.rows.abc.tmp").write_bytes(b"half")
-    assert_goes_on_from(tmp_path, 1)
-    assert ".last_2.rows.abc.tmp" not in names(tmp_path)
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -311,12 +308,9 @@ def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
 ) -> None:
     run = Run(tmp_path)
     run.live(1)
-
-    def refuse(**_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
+    error = OSError(errno.EROFS, os.strerror(errno.EROFS))
     with monkeypatch.context() as patch:  # root may write in a folder of any mode
-        patch.setattr("tempfile.mkstemp", refuse)
+        patch.setattr("tempfile.mkstemp", Mock(side_effect=error))
         with pytest.raises(CheckpointError, match=r"\(Read-only file system\)"):
             run.live(2)
     assert_goes_on_from(tmp_path, 1)
