@@ -78,9 +78,6 @@ def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str) -> Non
         learner.run(buffer, tasks, opt_steps=6, batch_size=8, n_step=n_step)
 
 
-# --- which calls are captured ---------------------------------------------------------------------
-
-
 class FakeCuda:
     """What `Stepper` uses of CUDA: a graph is the step that was captured, which replaying runs."""
 

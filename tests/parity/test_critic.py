@@ -49,9 +49,6 @@ def book_target(book: Number, prediction: Tensor, given: dict[str, Tensor]) -> T
     )
 
 
-# --- targets --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("kind", "combine"), list(product(KINDS, COMBINE)))
 @pytest.mark.parametrize("grid", [GRID, {"bins": 17, "bound": 8.0}, {"bins": 2, "bound": 1.0}])
 def test_a_target_is_the_textbooks(kind: str, combine: str, grid: dict[str, Any]) -> None:
@@ -104,9 +101,6 @@ def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
     assert target[2, 0].tolist() == pytest.approx([0.1, 0.1 + 0.5 + 0.15, 0.15])
 
 
-# --- values and losses ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_divergence(
     kind: str,
@@ -123,9 +117,6 @@ def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_diverge
         (mine,) = torch.autograd.grad(loss[member, row], prediction, retain_graph=True)
         (theirs,) = torch.autograd.grad(by_divergence, prediction, retain_graph=True)
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
-
-
-# --- in a learner ---------------------------------------------------------------------------------
 
 
 def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:

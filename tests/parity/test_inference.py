@@ -18,7 +18,6 @@ ROWS = torch.tensor([2, 0, 0, 1])
 def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:
     actor = make_learner(algo, SPEC, kind=kind).actor.requires_grad_(False)
     infer = Inference(actor, SPEC, len(ROWS))
-
     for seed in range(4):  # torch optimises a traced method on its second and third call
         generator = torch.Generator().manual_seed(seed)
         obs = torch.randn(len(ROWS), 1, 5, generator=generator)
@@ -29,5 +28,4 @@ def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) ->
         with exact_inference():
             act = actor.explore(obs, ROWS, noise) if explore else actor.act(obs, ROWS)
             mine = torch.from_numpy(infer(ROWS, explore=explore))
-
         assert torch.equal(mine, act[:, 0])

@@ -90,9 +90,6 @@ def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[i
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
 
 
-# --- in a learner ---------------------------------------------------------------------------------
-
-
 def test_norms_change_no_initial_weight() -> None:
     plain, normed = (
         make_learner("sac", make_spec(3), net={"norm": norm}).state_dict()

@@ -42,7 +42,6 @@ def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict
 def test_padding_reaches_nothing(algo: str, kind: str, config: dict[str, Any]) -> None:
     clean = train(algo, kind, (0.0, 0.0), **config)
     dirty = train(algo, kind, (123.0, -0.7), **config)
-
     for name, value in clean.items():
         assert torch.equal(value, dirty[name]), name
 

@@ -138,9 +138,7 @@ def test_seven_updates_are_the_textbooks(algo: str, case: dict[str, Any]) -> Non
     for step in range(7):
         batch = random_batch(learner.spec, seed=step)
         noise = random_noise(batch, seed=step)
-
         ours = learner.update(batch, noise, learner.variant(step))
-
         theirs = book.update(batch, noise)
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name].mean(), value.detach(), rtol=0, atol=1e-10)

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -32,15 +33,11 @@ def write_state(path: Path) -> None:
     files.save(path, STATE)
 
 
-# --- writing -------------------------------------------------------------------------------------
-
-
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     """In a folder that is made, in UTF-8, for others to read."""
     path = tmp_path / "a" / "b" / "params.json"
     for text in ("first", "é→"):
         write_text(path, text)
-
     assert path.read_bytes() == "é→".encode()
     assert path.stat().st_mode & 0o777 == 0o644
     assert names(path.parent) == ["params.json"]
@@ -60,7 +57,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     path.write_bytes(b"old")
     with pytest.raises(type(error)):
         write_atomically(path, half)
-
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
 
@@ -72,16 +68,10 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
 
-    def fail(*_: object) -> None:
-        raise OSError(28, "no space left")
-
-    if step == "fsync":
-        monkeypatch.setattr(os, "fsync", fail)
-    else:
-        monkeypatch.setattr(Path, "replace", fail)
+    failure = Mock(side_effect=OSError(28, "no space left"))
+    monkeypatch.setattr(os if step == "fsync" else Path, step, failure)
     with pytest.raises(OSError, match="no space"):
         write_text(path, "new")
-
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
 
@@ -102,31 +92,21 @@ def test_the_content_is_on_disk_before_the_name_points_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    for owner, step in ((os, "fsync"), (Path, "replace")):
+        original = getattr(owner, step)
 
-    def logged_fsync(handle: int) -> None:
-        steps.append("sync")
-        fsync(handle)
+        def logged(*args: Any, step: str = step, original: Callable = original) -> Any:
+            steps.append(step)
+            return original(*args)
 
-    def logged_replace(self: Path, target: Path) -> Path:
-        steps.append("rename")
-        return replace(self, target)
-
-    monkeypatch.setattr(os, "fsync", logged_fsync)
-    monkeypatch.setattr(Path, "replace", logged_replace)
+        monkeypatch.setattr(owner, step, logged)
     write_text(tmp_path / "params.json", "{}")
-
-    assert steps == ["sync", "rename", "sync"]  # the file, its name, the folder
-
-
-# --- reading back --------------------------------------------------------------------------------
+    assert steps == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     write_state(tmp_path / "last.pt")
-
     state = files.load(tmp_path / "last.pt")
-
     torch.testing.assert_close(state.pop("networks"), STATE["networks"], rtol=0, atol=0)
     assert state == {key: value for key, value in STATE.items() if key != "networks"}
     with pytest.raises(FileNotFoundError):
@@ -174,10 +154,8 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     path = tmp_path / "last.pt"
     damage(path)
-
     with pytest.raises(CheckpointError) as caught:
         files.load(path)
-
     message = str(caught.value)
     assert str(path) in message
     assert len(message.splitlines()) == 1
@@ -201,10 +179,8 @@ def test_a_file_with_code_is_refused_and_executes_nothing(tmp_path: Path, form: 
         path.write_bytes(pickle.dumps(state, protocol=2))
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form == "archive")
-
     with pytest.raises(CheckpointError) as caught:
         files.load(path)
-
     assert not executed.exists()
     assert "weights_only" not in str(caught.value)  # which would execute it
     pickle.loads(pickle.dumps(state))

@@ -335,7 +335,6 @@ def test_a_saved_state_goes_on_with_any_number_of_workers(
     saved, collector = sessions(saved_by), sessions(loaded_by).collector
     collector.load_state_dict(saved.state)
     assert_same(collect(collector, CONTINUATION), saved.continuation)
-
     collector.load_state_dict(saved.untaken_state)
     assert collector.busy
     first = keep(collector.result(), CONTINUATION[0].tasks)

@@ -69,9 +69,6 @@ def runners() -> list[EpisodeRunner]:
     ]
 
 
-# --- plans ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("part", EpisodeKey._fields)
 def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
     """Training and evaluation are parts of it."""
@@ -116,9 +113,6 @@ def test_goals_are_spread_over_all_there_are() -> None:
     assert drawn == set(range(5))
 
 
-# --- episodes ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
 def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
     runner = begun(truncates=3, succeeds=succeeds_at)
@@ -159,9 +153,6 @@ def test_an_error_names_the_environment_and_the_cause() -> None:
     runner.step(np.zeros(4, np.float32))
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ZeroDivisionError: the sim"):
         runner.step(np.zeros(4, np.float32))
-
-
-# --- replay --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frames", [0, 7])

@@ -140,7 +140,6 @@ def test_rendering_and_fast_false_use_the_whole_model(monkeypatch: pytest.Monkey
         assert env.unwrapped._env.model.ncam > 0
     fast: Any = make_env("metaworld", "reach-v3")
     fast.reset()
-    assert fast.unwrapped._env.model.ncam == 0
     assert fast.render() is None
 
 

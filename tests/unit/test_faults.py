@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium as gym
 import numpy as np
@@ -310,25 +311,14 @@ def test_a_log_that_cannot_be_written_stops_the_run_with_the_cause(
 
 
 def test_too_little_memory_names_what_to_lower(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main("sac", command(tmp_path, replay_buffer__size=10**13)) == 1
-
-    told = capsys.readouterr().err
-    assert "replay_buffer.size" in told
-    assert "train.batch_size" in told
-
-
-def test_too_little_gpu_memory_names_what_to_lower(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
-
-    monkeypatch.setattr(Learner, "run", full)
-
-    assert main("sac", command(tmp_path)) == 1
-
-    first, second = capsys.readouterr().err.splitlines()[-2:]
-    assert first == "error: CUDA out of memory. Tried to allocate 2 GiB."
-    assert second.startswith("lower replay_buffer.size, train.batch_size or net.hidden_shapes")
+    """On the CPU and on a GPU, which are told apart by their words."""
+    assert main("sac", command(tmp_path / "cpu", replay_buffer__size=10**13)) == 1
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
+    monkeypatch.setattr(Learner, "run", Mock(side_effect=full))
+    assert main("sac", command(tmp_path / "gpu")) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2] == "error: CUDA out of memory. Tried to allocate 2 GiB."
+    advice = "lower replay_buffer.size, train.batch_size or net.hidden_shapes"
+    assert told[-1].startswith(advice) and told[1].startswith(advice)

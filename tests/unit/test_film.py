@@ -73,20 +73,6 @@ def test_films_change_no_bit_of_the_training(filmed: Path, plain: Path) -> None:
     assert_same_training(filmed, plain)
 
 
-@pytest.mark.slow
-def test_nor_where_workers_collect_ahead(tmp_path: Path) -> None:
-    folders = []
-    for name, video in (("off", False), ("on", 3)):
-        (tmp_path / name).mkdir()
-        changes = {"system__workers": 1, "system__overlap": True}
-        code, folder = start(tmp_path / name, log__video=video, **changes)
-        assert code == 0
-        folders.append(folder)
-    assert_same_training(*folders)
-    assert (folders[1] / "video" / f"{3 * FRAMES}_{TASKS[0]}.mp4").exists()
-    assert not (folders[0] / "video").exists()
-
-
 def test_there_is_a_film_of_every_task_at_the_chosen_evaluations_and_at_the_end(
     filmed: Path, plain: Path
 ) -> None:
@@ -145,9 +131,6 @@ def test_a_film_that_fails_stops_nothing(
     assert_same_training(folder, plain)
     for task in TASKS:
         assert f"warning: no film of {task} (RuntimeError: the graphics card fell out)" in out
-
-
-# --- where nothing draws -------------------------------------------------------------------------
 
 
 def assert_refused(code: int, folder: Path, told: str, *words: str) -> None:

@@ -59,27 +59,23 @@ def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
 ) -> None:
     runs = [run_of(tmp_path / "1", a=constant(with_it))]
     baseline = [run_of(tmp_path / "2", a=constant(without))]
-
     assert forward_transfer(runs, baseline, "a") == pytest.approx(expected)
 
 
 def test_seeds_are_averaged(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / str(n), a=constant(s)) for n, s in enumerate([0.5, 1.0])]
     baseline = [run_of(tmp_path / str(n), a=constant(s)) for n, s in [(2, 0.25), (3, 0.75)]]
-
     assert forward_transfer(runs, baseline, "a") == pytest.approx((0.75 - 0.5) / (1 - 0.5))
 
 
 def test_only_the_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=[(100, 0.5), (200, 0.5), (400, 1.0)])]
     baseline = [run_of(tmp_path / "2", a=constant(0.0, frames=200))]
-
     assert forward_transfer(runs, baseline, "a") == pytest.approx(0.5)
 
 
 def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=constant(1.0))]
-
     assert forward_transfer(runs, runs, "a") is None
     assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
 
@@ -91,7 +87,6 @@ def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Pat
         run_of(tmp_path / "2", a=constant(0.25), b=constant(0.75), c=waiting),
     ]
     baseline = [run_of(tmp_path / f"of_{task}", **{task: constant(0.5)}) for task in "abc"]
-
     assert table({"x": runs}, baseline).splitlines()[2:] == [
         "| x | a | 2 | 1 | 0.00 |",
         "| x | b | 1 | 1 | 0.50 |",
@@ -115,7 +110,6 @@ def test_the_starter_prints_the_tasks_that_both_have(
     assert plot("scratch") == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| curr")]
     assert rows == ["| curriculum | a | 1 | 1 | 0.50 |"]
-
     assert plot("other") == 2
     refused = capsys.readouterr().err
     assert "--baseline: " in refused

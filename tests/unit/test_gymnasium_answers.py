@@ -80,8 +80,6 @@ def collect(config: EnvConfig) -> list[torch.Tensor]:
     return blocks
 
 
-# --- numbers in any form --------------------------------------------------------------------------
-
 SHARED = np.zeros(3)
 SAME: dict[str, Callable[[ndarray, int], Any]] = {
     "list": lambda values, _: values.tolist(),
@@ -100,19 +98,6 @@ def test_an_observation_is_its_numbers(talk: Callable[..., EnvConfig]) -> None:
         told = collect(talk(observe=observe))
         assert all(map(torch.equal, told, expected)), form
 
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float16], ids=str)
-def test_an_observation_of_a_smaller_type_is_the_number_that_it_tells(
-    talk: Callable[..., EnvConfig], dtype: Any
-) -> None:
-    obs, act, _, next_obs, *_ = collect(talk(observe=lambda values, _: values.astype(dtype)))
-    drawn = obs[0, :, 0, 1].numpy()
-    assert (drawn == drawn.astype(dtype)).all()
-    done = np.array(10 * act[0, :, 0, 0].numpy().astype(np.float64)).astype(dtype)
-    np.testing.assert_array_equal(next_obs[0, :, 0, 2], done.astype(np.float32))
-
-
-# --- ends -----------------------------------------------------------------------------------------
 
 ENDS: dict[str, tuple[Callable[..., Answer], list[int], list[float]]] = {
     "at once": (lambda obs, rew, _, cut, info: (obs, rew, True, cut, info), [1] * 8, [0.0] * 8),
@@ -147,8 +132,6 @@ def test_an_end_cuts_the_bootstrap_wherever_it_comes(
     assert next_obs[0, :, 0, 0].tolist() == steps  # the true successor, also of a last step
     assert obs[0, :, 0, 0].tolist() == [step - 1 for step in steps]
 
-
-# --- no answers -----------------------------------------------------------------------------------
 
 NONE: dict[str, tuple[Callable[..., Answer], str]] = {
     "a list of rewards": (lambda obs, rew, *rest: (obs, [rew], *rest), "reward has shape (1,)"),

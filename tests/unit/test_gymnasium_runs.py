@@ -40,16 +40,11 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if not k.startswith(("time/", "rate/"))} for row in rows]
 
 
-# --- every algorithm ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_every_algorithm_trains_tasks_of_different_shapes(algo: str, tmp_path: Path) -> None:
     names = ["HalfCheetah-v5", "Pendulum-v1"]
     changes = {"env__tasks": names, "env__num_envs": 2, "env__group_size": 2}
-
     assert start(tmp_path, CONFIGS / "base.json", algo=algo, many=True, **changes) == 0
-
     trained = rows_of(tmp_path / "x" / "MT2" / "1")[-1]
     assert "" not in (trained["train/q1_loss"], trained["train/actor_loss"])
     assert [trained[f"frames/{name}"] for name in names] == ["30"] * 2
@@ -57,7 +52,6 @@ def test_every_algorithm_trains_tasks_of_different_shapes(algo: str, tmp_path: P
 
 def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) -> None:
     assert start(tmp_path, CONFIGS / "pendulum.json", train__eval_interval=1) == 0
-
     folder = tmp_path / "x" / "Pendulum-v1" / "1"
     rows = rows_of(folder)
     assert {row["eval/success_rate"] for row in rows} == {""}
@@ -68,9 +62,6 @@ def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) ->
     result = json.loads((folder / "result.json").read_text())
     assert result["eval/success_rate"] is None
     assert isinstance(result["eval/return"], float)
-
-
-# --- flags ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,8 +100,6 @@ def test_a_task_that_is_not_supported_leaves_nothing_behind(
     assert "env.tasks" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
-
-# --- whose packages are imported ------------------------------------------------------------------
 
 PACKAGE = """
 import gymnasium, os
@@ -158,7 +147,6 @@ def test_a_stored_run_imports_nothing_by_itself(
 ) -> None:
     """Another package that is named does not stand for its own."""
     assert start(stopped, None, *IMPORTING, *other, "--resume") == 2
-
     error = capsys.readouterr().err
     assert all(word in error for word in ("env.imports", "foreign_package", "--trust_imports"))
     assert len(error.splitlines()) == 1
@@ -170,7 +158,6 @@ def test_a_stored_run_imports_what_the_user_names_or_trusts(
     stopped: Path, package: Path, way: tuple[str, ...]
 ) -> None:
     assert start(stopped, None, *IMPORTING, *way, "--resume") == 0
-
     assert package.exists()
     assert (stopped / "x" / "Foreign-v0" / "1" / "result.json").exists()
 
@@ -180,9 +167,7 @@ def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, pac
     with pytest.raises(UserError, match="foreign_package"):
         load_policy(best)
     assert not package.exists()
-
     policy = load_policy(best, trust_imports=True)
-
     assert package.exists()
     (evaluation,), _ = evaluate(policy, [0], episodes=2, seed=1, workers=0)
     one = summary(evaluation)

@@ -61,9 +61,6 @@ def run_counting(learner: Counting, tasks: Sequence[int], steps: int) -> None:
     learner.run(filled_buffer(learner.spec), tasks, opt_steps=steps, batch_size=8)
 
 
-# --- reproducibility ------------------------------------------------------------------------------
-
-
 def test_the_same_seed_gives_the_same_weights() -> None:
     """And the updates draw nothing from the global generator."""
     learner = make_sac(make_spec(3))
@@ -94,16 +91,12 @@ def test_a_saved_learner_goes_on_to_the_last_bit(tasks: int, config: dict[str, o
     restored = trained(spec, updates=2, seed=1, **config)  # with a past of its own
     restored.load_training_state(saved(learner.training_state()))
     learner.flush(), restored.flush()
-
     buffer = filled_buffer(spec)
     for one in (learner, restored):
         one.run(buffer, range(tasks), opt_steps=5, batch_size=8)
     assert_same_weights(restored, learner)
     assert restored.flush() == learner.flush()
     assert restored.updates == learner.updates == 10
-
-
-# --- the loop -------------------------------------------------------------------------------------
 
 
 def test_every_update_has_fresh_noise() -> None:
@@ -150,9 +143,6 @@ def test_the_kind_of_update_follows_the_number_of_all_updates_so_far() -> None:
     assert learner.updates == 5
 
 
-# --- metrics --------------------------------------------------------------------------------------
-
-
 def test_flush_leaves_out_tasks_without_an_update() -> None:
     learner = Counting(make_spec(3))
     run_counting(learner, [2, 0], 2)
@@ -182,16 +172,12 @@ def test_the_names_of_the_metrics_are_known_before_the_first_update(tasks: int) 
     assert list(learner.flush()) == learner.metric_names
 
 
-# --- who moves whom -------------------------------------------------------------------------------
-
-
 def test_the_actors_loss_leaves_weights_and_gradients_of_the_critics_untouched() -> None:
     learner = make_sac(make_spec(), dtype=torch.float64)
     batch = random_batch(learner.spec)
     before = [p.detach().clone() for p in learner.critic.parameters()]
     for parameter in learner.critic.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
-
     act, _ = learner.actor.sample(batch.obs, batch.task, random_noise(batch).act[1])
     q = learner.critic.value(learner.critic(batch.obs, act, batch.task))
     learner.step("actor", -q.mean((0, 2)), batch.task)

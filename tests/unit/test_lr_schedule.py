@@ -29,9 +29,6 @@ def share(kind: str, updates: int, *, final: float = 0.5, epochs: int = 10) -> f
     return config.lr_share(updates)
 
 
-# --- the shares, by hand --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "final", "shares"),
     [
@@ -51,9 +48,6 @@ def test_beyond_the_end_nothing_falls_any_more(kind: str) -> None:
     """And a run without updates has a schedule too."""
     assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
     assert share(kind, 0, epochs=0) == 1
-
-
-# --- in a learner ---------------------------------------------------------------------------------
 
 
 def rates(learner: Learner) -> dict[str, float]:
@@ -105,9 +99,6 @@ def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:
         assert torch.equal(other.state_dict()[name], value), name
 
 
-# --- in a run -------------------------------------------------------------------------------------
-
-
 def start(folder: Path, *flags: str, **changes: Any) -> list[float]:
     """Four epochs of three updates on a pendulum; the critic's rate in each epoch."""
     seen: list[float] = []
@@ -129,10 +120,6 @@ def start(folder: Path, *flags: str, **changes: Any) -> list[float]:
 
 def by_quarters(*shares: float) -> Any:
     return pytest.approx([3e-4 * part for part in shares], rel=1e-5)
-
-
-def test_the_schedule_is_off_unless_asked_for(tmp_path: Path) -> None:
-    assert start(tmp_path) == [3e-4] * 4
 
 
 def test_a_resumed_run_is_where_the_schedule_was(tmp_path: Path) -> None:

@@ -53,9 +53,6 @@ def returns(buffer: ReplayBuffer, n: int, *, gamma: float = HALF, task: int = 0)
     return {int(obs): Told(*rest) for obs, *rest in torch.stack(columns, 1).tolist()}
 
 
-# --- by hand --------------------------------------------------------------------------------------
-
-
 def one_stream(cont_of_third: float, capacity: int = 10) -> ReplayBuffer:
     """Rewards 1, 2, 4, 8, 16; the third transition ends an episode."""
     buffer = ReplayBuffer(SPEC, capacity, CPU)
@@ -83,23 +80,6 @@ def test_a_terminal_state_ends_a_return_and_counts_for_nothing() -> None:
         3: Told(16, 1 / 4, 4.25),
         4: Told(16, 1 / 2, 4.25),
     }
-
-
-def test_the_newest_transition_never_goes_on_in_the_oldest() -> None:
-    """Six in a ring of four: numbers 4 and 5 lie in slots 0 and 1, before 2 and 3."""
-    buffer = ReplayBuffer(SPEC, 4, CPU)
-    steps = [[Step(i, 1.0, 1.0, float(i == 0))] for i in range(6)]
-    buffer.add_block(block_of(steps[:3]), [0, 1])
-    buffer.add_block(block_of(steps[3:]), [0, 1])
-    assert returns(buffer, 3) == {
-        2: Told(1.75, 1 / 8, 4.25),
-        3: Told(1.75, 1 / 8, 5.25),
-        4: Told(1.5, 1 / 4, 5.25),
-        5: Told(1.0, 1 / 2, 5.25),
-    }
-
-
-# --- against a loop -------------------------------------------------------------------------------
 
 
 class Streams:
@@ -186,9 +166,6 @@ def test_a_task_that_left_and_came_back_has_no_return_across_the_gap(
         drawn = zip(batch.rew[0], batch.discount[0], batch.next_obs[0, :, 0], strict=True)
         for number, told in zip(batch.obs[0, :, 0].tolist(), drawn, strict=True):
             assert Told(*map(float, told)) == expected[int(number)]
-
-
-# --- in a run -------------------------------------------------------------------------------------
 
 
 def test_a_run_samples_the_steps_and_the_discount_of_its_configuration(

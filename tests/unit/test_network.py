@@ -45,7 +45,6 @@ def test_a_grouped_layer_is_a_loop_over_members_and_task_rows(
     weight = normal(E, NUM_TASKS if own_weight else 1, I, O, seed=2).requires_grad_()
     bias = normal(E, NUM_TASKS if own_bias else 1, O, seed=3).requires_grad_()
     rows = torch.tensor(task)
-
     mine = grouped_linear(x, weight, bias, task=rows)
     expected = double_loop(x, weight, bias, rows)
     torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
@@ -61,9 +60,6 @@ def test_shapes_that_do_not_fit_a_signature_are_caught() -> None:
         grouped_linear(
             normal(1, T, B, I), normal(E, 1, I, O), normal(E, 1, O), task=torch.tensor([0])
         )
-
-
-# --- padding --------------------------------------------------------------------------------------
 
 
 POLICIES = pytest.mark.parametrize("policy", ["gaussian", "deterministic"])
@@ -95,9 +91,6 @@ def test_rows_in_any_order_wear_the_masks_of_their_tasks(policy: str, order: lis
     for one, expected in zip(mine[:-1], both[:-1], strict=True):
         torch.testing.assert_close(one, expected[rows])
     torch.testing.assert_close(mine[-1], both[-1][:, rows])
-
-
-# --- roles ----------------------------------------------------------------------------------------
 
 
 def test_a_gaussian_policy_explores_with_what_it_samples_and_is_judged_by_its_mean() -> None:

@@ -74,22 +74,19 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-@pytest.mark.parametrize("random", [False, True])
-def test_an_environment_explores_with_the_noise_of_its_plan(random: bool) -> None:
+def test_an_environment_explores_with_the_noise_of_its_plan() -> None:
     config = EnvConfig(
         suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
     )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
-        collector.submit(actor, [0], random=random)
+        collector.submit(actor, [0], random=False)
         block = collector.result().block
     sizes = {"horizon": 30, "act_dim": 1, "num_goals": config.num_goals, "noise_repeat": 4}
-    plans = [EpisodeKey(5, TRAIN, 0, 0, episode).plan(**sizes) for episode in (0, 1)]
-    draws = [plan.uniform if random else plan.normal for plan in plans]
-    assert random or any(len(starts(plan.normal)) < 30 for plan in plans)
-    expected = torch.from_numpy(np.concatenate(draws))[None]
-    if not random:
-        with torch.no_grad():
-            expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), expected)
+    draws = [EpisodeKey(5, TRAIN, 0, 0, episode).plan(**sizes).normal for episode in (0, 1)]
+    assert any(len(starts(noise)) < 30 for noise in draws)
+    noise = torch.from_numpy(np.concatenate(draws))[None]
+    with torch.no_grad():
+        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
     torch.testing.assert_close(block.act[:, :, 0], expected)

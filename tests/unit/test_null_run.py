@@ -49,7 +49,7 @@ class Memory(NullRun):
         self.finished = algo.epoch == algo.config.total_epochs
 
 
-def trained(config: Config, run: NullRun | None = None) -> RLAlgo:
+def trained(config: Config, run: NullRun) -> RLAlgo:
     torch.manual_seed(SEED)
     learner = ALGORITHMS["sac"][0](
         config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=SEED
@@ -67,9 +67,12 @@ def trained(config: Config, run: NullRun | None = None) -> RLAlgo:
 def test_the_loop_alone_trains_as_a_starter_does_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
+    """A run of one's own is told of every epoch."""
     config = resolve(load(CONFIG, OVERRIDES, sections=SECTIONS, algo="sac"))
     monkeypatch.chdir(tmp_path)
-    alone = trained(config)
+    memory = Memory()
+    alone = trained(config, memory)
+    assert (memory.epochs, memory.finished) == ([1, 2, 3], True)
     assert (alone.total_frames, alone.learner.updates) == (90, 10)
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
@@ -81,10 +84,3 @@ def test_the_loop_alone_trains_as_a_starter_does_and_leaves_nothing(
     networks = torch.load(path, weights_only=True)["learner"]["networks"]
     for name, tensor in alone.learner.state_dict().items():
         assert torch.equal(tensor, networks[name]), name
-
-
-def test_a_run_of_ones_own_is_told_of_every_epoch() -> None:
-    memory = Memory()
-    trained(resolve(load(CONFIG, OVERRIDES, sections=SECTIONS, algo="sac")), memory)
-    assert memory.epochs == [1, 2, 3]
-    assert memory.finished

@@ -132,9 +132,6 @@ def test_a_damaged_file_is_named(
     assert str(path) in capsys.readouterr().err
 
 
-# --- pictures -------------------------------------------------------------------------------------
-
-
 def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "something")
     use_headless_backend()

@@ -50,9 +50,6 @@ def acts(policy: play.Policy, obs: np.ndarray) -> np.ndarray:
         return policy.actor.act(torch.from_numpy(obs)[None], torch.tensor([0]))[0].numpy()
 
 
-# --- Stable-Baselines3 itself ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("algo", "task"), [("sac", "Pusher-v5"), ("td3", "Pendulum-v1"), ("ddpg", "Pendulum-v1")]
 )
@@ -97,9 +94,6 @@ def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
     sb3.SAC("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu").save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match="gSDE"):
         read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
-
-
-# --- zips made by hand ----------------------------------------------------------------------------
 
 
 def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:

@@ -81,7 +81,6 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     learner._update = remember
     run(learner, 7)
     told = learner.flush()
-
     late = ("actor_loss", "entropy", "actor_grad_norm")
     for name in SAC.METRICS:
         values = [metrics[name] for metrics in seen if name in metrics]

@@ -15,9 +15,6 @@ from torchrl_lite.policies import shipped as pretrained
 SHIPPED = pretrained.names()
 
 
-# --- those that ship ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> None:
     path = pretrained.find(name)
@@ -92,9 +89,6 @@ def test_one_episode_has_no_interval_of_its_return() -> None:
     assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
 
 
-# --- of a run of one's own ------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("pretrained")
@@ -106,7 +100,6 @@ def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: P
     out, figures = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
     flags = ("--run", run, "--episodes", 5, "--export", out, "--json", figures, "--workers", 1)
     assert run_starter("play.py", *flags) == 0
-
     path = tmp_path / "new" / "mine-v1.0.safetensors"
     file = policy_file.read(path)
     assert (file.header.frames, file.header.seed) == (20, 4)  # of the best weights

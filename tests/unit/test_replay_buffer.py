@@ -72,9 +72,6 @@ def sampled_rewards(buffer: ReplayBuffer, tasks: Sequence[int], count: int = 200
     return buffer.sample(uniform(len(tasks), count), torch.tensor(tasks), discount=1.0).rew
 
 
-# --- what is stored -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("frames", [1, 3, 10], ids=lambda n: f"blocks of {n} frames")
 def test_contents_are_those_of_a_ring_of_lists_at_every_fill(frames: int) -> None:
     """Of tasks that receive different amounts, and after the block itself is written over."""
@@ -111,9 +108,6 @@ def test_a_transition_of_meta_world_takes_no_more_than_340_bytes() -> None:
     buffer = ReplayBuffer(make_spec(2, obs_dim=39, act_dim=4), 100, CPU)
     assert buffer.data.nbytes / (2 * 100) <= 340
     assert buffer.bytes_per_transition == buffer.data.nbytes / (2 * 100)
-
-
-# --- sampling -------------------------------------------------------------------------------------
 
 
 def test_a_transition_comes_out_as_it_went_in() -> None:
@@ -167,14 +161,10 @@ def test_rewards_are_scaled_as_they_are_sampled_and_stay_raw_in_the_buffer() -> 
     stored, raw = buffer.data.clone(), buffer.sample(pick, task, discount=0.9)
     buffer.reward_scale.copy_(torch.tensor([0.5, 7.0, 3.0]))
     scaled = buffer.sample(pick, task, discount=0.9)
-
     torch.testing.assert_close(scaled.rew, raw.rew * torch.tensor([[3.0], [0.5]]))
     for name in ("obs", "act", "next_obs", "discount"):
         assert torch.equal(getattr(scaled, name), getattr(raw, name))
     assert torch.equal(buffer.data, stored)
-
-
-# --- saving ---------------------------------------------------------------------------------------
 
 
 def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
@@ -194,7 +184,6 @@ def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
         buffer.add_block(random_block(SPEC, 3, seed=epoch), [0, 1, 2] if epoch % 2 else [0, 2])
     buffer.reward_scale.copy_(torch.tensor([0.5, 7.0, 3.0]))
     copy_into(restored, buffer)
-
     assert torch.equal(restored.size, buffer.size)
     for epoch in range(5):
         for one in (buffer, restored):

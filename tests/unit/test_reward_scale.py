@@ -65,7 +65,6 @@ def test_a_task_that_takes_no_part_does_not_move() -> None:
     mean, var = scale.mean.copy(), scale.var.copy()
     before = scale.update(rewards(torch.zeros(3, 0, 1)), [])
     after = scale.update(rewards(growing(3, 50, seed=1)), [2, 0])
-
     assert (scale.mean[1], scale.var[1]) == (mean[1], var[1])
     assert after[1] == before[1]
     for task in (0, 2):
@@ -87,9 +86,6 @@ def test_a_saved_state_goes_on_to_the_last_bit_and_stays_as_it_was(
     block = stream(2, 50, 2, seed=1)
     assert torch.equal(scale.update(block, [0, 1]), restored.update(block, [0, 1]))
     assert all(torch.equal(state[name], saved[name]) for name in saved)
-
-
-# --- by the return --------------------------------------------------------------------------------
 
 
 class Flash:
@@ -167,7 +163,6 @@ def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
     after = scale.update(stream(3, 20, 2, seed=1), [2, 0])
     assert after[1] == before[1] and (scale.returns[1] == returns[1]).all()
     assert (scale.returns[[0, 2]] != returns[[0, 2]]).all()
-
     back = stream(3, 20, 2, seed=2)  # its first frame begins an episode
     alone = ReturnScale(3, 2, discount=0.9, bound=5.0)
     alone.largest[1] = scale.largest[1]
@@ -187,8 +182,6 @@ def test_the_configuration_says_which_scale(asked: str | None) -> None:
     if isinstance(scale, ReturnScale):
         assert (scale.discount, scale.bound, scale.returns.shape) == (0.9, 12.5, (2, 3))
 
-
-# --- in a run -------------------------------------------------------------------------------------
 
 ONE_AFTER_THE_OTHER = {
     "curriculum__kind": "custom",

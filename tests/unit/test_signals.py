@@ -53,16 +53,12 @@ def guard(idle: SignalGuard) -> Iterator[SignalGuard]:
         yield idle
 
 
-# --- the first signal ----------------------------------------------------------------------------
-
-
 @BOTH
 def test_a_running_epoch_is_finished(
     guard: SignalGuard, signum: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert guard.requested is None
     signal.raise_signal(signum)
-
     assert guard.requested == signum
     assert capfd.readouterr().err == (
         f"\n{signum.name}: stopping after this epoch, or in 20 s; again: at once\n"
@@ -73,10 +69,8 @@ def test_a_running_epoch_is_finished(
 def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal.Signals) -> None:
     with idle.finishing():
         pass
-
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(signum)
-
     assert caught.value.signum == signum
 
 
@@ -84,9 +78,6 @@ def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal
 def test_without_grace_nothing_is_waited_for() -> None:
     with SignalGuard(0.0) as guard, guard.finishing(), pytest.raises(Interrupted):
         signal.raise_signal(signal.SIGINT)
-
-
-# --- repeats -------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -98,7 +89,6 @@ def test_repeats_within_a_second_are_the_same_signal(
     for _ in range(3):
         clock.now += 0.333
         signal.raise_signal(signum)
-
     assert guard.requested == signal.SIGTERM
     assert clock.alarms == [GRACE]
 
@@ -108,10 +98,8 @@ def test_repeats_within_a_second_are_the_same_signal(
 def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signals) -> None:
     signal.raise_signal(signal.SIGTERM)
     clock.now += 1.5
-
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(signum)
-
     assert caught.value.signum == signum
     assert str(caught.value) == signum.name
     assert not isinstance(caught.value, Exception)  # so that it is not caught as an error
@@ -123,22 +111,16 @@ def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
     clock.now += 0.75
     signal.raise_signal(signal.SIGINT)
     clock.now += 0.75
-
     with pytest.raises(Interrupted):
         signal.raise_signal(signal.SIGINT)
-
-
-# --- the alarm -----------------------------------------------------------------------------------
 
 
 @BOTH
 @pytest.mark.usefixtures("guard")
 def test_an_end_that_does_not_come_within_the_grace_ends_the_run(signum: signal.Signals) -> None:
     signal.raise_signal(signum)
-
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(signal.SIGALRM)
-
     assert caught.value.signum == signum
 
 
@@ -147,7 +129,6 @@ def test_the_alarm_really_rings() -> None:
     with guard, guard.finishing(), pytest.raises(Interrupted) as caught:
         signal.raise_signal(signal.SIGTERM)
         signal.pause()  # until the alarm, a thousandth of a second later
-
     assert caught.value.signum == signal.SIGTERM
 
 
@@ -155,11 +136,7 @@ def test_no_alarm_is_left_behind() -> None:
     guard = SignalGuard(GRACE)
     with guard, guard.finishing():
         signal.raise_signal(signal.SIGINT)
-
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-# --- an interruption that does not arrive --------------------------------------------------------
 
 
 @BOTH
@@ -186,9 +163,6 @@ def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(
         del key
         assert reference() is None
         threading.Event().wait(20)  # the signal cuts it short
-
-
-# --- the handlers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError, Interrupted])

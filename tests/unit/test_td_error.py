@@ -30,9 +30,7 @@ def test_the_error_is_the_loss_of_the_next_update(algo: str, asked: list[int]) -
     batch = random_batch(learner.spec, tasks=asked, seed=5)
     noise = random_noise(batch, seed=5)
     before = learner.state_dict()["critic.body.head.weight"].clone()
-
     error = learner.td_error(batch, noise).detach()
-
     assert torch.equal(learner.state_dict()["critic.body.head.weight"], before)
     told = learner.update(batch, noise, learner.variant(0))
     losses = [told[name] for name in ("q1_loss", "q2_loss") if name in told]
@@ -58,9 +56,7 @@ def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> Non
     buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))
     rows = np.array([[0, 0, 0, 4, 1, 1], [0, 0, 0, 8, 0, 1]], np.float32)
     stats = EpisodeStats(0, ret=0.0, length=2, success=None, sample=rows)
-
     error = td_error({0: [stats], 1: [stats, stats]}, learner, buffer)
-
     assert error == (6 + 3) / 2
     assert [batch.discount.tolist() for batch in seen] == [[[0.75, 0]], [[0.75, 0] * 2]]
 

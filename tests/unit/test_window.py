@@ -35,9 +35,6 @@ def test_without_a_screen_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) 
         play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
 
 
-# --- on a screen ----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def screen(tmp_path: Path) -> Iterator[Screen]:
     with virtual_screen(tmp_path) as shown:
@@ -77,7 +74,6 @@ def test_a_window_shows_the_camera_the_right_way_up_until_it_is_closed(
     screen.close_window()
     assert process.communicate(timeout=60) == ("whole: False\n", "")
     assert process.returncode == 0
-
     likeness = {}
     for camera in ("corner", "corner2", "topview"):
         env = make_env("metaworld", NAME, seed=1, render_mode="rgb_array", camera=camera)
