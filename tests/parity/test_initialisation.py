@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import sqrt
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torchrl_lite.algo.sac import SAC
 from torchrl_lite.network.layers import EnsembleLinear
 
 OBS, ACT, HIDDEN = 39, 4, 256
+HEADS = {"actor": 1e-3, "critic": 3e-3}
+"""Bounds of metaworld-algorithms' heads."""
 TASKS = pytest.mark.parametrize("tasks", [1, 10])
 NETWORKS = pytest.mark.parametrize("network", ["actor", "critic"])
 
@@ -122,9 +125,9 @@ def test_garages_other_heads() -> None:
         assert not head(sac, network).bias.any()
 
 
-@pytest.mark.parametrize(("network", "bound"), [("actor", 1e-3), ("critic", 3e-3)])
-def test_metaworld_algorithms_draws_small_heads(network: str, bound: float) -> None:
-    layer = head(learner("metaworld_algorithms"), network)
+@NETWORKS
+def test_metaworld_algorithms_draws_small_heads(network: str) -> None:
+    layer, bound = head(learner("metaworld_algorithms"), network), HEADS[network]
     for weight in members(layer):
         assert_uniform(weight, bound)
     bias = layer.bias.detach()
@@ -173,3 +176,75 @@ def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
 
 def test_every_task_starts_with_a_temperature_of_one() -> None:
     assert torch.equal(learner("garage", 10).log_alpha.exp(), torch.ones(10))
+
+
+MANY, WIDTH = 10, 128
+
+
+def of_kind(kind: str, **net: Any) -> SAC:
+    """An architecture for many tasks, which starts with metaworld-algorithms' values."""
+    spec = make_spec(MANY, obs_dim=OBS, act_dim=ACT)
+    init = "metaworld_algorithms"
+    return make_sac(spec, hidden=[WIDTH, WIDTH], init=init, net={"kind": kind, **net})
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["multihead", "independent"])
+def test_every_tasks_head_is_drawn_by_itself(kind: str, network: str) -> None:
+    layer = getattr(of_kind(kind), network).body.head
+    for tensor in (layer.weight.detach(), layer.bias.detach()):
+        assert tensor.shape[1] == MANY
+        assert tensor.abs().max() <= HEADS[network]
+        assert tensor.flatten(2).unique(dim=1).shape[1] == MANY
+    for member in layer.weight.detach():
+        assert_uniform(member, HEADS[network])
+
+
+@NETWORKS
+def test_independent_agents_start_as_single_ones(network: str) -> None:
+    """Without the inputs of a one-hot, which they do not have."""
+    layers = getattr(of_kind("independent"), network).body.trunk.layers
+    for layer, fan_in in zip(layers, [fan_ins(network, 1)[0], WIDTH], strict=True):
+        assert not layer.bias.any()
+        for weight in layer.weight.detach().flatten(0, 1):
+            assert_uniform(weight, sqrt(6 / fan_in))
+
+
+@NETWORKS
+def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
+    """He for all layers but the routes, which begin near uniform, and the head."""
+    size = {"num_layers": 3, "num_modules": 3, "module_hidden": 64, "gating_hidden": 96}
+    body = getattr(of_kind("soft_module", soft_module=size), network).body
+    fans = {
+        "observation.layers.0": fan_ins(network, 1)[0],
+        "observation.layers.1": WIDTH,
+        "gating.layers.0": WIDTH,
+        "gating.layers.1": 96,
+        "conditions.0": 9,
+        "conditions.1": 18,
+        "layers.0": WIDTH,
+        "layers.1": 64,
+        "layers.2": 64,
+    }
+    bounds = {name: sqrt(6 / fan_in) for name, fan_in in fans.items()}
+    bounds |= {"routes.0": 1e-3, "routes.1": 1e-3, "last_route": 1e-3}
+    state = body.state_dict()
+    for name, bound in bounds.items():
+        assert not state.pop(f"{name}.bias").any(), name
+        for member in state.pop(f"{name}.weight"):
+            assert_uniform(member, bound)
+    for member in state.pop("task_rows"):  # a linear layer on a one-hot of the tasks
+        assert_uniform(member, sqrt(6 / MANY))
+    assert_uniform(state.pop("head.weight"), HEADS[network])
+    assert set(state) == {"head.bias"}
+
+
+def test_a_task_embedding_starts_in_any_direction() -> None:
+    trunk = of_kind("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
+    unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)
+    for member in unit:
+        alike = member @ member.T - torch.eye(MANY)
+        assert alike.abs().max() < 0.8
+        assert alike.abs().mean() < 0.25
+    for member in trunk.embedding.weight.detach():
+        assert_uniform(member, sqrt(6 / 32))

@@ -5,12 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import (
-    make_learner,
-    make_spec,
-    random_batch,
-    random_noise,
-)
+from helpers import make_learner, make_spec, random_batch, random_noise
 from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
 from torch import Tensor, nn
 from torch.nn.functional import one_hot

@@ -16,12 +16,7 @@ from numpy import ndarray
 
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env.make import (
-    make_env,
-    make_spec,
-    make_task_env,
-    task_horizon,
-)
+from torchrl_lite.env.make import make_env, make_spec, make_task_env, task_horizon
 from torchrl_lite.errors import UserError
 
 

@@ -170,8 +170,7 @@ def test_numpys_global_random_state_stays_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
-    [("reach", "reach-v3"), ("peg-insertion-side-v2", "peg-insert-side-v3")],
+    ("wrong", "right"), [("reach", "reach-v3"), ("peg-insertion-side-v2", "peg-insert-side-v3")]
 )
 def test_an_unknown_task_is_refused_with_the_nearest_name(wrong: str, right: str) -> None:
     with pytest.raises(UserError, match=f"{wrong}.*{right}"):

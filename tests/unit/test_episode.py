@@ -124,11 +124,7 @@ def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: 
 
 @pytest.mark.parametrize(
     ("ends", "cont"),
-    [
-        ({"truncates": 1}, 1.0),
-        ({"terminates": 1}, 0.0),
-        ({"terminates": 1, "truncates": 1}, 0.0),
-    ],
+    [({"truncates": 1}, 1.0), ({"terminates": 1}, 0.0), ({"terminates": 1, "truncates": 1}, 0.0)],
 )
 def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
     ends: dict[str, int], cont: float
@@ -190,9 +186,7 @@ def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner])
     assert np.array_equal(runner.position()["actions"], plan.uniform[:2])
 
 
-def test_a_replay_one_bit_elsewhere_restarts_the_episode(
-    runners: list[EpisodeRunner],
-) -> None:
+def test_a_replay_one_bit_elsewhere_restarts_the_episode(runners: list[EpisodeRunner]) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)

@@ -51,8 +51,7 @@ def constant(success: float, frames: int = 200) -> Points:
 
 
 @pytest.mark.parametrize(
-    ("with_it", "without", "expected"),
-    [(1.0, 0.5, 1.0), (0.75, 0.5, 0.5), (0.0, 0.75, -3.0)],
+    ("with_it", "without", "expected"), [(1.0, 0.5, 1.0), (0.75, 0.5, 0.5), (0.0, 0.75, -3.0)]
 )
 def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
     tmp_path: Path, with_it: float, without: float, expected: float

@@ -70,10 +70,7 @@ def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) ->
     ids=["config", "override"],
 )
 def test_the_flags_of_metaworld_are_a_mistake(
-    flag: tuple[str, str],
-    config: Path | None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    flag: tuple[str, str], config: Path | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start(tmp_path, config, *flag, "--set", "env.suite=gymnasium") == 2
     error = capsys.readouterr().err

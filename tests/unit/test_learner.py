@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CPU, make_sac, make_spec, random_batch, random_block, random_noise
+from helpers import CPU, make_sac, make_spec, random_block
 from helpers import through_a_file as saved
 from torch import Tensor
 
@@ -170,20 +170,6 @@ def test_flush_forgets_what_it_gave() -> None:
 def test_the_names_of_the_metrics_are_known_before_the_first_update(tasks: int) -> None:
     learner = trained(make_spec(tasks))
     assert list(learner.flush()) == learner.metric_names
-
-
-def test_the_actors_loss_leaves_weights_and_gradients_of_the_critics_untouched() -> None:
-    learner = make_sac(make_spec(), dtype=torch.float64)
-    batch = random_batch(learner.spec)
-    before = [p.detach().clone() for p in learner.critic.parameters()]
-    for parameter in learner.critic.parameters():
-        parameter.grad = torch.full_like(parameter, 7.0)
-    act, _ = learner.actor.sample(batch.obs, batch.task, random_noise(batch).act[1])
-    q = learner.critic.value(learner.critic(batch.obs, act, batch.task))
-    learner.step("actor", -q.mean((0, 2)), batch.task)
-    for parameter, old in zip(learner.critic.parameters(), before, strict=True):
-        assert torch.equal(parameter, old)
-        assert torch.equal(parameter.grad, torch.full_like(parameter, 7.0))
 
 
 def test_a_task_without_transitions_is_refused() -> None:

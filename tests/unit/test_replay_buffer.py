@@ -110,17 +110,6 @@ def test_a_transition_of_meta_world_takes_no_more_than_340_bytes() -> None:
     assert buffer.bytes_per_transition == buffer.data.nbytes / (2 * 100)
 
 
-def test_a_transition_comes_out_as_it_went_in() -> None:
-    buffer, block = ReplayBuffer(SPEC, 5, CPU), random_block(SPEC, 1)
-    buffer.add_block(block, [0, 1, 2])
-    task = torch.tensor([2, 0])
-    batch = buffer.sample(uniform(2, 1), task, discount=0.75)
-    for name in Block._fields[:4]:
-        assert torch.equal(getattr(batch, name)[:, 0], getattr(block, name)[[2, 0], 0, 0])
-    assert torch.equal(batch.discount[:, 0], 0.75 * block.cont[[2, 0], 0, 0])
-    assert torch.equal(batch.task, task)
-
-
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_ends_of_the_unit_interval_pick_the_first_and_the_last_slot(size: int) -> None:
     buffer = ReplayBuffer(SPEC, 1000, CPU)
