@@ -1,12 +1,51 @@
-"""What critics predict, as textbooks have it: one return and one bin at a time, on flat batches."""
+"""What critics predict, as textbooks have it: one return and one bin at a time, on flat batches;
+and the plain networks of the textbook algorithms."""
 
 from collections.abc import Sequence
 from math import floor
 from statistics import NormalDist
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
+
+from torchrl_lite.network.layers import EnsembleLinear
+
+OBS, ACT, HIDDEN = 5, 2, (16, 12)
+
+
+def mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
+    """With several tasks the columns of the one-hot are the first layer's bias."""
+    sizes = [inputs, *HIDDEN, outputs]
+    layers: list[nn.Module] = []
+    for depth in range(len(sizes) - 1):
+        layers.append(nn.Linear(sizes[depth], sizes[depth + 1], bias=depth > 0 or first_bias))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def in_textbook_order(values: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
+    """One member's values (weights or gradients) as the textbook's layers hold them.
+
+    Ours are ``[E, 1, in, out]`` and ``[E, rows, out]``. The rows of the first bias become the
+    one-hot's columns, which stand between the observation and the action.
+    """
+    result: list[Tensor] = []
+    for weight, bias in zip(values[::2], values[1::2], strict=True):
+        matrix, rows = weight[member, 0].detach(), bias[member].detach()
+        if tasks > 1 and not result:
+            result.append(torch.cat((matrix[:OBS], rows, matrix[OBS:])).T)
+        else:
+            result += [matrix.T, rows[0]]
+    return result
+
+
+def shift_biases(*networks: nn.Module) -> None:
+    """Biases that are not zero, so that a lost one shows."""
+    generator = torch.Generator().manual_seed(7)
+    for module in (part for network in networks for part in network.modules()):
+        if isinstance(module, EnsembleLinear):
+            module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
 
 
 class Number:

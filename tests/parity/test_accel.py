@@ -54,7 +54,10 @@ def told(case: str, accel: str) -> list[dict[str, float]]:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 @pytest.mark.timeout(900)
-def test_a_compiled_update_gives_the_numbers_of_eager_mode() -> None:
+@pytest.mark.parametrize(
+    "cases", [["sac"], pytest.param(list(CASES), marks=pytest.mark.slow)], ids=["sac", "all"]
+)
+def test_a_compiled_update_gives_the_numbers_of_eager_mode(cases: list[str]) -> None:
     """In a process of its own, since the compiler cannot trace the shape checks of the tests, and
     in one, since what is compiled serves all delays."""
     environment = os.environ | {
@@ -62,7 +65,7 @@ def test_a_compiled_update_gives_the_numbers_of_eager_mode() -> None:
         "TORCHINDUCTOR_VEC_ISA_OK": "1",  # the CPU has what it says; asking the compiler takes long
     }
     printed = subprocess.run(
-        [sys.executable, __file__], env=environment, check=True, capture_output=True
+        [sys.executable, __file__, *cases], env=environment, check=True, capture_output=True
     )
     for case, (eager, compiled) in json.loads(printed.stdout).items():
         for one, other in zip(eager, compiled, strict=True):
@@ -142,4 +145,4 @@ def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None
 
 if __name__ == "__main__":
     print(json.dumps({case: [told(case, accel) for accel in ("eager", "compile")]
-                      for case in CASES}))  # fmt: skip
+                      for case in sys.argv[1:]}))  # fmt: skip

@@ -48,31 +48,13 @@ def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
 
 
 @pytest.mark.parametrize(
-    "attempt",
-    [
-        lambda x: x[torch.tensor([0])].item(),
-        lambda x: x.__setitem__(torch.tensor([0]), 1.0),
-        lambda x: x.__setitem__(0, 1.0),
-        lambda x: x[x > 0],
-        lambda x: bool(x[0] > 0),
-        lambda x: x + torch.tensor(1.0),
-    ],
-)
-def test_the_mode_sees_what_cannot_be_captured(attempt: Callable[[Tensor], Any]) -> None:
-    x = torch.ones(2)
-    with pytest.raises(AssertionError), NothingButTheDevice():
-        attempt(x)
-
-
-@pytest.mark.parametrize(
     ("algo", "kind", "critic"),
     [
-        *(("sac", kind, "scalar") for kind in ("mlp", "multihead", "independent", "soft_module")),
-        ("td3", "mlp", "scalar"),
-        ("ddpg", "mlp", "scalar"),
         ("sac", "mlp", "hl_gauss"),
         ("sac", "independent", "c51"),
+        ("sac", "soft_module", "scalar"),
         ("td3", "multihead", "two_hot"),
+        ("ddpg", "mlp", "scalar"),
     ],
 )
 def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str) -> None:
@@ -94,9 +76,6 @@ def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str) -> Non
     learner._stepper = watched
     for tasks, n_step in ((range(3), 1), ((0, 2), 1), ((0, 2), 3)):
         learner.run(buffer, tasks, opt_steps=6, batch_size=8, n_step=n_step)
-
-
-# --- which calls are captured ---------------------------------------------------------------------
 
 
 class FakeCuda:
@@ -151,20 +130,6 @@ class FakeCuda:
         return type("Graph", (), {"replay": replay})()
 
 
-def test_every_call_is_one_step_on_the_streams_of_the_device(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cuda = FakeCuda(monkeypatch)
-    stepper = Stepper("graph", torch.device("cuda:1"))
-    steps: list[str] = []
-    for key in ("a", "b"):
-        for _ in range(6):
-            stepper(key, cuda.step(lambda key=key: steps.append(key)))
-    assert steps == ["a"] * 6 + ["b"] * 6
-    first = [*["warm-up on cuda:1"] * 3, "capture on cuda:1"]
-    assert cuda.told == 2 * [*first, *["replay"] * 3]
-
-
 def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with the numbers of eager mode."""
     spec = make_spec(2)
@@ -172,7 +137,7 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
     results = []
     for accel in ("eager", "graph"):
         learner = make_learner("td3", spec, policy_delay=2)
-        stepper = Stepper(accel, torch.device("cuda:0"))
+        stepper = Stepper(accel, torch.device("cuda:1"))
         learner._stepper = lambda key, step, stepper=stepper: stepper(key, cuda.step(step))
         buffers = filled(spec), filled(spec, seed=7)
         for tasks, batch_size, buffer, n_step in (
@@ -185,7 +150,10 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
         ):
             learner.run(buffer, tasks, opt_steps=10, batch_size=batch_size, n_step=n_step)
             results.append((learner.flush(), [p.detach().clone() for p in learner.parameters()]))
-    assert cuda.told.count("capture on cuda:0") == 5 * 2  # of five batches, for two kinds of update
+    graphs = 5 * 2  # of five batches, for two kinds of update
+    assert cuda.told.count("capture on cuda:1") == graphs
+    assert cuda.told.count("warm-up on cuda:1") == 3 * graphs
+    assert cuda.told.count("replay") == 6 * 10 - 3 * graphs
     for eager, graph in zip(results[:6], results[6:], strict=True):
         assert eager[0] == graph[0]
         assert all(torch.equal(one, other) for one, other in zip(eager[1], graph[1], strict=True))

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_learner, make_spec, random_batch
+from helpers import make_learner, make_spec
 from textbook_critics import Bins, Number
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, mse_loss
+from torch.nn.functional import cross_entropy, kl_div
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.build import build_critic
-from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
+from torchrl_lite.network.critic import CategoricalCritic, Critic
 
 E, T, B = 2, 3, 40
 GRID = {"bins": 41, "bound": 5.0}  # a width of 1/4, which has no rounding
@@ -49,9 +49,6 @@ def book_target(book: Number, prediction: Tensor, given: dict[str, Tensor]) -> T
     )
 
 
-# --- targets --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("kind", "combine"), list(product(KINDS, COMBINE)))
 @pytest.mark.parametrize("grid", [GRID, {"bins": 17, "bound": 8.0}, {"bins": 2, "bound": 1.0}])
 def test_a_target_is_the_textbooks(kind: str, combine: str, grid: dict[str, Any]) -> None:
@@ -79,37 +76,18 @@ def target_of(critic: Critic, y: float) -> list[float]:
     return critic.target(prediction, rew=whole, discount=nothing, bonus=nothing)[1, 0].tolist()
 
 
-# Of a standard normal 0.74751 lies below 2/3, 0.97725 below 2, 0.84134 below 1, 0.99865 below 3,
-# 0.90879 below 4/3 and 0.99617 below 8/3.
+# Of a standard normal 0.74751 lies below 2/3, 0.97725 below 2, 0.90879 below 4/3 and 0.99617
+# below 8/3.
 @pytest.mark.parametrize(
     ("sigma", "y", "expected"),
     [
         (0.75, 0.0, [0.2407, 0.5186, 0.2407]),  # 0.22974, 0.49501, 0.22974 of 0.95450
-        (0.5, 0.0, [0.1577, 0.6845, 0.1577]),  # 0.15731, 0.68269, 0.15731 of 0.99730
         (0.75, 0.5, [0.0966, 0.4517, 0.4517]),  # 0.08738, 0.40879, 0.40879 of 0.90496
     ],
 )
 def test_a_gaussian_over_three_bins_by_hand(sigma: float, y: float, expected: list[float]) -> None:
     told = target_of(by_hand("hl_gauss", sigma=sigma), y)
     assert told == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("y", "expected"),
-    [
-        (0.25, [0, 0.75, 0.25]),
-        (-0.75, [0.75, 0.25, 0]),
-        (0.0, [0, 1, 0]),
-        (1.0, [0, 0, 1]),
-        (-1.0, [1, 0, 0]),
-        (7.0, [0, 0, 1]),
-        (-7.0, [1, 0, 0]),
-    ],
-)
-@pytest.mark.parametrize("kind", ["two_hot", "c51"])
-def test_two_of_three_bins_by_hand(kind: str, y: float, expected: list[float]) -> None:
-    """Also for c51, whose distribution is one point where nothing comes after."""
-    assert target_of(by_hand(kind), y) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
@@ -121,52 +99,6 @@ def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
     assert target[0, 0].tolist() == pytest.approx([0, 0.2 + 0.25, 0.25 + 0.3])
     target = critic.target(logits, rew=half, discount=half, bonus=-2 * half)
     assert target[2, 0].tolist() == pytest.approx([0.1, 0.1 + 0.5 + 0.15, 0.15])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_target_has_mass_one_and_no_negative_part(kind: str) -> None:
-    target = critic_of(kind=kind, **GRID).target(3 * normal(E, T, B, 41), **returns())
-    torch.testing.assert_close(target.sum(-1), torch.ones(T, B).double(), rtol=0, atol=1e-12)
-    assert (target >= 0).all()
-
-
-@pytest.mark.parametrize(("kind", "combine"), list(product(KINDS, COMBINE)))
-def test_the_mean_of_a_target_is_the_return_away_from_the_ends(kind: str, combine: str) -> None:
-    critic = critic_of(kind=kind, combine=combine, **GRID)
-    prediction = normal(E, T, B, 41)  # near uniform: means near 0
-    rew, bonus = normal(T, B, seed=1).tanh(), normal(T, B, seed=2).tanh() / 8
-    discount = torch.full((T, B), 0.25, dtype=torch.float64)
-    values = critic.value(prediction)
-    target = critic.target(prediction, rew=rew, discount=discount, bonus=bonus)
-    mean = (target * torch.linspace(-5, 5, 41, dtype=torch.float64)).sum(-1)
-    expected = rew + discount * ((values.amin(0) if combine == "min" else values.mean(0)) + bonus)
-    # Bins see a Gaussian as waves do a grid: its mean is off by 1/pi exp(-2 pi^2 sigma^2) of one.
-    atol = 0.25 * 5e-6 if kind == "hl_gauss" else 1e-12
-    torch.testing.assert_close(mean, expected, rtol=0, atol=atol)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_return_beyond_the_ends_counts_as_the_end(kind: str) -> None:
-    critic = critic_of(kind=kind, **GRID)
-    for end in (-5.0, 5.0):
-        assert target_of(critic, 3 * end) == target_of(critic, end)
-    assert target_of(critic, 4.9) != target_of(critic, 5.0)
-
-
-# --- values and losses ----------------------------------------------------------------------------
-
-
-def test_the_value_is_the_mean_of_the_distribution_and_so_is_its_gradient() -> None:
-    critic = critic_of(kind="hl_gauss", **GRID)
-    prediction = normal(E, T, B, 41).requires_grad_()
-    weights = prediction.exp() / prediction.exp().sum(-1, keepdim=True)
-    expected = sum(weights[..., index] * (index / 4 - 5) for index in range(41))
-    value = critic.value(prediction)
-    torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
-    by = normal(E, T, B, seed=1)
-    (mine,) = torch.autograd.grad((value * by).sum(), prediction, retain_graph=True)
-    (theirs,) = torch.autograd.grad((expected * by).sum(), prediction)
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,79 +119,6 @@ def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_diverge
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
-def test_a_scalar_critic_is_the_squared_error() -> None:
-    critic = critic_of()
-    assert isinstance(critic, ScalarCritic)
-    prediction, given = normal(E, T, B, 1), returns()
-    target = critic.target(prediction, **given)
-    smaller = torch.minimum(prediction[0, ..., 0], prediction[1, ..., 0])
-    y = given["rew"] + given["discount"] * (smaller + given["bonus"])
-    torch.testing.assert_close(target[..., 0], y)
-    assert torch.equal(critic.value(prediction), prediction[..., 0])
-    loss = critic.loss(prediction, target)
-    for member, row in product(range(E), range(T)):
-        torch.testing.assert_close(
-            loss[member, row], mse_loss(prediction[member, row, :, 0], y[row])
-        )
-
-
-def test_without_a_bonus_it_is_zero() -> None:
-    for kind in ("scalar", *KINDS):
-        critic = critic_of(kind=kind, **GRID)
-        prediction, given = normal(E, T, B, 1 if kind == "scalar" else 41), returns()
-        given["bonus"] = torch.zeros_like(given["bonus"])
-        expected = critic.target(prediction, **given)
-        del given["bonus"]
-        assert torch.equal(critic.target(prediction, **given), expected)
-
-
-# --- two critics ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["scalar", *KINDS])
-@pytest.mark.parametrize("combine", COMBINE)
-def test_values_combine_to_their_minimum_or_mean_place_by_place(kind: str, combine: str) -> None:
-    values = torch.tensor([[[1.0, 5.0]], [[3.0, 2.0]]]).double()
-    expected = {"min": [[1.0, 2.0]], "mean": [[2.0, 3.5]]}[combine]
-    assert critic_of(kind=kind, combine=combine).combine(values).tolist() == expected
-
-
-def test_the_smaller_distribution_is_taken_whole_return_by_return() -> None:
-    """Two returns in a row: member 0 is smaller in the first, member 1 in the second."""
-    low, high = [0.6, 0.3, 0.1], [0.25, 0.25, 0.5]
-    logits = torch.tensor([[low, high], [high, low]], dtype=torch.float64).log()
-    prediction = logits[:, None].expand(E, T, 2, 3)
-    nothing, one = torch.zeros(T, 2).double(), torch.ones(T, 2).double()
-    target = by_hand("c51").target(prediction, rew=nothing, discount=one)
-    assert target.flatten().tolist() == pytest.approx([*low, *low] * T)
-    target = by_hand("c51", combine="mean").target(prediction, rew=nothing, discount=one)
-    assert target.flatten().tolist() == pytest.approx([0.425, 0.275, 0.3] * 2 * T)
-
-
-def test_tasks_rows_and_members_do_not_mix() -> None:
-    """What one return is told depends on its own prediction alone."""
-    for kind in KINDS:
-        critic, given = critic_of(kind=kind, **GRID), returns()
-        given["discount"][1, 7] = 0.9
-        prediction = normal(E, T, B, 41)
-        before = critic.target(prediction, **given)
-        prediction[:, 1, 7] += normal(E, 41, seed=5)
-        changed = (critic.target(prediction, **given) != before).any(-1)
-        assert changed.nonzero().tolist() == [[1, 7]], kind
-
-
-# --- in a learner ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_a_learner_has_critics_of_the_kind_that_is_asked_for(algo: str) -> None:
-    learner = make_learner(algo, make_spec(2), net={"critic": {"kind": "c51", "bins": 7}})
-    batch = random_batch(learner.spec, dtype=torch.float32)
-    for critic in (learner.critic, learner.target):
-        assert isinstance(critic, CategoricalCritic)
-        assert critic(batch.obs, batch.act, batch.task).shape[1:] == (2, 32, 7)
-
-
 def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:
     learner = make_learner("sac", make_spec(), net={"critic": {"kind": "hl_gauss", "bins": 5}})
     assert not any("atoms" in name or "edges" in name for name in learner.state_dict())
@@ -268,12 +127,12 @@ def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["scalar", *KINDS])
-@pytest.mark.parametrize("where", ["prediction", "rew", "bonus"])
-def test_what_is_not_finite_becomes_a_loss_that_is_not(kind: str, where: str) -> None:
+def test_what_is_not_finite_becomes_a_loss_that_is_not(kind: str) -> None:
     """The run finds it there and names it; a NaN as an index would end in a traceback."""
     critic = critic_of(kind=kind, bins=11)
     prediction = normal(E, T, B, 1 if kind == "scalar" else 11)
-    given = returns() | {"prediction": prediction.clone()}
-    given[where].fill_(torch.nan)
-    target = critic.target(given.pop("prediction"), **given)
-    assert not critic.loss(prediction, target).isfinite().any()
+    for where in ("prediction", "rew", "bonus"):
+        given = returns() | {"prediction": prediction.clone()}
+        given[where].fill_(torch.nan)
+        target = critic.target(given.pop("prediction"), **given)
+        assert not critic.loss(prediction, target).isfinite().any()

@@ -10,13 +10,14 @@ SPEC = padded_spec([5, 4, 3], [2, 2, 1])
 ROWS = torch.tensor([2, 0, 0, 1])
 
 
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
-@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize(
+    ("algo", "kind"),
+    [("sac", "mlp"), ("td3", "multihead"), ("sac", "independent"), ("sac", "soft_module")],
+)
 @pytest.mark.parametrize("explore", [True, False])
 def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:
     actor = make_learner(algo, SPEC, kind=kind).actor.requires_grad_(False)
     infer = Inference(actor, SPEC, len(ROWS))
-
     for seed in range(4):  # torch optimises a traced method on its second and third call
         generator = torch.Generator().manual_seed(seed)
         obs = torch.randn(len(ROWS), 1, 5, generator=generator)
@@ -27,5 +28,4 @@ def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) ->
         with exact_inference():
             act = actor.explore(obs, ROWS, noise) if explore else actor.act(obs, ROWS)
             mine = torch.from_numpy(infer(ROWS, explore=explore))
-
         assert torch.equal(mine, act[:, 0])

@@ -1,7 +1,8 @@
 """Initial weights are those of the two baselines that the configurations mirror, or PyTorch's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from math import sqrt
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,15 @@ from torchrl_lite.algo.sac import SAC
 from torchrl_lite.network.layers import EnsembleLinear
 
 OBS, ACT, HIDDEN = 39, 4, 256
+HEADS = {"actor": 1e-3, "critic": 3e-3}
+"""Bounds of metaworld-algorithms' heads."""
 TASKS = pytest.mark.parametrize("tasks", [1, 10])
 NETWORKS = pytest.mark.parametrize("network", ["actor", "critic"])
 
 
-def learner(init: str, tasks: int = 1) -> SAC:
+def learner(init: str, tasks: int = 1, **config: str) -> SAC:
     spec = make_spec(tasks, obs_dim=OBS, act_dim=ACT)
-    return make_sac(spec, hidden=[HIDDEN, HIDDEN], init=init)
+    return make_sac(spec, hidden=[HIDDEN, HIDDEN], init=init, **config)
 
 
 def hidden_layers(sac: SAC, network: str) -> list[EnsembleLinear]:
@@ -52,26 +55,51 @@ def assert_normal(values: Tensor, std: float) -> None:
     assert tail == pytest.approx(0.0455, abs=4 * sqrt(0.0455 / count))  # 0 for a uniform
 
 
-def members(layer: EnsembleLinear) -> Sequence[Tensor]:
+def members(layer: EnsembleLinear) -> list[Tensor]:
     return list(layer.weight[:, 0].detach())
 
 
-# --- garage: Xavier throughout, biases 0 ----------------------------------------------------------
+def xavier_uniform(values: Tensor, fan_in: int) -> None:
+    assert_uniform(values, sqrt(6 / (fan_in + HIDDEN)))
 
 
+def xavier_normal(values: Tensor, fan_in: int) -> None:
+    assert_normal(values, sqrt(2 / (fan_in + HIDDEN)))
+
+
+def he_uniform(values: Tensor, fan_in: int) -> None:
+    assert_uniform(values, sqrt(6 / fan_in))
+
+
+HIDDEN_LAYERS = pytest.mark.parametrize(
+    ("init", "network", "check"),
+    [
+        ("garage", "actor", xavier_uniform),
+        ("garage", "critic", xavier_normal),
+        ("metaworld_algorithms", "actor", he_uniform),
+        ("metaworld_algorithms", "critic", he_uniform),
+    ],
+)
+
+
+@HIDDEN_LAYERS
 @TASKS
-def test_garage_draws_the_hidden_layers_of_the_policy_from_xavier_uniform(tasks: int) -> None:
-    layers = hidden_layers(learner("garage", tasks), "actor")
-    for layer, fan_in in zip(layers, fan_ins("actor", tasks), strict=True):
-        assert_uniform(layer.weight.detach(), sqrt(6 / (fan_in + HIDDEN)))
-
-
-@TASKS
-def test_garage_draws_the_hidden_layers_of_each_critic_from_xavier_normal(tasks: int) -> None:
-    layers = hidden_layers(learner("garage", tasks), "critic")
-    for layer, fan_in in zip(layers, fan_ins("critic", tasks), strict=True):
+def test_hidden_layers(
+    init: str, network: str, check: Callable[[Tensor, int], None], tasks: int
+) -> None:
+    """With several tasks, the first biases are the weights of a one-hot; all others are zero."""
+    first, second = hidden_layers(learner(init, tasks), network)
+    for layer, fan_in in zip((first, second), fan_ins(network, tasks), strict=True):
         for weight in members(layer):
-            assert_normal(weight, sqrt(2 / (fan_in + HIDDEN)))
+            check(weight, fan_in)
+    if tasks > 1:
+        assert first.bias.shape[1:] == (tasks, HIDDEN)
+        for rows in first.bias.detach():
+            check(rows, fan_ins(network, tasks)[0])
+    else:
+        assert not first.bias.any()
+    assert not second.bias.any()
+    assert second.weight.shape[1] == second.bias.shape[1] == 1  # shared by all tasks
 
 
 def test_garage_draws_mean_and_log_std_as_two_heads() -> None:
@@ -87,94 +115,43 @@ def test_garage_draws_mean_and_log_std_as_two_heads() -> None:
         assert_uniform(part, sqrt(6 / (50 + many)))
 
 
-def test_garage_draws_the_head_of_each_critic_from_xavier_normal() -> None:
-    for weight in members(head(learner("garage"), "critic")):
-        assert weight.shape == (HIDDEN, 1)
-        assert_normal(weight, sqrt(2 / (HIDDEN + 1)))
-
-
-@NETWORKS
-def test_garage_starts_with_biases_of_zero_so_that_the_initial_std_is_about_one(
-    network: str,
-) -> None:
-    sac = learner("garage")
-    for layer in [*hidden_layers(sac, network), head(sac, network)]:
-        assert not layer.bias.any()
-
-
-def test_garage_draws_the_head_of_a_deterministic_policy_from_xavier_uniform() -> None:
-    sac = make_sac(
-        make_spec(obs_dim=OBS, act_dim=ACT), hidden=[HIDDEN, HIDDEN], policy="deterministic"
-    )
-    weight = head(sac, "actor").weight.detach()
-    assert weight.shape == (1, 1, HIDDEN, ACT)
+def test_garages_other_heads() -> None:
+    sac = learner("garage", policy="deterministic")
+    (weight,) = members(head(sac, "actor"))
     assert_uniform(weight, sqrt(6 / (HIDDEN + ACT)))
-
-
-# --- metaworld-algorithms: He for hidden layers, small heads --------------------------------------
-
-
-@NETWORKS
-@TASKS
-def test_metaworld_algorithms_draws_hidden_layers_from_he_uniform(tasks: int, network: str) -> None:
-    layers = hidden_layers(learner("metaworld_algorithms", tasks), network)
-    for layer, fan_in in zip(layers, fan_ins(network, tasks), strict=True):
-        for weight in members(layer):
-            assert_uniform(weight, sqrt(6 / fan_in))
+    for weight in members(head(sac, "critic")):
+        assert_normal(weight, sqrt(2 / (HIDDEN + 1)))
+    for network in ("actor", "critic"):
+        assert not head(sac, network).bias.any()
 
 
 @NETWORKS
-def test_metaworld_algorithms_starts_with_hidden_biases_of_zero(network: str) -> None:
-    for layer in hidden_layers(learner("metaworld_algorithms"), network):
-        assert not layer.bias.any()
-
-
-def test_metaworld_algorithms_draws_the_actors_head_from_a_thousandth() -> None:
-    layer = head(learner("metaworld_algorithms"), "actor")
-    assert_uniform(layer.weight.detach(), 1e-3)
-
-
-def test_metaworld_algorithms_draws_the_critics_heads_from_three_thousandths() -> None:
-    for weight in members(head(learner("metaworld_algorithms"), "critic")):
-        assert_uniform(weight, 3e-3)
-
-
-@pytest.mark.parametrize(("network", "bound"), [("actor", 1e-3), ("critic", 3e-3)])
-def test_metaworld_algorithms_draws_the_heads_biases_as_small_as_their_weights(
-    network: str, bound: float
-) -> None:
-    bias = head(learner("metaworld_algorithms"), network).bias.detach()
+def test_metaworld_algorithms_draws_small_heads(network: str) -> None:
+    layer, bound = head(learner("metaworld_algorithms"), network), HEADS[network]
+    for weight in members(layer):
+        assert_uniform(weight, bound)
+    bias = layer.bias.detach()
     assert bias.abs().max() <= bound
     assert bias.all()
     assert bias.unique().numel() == bias.numel()
 
 
-# --- torch: torch.nn.Linear's own -----------------------------------------------------------------
-
-
 @NETWORKS
 @TASKS
-def test_torch_draws_weights_as_wide_as_a_torch_linear(tasks: int, network: str) -> None:
+def test_torch_draws_as_wide_as_a_torch_linear(tasks: int, network: str) -> None:
     sac = learner("torch", tasks)
     layers = [*hidden_layers(sac, network), head(sac, network)]
     for layer, fan_in in zip(layers, [*fan_ins(network, tasks), HIDDEN], strict=True):
-        stock = torch.nn.Linear(fan_in, 2000).weight.detach()
+        stock = torch.nn.Linear(fan_in, 2000)
         for weight in members(layer):
             assert_uniform(weight, 1 / sqrt(fan_in))
-            assert weight.abs().max().item() == pytest.approx(stock.abs().max().item(), rel=0.05)
-
-
-@NETWORKS
-def test_torch_draws_biases_as_wide_as_a_torch_linear(network: str) -> None:
-    sac = learner("torch")
-    layers = [*hidden_layers(sac, network), head(sac, network)]
-    for layer, fan_in in zip(layers, [*fan_ins(network, 1), HIDDEN], strict=True):
-        stock = torch.nn.Linear(fan_in, 2000).bias.detach()
+            assert weight.abs().max() == pytest.approx(stock.weight.abs().max().item(), rel=0.05)
         bias = layer.bias.detach()
-        assert bias.abs().max() <= 1 / sqrt(fan_in)
-        assert bias.unique().numel() == bias.numel()
-        if bias.numel() > 100:
-            assert bias.std().item() == pytest.approx(stock.std().item(), rel=0.2)
+        if bias.shape[1] == 1:
+            assert bias.unique().numel() == bias.numel()
+            assert bias.abs().max() <= 1 / sqrt(fan_in)
+            if bias.numel() > 100:
+                assert bias.std().item() == pytest.approx(stock.bias.std().item(), rel=0.2)
 
 
 @NETWORKS
@@ -186,53 +163,88 @@ def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
     assert bias.mean(1).var().item() == pytest.approx(1.1 * variance, rel=0.25)
 
 
-# --- all ------------------------------------------------------------------------------------------
-
-
-def test_task_biases_of_an_actor_are_weights_of_a_one_hot() -> None:
-    bias = hidden_layers(learner("garage", 10), "actor")[0].bias.detach()
-    assert bias.shape == (1, 10, HIDDEN)
-    assert_uniform(bias, sqrt(6 / (OBS + 10 + HIDDEN)))
-
-
-def test_task_biases_of_garages_critics_are_weights_of_a_one_hot() -> None:
-    bias = hidden_layers(learner("garage", 10), "critic")[0].bias.detach()
-    assert bias.shape == (2, 10, HIDDEN)
-    for rows in bias:
-        assert_normal(rows, sqrt(2 / (OBS + ACT + 10 + HIDDEN)))
-
-
-@NETWORKS
-def test_task_biases_of_metaworld_algorithms_are_weights_of_a_one_hot(network: str) -> None:
-    bias = hidden_layers(learner("metaworld_algorithms", 10), network)[0].bias.detach()
-    (fan_in, _) = fan_ins(network, 10)
-    for rows in bias:
-        assert_uniform(rows, sqrt(6 / fan_in))
-
-
 @pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
-def test_layers_behind_the_first_are_shared_by_all_tasks(init: str) -> None:
-    sac = learner(init, 10)
-    for network in ("actor", "critic"):
-        for layer in [hidden_layers(sac, network)[1], head(sac, network)]:
-            assert layer.weight.shape[1] == layer.bias.shape[1] == 1
-
-
-@pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
-def test_the_two_critics_start_with_different_weights(init: str) -> None:
+def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
     sac = learner(init)
     for layer in [*hidden_layers(sac, "critic"), head(sac, "critic")]:
         first, second = members(layer)
         assert not (first == second).any()
-
-
-def test_the_targets_start_as_copies_of_the_critics() -> None:
-    sac = learner("garage", 10)
-    pairs = zip(sac.target.parameters(), sac.critic.parameters(), strict=True)
-    for target, critic in pairs:
+    for target, critic in zip(sac.target.parameters(), sac.critic.parameters(), strict=True):
         assert torch.equal(target, critic)
         assert target.data_ptr() != critic.data_ptr()
 
 
 def test_every_task_starts_with_a_temperature_of_one() -> None:
     assert torch.equal(learner("garage", 10).log_alpha.exp(), torch.ones(10))
+
+
+MANY, WIDTH = 10, 128
+
+
+def of_kind(kind: str, **net: Any) -> SAC:
+    """An architecture for many tasks, which starts with metaworld-algorithms' values."""
+    spec = make_spec(MANY, obs_dim=OBS, act_dim=ACT)
+    init = "metaworld_algorithms"
+    return make_sac(spec, hidden=[WIDTH, WIDTH], init=init, net={"kind": kind, **net})
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["multihead", "independent"])
+def test_every_tasks_head_is_drawn_by_itself(kind: str, network: str) -> None:
+    layer = getattr(of_kind(kind), network).body.head
+    for tensor in (layer.weight.detach(), layer.bias.detach()):
+        assert tensor.shape[1] == MANY
+        assert tensor.abs().max() <= HEADS[network]
+        assert tensor.flatten(2).unique(dim=1).shape[1] == MANY
+    for member in layer.weight.detach():
+        assert_uniform(member, HEADS[network])
+
+
+@NETWORKS
+def test_independent_agents_start_as_single_ones(network: str) -> None:
+    """Without the inputs of a one-hot, which they do not have."""
+    layers = getattr(of_kind("independent"), network).body.trunk.layers
+    for layer, fan_in in zip(layers, [fan_ins(network, 1)[0], WIDTH], strict=True):
+        assert not layer.bias.any()
+        for weight in layer.weight.detach().flatten(0, 1):
+            assert_uniform(weight, sqrt(6 / fan_in))
+
+
+@NETWORKS
+def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
+    """He for all layers but the routes, which begin near uniform, and the head."""
+    size = {"num_layers": 3, "num_modules": 3, "module_hidden": 64, "gating_hidden": 96}
+    body = getattr(of_kind("soft_module", soft_module=size), network).body
+    fans = {
+        "observation.layers.0": fan_ins(network, 1)[0],
+        "observation.layers.1": WIDTH,
+        "gating.layers.0": WIDTH,
+        "gating.layers.1": 96,
+        "conditions.0": 9,
+        "conditions.1": 18,
+        "layers.0": WIDTH,
+        "layers.1": 64,
+        "layers.2": 64,
+    }
+    bounds = {name: sqrt(6 / fan_in) for name, fan_in in fans.items()}
+    bounds |= {"routes.0": 1e-3, "routes.1": 1e-3, "last_route": 1e-3}
+    state = body.state_dict()
+    for name, bound in bounds.items():
+        assert not state.pop(f"{name}.bias").any(), name
+        for member in state.pop(f"{name}.weight"):
+            assert_uniform(member, bound)
+    for member in state.pop("task_rows"):  # a linear layer on a one-hot of the tasks
+        assert_uniform(member, sqrt(6 / MANY))
+    assert_uniform(state.pop("head.weight"), HEADS[network])
+    assert set(state) == {"head.bias"}
+
+
+def test_a_task_embedding_starts_in_any_direction() -> None:
+    trunk = of_kind("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
+    unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)
+    for member in unit:
+        alike = member @ member.T - torch.eye(MANY)
+        assert alike.abs().max() < 0.8
+        assert alike.abs().mean() < 0.25
+    for member in trunk.embedding.weight.detach():
+        assert_uniform(member, sqrt(6 / 32))

@@ -10,7 +10,7 @@ from torch.nn.functional import layer_norm, linear, normalize
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.build import build
-from torchrl_lite.network.layers import EnsembleLinear, LayerNorm
+from torchrl_lite.network.layers import EnsembleLinear
 
 E, B, OUT = 2, 6, 3
 HOW: dict[str, dict[str, str]] = {
@@ -25,7 +25,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "residual": {"residual": True, "hidden_shapes": [8, 8, 8]},
     "norm, residual": {"norm": "layer", "residual": True, "hidden_shapes": [8, 8, 8]},
     "norm, residual, one layer": {"norm": "layer", "residual": True, "hidden_shapes": [8]},
-    "neither": {"hidden_shapes": [8, 7, 9]},
 }
 
 
@@ -69,7 +68,7 @@ def plain(body: Any, x: Tensor, member: int, task: int) -> Tensor:
     return linear(x, weight.T, bias)
 
 
-@pytest.mark.parametrize(("tasks", "rows"), [(1, [0]), (3, [0, 1, 2]), (3, [2, 0])], ids=str)
+@pytest.mark.parametrize(("tasks", "rows"), [(1, [0]), (3, [2, 0])], ids=str)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[int]) -> None:
@@ -91,35 +90,16 @@ def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[i
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_every_layer_of_a_residual_trunk_is_there(how: str) -> None:
-    body = body_of(3, norm="layer", residual=True, hidden_shapes=[8, 8, 8], **HOW[how])
-    assert len(body.trunk.layers) == len(body.trunk.norms) == 5
-    assert not list(body.trunk.norms.parameters())
-
-
-def test_a_norm_is_that_of_a_new_layer_of_pytorch() -> None:
-    x = 3 + 5 * torch.randn(2, 3, B, 8, generator=torch.Generator().manual_seed(0))
-    for dtype in (torch.float32, torch.float64):
-        mine = LayerNorm(8).to(dtype)(x.to(dtype))
-        torch.testing.assert_close(mine, nn.LayerNorm(8, dtype=dtype)(x.to(dtype)))
-
-
-# --- in a learner ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", HOW)
-def test_norms_change_no_initial_weight(how: str) -> None:
+def test_norms_change_no_initial_weight() -> None:
     plain, normed = (
-        make_learner("sac", make_spec(3), net={"norm": norm}, **HOW[how]).state_dict()
+        make_learner("sac", make_spec(3), net={"norm": norm}).state_dict()
         for norm in ("none", "layer")
     )
     assert plain.keys() == normed.keys()
     assert [name for name in plain if not torch.equal(plain[name], normed[name])] == []
 
 
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize(("algo", "kind"), [("sac", "soft_module"), ("td3", "mlp")])
 def test_an_actor_may_have_other_sizes_than_the_critics(kind: str, algo: str) -> None:
     net = {"hidden_shapes": [12, 11], "actor_hidden_shapes": [7, 6, 5]}
     learner = make_learner(algo, make_spec(2), kind=kind, net=net)
@@ -133,8 +113,3 @@ def test_an_actor_may_have_other_sizes_than_the_critics(kind: str, algo: str) ->
     actors = [learner.actor, *([learner.target_actor] if algo != "sac" else [])]
     assert [widths(part) for part in critics] == [[12, 11]] * 2
     assert [widths(part) for part in actors] == [[7, 6, 5]] * len(actors)
-
-
-def test_actors_have_the_same_sizes_unless_told() -> None:
-    net = NetConfig.model_validate({"hidden_shapes": [12, 11]})
-    assert net.hidden("actor") == net.hidden("critic") == [12, 11]

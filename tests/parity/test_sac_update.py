@@ -7,17 +7,15 @@ from typing import Any
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec, random_batch, random_noise
-from textbook_critics import Bins, Number
-from torch import Tensor, nn
+from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
+from torch import Tensor
 from torch.distributions import Normal
 from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from torchrl_lite.algo.sac import SAC
-from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.types import Batch, Noise
 
-OBS, ACT, HIDDEN = 5, 2, (16, 12)
 CLOSE = {"rtol": 0, "atol": 1e-9}
 Grads = dict[str, list[Tensor]]
 
@@ -42,8 +40,8 @@ class Textbook:
     ) -> None:
         self.tasks, self.deterministic, self.clip, self.says = tasks, deterministic, clip, says
         inputs = OBS + (tasks if tasks > 1 else 0)
-        self.q1, self.q2 = (_mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
-        self.pi = _mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
+        self.q1, self.q2 = (mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
+        self.pi = mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
         self.learned = alpha is None and not deterministic
         self.log_alpha = torch.zeros(tasks, dtype=torch.float64, requires_grad=self.learned)
         self.fixed = 0.0 if deterministic else alpha
@@ -119,33 +117,7 @@ class Textbook:
                 t.data = (1 - tau) * t.data + tau * p.data
 
 
-def _mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
-    sizes = [inputs, *HIDDEN, outputs]
-    layers: list[nn.Module] = []
-    for depth in range(len(sizes) - 1):
-        layers.append(nn.Linear(sizes[depth], sizes[depth + 1], bias=depth > 0 or first_bias))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers[:-1]).double()
-
-
 # --- the same numbers in both layouts -------------------------------------------------------------
-
-
-def in_textbook_order(parameters: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
-    """One member's values (weights or gradients) as the textbook's layers hold them.
-
-    Ours are ``[E, 1, in, out]`` and ``[E, rows, out]``. The rows of the first bias become the
-    one-hot's columns, which stand between the observation and the action.
-    """
-    result: list[Tensor] = []
-    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        matrix, rows = weight[member, 0], bias[member]
-        if tasks > 1 and not result:
-            stacked = torch.cat((matrix[:OBS], rows, matrix[OBS:]))
-            result.append(stacked.T)
-        else:
-            result += [matrix.T, rows[0]]
-    return result
 
 
 def ours_as_textbook(learner: SAC, values: dict[str, Sequence[Tensor]]) -> Grads:
@@ -187,13 +159,10 @@ def make_pair(
         net={"critic": critic or {}},
         **config,
     )
-    generator = torch.Generator().manual_seed(7)
-    for module in learner.modules():  # biases that are not zero, so that a lost one shows
-        if isinstance(module, EnsembleLinear):
-            module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
+    shift_biases(learner.actor, learner.critic)
     learner.target.load_state_dict(learner.critic.state_dict())
     alpha = None
-    if config.get("alpha", "auto") != "auto":
+    if "alpha" in config:
         alpha = learner.log_alpha[0].exp().item()  # what is left of it as a float32 logarithm
         assert alpha == pytest.approx(config["alpha"], rel=1e-7)
     book = Textbook(
@@ -249,17 +218,14 @@ CASES = {
     "automatic temperature": {},
     "fixed temperature": {"alpha": 0.2},
     "no temperature": {"alpha": 0.0},
-    "deterministic policy": {"policy": "deterministic"},
     "clipped gradients": {"grad_clip": 1.0},
+    "gradients below the clip": {"grad_clip": 1e6},
     "two tasks": {"tasks": 2},
-    "two tasks with clipped gradients": {"tasks": 2, "grad_clip": 1.0},
     "two tasks with a deterministic policy": {"tasks": 2, "policy": "deterministic"},
     "mean of two critics": {"critic": {"combine": "mean"}},
-    "hl_gauss": {"critic": {"kind": "hl_gauss", **GRID}},
     "hl_gauss, mean of two critics": {"critic": {"kind": "hl_gauss", "combine": "mean", **GRID}},
     "two_hot": {"critic": {"kind": "two_hot", **GRID}},
     "c51": {"critic": {"kind": "c51", **GRID}},
-    "c51, two tasks": {"tasks": 2, "critic": {"kind": "c51", **GRID}},
     "c51, mean of two critics": {"tasks": 2, "critic": {"kind": "c51", "combine": "mean", **GRID}},
     "hl_gauss, two tasks with clipped gradients": {
         "tasks": 2,
@@ -270,12 +236,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_update_is_the_textbooks(case: dict[str, object]) -> None:
-    learner, book = make_pair(**case)
-    assert_update_agrees(learner, book, random_batch(learner.spec))
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object]) -> None:
     learner, book = make_pair(**case, tau=0.1)
     for step in range(5):
@@ -283,61 +243,25 @@ def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object
         assert_update_agrees(learner, book, batch, seed=step, tau=0.1)
 
 
-@pytest.mark.parametrize("tasks", [1, 2])
-def test_hard_targets_are_copied_every_third_update(tasks: int) -> None:
-    learner, book = make_pair(tasks, tau=1.0, target_update_interval=3)
-    for step in range(7):
+@pytest.mark.parametrize(
+    ("tasks", "tau", "delay", "interval"), [(2, 1.0, 1, 3), (2, 0.1, 2, 1), (1, 0.1, 3, 1)]
+)
+def test_what_moves_at_some_updates_only_is_the_textbooks(
+    tasks: int, tau: float, delay: int, interval: int
+) -> None:
+    """Targets at every one or third; policy and temperature at every one, second or third."""
+    learner, book = make_pair(tasks, tau=tau, policy_delay=delay, target_update_interval=interval)
+    for step in range(1, 8):
         batch = random_batch(learner.spec, seed=step)
         noise = random_noise(batch, seed=step)
-        learner.update(batch, noise, learner.variant(step))
-        book.update(batch, noise)
-        if step in (2, 5):
-            book.move_targets(1.0)
-        assert_state_agrees(learner, book)
-
-
-@pytest.mark.parametrize("tasks", [1, 2])
-@pytest.mark.parametrize("delay", [2, 3])
-def test_a_delayed_policy_is_the_textbooks(delay: int, tasks: int) -> None:
-    """Targets follow at every update, policy and temperature at every second or third."""
-    learner, book = make_pair(tasks, tau=0.1, policy_delay=delay)
-    for step in range(7):
-        batch = random_batch(learner.spec, seed=step)
-        noise = random_noise(batch, seed=step)
-        metrics = learner.update(batch, noise, learner.variant(step))
-        losses, _ = book.update(batch, noise, policy=step % delay == delay - 1)
-        book.move_targets(0.1)
+        metrics = learner.update(batch, noise, learner.variant(step - 1))
+        losses, _ = book.update(batch, noise, policy=step % delay == 0)
+        if step % interval == 0:
+            book.move_targets(tau)
         assert ("actor_loss" in metrics) == ("actor_loss" in losses)
         for name, loss in losses.items():
             torch.testing.assert_close(metrics[name].mean(), loss.detach(), **CLOSE)
         assert_state_agrees(learner, book)
-
-
-def norm(gradients: Sequence[Tensor]) -> float:
-    return torch.cat([grad.flatten() for grad in gradients]).norm().item()
-
-
-def test_the_clip_bounds_the_norm_of_the_actor_and_of_both_critics_together() -> None:
-    learner, _ = make_pair(grad_clip=0.5)
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    assert norm(seen["critic"]) == pytest.approx(0.5, abs=1e-6)
-    assert norm(seen["actor"]) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_the_temperature_is_not_clipped() -> None:
-    learner, _ = make_pair(grad_clip=1e-3)
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    assert norm(seen["alpha"]) > 0.1
-
-
-def test_a_gradient_below_the_clip_is_left_alone() -> None:
-    learner, book = make_pair(grad_clip=1e6)
-    book.clip = None
-    assert_update_agrees(learner, book, random_batch(learner.spec))
 
 
 def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
@@ -347,51 +271,22 @@ def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
     noise = random_noise(batch)
     metrics = learner.update(batch, noise, FULL)
     _, grads = book.update(batch, noise)
-    critic_norm = norm([*grads["q1"], *grads["q2"]])
-    assert critic_norm > 1
-    assert metrics["critic_grad_norm"].item() == pytest.approx(critic_norm, abs=1e-9)
+    for name, parts in (("critic", ["q1", "q2"]), ("actor", ["actor"])):
+        norm = torch.cat([grad.flatten() for part in parts for grad in grads[part]]).norm().item()
+        assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm, rel=1e-7)
+        assert norm > 0.5
 
 
-def test_without_a_clip_the_norms_that_are_logged_are_those_of_the_gradients() -> None:
-    learner, _ = make_pair()
-    batch = random_batch(learner.spec)
-    seen = record_gradients(learner)
-    metrics = learner.update(batch, random_noise(batch), FULL)
-    for name in ("critic", "actor"):
-        assert metrics[f"{name}_grad_norm"].item() == pytest.approx(norm(seen[name]), abs=1e-9)
-
-
-@pytest.mark.parametrize("scale", [0.1, 5.0])
-def test_the_reward_scale_multiplies_rewards(scale: float) -> None:
-    learner, book = make_pair(reward_scale=scale)
+def test_the_reward_scale_multiplies_rewards() -> None:
+    learner, book = make_pair(reward_scale=5.0)
     batch = random_batch(learner.spec)
     noise = random_noise(batch)
     metrics = learner.update(batch, noise, FULL)
-    losses, _ = book.update(batch._replace(rew=scale * batch.rew), noise)
+    losses, _ = book.update(batch._replace(rew=5.0 * batch.rew), noise)
     torch.testing.assert_close(metrics["q1_loss"][0], losses["q1_loss"].detach(), **CLOSE)
 
 
-def test_an_update_of_one_of_two_tasks_is_the_textbooks() -> None:
-    learner, book = make_pair(2)
-    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1]))
-
-
-def test_rows_in_another_order_are_the_same_update() -> None:
-    learner, book = make_pair(2)
-    assert_update_agrees(learner, book, random_batch(learner.spec, tasks=[1, 0]))
-
-
-def test_only_the_temperature_of_the_task_in_the_batch_has_a_gradient() -> None:
-    learner, _ = make_pair(2)
-    batch = random_batch(learner.spec, tasks=[1])
-    seen = record_gradients(learner)
-    learner.update(batch, random_noise(batch), FULL)
-    (grad,) = seen["alpha"]
-    assert grad[0] == 0
-    assert grad[1].abs() > 1e-3
-
-
-@pytest.mark.parametrize("tasks", [[0, 1], [1, 0], [1]], ids=str)
+@pytest.mark.parametrize("tasks", [[1, 0], [1]], ids=str)
 def test_each_task_uses_its_own_temperature(tasks: list[int]) -> None:
     learner, book = make_pair(2)
     for log_alpha in (learner.log_alpha, book.log_alpha):

@@ -98,10 +98,8 @@ def test_seven_updates_are_those_of_stable_baselines3(algo: str, delay: int) -> 
         torch.manual_seed(step)
         drawn = torch.empty_like(batch.act).normal_()
         torch.manual_seed(step)
-
         agent.train(1, BATCH)
         learner.update(batch, Noise(batch.rew, torch.stack((drawn, drawn))), learner.variant(step))
-
         for theirs, mine in zip(networks(agent.policy), values(learner), strict=True):
             for parameter, value in zip(theirs.parameters(), mine, strict=True):
                 torch.testing.assert_close(value, parameter.detach(), rtol=0, atol=1e-5)
@@ -120,11 +118,9 @@ def test_noise_is_scaled_to_the_bounds_as_theirs_is(algo: str) -> None:
         obs, noise = rng.normal(size=(1, OBS)), rng.normal(size=(1, ACT)) * 3
         agent._last_obs = obs
         theirs, stored = agent._sample_action(0, lambda noise=noise: 0.3 * noise)
-
         with torch.no_grad():
             act = learner.actor.explore(torch.tensor(obs)[None], task, torch.tensor(noise)[None])
         env.step(act[0, 0].numpy().astype(np.float32))
-
         np.testing.assert_allclose(act[0, 0], stored[0], atol=1e-6)
         np.testing.assert_allclose(env.unwrapped._env.unwrapped.done[-1], theirs[0], atol=1e-5)
         at_the_bound += int((np.abs(stored) == 1).any())

@@ -22,7 +22,6 @@ from torchrl_lite.types import Batch, Block
 GAMMA = 0.5
 SPEC = make_spec(obs_dim=2, act_dim=1)
 A, B = torch.eye(2, dtype=torch.float64)
-ELSEWHERE = torch.tensor([5.0, 7.0], dtype=torch.float64)
 NO_NOISE = {"policy": "deterministic", "noise_std": 0.0, "discount": GAMMA}
 
 
@@ -71,8 +70,8 @@ def solved(solution: Solution) -> SAC:
     return learner
 
 
-def batch(solution: Solution, *, after_b: Tensor = A) -> Batch:
-    """Eleven actions in each state. The successor of B's transitions is ``after_b``."""
+def batch(solution: Solution) -> Batch:
+    """Eleven actions in each state."""
     act = torch.linspace(-1, 1, 11, dtype=torch.float64).repeat(2)
     in_a = torch.arange(22) < 11
     obs = torch.where(in_a[:, None], A, B)
@@ -80,14 +79,10 @@ def batch(solution: Solution, *, after_b: Tensor = A) -> Batch:
         obs=obs[None],
         act=act[None, :, None],
         rew=torch.where(in_a, act, 2 - act)[None],
-        next_obs=torch.where(in_a[:, None], B, after_b)[None],
+        next_obs=torch.where(in_a[:, None], B, A)[None],
         discount=GAMMA * torch.where(in_a, 1.0, solution.cont_b).double()[None],
         task=torch.zeros(1, dtype=torch.int64),
     )
-
-
-def td_target(learner: SAC, data: Batch) -> Tensor:
-    return learner.td_target(data, torch.zeros_like(data.act))[..., 0]
 
 
 @BOTH
@@ -96,52 +91,8 @@ def test_the_optimal_values_are_a_fixed_point_of_the_td_target(solution: Solutio
     expected = solution.q(data.obs, data.act[..., 0])
     q = learner.target.value(learner.target(data.obs, data.act, data.task))
     torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=1e-12)
-    torch.testing.assert_close(td_target(learner, data), expected, rtol=0, atol=1e-12)
-
-
-def test_what_comes_after_a_terminal_state_never_enters_the_target() -> None:
-    learner = solved(TERMINATED)
-    data, other = batch(TERMINATED), batch(TERMINATED, after_b=ELSEWHERE)
-    assert torch.equal(td_target(learner, data), td_target(learner, other))
-
-
-def test_a_time_limit_bootstraps_from_the_true_successor() -> None:
-    learner = solved(TRUNCATED)
-    data, other = batch(TRUNCATED), batch(TRUNCATED, after_b=B)
-    in_b = slice(11, 22)
-    gap = (td_target(learner, data) - td_target(learner, other))[0, in_b]
-    expected = GAMMA * (TRUNCATED.value_a - TRUNCATED.value_b)
-    torch.testing.assert_close(gap, torch.full_like(gap, expected))
-
-
-def test_a_terminal_state_is_worth_less_than_a_time_limit_by_the_discounted_value() -> None:
-    learner = solved(TRUNCATED)
-    gap = td_target(learner, batch(TRUNCATED)) - td_target(learner, batch(TERMINATED))
-    expected = torch.zeros_like(gap)
-    expected[0, 11:] = GAMMA * TRUNCATED.value_a
-    torch.testing.assert_close(gap, expected)
-
-
-def test_the_target_takes_the_smaller_of_two_critics() -> None:
-    learner, data = solved(TRUNCATED), batch(TRUNCATED)
-    before = td_target(learner, data)
-    learner.target.body.head.bias.data[0] += 100.0
-    torch.testing.assert_close(td_target(learner, data), before)
-    learner.target.body.head.bias.data[1] -= 1.0
-    torch.testing.assert_close(td_target(learner, data), before - GAMMA)
-
-
-def test_entropy_is_a_part_of_the_value_of_the_successor_only() -> None:
-    """y = r + discount * (Q - alpha log pi), with the policy's own log pi."""
-    learner = make_sac(SPEC, dtype=torch.float64, discount=GAMMA)
-    data = batch(TERMINATED)
-    noise = torch.linspace(-1, 1, 22, dtype=torch.float64)[None, :, None]
-    targets = []
-    for alpha in (0.0, 0.3):
-        learner.log_alpha.data.fill_(alpha).log_()
-        targets.append(learner.td_target(data, noise)[..., 0])
-    _, logp = learner.actor.sample(data.next_obs, data.task, noise)
-    torch.testing.assert_close(targets[1] - targets[0], -0.3 * data.discount * logp)
+    target = learner.td_target(data, torch.zeros_like(data.act))[..., 0]
+    torch.testing.assert_close(target, expected, rtol=0, atol=1e-12)
 
 
 @BOTH
@@ -152,11 +103,10 @@ def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Sol
     fields = {name: getattr(data, name).float()[:, :, None] for name in Block._fields[:4]}
     cont = (data.discount / GAMMA).float()[:, :, None]
     buffer.add_block(Block(**fields, cont=cont, first=torch.ones_like(cont)), [0])
-    learner.run(buffer, [0], opt_steps=300, batch_size=64)
+    learner.run(buffer, [0], opt_steps=200, batch_size=64)
     for optimizer in learner.optimizers.values():  # let Adam come to rest
         optimizer.param_groups[0]["lr"] = 1e-3
-    learner.run(buffer, [0], opt_steps=100, batch_size=64)
-
+    learner.run(buffer, [0], opt_steps=50, batch_size=64)
     data = batch(solution)
     expected = solution.q(data.obs, data.act[..., 0]).float()
     q = learner.critic.value(learner.critic(data.obs.float(), data.act.float(), data.task))

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -129,7 +129,7 @@ def kill_at(moment: Moment) -> None:
             assert victim
             os.kill(victim, signal.SIGKILL)
 
-    _PHASES[moment.phase](reached)
+    _hook(moment.phase, reached)
 
 
 def _before(owner: Any, name: str, reached: Callable[[], None]) -> None:
@@ -153,102 +153,56 @@ def _after(owner: Any, name: str, reached: Callable[[], None]) -> None:
     setattr(owner, name, method)
 
 
-def _collect(reached: Callable[[], None]) -> None:
-    """A step of an environment in this process, or the wait for workers that step."""
+def _hook(phase: str, reached: Callable[[], None]) -> None:
+    from torchrl_lite.algo.learner import Learner
     from torchrl_lite.collector.collector import Collector
     from torchrl_lite.collector.episode import EpisodeRunner
-
-    _before(EpisodeRunner, "step", reached)
-    _before(Collector, "result", reached)
-
-
-def _worker(reached: Callable[[], None]) -> None:
-    """While the workers collect."""
-    from torchrl_lite.collector.collector import Collector
-
-    _after(Collector, "submit", reached)
-
-
-def _update(reached: Callable[[], None]) -> None:
-    """Between two updates, or between two optimisers of one."""
-    from torchrl_lite.algo.learner import Learner
-
-    _before(Learner, "step", reached)
-
-
-def _evaluate(reached: Callable[[], None]) -> None:
-    """When all episodes are over and nothing is written yet, or before they begin."""
-    from torchrl_lite.collector.collector import Collector
-
-    _before(Collector, "evaluate", reached)
-    _after(Collector, "evaluate", reached)
-
-
-def _log(reached: Callable[[], None]) -> None:
-    """A row is written, and no checkpoint that belongs to it."""
-    from torchrl_lite.reporting.logger import Logger
-
-    _after(Logger, "dump", reached)
-
-
-def _stage(reached: Callable[[], None]) -> None:
-    """At the end of a stage: decided and not told, told, and its weights written."""
     from torchrl_lite.reporting.logger import Logger
     from torchrl_lite.training.rl_algo import RLAlgo
 
-    _before(Logger, "mark", reached)
-    _after(Logger, "mark", reached)
-    _after(RLAlgo, "_check_stage", reached)
+    if phase == "collect":  # a step of an environment in this process, or the wait for workers
+        _before(EpisodeRunner, "step", reached)
+        _before(Collector, "result", reached)
+    elif phase == "worker":  # while the workers collect
+        _after(Collector, "submit", reached)
+    elif phase == "update":  # between two updates, or between two optimisers of one
+        _before(Learner, "step", reached)
+    elif phase == "evaluate":  # before it begins, or when all is over and nothing is written yet
+        _before(Collector, "evaluate", reached)
+        _after(Collector, "evaluate", reached)
+    elif phase == "log":  # a row is written, and no checkpoint that belongs to it
+        _after(Logger, "dump", reached)
+    elif phase == "stage":  # at its end: decided and not told, told, and its weights written
+        _before(Logger, "mark", reached)
+        _after(Logger, "mark", reached)
+        _after(RLAlgo, "_check_stage", reached)
+    else:
+        _save(reached)
 
 
 def _save(reached: Callable[[], None]) -> None:
     """Within a file: when half of it is written, when all is, when it has its name."""
-    from torchrl_lite.checkpoint import files
+    fdopen = os.fdopen
 
-    fdopen, fsync = os.fdopen, os.fsync
-
-    def half(handle: int, *args: Any, **options: Any) -> Any:
-        file = fdopen(handle, *args, **options)
+    def half(handle: int, *args: Any) -> Any:
+        file = fdopen(handle, *args)
         write = file.write
 
-        class Half:
-            def __enter__(self) -> Self:
-                return self
+        def write_halves(data: Any) -> int:
+            view = memoryview(data)
+            middle = view.nbytes // 2
+            write(view[:middle])
+            file.flush()
+            reached()
+            return middle + write(view[middle:])
 
-            def __exit__(self, *_: object) -> None:
-                file.close()
-
-            def write(self, data: Any) -> int:
-                view = memoryview(data)
-                middle = view.nbytes // 2
-                write(view[:middle])
-                file.flush()
-                reached()
-                return middle + write(view[middle:])
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(file, name)
-
-        return Half()
-
-    def synced(handle: int) -> None:
-        fsync(handle)
-        reached()
+        file.write = write_halves  # type: ignore[method-assign]
+        return file
 
     os.fdopen = half  # type: ignore[assignment]
-    os.fsync = synced
-    assert files.os is os
+    _after(os, "fsync", reached)
 
 
-_PHASES: dict[str, Callable[[Callable[[], None]], None]] = {
-    "collect": _collect,
-    "worker": _worker,
-    "update": _update,
-    "evaluate": _evaluate,
-    "log": _log,
-    "stage": _stage,
-    "save": _save,
-}
 # How often each is reached in a run of `TINY`, about; a stage is for curricula alone.
 PHASES = {"collect": 100, "update": 60, "evaluate": 7, "log": 9, "save": 80}
 

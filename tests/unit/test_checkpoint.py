@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -32,74 +33,32 @@ def write_state(path: Path) -> None:
     files.save(path, STATE)
 
 
-# --- writing -------------------------------------------------------------------------------------
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    """In a folder that is made, in UTF-8, for others to read."""
+    path = tmp_path / "a" / "b" / "params.json"
+    for text in ("first", "é→"):
+        write_text(path, text)
+    assert path.read_bytes() == "é→".encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert names(path.parent) == ["params.json"]
 
 
-def test_a_file_is_written(tmp_path: Path) -> None:
-    write_text(tmp_path / "params.json", "{}\n")
-
-    assert (tmp_path / "params.json").read_text() == "{}\n"
-    assert names(tmp_path) == ["params.json"]
-
-
-def test_missing_folders_are_made(tmp_path: Path) -> None:
-    write_text(tmp_path / "a" / "b" / "params.json", "{}")
-
-    assert (tmp_path / "a" / "b" / "params.json").read_text() == "{}"
-
-
-def test_a_file_is_replaced(tmp_path: Path) -> None:
-    for text in ("first", "second"):
-        write_text(tmp_path / "params.json", text)
-
-    assert (tmp_path / "params.json").read_text() == "second"
-    assert names(tmp_path) == ["params.json"]
-
-
-def test_text_is_written_in_utf8(tmp_path: Path) -> None:
-    write_text(tmp_path / "params.json", "é→")
-
-    assert (tmp_path / "params.json").read_bytes() == "é→".encode()
-
-
-def test_others_may_read_what_is_written(tmp_path: Path) -> None:
-    write_text(tmp_path / "params.json", "{}")
-
-    assert (tmp_path / "params.json").stat().st_mode & 0o777 == 0o644
-
-
-@pytest.mark.parametrize("error", [RuntimeError("broken"), OSError(28, "no space"),
-                                   KeyboardInterrupt(), SystemExit(3)], ids=repr)  # fmt: skip
+@pytest.mark.parametrize("error", [OSError(28, "no space"), KeyboardInterrupt()], ids=repr)
 def test_a_write_that_fails_half_way_leaves_the_old_file(
     tmp_path: Path, error: BaseException
 ) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(b"old")
-
     def half(file: BinaryIO) -> None:
         file.write(b"n")
         file.flush()
+        assert path.read_bytes() == b"old"
         raise error
 
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
     with pytest.raises(type(error)):
         write_atomically(path, half)
-
     assert path.read_bytes() == b"old"
-
-
-@pytest.mark.parametrize("old", [True, False], ids=["over an old file", "without an old file"])
-def test_a_write_that_fails_leaves_no_temporary_file(tmp_path: Path, old: bool) -> None:
-    path = tmp_path / "last.pt"
-    if old:
-        path.write_bytes(b"old")
-
-    def fail(_file: BinaryIO) -> None:
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_atomically(path, fail)
-
-    assert names(tmp_path) == (["last.pt"] if old else [])
+    assert names(tmp_path) == ["last.pt"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -109,16 +68,10 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
 
-    def fail(*_: object) -> None:
-        raise OSError(28, "no space left")
-
-    if step == "fsync":
-        monkeypatch.setattr(os, "fsync", fail)
-    else:
-        monkeypatch.setattr(Path, "replace", fail)
+    failure = Mock(side_effect=OSError(28, "no space left"))
+    monkeypatch.setattr(os if step == "fsync" else Path, step, failure)
     with pytest.raises(OSError, match="no space"):
         write_text(path, "new")
-
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
 
@@ -135,64 +88,29 @@ def test_a_full_disk_is_told_as_such_where_weights_are_written(tmp_path: Path) -
     assert names(tmp_path) == []
 
 
-def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(b"old")
-    seen: list[bytes] = []
-
-    def look(file: BinaryIO) -> None:
-        file.write(b"new")
-        file.flush()
-        seen.append(path.read_bytes())
-
-    write_atomically(path, look)
-
-    assert seen == [b"old"]
-    assert path.read_bytes() == b"new"
-
-
 def test_the_content_is_on_disk_before_the_name_points_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    for owner, step in ((os, "fsync"), (Path, "replace")):
+        original = getattr(owner, step)
 
-    def logged_fsync(handle: int) -> None:
-        steps.append("sync")
-        fsync(handle)
+        def logged(*args: Any, step: str = step, original: Callable = original) -> Any:
+            steps.append(step)
+            return original(*args)
 
-    def logged_replace(self: Path, target: Path) -> Path:
-        steps.append("rename")
-        return replace(self, target)
-
-    monkeypatch.setattr(os, "fsync", logged_fsync)
-    monkeypatch.setattr(Path, "replace", logged_replace)
+        monkeypatch.setattr(owner, step, logged)
     write_text(tmp_path / "params.json", "{}")
-
-    assert steps == ["sync", "rename", "sync"]  # the file, its name, the folder
-
-
-# --- reading back --------------------------------------------------------------------------------
+    assert steps == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     write_state(tmp_path / "last.pt")
-
     state = files.load(tmp_path / "last.pt")
-
     torch.testing.assert_close(state.pop("networks"), STATE["networks"], rtol=0, atol=0)
     assert state == {key: value for key, value in STATE.items() if key != "networks"}
-
-
-def test_a_state_loads_without_executing_anything(tmp_path: Path) -> None:
-    write_state(tmp_path / "last.pt")
-
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 7
-
-
-def test_a_missing_file_is_a_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        files.load(tmp_path / "last.pt")
+        files.load(tmp_path / "other.pt")
 
 
 def cut(share: float) -> Callable[[Path], None]:
@@ -222,16 +140,13 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("epoch 1\n"),
     "zeros": lambda path: path.write_bytes(b"\0" * 4096),
-    "cut at a tenth": cut(0.1),
     "cut in the middle": cut(0.5),
     "cut near the end": cut(0.99),
     "damaged inside": flip,
     "another archive": other_archive,
     "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"epoch": object()}, protocol=2)),
     "a folder": lambda path: path.mkdir(),
-    "a tensor": lambda path: torch.save(torch.zeros(3), path),
     "a list": lambda path: torch.save([1, 2], path),
-    "none": lambda path: torch.save(None, path),
 }
 
 
@@ -239,10 +154,8 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     path = tmp_path / "last.pt"
     damage(path)
-
     with pytest.raises(CheckpointError) as caught:
         files.load(path)
-
     message = str(caught.value)
     assert str(path) in message
     assert len(message.splitlines()) == 1
@@ -258,47 +171,17 @@ class Payload:
         return (os.mkdir, (str(self.target),))
 
 
-@pytest.mark.parametrize("place", ["whole", "a value", "deep inside"])
-@pytest.mark.parametrize("legacy", [True, False], ids=["old format", "new format"])
-def test_a_file_with_code_is_refused_and_executes_nothing(
-    tmp_path: Path, place: str, legacy: bool
-) -> None:
-    payload = Payload(tmp_path / "executed")
-    states: dict[str, Any] = {
-        "whole": payload,
-        "a value": {"epoch": payload},
-        "deep inside": {"learner": {"optimizers": [payload]}},
-    }
-    path = tmp_path / "last.pt"
-    torch.save(states[place], path, _use_new_zipfile_serialization=not legacy)
-
-    with pytest.raises(CheckpointError):
-        files.load(path)
-
-    assert not (tmp_path / "executed").exists()
-
-
-def test_a_pickle_with_code_is_refused_and_executes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(pickle.dumps({"epoch": Payload(tmp_path / "executed")}, protocol=2))
-
-    with pytest.raises(CheckpointError):
-        files.load(path)
-
-    assert not (tmp_path / "executed").exists()
-
-
-def test_the_payload_of_these_tests_would_execute(tmp_path: Path) -> None:
-    pickle.loads(pickle.dumps(Payload(tmp_path / "executed")))
-
-    assert (tmp_path / "executed").exists()
-
-
-def test_a_refused_file_is_not_recommended_to_be_executed(tmp_path: Path) -> None:
-    path = tmp_path / "last.pt"
-    torch.save({"epoch": Payload(tmp_path / "executed")}, path)
-
+@pytest.mark.parametrize("form", ["archive", "legacy", "pickle"])
+def test_a_file_with_code_is_refused_and_executes_nothing(tmp_path: Path, form: str) -> None:
+    path, executed = tmp_path / "last.pt", tmp_path / "executed"
+    state = {"learner": {"optimizers": [Payload(executed)]}}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(state, protocol=2))
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "archive")
     with pytest.raises(CheckpointError) as caught:
         files.load(path)
-
-    assert "weights_only" not in str(caught.value)
+    assert not executed.exists()
+    assert "weights_only" not in str(caught.value)  # which would execute it
+    pickle.loads(pickle.dumps(state))
+    assert executed.exists()

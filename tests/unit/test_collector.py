@@ -31,10 +31,8 @@ BOTH = (0, 1)
 RUN_SEED = 11
 HORIZON, EPOCH_FRAMES = 7, 10  # epochs end in the middle of episodes, episodes within epochs
 
-SHORT = EnvConfig(tasks=TASKS, num_envs=6, group_size=4, max_episode_frames=HORIZON)
-"""Two groups; the second is half empty."""
-EVEN = EnvConfig(tasks=TASKS, num_envs=6, group_size=2, max_episode_frames=HORIZON)
-"""Three full groups: two workers hold them in another order than one does."""
+SHORT = EnvConfig(tasks=TASKS, num_envs=8, group_size=3, max_episode_frames=HORIZON)
+"""Three groups, which two workers hold in another order than one does; the last is not full."""
 SMALL = EnvConfig(tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=HORIZON)
 """For what needs no more."""
 
@@ -119,7 +117,7 @@ def mine(before: Sequence[BaseProcess]) -> list[BaseProcess]:
     return sorted((p for p in active_children() if p not in before), key=lambda p: p.name)
 
 
-# --- one session, recorded with several numbers of workers ---------------------------------------
+# --- one session, recorded without and with workers ----------------------------------------------
 
 BEGINNING = [Epoch(random=True), Epoch(), Epoch(OLD)]
 CONTINUATION = [Epoch(OLD, tasks=(1,)), Epoch(), Epoch(tasks=(0,), random=True), Epoch(random=True)]
@@ -128,6 +126,8 @@ CONTINUATION = [Epoch(OLD, tasks=(1,)), Epoch(), Epoch(tasks=(0,), random=True),
 class Session(NamedTuple):
     collector: Collector
     processes: list[BaseProcess]
+    told: list[str]
+    first_state: dict[str, Any]
     beginning: list[Taken]
     state: dict[str, Any]
     """After the beginning: every environment is in the middle of an episode."""
@@ -137,10 +137,11 @@ class Session(NamedTuple):
     evaluations: list[list[EpisodeStats]]
 
 
-def record(config: EnvConfig, workers: int) -> Session:
-    others = active_children()
-    collector = make_collector(config, workers=workers)
+def record(workers: int) -> Session:
+    others, told = active_children(), list[str]()
+    collector = make_collector(workers=workers, say=told.append)
     processes = mine(others)
+    first_state = through_a_file(collector.state_dict())
     evaluations = [collector.evaluate(OLD, BOTH, 3)]
     beginning = collect(collector, BEGINNING)
     state = through_a_file(collector.state_dict())
@@ -149,90 +150,71 @@ def record(config: EnvConfig, workers: int) -> Session:
     collector.submit(first.actor, first.tasks, random=first.random)
     evaluations.append(collector.evaluate(YOUNG, (1,), 5))
     untaken = through_a_file(collector.state_dict())
-    continuation = [
-        keep(collector.result(), CONTINUATION[0].tasks),
-        *collect(collector, CONTINUATION[1:]),
-    ]
+    continuation = [keep(collector.result(), first.tasks), *collect(collector, CONTINUATION[1:])]
     evaluations.append(collector.evaluate(OLD, BOTH, 3))
-    return Session(collector, processes, beginning, state, untaken, continuation, evaluations)
-
-
-WORKERS = {"short": (1, 3), "even": (2,)}
-CONFIGS = {"short": SHORT, "even": EVEN}
-SETUPS = [(name, workers) for name, counts in WORKERS.items() for workers in counts]
+    return Session(
+        collector,
+        processes,
+        told,
+        first_state,
+        beginning,
+        state,
+        untaken,
+        continuation,
+        evaluations,
+    )
 
 
 @pytest.fixture(scope="module")
-def sessions() -> Iterator[Callable[[str, int], Session]]:
-    """The session of a configuration and a number of workers, recorded when first asked for, and
-    again where a test ended its workers."""
-    recorded: dict[tuple[str, int], Session] = {}
+def sessions() -> Iterator[Callable[[int], Session]]:
+    """The session of a number of workers, recorded when first asked for, and again where a test
+    ended its workers."""
+    recorded: dict[int, Session] = {}
 
-    def get(name: str, workers: int) -> Session:
-        old = recorded.get((name, workers))
+    def get(workers: int) -> Session:
+        old = recorded.get(workers)
         if old is None or not all(process.is_alive() for process in old.processes):
             if old is not None:
                 old.collector.close()
-            recorded[name, workers] = record(CONFIGS[name], workers)
-        return recorded[name, workers]
+            recorded[workers] = record(workers)
+        return recorded[workers]
 
     yield get
     for session in recorded.values():
         session.collector.close()
 
 
-Sessions = Callable[[str, int], Session]
+Sessions = Callable[[int], Session]
 
 
-@pytest.mark.parametrize(("name", "workers"), SETUPS)
-def test_blocks_and_episodes_do_not_depend_on_workers(
-    sessions: Sessions, name: str, workers: int
-) -> None:
-    ours, reference = sessions(name, workers), sessions(name, 0)
-    assert_same(ours.beginning + ours.continuation, reference.beginning + reference.continuation)
-
-
-@pytest.mark.parametrize(("name", "workers"), SETUPS)
-def test_evaluations_do_not_depend_on_workers(sessions: Sessions, name: str, workers: int) -> None:
-    assert sessions(name, workers).evaluations == sessions(name, 0).evaluations
-
-
-@pytest.mark.parametrize(("name", "workers"), SETUPS)
-def test_the_saved_state_does_not_depend_on_workers(
-    sessions: Sessions, name: str, workers: int
-) -> None:
-    ours, reference = sessions(name, workers).state, sessions(name, 0).state
-    assert ours["sites"].keys() == reference["sites"].keys()
-    for site, saved in reference["sites"].items():
+def assert_same_sites(ours: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert ours["sites"].keys() == expected["sites"].keys()
+    for site, saved in expected["sites"].items():
         assert ours["sites"][site]["episode"] == saved["episode"]
         for part in ("actions", "obs"):
             assert same_bits(ours["sites"][site]["position"][part], saved["position"][part])
 
 
+def test_nothing_depends_on_workers(sessions: Sessions) -> None:
+    ours, reference = sessions(2), sessions(0)
+    assert_same(ours.beginning + ours.continuation, reference.beginning + reference.continuation)
+    assert ours.evaluations == reference.evaluations
+    assert_same_sites(ours.state, reference.state)
+    for old, new in zip(ours.beginning[-1].block, ours.continuation[0].block, strict=True):
+        assert same_bits(old[0], new[0])  # the rows of a task that is left out
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_an_epoch_took_is_told(workers: int) -> None:
+def test_what_an_epoch_took_is_told_and_kept_with_it(sessions: Sessions, workers: int) -> None:
     """The main process counts its own CPU seconds itself."""
-    with make_collector(EVEN, workers=workers) as collector:
-        for _ in range(2):
-            collector.submit(YOUNG, BOTH, random=False)
-            cost = collector.result().cost
-            assert cost.seconds > 0
-            assert (cost.cpu_s > 0) == (workers > 0)
-
-
-def test_an_epoch_that_was_not_taken_keeps_what_it_took() -> None:
-    with make_collector(SMALL, workers=1) as collector:
-        collector.submit(YOUNG, BOTH, random=False)
-        state = through_a_file(collector.state_dict())
-        cost = collector.result().cost
-    with make_collector(SMALL) as other:
-        other.load_state_dict(state)
-        assert other.result().cost == cost
-
-
-def test_the_session_ends_episodes(sessions: Sessions) -> None:
-    session = sessions("short", 0)
-    assert all(taken.episodes for taken in session.beginning + session.continuation)
+    collector, other = sessions(workers).collector, sessions(2 - workers).collector
+    collector.submit(YOUNG, BOTH, random=False)
+    state = through_a_file(collector.state_dict())
+    cost = collector.result().cost
+    assert cost.seconds > 0
+    assert (cost.cpu_s > 0) == (workers > 0)
+    other.load_state_dict(state)
+    assert other.result().cost == cost
 
 
 # --- what a Block holds: a replay in stock environments ------------------------------------------
@@ -329,168 +311,70 @@ def in_stock(config: EnvConfig, epochs: Sequence[Epoch], taken: Sequence[Taken])
     return expected
 
 
-class Replayed(NamedTuple):
-    ours: list[Taken]
-    stock: list[Taken]
+def test_what_is_stored_is_what_stock_metaworld_did(sessions: Sessions) -> None:
+    """Observations, rewards, ends and episodes, and the policy's or the episode's random actions.
 
-
-@pytest.fixture(scope="module", params=["short", "even"])
-def replayed(sessions: Sessions, request: pytest.FixtureRequest) -> Replayed:
-    session = sessions(request.param, 0)
+    A task that is left out keeps its rows and returns with a reset."""
+    session = sessions(0)
     ours = session.beginning + session.continuation
-    return Replayed(ours, in_stock(CONFIGS[request.param], BEGINNING + CONTINUATION, ours))
-
-
-@pytest.mark.parametrize("field", ["obs", "rew", "next_obs", "first"])
-def test_what_is_stored_is_what_stock_metaworld_did(replayed: Replayed, field: str) -> None:
-    for ours, stock in zip(*replayed, strict=True):
-        assert same_bits(getattr(ours.block, field), getattr(stock.block, field))
-
-
-def test_actions_are_the_policys_or_the_random_ones_of_the_episode(replayed: Replayed) -> None:
-    for ours, stock in zip(*replayed, strict=True):
-        assert same_bits(ours.block.act, stock.block.act)
-
-
-def test_a_time_limit_never_cuts_the_bootstrap(replayed: Replayed) -> None:
-    for ours in replayed.ours[:3]:
-        assert bool((ours.block.cont == 1).all())
-
-
-def test_episode_statistics_are_those_of_stock_metaworld(replayed: Replayed) -> None:
-    assert [one.episodes for one in replayed.ours] == [one.episodes for one in replayed.stock]
-
-
-def test_next_obs_is_the_following_obs_within_an_episode(sessions: Sessions) -> None:
-    block = sessions("short", 0).beginning[0].block
-    for frame in set(range(EPOCH_FRAMES - 1)) - {HORIZON - 1}:
-        assert same_bits(block.next_obs[:, frame], block.obs[:, frame + 1])
-
-
-def test_next_obs_at_the_time_limit_is_no_reset_observation(sessions: Sessions) -> None:
-    block = sessions("short", 0).beginning[0].block
-    last, first = block.next_obs[:, HORIZON - 1], block.obs[:, HORIZON]
-    assert not (last == first).all(-1).any()
-    goal = slice(36, 39)  # the true successor still shows the goal of its own episode
-    assert torch.equal(last[..., goal], block.obs[:, HORIZON - 1, :, goal])
-
-
-def test_an_episode_goes_on_in_the_next_epoch(sessions: Sessions) -> None:
-    first, second, _ = (taken.block for taken in sessions("short", 0).beginning)
-    assert same_bits(first.next_obs[:, -1], second.obs[:, 0])
-
-
-def test_copies_of_a_task_live_through_episodes_of_their_own(sessions: Sessions) -> None:
-    act = sessions("short", 0).beginning[0].block.act
-    assert not (act[:, :, 0] == act[:, :, 1]).any()
-
-
-# --- tasks that are left out ---------------------------------------------------------------------
-
-LEFT_OUT = len(BEGINNING)
-"""The epoch of the session in which task 0 is left out."""
-
-
-def test_rows_of_a_task_that_is_left_out_stay_untouched(sessions: Sessions) -> None:
-    before, during = sessions("short", 3).beginning[-1], sessions("short", 3).continuation[0]
-    for old, new in zip(before.block, during.block, strict=True):
-        assert same_bits(old[0], new[0])
-
-
-def test_a_task_that_is_left_out_ends_no_episode(sessions: Sessions) -> None:
-    assert {stats.task for stats in sessions("short", 3).continuation[0].episodes} == {1}
-
-
-def test_a_task_that_returns_starts_with_a_reset(sessions: Sessions) -> None:
-    before, _, after, *_ = [sessions("short", 3).beginning[-1], *sessions("short", 3).continuation]
-    assert not (before.block.next_obs[0, -1] == after.block.obs[0, 0]).all(-1).any()
-    current, previous = after.block.obs[0, 0, :, :18], after.block.obs[0, 0, :, 18:36]
-    assert torch.equal(current, previous)  # Meta-World's stacked frames are equal after a reset
-
-
-def test_leaving_out_a_task_does_not_change_the_others(sessions: Sessions) -> None:
-    with make_collector() as collector:
-        everything = collect(collector, [*BEGINNING, Epoch(OLD)])[-1].block
-    alone = sessions("short", 0).continuation[0].block
-    for one, other in zip(everything, alone, strict=True):
-        assert same_bits(one[1], other[1])
+    stock = in_stock(SHORT, BEGINNING + CONTINUATION, ours)
+    for one, other in zip(ours, stock, strict=True):
+        for name in Block._fields:
+            assert same_bits(getattr(one.block, name), getattr(other.block, name)), name
+        assert one.episodes == other.episodes != []
 
 
 # --- states --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("saved_by", "loaded_by"), [(0, 1), (1, 0), (1, 3), (3, 1)])
+@pytest.mark.parametrize(("saved_by", "loaded_by"), [(0, 2), (2, 0)])
 def test_a_saved_state_goes_on_with_any_number_of_workers(
     sessions: Sessions, saved_by: int, loaded_by: int
 ) -> None:
-    collector = sessions("short", loaded_by).collector
-    collector.load_state_dict(sessions("short", saved_by).state)
-    assert_same(collect(collector, CONTINUATION), sessions("short", 0).continuation)
-
-
-@pytest.mark.parametrize(("saved_by", "loaded_by"), [(0, 3), (3, 0), (3, 1)])
-def test_an_epoch_that_was_not_taken_travels_with_the_state(
-    sessions: Sessions, saved_by: int, loaded_by: int
-) -> None:
-    collector = sessions("short", loaded_by).collector
-    collector.load_state_dict(sessions("short", saved_by).untaken_state)
+    """Also with an epoch that was not taken."""
+    saved, collector = sessions(saved_by), sessions(loaded_by).collector
+    collector.load_state_dict(saved.state)
+    assert_same(collect(collector, CONTINUATION), saved.continuation)
+    collector.load_state_dict(saved.untaken_state)
     assert collector.busy
-    taken = [
-        keep(collector.result(), CONTINUATION[0].tasks),
-        *collect(collector, CONTINUATION[1:]),
-    ]
-    assert_same(taken, sessions("short", 0).continuation)
+    first = keep(collector.result(), CONTINUATION[0].tasks)
+    assert_same([first, *collect(collector, CONTINUATION[1:])], saved.continuation)
 
 
 def test_a_fresh_collector_goes_on_from_a_saved_state(sessions: Sessions) -> None:
     with make_collector(actor=OLD) as fresh:
-        fresh.load_state_dict(sessions("short", 3).state)
-        assert_same(collect(fresh, CONTINUATION), sessions("short", 0).continuation)
+        fresh.submit(YOUNG, BOTH, random=True)  # to be forgotten
+        fresh.load_state_dict(sessions(2).state)
+        assert_same(collect(fresh, CONTINUATION), sessions(0).continuation)
 
 
-def test_the_state_from_before_the_first_epoch_starts_over(sessions: Sessions) -> None:
-    with make_collector() as collector:
-        state = through_a_file(collector.state_dict())
-        collect(collector, BEGINNING[:1])
-        collector.load_state_dict(state)
-        assert_same(collect(collector, BEGINNING), sessions("short", 0).beginning)
+def test_neither_saving_nor_evaluating_disturbs_the_training(sessions: Sessions) -> None:
+    """The session evaluates before and between its epochs; here each is saved instead."""
+    session = sessions(0)
+    session.collector.load_state_dict(session.first_state)
+    taken = []
+    for epoch in BEGINNING + CONTINUATION:
+        taken += collect(session.collector, [epoch])
+        session.collector.state_dict()
+    assert_same(taken, session.beginning + session.continuation)
 
 
-def test_loading_a_state_forgets_an_epoch_that_was_not_taken(sessions: Sessions) -> None:
-    with make_collector() as collector:
-        collector.submit(YOUNG, BOTH, random=True)
-        collector.load_state_dict(sessions("short", 0).state)
-        assert not collector.busy
-
-
-def test_saving_does_not_disturb_what_is_saved(sessions: Sessions) -> None:
-    with make_collector() as collector:
-        beginning = []
-        for epoch in BEGINNING:
-            collector.state_dict()
-            beginning += collect(collector, [epoch])
-        assert_same(beginning, sessions("short", 0).beginning)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_an_environment_that_leads_elsewhere_restarts_and_is_told_once(
     sessions: Sessions, workers: int
 ) -> None:
-    state = through_a_file(sessions("short", 0).state)
+    session, state = sessions(workers), through_a_file(sessions(0).state)
     state["sites"]["1/2"]["position"]["obs"][4] += 1e-9
-    told: list[str] = []
-    with make_collector(workers=workers, say=told.append) as collector:
-        collector.load_state_dict(state)
-        collector.load_state_dict(state)
-        sites = collector.state_dict()["sites"]
-    assert len(told) == 1
-    assert "reach-v3 (copy 2): replaying led elsewhere" in told[0]
+    for _ in range(2):
+        session.collector.load_state_dict(state)
+    sites = session.collector.state_dict()["sites"]
+    (told,) = session.told
+    assert "reach-v3 (copy 2): replaying led elsewhere" in told
     assert len(sites["1/2"]["position"]["actions"]) == 0
     assert sites["1/2"]["episode"] == state["sites"]["1/2"]["episode"]
     del sites["1/2"], state["sites"]["1/2"]
-    assert [len(site["position"]["actions"]) for site in sites.values()] == [
-        len(site["position"]["actions"]) for site in state["sites"].values()
-    ]
+    for site, saved in state["sites"].items():
+        assert len(sites[site]["position"]["actions"]) == len(saved["position"]["actions"])
 
 
 # --- evaluation ----------------------------------------------------------------------------------
@@ -527,36 +411,16 @@ def test_evaluation_spreads_its_episodes_over_the_goals(
     sessions: Sessions, number: int, actor: GaussianPolicy, tasks: tuple[int, ...], episodes: int
 ) -> None:
     expected = stock_evaluation(SHORT, actor, tasks, episodes)
-    assert sessions("short", 0).evaluations[number] == expected
+    assert sessions(0).evaluations[number] == expected
 
 
 def test_evaluation_is_the_same_before_and_after_training(sessions: Sessions) -> None:
-    first, _, last = sessions("short", 3).evaluations
+    first, _, last = sessions(0).evaluations
     assert first == last
 
 
-def test_evaluation_does_not_change_the_training_environments(sessions: Sessions) -> None:
-    with make_collector() as collector:  # the session evaluates before and between its epochs
-        never_evaluated = collect(collector, BEGINNING + CONTINUATION)
-    session = sessions("short", 0)
-    assert_same(session.beginning + session.continuation, never_evaluated)
-
-
-def test_more_episodes_than_goals_take_goals_again() -> None:
-    one_goal = SMALL.model_copy(update={"num_goals": 1})
-    with make_collector(one_goal) as collector:
-        stats = collector.evaluate(YOUNG, (1,), 3)
-    assert len(stats) == 3
-
-
-def test_evaluation_uses_the_weights_it_is_given(sessions: Sessions) -> None:
-    collector = sessions("short", 0).collector
-    old, young = (collector.evaluate(actor, (1,), 3) for actor in (OLD, YOUNG))
-    assert all(a.ret != b.ret for a, b in zip(old, young, strict=True))
-
-
 def test_an_epoch_keeps_the_weights_of_its_submission(sessions: Sessions) -> None:
-    session = sessions("short", 3)
+    session = sessions(2)
     session.collector.load_state_dict(session.state)
     actor = make_actor(2)
     for process in session.processes:
@@ -570,98 +434,50 @@ def test_an_epoch_keeps_the_weights_of_its_submission(sessions: Sessions) -> Non
     assert_same([keep(session.collector.result(), CONTINUATION[0].tasks)], session.continuation[:1])
 
 
-def test_the_learners_actor_stays_its_own() -> None:
-    actor = make_actor(4)
-    before = [parameter.clone() for parameter in actor.parameters()]
-    with make_collector(SMALL, actor=actor) as collector:
-        collector.evaluate(OLD, (1,), 1)
-    for old, new in zip(before, actor.parameters(), strict=True):
-        assert torch.equal(old, new)
-        assert new.requires_grad
-
-
-# --- the settings of the main process ------------------------------------------------------------
-
-
-@pytest.fixture
-def fast_and_loose() -> Iterator[None]:
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(2)
-    torch.set_float32_matmul_precision("medium")
-    yield
-    torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(precision)
-
-
-WIDE = make_actor(3, hidden=(256, 256))
-
-
-def wide_session() -> tuple[list[Taken], list[EpisodeStats]]:
-    with make_collector(SMALL, actor=WIDE) as collector:
-        return collect(collector, [Epoch(WIDE)]), collector.evaluate(WIDE, BOTH, 2)
-
-
-@pytest.fixture(scope="module")
-def exact() -> tuple[list[Taken], list[EpisodeStats]]:
-    return wide_session()
-
-
-@pytest.mark.usefixtures("fast_and_loose")
-def test_threads_and_precision_do_not_change_a_bit(
-    exact: tuple[list[Taken], list[EpisodeStats]],
-) -> None:
-    blocks, evaluation = wide_session()
-    assert_same(blocks, exact[0])
-    assert evaluation == exact[1]
-
-
-@pytest.mark.usefixtures("fast_and_loose")
 def test_actions_are_computed_by_one_thread_in_full_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where no bit of these small layers would tell."""
-    step, seen = GuardedEnv.step, set()
+    """Whatever the main process has, which has it again behind."""
+
+    def settings() -> tuple[int, str]:
+        return torch.get_num_threads(), torch.get_float32_matmul_precision()
+
+    step, seen, (threads, precision) = GuardedEnv.step, set(), settings()
 
     def look(env: GuardedEnv, action: Any) -> Any:
-        seen.add((torch.get_num_threads(), torch.get_float32_matmul_precision()))
+        seen.add(settings())
         return step(env, action)
 
     monkeypatch.setattr(GuardedEnv, "step", look)
-    wide_session()
-
+    torch.set_num_threads(2)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        one_goal = SMALL.model_copy(update={"num_goals": 1})
+        with make_collector(one_goal) as collector:
+            collect(collector, [Epoch()])
+            assert len(collector.evaluate(YOUNG, (1,), 3)) == 3  # of the same goal
+        assert settings() == (2, "medium")
+        assert all(parameter.requires_grad for parameter in YOUNG.parameters())
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
     assert seen == {(1, "highest")}
-
-
-@pytest.mark.usefixtures("fast_and_loose")
-def test_threads_and_precision_are_given_back() -> None:
-    wide_session()
-    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (2, "medium")
 
 
 # --- misuse and misfortune -----------------------------------------------------------------------
 
 
-def test_a_second_submission_is_refused() -> None:
-    with make_collector(SMALL) as collector:
-        collector.submit(YOUNG, BOTH, random=True)
-        with pytest.raises(AssertionError, match="one epoch at a time"):
-            collector.submit(YOUNG, BOTH, random=True)
-
-
-def test_a_second_submission_is_refused_while_workers_collect(sessions: Sessions) -> None:
-    collector = sessions("short", 1).collector
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_epoch_at_a_time_and_none_that_was_not_asked_for(
+    sessions: Sessions, workers: int
+) -> None:
+    collector = sessions(workers).collector
+    with pytest.raises(AssertionError, match="nothing was submitted"):
+        collector.result()
     collector.submit(YOUNG, BOTH, random=True)
     with pytest.raises(AssertionError, match="one epoch at a time"):
         collector.submit(YOUNG, BOTH, random=True)
     collector.result()
-
-
-def test_a_result_without_a_submission_is_refused() -> None:
-    with (
-        make_collector() as collector,
-        pytest.raises(AssertionError, match="nothing was submitted"),
-    ):
-        collector.result()
 
 
 STOCK = SMALL.model_copy(update={"fast": False})
@@ -674,37 +490,16 @@ def one_action_short() -> Spec:
     return spec._replace(act_dims=(spec.act_dims[0], 3))
 
 
-NO_SUCH_GOALS = SMALL.model_copy(update={"num_goals": 10**6})
-"""Episodes are drawn over a million goals, of which an environment has fifty."""
-
 NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
 
 
-def test_an_error_in_step_names_the_task_and_the_cause() -> None:
+def test_an_error_in_training_or_evaluation_names_the_task_and_the_cause() -> None:
+    message = r"reach-v3 \(copy 0\): AssertionError: Actions should be size 4, got 3"
     with make_collector(STOCK, spec=one_action_short()) as collector:
-        message = r"reach-v3 \(copy 0\): AssertionError: Actions should be size 4, got 3"
+        with pytest.raises(EpisodeError, match=message):
+            collector.evaluate(YOUNG, BOTH, 2)
         with pytest.raises(EpisodeError, match=message):
             collector.submit(YOUNG, BOTH, random=True)
-
-
-def test_an_error_in_reset_names_the_task_and_the_cause() -> None:
-    with make_collector(NO_SUCH_GOALS) as collector:
-        message = r"drawer-close-v3 \(copy 0\): ValueError"
-        with pytest.raises(EpisodeError, match=message):
-            collector.submit(YOUNG, BOTH, random=True)
-
-
-def test_an_error_in_an_evaluation_names_the_task_and_the_cause() -> None:
-    with (
-        make_collector(STOCK, spec=one_action_short()) as collector,
-        pytest.raises(EpisodeError, match=r"reach-v3 \(copy 0\): AssertionError"),
-    ):
-        collector.evaluate(YOUNG, BOTH, 2)
-
-
-def test_an_environment_that_cannot_be_made_is_an_error() -> None:
-    with pytest.raises(UserError, match="reach-v9"):
-        make_collector(NO_SUCH_TASK, spec=make_spec(SMALL))
 
 
 def test_an_error_in_a_worker_arrives_with_task_cause_and_traceback() -> None:
@@ -718,15 +513,18 @@ def test_an_error_in_a_worker_arrives_with_task_cause_and_traceback() -> None:
     assert "sawyer_xyz_env.py" in message  # where it happened
 
 
-def test_a_worker_that_cannot_build_its_environments_is_an_error_and_leaves_no_process() -> None:
+@pytest.mark.parametrize(("workers", "error"), [(0, UserError), (1, WorkerError)])
+def test_environments_that_cannot_be_made_are_an_error_and_leave_no_process(
+    workers: int, error: type[Exception]
+) -> None:
     before = active_children()
-    with pytest.raises(WorkerError, match="reach-v9"):
-        make_collector(NO_SUCH_TASK, spec=make_spec(SMALL), workers=1)
+    with pytest.raises(error, match="reach-v9"):
+        make_collector(NO_SUCH_TASK, spec=make_spec(SMALL), workers=workers)
     assert mine(before) == []
 
 
 def test_workers_leave_signals_to_the_main_process(sessions: Sessions) -> None:
-    session = sessions("short", 3)
+    session = sessions(2)
     for process in session.processes:
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(process.pid, number)
@@ -757,53 +555,35 @@ def kill_one(others: Sequence[BaseProcess], number: int = 0) -> None:
     victim.join()
 
 
-def test_a_worker_killed_while_it_collects_changes_nothing_but_a_line(sessions: Sessions) -> None:
-    """In the middle of episodes, in the middle of an epoch; then once more while it waits."""
-    reference, told, others = sessions("short", 0), list[str](), active_children()
-    with make_collector(workers=2, say=told.append) as collector:
-        beginning = collect(collector, BEGINNING)
-        victim = mine(others)[1]
-        os.kill(victim.pid, signal.SIGSTOP)  # so that it dies in the middle of the epoch
-        collector.submit(CONTINUATION[0].actor, CONTINUATION[0].tasks, random=False)
-        os.kill(victim.pid, signal.SIGKILL)
-        first = keep(collector.result(), CONTINUATION[0].tasks)
-        kill_one(others)
-        rest = collect(collector, CONTINUATION[1:])
-        assert collector.evaluate(OLD, BOTH, 3) == reference.evaluations[-1]
-    assert_same([*beginning, first, *rest], reference.beginning + reference.continuation)
-    assert [line.split(":")[0] for line in told] == [
-        "rollout worker 1 died (exit code -9)",
-        "rollout worker 0 died (exit code -9)",
-    ]
-
-
-def test_a_worker_killed_before_its_positions_are_saved_or_after_they_are_loaded(
+def test_a_worker_killed_changes_no_bit_until_environments_kill_three_workers(
     sessions: Sessions,
 ) -> None:
-    reference, others = sessions("short", 0), active_children()
-    with make_collector(workers=1, say=lambda _: None) as collector:
-        collector.load_state_dict(reference.state)
-        kill_one(others)
-        state = through_a_file(collector.state_dict())
-        assert repr(state["sites"]) == repr(reference.state["sites"])
-        kill_one(others)
-        assert_same(collect(collector, CONTINUATION), reference.continuation)
+    """In the middle of episodes and of an epoch, before positions are saved, and once they are
+    loaded. The third death of the same environments stops the run."""
+    reference, session = sessions(0), sessions(2)
+    others = [process for process in active_children() if process not in session.processes]
+    collector = session.collector
+    collector.load_state_dict(reference.state)
+    session.told.clear()
+    victim = session.processes[1]
+    os.kill(victim.pid, signal.SIGSTOP)  # so that it dies in the middle of the epoch
+    collector.submit(CONTINUATION[0].actor, CONTINUATION[0].tasks, random=False)
+    os.kill(victim.pid, signal.SIGKILL)
+    first = keep(collector.result(), CONTINUATION[0].tasks)
+    assert_same([first, *collect(collector, CONTINUATION[1:])], reference.continuation)
 
+    collector.load_state_dict(reference.state)
+    kill_one(others)
+    assert_same_sites(collector.state_dict(), reference.state)
+    kill_one(others, 1)
+    assert_same(collect(collector, CONTINUATION), reference.continuation)
+    assert collector.evaluate(OLD, BOTH, 3) == reference.evaluations[-1]
+    assert [line.split(":")[0] for line in session.told] == [
+        f"rollout worker {number} died (exit code -9)" for number in (1, 0, 1)
+    ]
 
-def test_environments_that_kill_three_workers_stop_the_run() -> None:
-    others = active_children()
-    with make_collector(SMALL, workers=1, say=lambda _: None) as collector:
-        for _ in range(2):
-            kill_one(others)
-            collect(collector, [Epoch()])
-        kill_one(others)
-        message = r"worker 0 died .*, the 3rd death of .*reach-v3 \(copy 0\)"
-        with pytest.raises(WorkerError, match=message):
-            collect(collector, [Epoch()])
+    kill_one(others, 1)
+    with pytest.raises(WorkerError, match=r"worker 1 died .*, the 3rd death of .*reach-v3 \(copy"):
+        collect(collector, [Epoch()])
+    collector.close()
     assert mine(others) == []
-
-
-def test_closing_ends_the_workers(sessions: Sessions) -> None:
-    session = sessions("short", 1)
-    session.collector.close()
-    assert not any(process.is_alive() for process in session.processes)

@@ -9,18 +9,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete
 from helpers import make_learner
 from numpy import ndarray
 
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env.make import (
-    make_env,
-    make_spec,
-    make_task_env,
-    task_horizon,
-)
+from torchrl_lite.env.make import make_env, make_spec, make_task_env, task_horizon
 from torchrl_lite.errors import UserError
 
 
@@ -86,10 +82,9 @@ def error_of(task: str, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("low", "high", "action", "expected"),
     [
-        ([-2], [2], [0.5], [1.0]),
+        ([-1], [1], [0.1], [0.1]),
         ([-45, -30], [45, 30], [1.0, -0.5], [45.0, -15.0]),
         ([0, -1], [10, 3], [-1.0, 0.0], [0.0, 1.0]),
-        ([0, -1], [10, 3], [1.0, 1.0], [10.0, 3.0]),
     ],
 )
 def test_actions_are_scaled_to_their_bounds(
@@ -98,9 +93,7 @@ def test_actions_are_scaled_to_their_bounds(
     space = Box(np.array(low, np.float32), np.array(high, np.float32))
     env = make_env("gymnasium", toy(action_space=space))
     env.reset(seed=0)
-
     env.step(np.array(action, np.float32))
-
     (taken,) = env.unwrapped._env.unwrapped.actions
     assert taken.dtype == np.float32
     np.testing.assert_allclose(taken, expected, rtol=1e-6)
@@ -108,43 +101,18 @@ def test_actions_are_scaled_to_their_bounds(
 
 
 def test_a_rounded_action_stays_in_its_bounds(toy: Any) -> None:
-    low, high = np.array([-0.7, -0.3]), np.array([0.3, 0.7])
-    center, half = (low + high) / 2, (high - low) / 2
-    assert center[0] + half[0] > high[0]
-    assert center[1] - half[1] < low[1]
-    env = make_env("gymnasium", toy(action_space=Box(low, high, dtype=np.float64)))
+    low, high = -0.7, 0.3
+    assert (low + high) / 2 + (high - low) / 2 > high
+    env = make_env("gymnasium", toy(action_space=Box(low, high, (1,), np.float64)))
     env.reset(seed=0)
-    for sign, bound in ((1, high), (-1, low)):
-        env.step(np.full(2, sign, np.float32))
-        taken = env.unwrapped._env.unwrapped.actions[-1]
-        assert ((low <= taken) & (taken <= high)).all()
-        np.testing.assert_allclose(taken, bound, rtol=1e-12)
-
-
-def test_actions_within_plus_minus_one_are_the_same_bits(toy: Any) -> None:
-    env = make_env("gymnasium", toy())
-    env.reset(seed=0)
-    for action in np.random.default_rng(0).uniform(-1, 1, (100, 1)).astype(np.float32):
-        env.step(action)
-        assert env.unwrapped._env.unwrapped.actions[-1].tobytes() == action.tobytes()
-
-
-def test_pendulum_turns_as_with_its_own_torque() -> None:
-    ours, own = make_env("gymnasium", "Pendulum-v1"), gym.make("Pendulum-v1")
-    ours.reset(seed=3)
-    own.reset(seed=3)
-    for action in np.random.default_rng(0).uniform(-1, 1, (200, 1)).astype(np.float32):
-        obs, reward, terminated, truncated, _ = ours.step(action)
-        theirs = own.step(2 * action)
-        np.testing.assert_array_equal(obs, theirs[0])
-        assert (reward, terminated, truncated) == theirs[1:4]
-    assert truncated
+    env.step(np.ones(1, np.float32))
+    assert env.unwrapped._env.unwrapped.actions == [high]
 
 
 # --- episodes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["HalfCheetah-v5", "InvertedDoublePendulum-v5", "Pendulum-v1"])
+@pytest.mark.parametrize("task", ["InvertedDoublePendulum-v5", "Pendulum-v1"])
 def test_an_episode_is_a_function_of_its_seed_and_its_actions(task: str) -> None:
     used, fresh = make_env("gymnasium", task), make_env("gymnasium", task)
     size = used.action_space.shape[0]
@@ -170,27 +138,10 @@ def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
     assert env.unwrapped._env.unwrapped.options == {"low": -1}
 
 
-def test_a_time_limit_truncates_and_an_end_terminates(toy: Any) -> None:
-    limited, ending = toy(limit=3), toy(limit=5, ends_after=2)
-    for task, steps, terminated in ((limited, 3, False), (ending, 2, True)):
-        env = make_env("gymnasium", task)
-        env.reset(seed=0)
-        ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(steps)]
-        assert ends == [(False, False)] * (steps - 1) + [(terminated, not terminated)]
-
-
 def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
     env = make_env("gymnasium", toy(limit=3), horizon=7)
     env.reset(seed=0)
     assert [env.step(np.zeros(1, np.float32))[3] for _ in range(7)] == [False] * 6 + [True]
-
-
-@pytest.mark.parametrize("suite", ["gymnasium", "metaworld"])
-def test_the_info_names_the_task(suite: str) -> None:
-    task = {"gymnasium": "HalfCheetah-v5", "metaworld": "reach-v3"}[suite]
-    env = make_env(suite, task)
-    assert env.reset(seed=0)[1]["task"] == task
-    assert env.step(np.zeros(env.action_space.shape, np.float32))[4]["task"] == task
 
 
 def test_a_time_limit_of_null_is_the_tasks_own() -> None:
@@ -215,15 +166,11 @@ def largest(dtype: Any) -> Box:
     [
         ({"action_space": Discrete(3)}, ["actions", "Discrete", "Box"]),
         ({"action_space": Box(-1, 1, (2, 2))}, ["actions", "(2, 2)"]),
-        ({"action_space": Box(-1, 1, (0,))}, ["actions", "(0,)"]),
         ({"action_space": Box(0, 9, (2,), np.int32)}, ["actions", "int32", "not continuous"]),
-        ({"action_space": Box(-np.inf, np.inf, (2,))}, ["actions", "no bounds"]),
         ({"action_space": Box(np.array([0, -9]), np.inf)}, ["actions", "no bounds"]),
         ({"action_space": largest(np.float32)}, ["actions", "no bounds"]),
-        ({"action_space": largest(np.float64)}, ["actions", "no bounds"]),
         ({"observation_space": Box(-1, 1, (0,))}, ["observations", "(0,)"]),
         ({"observation_space": Box(0, 255, (8, 8, 3), np.uint8)}, ["observations", "(8, 8, 3)"]),
-        ({"observation_space": Discrete(4)}, ["observations", "Discrete"]),
         ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),
     ],
 )
@@ -248,23 +195,10 @@ def test_a_time_limit_that_is_none_needs_another(toy: Any, limit: int | None, to
     assert make_env("gymnasium", task, horizon=4).reset(seed=0)[0].shape == (2,)
 
 
-@pytest.mark.parametrize(("task", "needle"), [("HalfCheetah-v3", "made"), ("Taxi-v4", "Discrete")])
-def test_what_no_time_limit_would_help_is_told_first(task: str, needle: str) -> None:
-    gym.registry.get(task) or pytest.skip("this version of Gymnasium has no such id")
-    assert needle in error_of(task)
-
-
-class Quitter(gym.Env):
-    def __init__(self, **_: Any) -> None:
-        sys.exit("first\nsecond")
-
-
-def test_an_environment_that_ends_the_process_is_named() -> None:
-    gym.register("Quitter-v0", Quitter, max_episode_steps=5)
-    try:
-        assert "Quitter-v0" in error_of("Quitter-v0")
-    finally:
-        del gym.registry["Quitter-v0"]
+def test_an_environment_that_ends_the_process_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EnvSpec("Quitter-v0", lambda **_: sys.exit("first\nsecond"), max_episode_steps=5)
+    monkeypatch.setitem(gym.registry, "Quitter-v0", spec)
+    assert "Quitter-v0" in error_of("Quitter-v0")
 
 
 # --- other packages -------------------------------------------------------------------------------
@@ -295,21 +229,13 @@ def test_an_import_brings_its_tasks(package: Path) -> None:
     assert package.exists()
 
 
-def test_what_is_not_imported_is_not_known(package: Path) -> None:
-    assert "env.imports" in error_of("Foreign-v0")
-    assert not package.exists()
-
-
-def test_a_package_that_is_not_there_is_named() -> None:
-    message = error_of("Foreign-v0", imports=["no_such_package"])
-    assert "env.imports: 'no_such_package' cannot be imported" in message
-
-
-@pytest.mark.usefixtures("package")
-def test_a_script_that_ends_the_process_is_named(tmp_path: Path) -> None:
-    (tmp_path / "foreign_script.py").write_text("import sys; sys.exit('usage')")
+def test_an_import_that_fails_is_named(package: Path) -> None:
+    """Also where it would end the process."""
+    package.with_name("foreign_script.py").write_text("import sys; sys.exit('usage')")
     message = error_of("Foreign-v0", imports=["foreign_script"])
     assert "env.imports: 'foreign_script' cannot be imported (SystemExit: usage)" in message
+    message = error_of("Foreign-v0", imports=["no_such_package"])
+    assert "env.imports: 'no_such_package' cannot be imported" in message
 
 
 def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +248,7 @@ def test_a_name_with_a_colon_cannot_import(package: Path) -> None:
     """Gymnasium imports what stands before a colon."""
     with pytest.raises(ValueError, match=r"tasks: 'foreign_envs:Foreign-v0': .*env\.imports"):
         EnvConfig(suite="gymnasium", tasks=["foreign_envs:Foreign-v0"])
+    assert "env.imports" in error_of("Foreign-v0")
     error_of("foreign_envs:Foreign-v0")
     assert not package.exists()
 
@@ -339,25 +266,10 @@ def test_an_id_is_no_path(task: str) -> None:
         EnvConfig(suite="gymnasium", tasks=[task])
 
 
-def test_imports_are_for_gymnasium() -> None:
-    with pytest.raises(ValueError, match="imports: is for the suite"):
-        EnvConfig(tasks=["reach-v3"], imports=["foreign_envs"])
-
-
 # --- several tasks of different shapes ------------------------------------------------------------
 
 
-def test_masks_are_padded_to_the_largest_task() -> None:
-    tasks = ["Pendulum-v1", "HalfCheetah-v5", "InvertedDoublePendulum-v5"]
-    spec = make_spec(EnvConfig(suite="gymnasium", tasks=tasks, num_envs=3))
-    assert spec.obs_mask.sum(1).tolist() == [3, 17, 9]
-    assert spec.act_mask.sum(1).tolist() == [1, 6, 1]
-    assert (spec.obs_dim, spec.act_dim) == (17, 6)
-    assert spec.obs_mask[0].tolist() == [1.0] * 3 + [0.0] * 14
-
-
-@pytest.mark.parametrize("random", [True, False])
-def test_tasks_of_different_shapes_share_an_epoch(random: bool) -> None:
+def test_tasks_of_different_shapes_share_an_epoch() -> None:
     config = EnvConfig(
         suite="gymnasium",
         tasks=["Pendulum-v1", "HalfCheetah-v5"],
@@ -369,7 +281,7 @@ def test_tasks_of_different_shapes_share_an_epoch(random: bool) -> None:
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=25, seed=1) as collector:
         evaluated = collector.evaluate(actor, [1, 0], 3)
-        collector.submit(actor, [0, 1], random=random)
+        collector.submit(actor, [0, 1], random=False)
         block, episodes, _ = collector.result()
         assert [stats.task for stats in episodes] == [0] * 4 + [1] * 4
     assert sorted(stats.task for stats in evaluated) == [0, 0, 0, 1, 1, 1]
@@ -382,24 +294,18 @@ def test_tasks_of_different_shapes_share_an_epoch(random: bool) -> None:
 
 
 def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(toy: Any) -> None:
-    tasks = [toy(limit=4), toy(limit=9, ends_after=4)]
+    """And success is told where the task tells it."""
+    tasks = [toy(limit=4), toy(limit=9, ends_after=4, success=True)]
     config = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=8, seed=1) as collector:
         collector.submit(actor, [0, 1], random=True)
         block = collector.result().block
-    assert block.cont[0, :, 0].tolist() == [1.0] * 8
-    assert block.cont[1, :, 0].tolist() == [1.0, 1.0, 1.0, 0.0] * 2
-    assert block.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 3] * 2] * 2
-    assert block.next_obs[:, :, 0, 0].tolist() == [[1, 2, 3, 4] * 2] * 2  # never after a reset
-
-
-def test_success_is_told_where_the_task_tells_it(toy: Any) -> None:
-    tasks = [toy(limit=3), toy(limit=3, success=True)]
-    config = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
-    spec = make_spec(config)
-    actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=3, seed=1) as collector:
         results = collector.evaluate(actor, [0, 1], 1)
     assert [stats.success for stats in results] == [None, 1.0]
+    assert block.cont[0, :, 0].tolist() == [1.0] * 8
+    assert block.cont[1, :, 0].tolist() == [1.0, 1.0, 1.0, 0.0] * 2
+    assert block.first[:, :, 0].tolist() == [[1.0, 0.0, 0.0, 0.0] * 2] * 2
+    assert block.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 3] * 2] * 2
+    assert block.next_obs[:, :, 0, 0].tolist() == [[1, 2, 3, 4] * 2] * 2  # never after a reset

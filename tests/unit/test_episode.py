@@ -26,41 +26,31 @@ def plan_of(key: EpisodeKey, *, horizon: int = HORIZON, num_goals: int = 50) -> 
     return key.plan(horizon=horizon, act_dim=4, num_goals=num_goals)
 
 
-def same_plan(one: EpisodePlan, other: EpisodePlan) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
 class ScriptedEnv(gym.Env):
     """Counts its steps in its observation; ends, succeeds and fails where it is told to."""
 
-    def __init__(
-        self,
-        *,
-        terminates_at: int = 10**9,
-        truncates_at: int = 10**9,
-        succeeds_at: int = 10**9,
-        raises_at: int = 10**9,
-    ) -> None:
+    def __init__(self, **at: int) -> None:
+        """The frames at which it ``terminates``, ``truncates``, ``succeeds`` and ``raises``."""
         self.action_space = gym.spaces.Box(-1, 1, (4,))
-        self.terminates_at, self.truncates_at = terminates_at, truncates_at
-        self.succeeds_at, self.raises_at = succeeds_at, raises_at
-        self.frame = 0
+        self.at = at
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        if self.raises_at == 0:
+        if self.at.get("raises") == 0:
             raise ValueError("no reset today")
         self.frame = 0
         return np.zeros(3), {"goal": (options or {}).get("goal")}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.frame += 1
-        if self.frame == self.raises_at:
+        if self.frame == self.at.get("raises"):
             raise ZeroDivisionError("the simulator broke")
-        ended, cut = self.frame == self.terminates_at, self.frame == self.truncates_at
-        info = {"success": float(self.frame == self.succeeds_at)}
+        ended, cut, success = (
+            self.frame == self.at.get(name) for name in ("terminates", "truncates", "succeeds")
+        )
+        info = {"success": float(success)}
         return np.full(3, float(self.frame)), 0.5 + float(action[0]), ended, cut, info
 
 
@@ -79,24 +69,15 @@ def runners() -> list[EpisodeRunner]:
     ]
 
 
-# --- plans ---------------------------------------------------------------------------------------
-
-
-def test_the_same_address_gives_the_same_plan() -> None:
-    assert same_plan(plan_of(KEY), plan_of(EpisodeKey(*KEY)))
-
-
 @pytest.mark.parametrize("part", EpisodeKey._fields)
-@pytest.mark.parametrize("step", [1, 2**20])
-def test_each_part_of_the_address_changes_the_plan(part: str, step: int) -> None:
-    other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
+def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
+    """Training and evaluation are parts of it."""
     plan = plan_of(KEY)
-    assert plan.seed != other.seed
-    assert not (plan.uniform == other.uniform).any()
-    assert not (plan.normal == other.normal).any()
-
-
-def test_evaluation_is_drawn_apart_from_training() -> None:
+    for step in (1, 2**20):
+        other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
+        assert plan.seed != other.seed
+        assert not (plan.uniform == other.uniform).any()
+        assert not (plan.normal == other.normal).any()
     assert EVAL != TRAIN
 
 
@@ -132,86 +113,57 @@ def test_goals_are_spread_over_all_there_are() -> None:
     assert drawn == set(range(5))
 
 
-# --- episodes ------------------------------------------------------------------------------------
-
-
-def test_an_episode_counts_return_and_length() -> None:
-    runner = begun(truncates_at=3)
+@pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
+def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
+    runner = begun(truncates=3, succeeds=succeeds_at)
     ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
     assert ended[:2] == [None, None]
-    assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=0.0)
+    assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=success)
+    assert runner.plan is None
 
 
-def test_one_successful_step_makes_a_successful_episode() -> None:
-    runner = begun(truncates_at=3, succeeds_at=1)
-    stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)][-1]
-    assert stats is not None
-    assert stats.success == 1.0
+@pytest.mark.parametrize(
+    ("ends", "cont"),
+    [({"truncates": 1}, 1.0), ({"terminates": 1}, 0.0), ({"terminates": 1, "truncates": 1}, 0.0)],
+)
+def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
+    ends: dict[str, int], cont: float
+) -> None:
+    assert begun(**ends).step(np.zeros(4, np.float32))[0].cont == cont
 
 
 def test_the_next_episode_starts_its_statistics_anew() -> None:
-    runner = begun(truncates_at=2, succeeds_at=1)
+    runner = begun(truncates=2, succeeds=1)
     for _ in range(2):
         runner.step(np.zeros(4, np.float32))
-    runner.env.unwrapped.succeeds_at = 10**9
+    del runner.env.unwrapped.at["succeeds"]
     runner.begin(plan_of(KEY))
     stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
     assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
 
 
-def test_a_time_limit_does_not_cut_the_bootstrap() -> None:
-    assert begun(truncates_at=1).step(np.zeros(4, np.float32))[0].cont == 1.0
-
-
-def test_a_terminal_state_cuts_the_bootstrap() -> None:
-    assert begun(terminates_at=1).step(np.zeros(4, np.float32))[0].cont == 0.0
-
-
-def test_a_terminal_state_at_the_time_limit_cuts_the_bootstrap() -> None:
-    runner = begun(terminates_at=1, truncates_at=1)
-    assert runner.step(np.zeros(4, np.float32))[0].cont == 0.0
-
-
-def test_an_ended_episode_leaves_no_plan() -> None:
-    runner = begun(truncates_at=1)
-    runner.step(np.zeros(4, np.float32))
-    assert runner.plan is None
-
-
-def test_an_error_in_reset_names_the_environment_and_the_cause() -> None:
+def test_an_error_names_the_environment_and_the_cause() -> None:
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ValueError: no reset today"):
-        begun(raises_at=0)
-
-
-def test_an_error_in_step_names_the_environment_and_the_cause() -> None:
-    runner = begun(raises_at=2)
+        begun(raises=0)
+    runner = begun(raises=2)
     runner.step(np.zeros(4, np.float32))
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ZeroDivisionError: the sim"):
         runner.step(np.zeros(4, np.float32))
 
 
-# --- replay --------------------------------------------------------------------------------------
-
-
-def replayed(runners: list[EpisodeRunner]) -> tuple[EpisodeRunner, EpisodeRunner, EpisodePlan]:
-    """One runner seven steps into an episode, the other brought there."""
+@pytest.mark.parametrize("frames", [0, 7])
+def test_a_replayed_episode_goes_on_as_the_other_one(
+    runners: list[EpisodeRunner], frames: int
+) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
-    for action in plan.uniform[:7]:
+    for action in plan.uniform[:frames]:
         one.step(action)
     assert other.replay(plan, one.position())
-    return one, other, plan
-
-
-def test_replaying_reaches_the_observation_to_the_last_bit(runners: list[EpisodeRunner]) -> None:
-    one, other, _ = replayed(runners)
+    assert other.frame == frames
     assert other.obs.tobytes() == one.obs.tobytes()
-
-
-def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner]) -> None:
-    one, other, plan = replayed(runners)
-    for action in plan.uniform[7:]:
+    for action in plan.uniform[frames:]:
         (step, ended), (same_step, same_ended) = one.step(action), other.step(action)
         assert step.next_obs.tobytes() == same_step.next_obs.tobytes()
         assert (step.rew, step.cont) == (same_step.rew, same_step.cont)
@@ -219,37 +171,22 @@ def test_a_replayed_episode_goes_on_as_the_other_one(runners: list[EpisodeRunner
     assert ended == same_ended
 
 
-def test_an_episode_that_has_just_begun_is_replayed(runners: list[EpisodeRunner]) -> None:
-    one, other = runners
-    one.begin(plan_of(KEY))
-    other.replay(plan_of(KEY), one.position())
-    assert other.frame == 0
-    assert other.obs.tobytes() == one.obs.tobytes()
-
-
-def test_a_position_holds_the_actions_and_not_views_of_them() -> None:
-    runner = begun()
-    action = np.full(4, 0.25, np.float32)
-    runner.step(action)
-    action[:] = 9
-    assert runner.position()["actions"].tolist() == [[0.25] * 4]
-
-
 def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner]) -> None:
     runner = runners[0]
     plan = plan_of(KEY)
     runner.begin(plan)
-    runner.step(plan.uniform[0])
+    action = plan.uniform[0].copy()
+    runner.step(action)
     position = runner.position()
-    actions, obs = position["actions"].clone(), position["obs"].clone()
+    obs = position["obs"].clone()
+    action[:] = 9  # no view of it is kept
     runner.step(plan.uniform[1])
-    assert torch.equal(position["actions"], actions)
+    assert np.array_equal(position["actions"], plan.uniform[:1])
     assert torch.equal(position["obs"], obs)
+    assert np.array_equal(runner.position()["actions"], plan.uniform[:2])
 
 
-def test_a_replay_one_bit_elsewhere_restarts_the_episode(
-    runners: list[EpisodeRunner],
-) -> None:
+def test_a_replay_one_bit_elsewhere_restarts_the_episode(runners: list[EpisodeRunner]) -> None:
     one, other = runners
     plan = plan_of(KEY)
     one.begin(plan)
@@ -267,7 +204,7 @@ def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
     runner = begun()
     for action in plan_of(KEY).uniform[:5]:
         runner.step(action)
-    other = EpisodeRunner(ScriptedEnv(terminates_at=3), task=1, name="scripted")
+    other = EpisodeRunner(ScriptedEnv(terminates=3), task=1, name="scripted")
     assert not other.replay(plan_of(KEY), runner.position())
     assert (other.frame, other.obs.tolist()) == (0, [0.0] * 3)
 

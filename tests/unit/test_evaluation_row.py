@@ -43,8 +43,5 @@ def test_a_task_that_tells_nothing_of_success_is_no_failure() -> None:
 
 
 def test_of_training_the_mean_over_the_episodes_that_ended_is_told() -> None:
-    assert training_row(EPISODES[:2]) == {
-        "rollout/ep_rew_mean": 53.5,
-        "rollout/ep_len_mean": 20.0,
-    }
+    assert training_row(EPISODES[:2]) == {"rollout/ep_rew_mean": 53.5, "rollout/ep_len_mean": 20.0}
     assert training_row([]) == {"rollout/ep_rew_mean": None, "rollout/ep_len_mean": None}

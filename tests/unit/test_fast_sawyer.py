@@ -1,13 +1,10 @@
 """The fast Meta-World is the stock one: every number, every type, every key of ``info``."""
 
-import hashlib
 import inspect
 import pickle
-from pathlib import Path
 from typing import Any
 
 import metaworld
-import mujoco
 import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, MT10_V3
@@ -16,7 +13,6 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
-from torchrl_lite.env.lean_model import lean_model
 from torchrl_lite.env.make import make_env
 
 ALL_TASKS = list(ALL_V3_ENVIRONMENTS)
@@ -45,7 +41,8 @@ def assert_equal_steps(fast: tuple[Any, ...], stock: tuple[Any, ...]) -> None:
 
 
 def assert_same_episodes(task: str, version: str, *, steps: int, goal_ids: list[int]) -> None:
-    """Random actions first, then Meta-World's expert, which grasps and moves things."""
+    """Random actions first, partly of double precision and too large, then Meta-World's expert,
+    which grasps and moves things."""
     fast, stock, expert = fast_env(task, version), stock_env(task, version), ENV_POLICY_MAP[task]()
     rng = np.random.default_rng(0)
     for scripted in (False, True):
@@ -54,9 +51,12 @@ def assert_same_episodes(task: str, version: str, *, steps: int, goal_ids: list[
                 env.set_task(goals(task, SEED)[goal])
             obs = stock.reset()[0]
             assert fast.reset()[0].tobytes() == obs.tobytes()
-            for _ in range(steps):
-                action = expert.get_action(obs) if scripted else rng.uniform(-1, 1, 4)
-                action = np.clip(action, -1, 1).astype(np.float32)
+            for step in range(steps):
+                if step < 20 and not scripted:
+                    action = rng.uniform(-2, 2, 4)
+                else:
+                    action = expert.get_action(obs) if scripted else rng.uniform(-1, 1, 4)
+                    action = np.clip(action, -1, 1).astype(np.float32)
                 transition = stock.step(action)
                 assert_equal_steps(fast.step(action), transition)
                 obs = transition[0]
@@ -68,7 +68,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Constant:UserWarning")
 
 @pytest.mark.parametrize("task", TEN_TASKS)
 def test_the_ten_tasks_equal_stock(task: str) -> None:
-    assert_same_episodes(task, "v2", steps=120, goal_ids=[0, 31, 0])
+    assert_same_episodes(task, "v2", steps=80, goal_ids=[0, 31])
 
 
 @pytest.mark.slow
@@ -78,28 +78,16 @@ def test_all_50_tasks_equal_stock(task: str, version: str) -> None:
     assert_same_episodes(task, version, steps=500, goal_ids=[0, 7, 49, 7])
 
 
-@pytest.mark.parametrize("task", ["reach-v3", "box-close-v3"])
-def test_actions_of_double_precision_equal_stock(task: str) -> None:
-    fast, stock = fast_env(task), stock_env(task)
-    fast.reset()
-    stock.reset()
-    for action in np.random.default_rng(1).uniform(-2, 2, (30, 4)):
-        assert_equal_steps(fast.step(action), stock.step(action))
-
-
-def test_a_step_behind_the_horizon_is_refused() -> None:
+def test_a_step_outside_of_an_episode_is_refused() -> None:
     env = fast_env("reach-v3")
+    with pytest.raises(ValueError, match="reset"):
+        env.step(np.zeros(4, np.float32))
     env.max_path_length = 2
     env.reset()
     assert not env.step(np.zeros(4, np.float32))[3]
     assert env.step(np.zeros(4, np.float32))[3]
     with pytest.raises(ValueError, match="reset"):
         env.step(np.zeros(4, np.float32))
-
-
-def test_a_step_before_the_first_reset_is_refused() -> None:
-    with pytest.raises(ValueError, match="reset"):
-        fast_env("reach-v3").step(np.zeros(4, np.float32))
 
 
 def test_a_task_that_hides_its_goal_is_refused() -> None:
@@ -110,12 +98,6 @@ def test_a_task_that_hides_its_goal_is_refused() -> None:
     env.set_task(visible._replace(data=pickle.dumps(data)))
     with pytest.raises(ValueError, match=r"reach-v3: .*hidden"):
         env.reset()
-
-
-def test_without_a_render_mode_nothing_is_drawn() -> None:
-    env = make_env("metaworld", "reach-v3")
-    env.reset()
-    assert env.render() is None
 
 
 def test_an_action_of_another_size_is_refused() -> None:
@@ -141,7 +123,7 @@ def test_stock_metaworld_in_the_same_process_stays_as_it_is() -> None:
     modules = {inspect.getmodule(cls) for cls in (*ALL_V3_ENVIRONMENTS.values(), SawyerXYZEnv)}
     before = {module: dict(vars(module)) for module in modules}
     methods = dict(vars(SawyerXYZEnv))
-    for task in TEN_TASKS:
+    for task in TEN_TASKS[::4]:
         env = fast_env(task)
         env.reset()
         env.step(np.zeros(4, np.float32))
@@ -150,58 +132,15 @@ def test_stock_metaworld_in_the_same_process_stays_as_it_is() -> None:
     assert dict(vars(SawyerXYZEnv)) == methods
 
 
-def test_rendering_uses_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_and_fast_false_use_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    env: Any = make_env("metaworld", "reach-v3", render_mode="rgb_array")
-    assert isinstance(env.unwrapped._env, SawyerXYZEnv)
-    assert env.unwrapped._env.model.ncam > 0
-
-
-def test_fast_false_is_stock() -> None:
-    env: Any = make_env("metaworld", "reach-v3", fast=False)
-    assert type(env.unwrapped._env) is ALL_V3_ENVIRONMENTS["reach-v3"]
-
-
-# --- the model ------------------------------------------------------------------------------------
-
-PHYSICS = ("body_", "jnt_", "dof_", "actuator_", "eq_", "tendon_", "qpos", "mocap_", "exclude_")
-OF_GEOMS = ("body_geomnum", "body_geomadr", "body_bvhadr", "body_bvhnum", "body_plugin")
-
-
-def physics_of(model: mujoco.MjModel) -> dict[str, bytes]:
-    names = [name for name in dir(model) if name.startswith(PHYSICS) and name not in OF_GEOMS]
-    arrays = {name: getattr(model, name) for name in names}
-    return {name: value.tobytes() for name, value in arrays.items() if hasattr(value, "tobytes")}
-
-
-def colliding(model: mujoco.MjModel) -> list[tuple[Any, ...]]:
-    """Everything that decides about contacts, of each geom that can have one."""
-    rows = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
-    names = [name for name in dir(model) if name.startswith("geom_")]
-    ids = ("geom_dataid", "geom_matid", "geom_plugin")  # meshes and materials are renumbered
-    arrays = {name: getattr(model, name) for name in names if name not in ids}
-    return [
-        (name, value[rows].tobytes()) for name, value in arrays.items() if hasattr(value, "shape")
-    ]
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        *TEN_TASKS[::3],
-        *(pytest.param(task, marks=pytest.mark.slow) for task in ALL_TASKS),
-    ],
-)
-def test_the_lean_model_has_the_physics_of_the_whole_one(task: str) -> None:
-    path = stock_env(task).fullpath
-    whole, thin = mujoco.MjModel.from_xml_path(path), lean_model(path)
-    assert physics_of(thin) == physics_of(whole)
-    assert colliding(thin) == colliding(whole)
-    assert thin.opt.timestep == whole.opt.timestep
-    assert (thin.ntex, thin.ncam, thin.nlight) == (0, 0, 0)
-
-
-# --- the goals ------------------------------------------------------------------------------------
+    for options in ({"render_mode": "rgb_array"}, {"fast": False}):
+        env: Any = make_env("metaworld", "reach-v3", **options)
+        assert type(env.unwrapped._env) is ALL_V3_ENVIRONMENTS["reach-v3"]
+        assert env.unwrapped._env.model.ncam > 0
+    fast: Any = make_env("metaworld", "reach-v3")
+    fast.reset()
+    assert fast.render() is None
 
 
 @pytest.mark.parametrize(
@@ -209,14 +148,3 @@ def test_the_lean_model_has_the_physics_of_the_whole_one(task: str) -> None:
 )
 def test_the_goals_are_those_of_the_benchmark(task: str) -> None:
     assert list(goals(task, 11)) == metaworld.MT1(task, seed=11).train_tasks
-
-
-def test_goals_of_two_seeds_differ() -> None:
-    assert set(goals("reach-v3", 1)).isdisjoint(goals("reach-v3", 2))
-
-
-def test_the_installed_package_is_not_edited() -> None:
-    source = Path(inspect.getfile(SawyerXYZEnv))
-    before = hashlib.sha256(source.read_bytes()).digest()
-    fast_env("door-open-v3").reset()
-    assert hashlib.sha256(source.read_bytes()).digest() == before

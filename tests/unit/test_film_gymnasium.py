@@ -1,47 +1,19 @@
-"""Films of Gymnasium's tasks, by ``play.py`` and in training."""
+"""Films of Gymnasium's tasks."""
 
-import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from helpers import choose_renderer
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from helpers import choose_renderer, train
 
 from torchrl_lite.collector.episode import EVAL, EpisodeKey
-from torchrl_lite.command import launch
 from torchrl_lite.policies import play
 from torchrl_lite.policies.film import record
-from torchrl_lite.reporting.film import write_film
 
 TASK = "HalfCheetah-v5"
-CONFIG: dict[str, Any] = {
-    "env": {"suite": "gymnasium", "tasks": [TASK], "num_envs": 1, "group_size": 1,
-            "max_episode_frames": 8},
-    "net": {"hidden_shapes": [8]},
-    "replay_buffer": {"size": 100},
-    "train": {"num_epochs": 1, "pretrain_epochs": 1, "epoch_frames": 8, "opt_steps": 1,
-              "batch_size": 4, "eval_interval": 2, "eval_episodes": 1, "final_eval_episodes": 1},
-    "system": {"workers": 0, "threads": 1},
-    "log": {"video": True},
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is filmed at its end."""
-    folder = tmp_path_factory.mktemp("cheetah")
-    (folder / "cheetah.json").write_text(json.dumps(CONFIG))
-    arguments = ["--config", str(folder / "cheetah.json"), "--log_dir", str(folder / "log")]
-    with pytest.MonkeyPatch.context() as patch:
-        choose_renderer(patch)
-        assert launch.main("sac", [*arguments, "--device", "cpu"]) == 0
-    return folder / "log" / "cheetah" / TASK / "1"
 
 
 def stock(policy: play.Policy, steps: int) -> np.ndarray:
@@ -62,32 +34,10 @@ def stock(policy: play.Policy, steps: int) -> np.ndarray:
     return picture
 
 
-def test_training_films_it_for_the_folder_and_for_tensorboard(run: Path) -> None:
-    (film,) = (run / "video").iterdir()
-    assert film.name == f"16_{TASK}.mp4"
-    pictures = imageio.imread(film)
-    assert pictures.shape == (4, 480, 480, 3)  # ten a second, of twenty steps
-    assert_right_way_up(pictures[-1])
-    events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
-    (shown,) = events.Images(f"video/{TASK}")
-    assert_right_way_up(imageio.imread(BytesIO(shown.encoded_image_string), index=None)[-1])
-
-
-def test_play_films_what_gymnasium_draws(run: Path, tmp_path: Path) -> None:
-    policy = play.load_policy(play.weights_of(run))
-    with pytest.MonkeyPatch.context() as patch:
-        choose_renderer(patch)
-        film = record(policy.config.env, policy.actor, 0, seed=policy.seed)
-        theirs = stock(policy, 8)
-    assert np.array_equal(film.pictures[-1], theirs)
-    for suffix in ("mp4", "gif"):
-        write_film(tmp_path / f"x.{suffix}", film)
-        pictures = imageio.imread(tmp_path / f"x.{suffix}", index=None)
-        assert len(pictures) == 8
-        assert_right_way_up(pictures[-1])
-
-
-def assert_right_way_up(picture: np.ndarray) -> None:
-    """The sky is of one colour in a row, the tiles of the floor are not."""
-    sky, floor = (float(row.mean(1).std()) for row in (picture[8], picture[-8]))
-    assert sky < 10 < 30 < floor
+def test_a_film_is_what_gymnasium_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"env__suite": "gymnasium", "env__tasks": [TASK], "env__max_episode_frames": 8}
+    policy = play.load_policy(play.weights_of(train(tmp_path, **env)))
+    choose_renderer(monkeypatch)
+    film = record(policy.config.env, policy.actor, 0, seed=policy.seed)
+    assert len(film.pictures) == 8
+    assert np.array_equal(film.pictures[-1], stock(policy, 8))

@@ -1,8 +1,5 @@
 """Exploration noise that is held for some steps: how long, and what it leaves alone."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +8,7 @@ from numpy import ndarray
 from scipy.stats import chisquare
 
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.episode import EVAL, TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 
@@ -31,7 +28,7 @@ def starts(noise: ndarray) -> ndarray:
     return np.flatnonzero(np.append(True, (noise[1:] != noise[:-1]).any(axis=1)))
 
 
-@pytest.mark.parametrize("longest", [2, 4, 16])
+@pytest.mark.parametrize("longest", [2, 16])
 def test_runs_of_n_steps_come_with_a_probability_of_one_over_n_squared(longest: int) -> None:
     noise = plan_of(horizon=60_000, noise_repeat=longest).normal
     lengths = np.diff(starts(noise))  # without the last run, which the horizon cuts
@@ -42,26 +39,13 @@ def test_runs_of_n_steps_come_with_a_probability_of_one_over_n_squared(longest: 
     assert chisquare(counts[1:], expected).pvalue > 0.001
 
 
-def test_two_steps_by_hand() -> None:
-    """One step with 4/5, two with 1/5: a mean of 6/5, so five runs in six steps."""
-    noise = plan_of(horizon=60_000, noise_repeat=2).normal
-    assert len(starts(noise)) == pytest.approx(50_000, rel=0.01)
-
-
-@pytest.mark.parametrize("longest", [2, 5, 1000])
+@pytest.mark.parametrize("longest", [2, 1000])
 def test_a_run_has_the_noise_that_its_first_step_has_anyway(longest: int) -> None:
-    plain, held = plan_of().normal, plan_of(noise_repeat=longest).normal
-    assert (held.shape, held.dtype) == (plain.shape, np.float32)
-    begin = starts(held)
-    assert np.array_equal(held[begin], plain[begin])
+    """All else of an episode has the same bits."""
+    plain, held = plan_of(), plan_of(noise_repeat=longest)
+    begin = starts(held.normal)
+    assert np.array_equal(held.normal[begin], plain.normal[begin])
     assert 1 < len(begin) < 500
-
-
-@pytest.mark.parametrize("purpose", [TRAIN, EVAL])
-@pytest.mark.parametrize("longest", [1, 2, 16])
-def test_all_else_of_an_episode_has_the_same_bits(longest: int, purpose: int) -> None:
-    key = KEY._replace(purpose=purpose)
-    plain, held = plan_of(key), plan_of(key, noise_repeat=longest)
     for name in ("seed", "goal", "uniform"):
         assert np.array_equal(getattr(held, name), getattr(plain, name)), name
 
@@ -90,32 +74,19 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def test_another_process_draws_the_same() -> None:
-    code = (
-        "from torchrl_lite.collector.episode import EpisodeKey;"
-        f"plan = EpisodeKey(*{tuple(KEY)}).plan(horizon=500, act_dim=3, num_goals=50, "
-        "noise_repeat=16); print(plan.normal.tobytes().hex())"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == plan_of(noise_repeat=16).normal.tobytes().hex()
-
-
-@pytest.mark.parametrize("random", [False, True])
-def test_an_environment_explores_with_the_noise_of_its_plan(random: bool) -> None:
+def test_an_environment_explores_with_the_noise_of_its_plan() -> None:
     config = EnvConfig(
         suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
     )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
-        collector.submit(actor, [0], random=random)
+        collector.submit(actor, [0], random=False)
         block = collector.result().block
     sizes = {"horizon": 30, "act_dim": 1, "num_goals": config.num_goals, "noise_repeat": 4}
-    plans = [EpisodeKey(5, TRAIN, 0, 0, episode).plan(**sizes) for episode in (0, 1)]
-    draws = [plan.uniform if random else plan.normal for plan in plans]
-    assert random or any(len(starts(plan.normal)) < 30 for plan in plans)
-    expected = torch.from_numpy(np.concatenate(draws))[None]
-    if not random:
-        with torch.no_grad():
-            expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), expected)
+    draws = [EpisodeKey(5, TRAIN, 0, 0, episode).plan(**sizes).normal for episode in (0, 1)]
+    assert any(len(starts(noise)) < 30 for noise in draws)
+    noise = torch.from_numpy(np.concatenate(draws))[None]
+    with torch.no_grad():
+        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
     torch.testing.assert_close(block.act[:, :, 0], expected)

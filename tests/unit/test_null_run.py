@@ -49,7 +49,7 @@ class Memory(NullRun):
         self.finished = algo.epoch == algo.config.total_epochs
 
 
-def trained(config: Config, run: NullRun | None = None) -> RLAlgo:
+def trained(config: Config, run: NullRun) -> RLAlgo:
     torch.manual_seed(SEED)
     learner = ALGORITHMS["sac"][0](
         config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=SEED
@@ -64,37 +64,22 @@ def trained(config: Config, run: NullRun | None = None) -> RLAlgo:
     return algo
 
 
-@pytest.fixture
-def config() -> Config:
-    return resolve(load(CONFIG, OVERRIDES, sections=SECTIONS, algo="sac"))
-
-
-def test_the_loop_alone_writes_and_shows_nothing(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+def test_the_loop_alone_trains_as_a_starter_does_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
+    """A run of one's own is told of every epoch."""
+    config = resolve(load(CONFIG, OVERRIDES, sections=SECTIONS, algo="sac"))
     monkeypatch.chdir(tmp_path)
-    algo = trained(config)
-
-    assert algo.total_frames == 90
-    assert algo.learner.updates == 10
+    memory = Memory()
+    alone = trained(config, memory)
+    assert (memory.epochs, memory.finished) == ([1, 2, 3], True)
+    assert (alone.total_frames, alone.learner.updates) == (90, 10)
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
 
-
-def test_a_run_of_ones_own_is_told_of_every_epoch(config: Config) -> None:
-    memory = Memory()
-    trained(config, memory)
-
-    assert memory.epochs == [1, 2, 3]
-    assert memory.finished
-
-
-def test_it_trains_as_a_starter_does(config: Config, tmp_path: Path) -> None:
-    alone = trained(config)
     argv = ["--config", str(CONFIG), "--seed", str(SEED), "--log_dir", str(tmp_path)]
     argv += [part for override in OVERRIDES for part in ("--set", override)]
     assert launch.main("sac", argv) == 0
-
     (path,) = tmp_path.rglob("last_3.pt")
     networks = torch.load(path, weights_only=True)["learner"]["networks"]
     for name, tensor in alone.learner.state_dict().items():

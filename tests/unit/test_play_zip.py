@@ -50,11 +50,9 @@ def acts(policy: play.Policy, obs: np.ndarray) -> np.ndarray:
         return policy.actor.act(torch.from_numpy(obs)[None], torch.tensor([0]))[0].numpy()
 
 
-# --- Stable-Baselines3 itself ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize("task", ["Pendulum-v1", "Pusher-v5"])
+@pytest.mark.parametrize(
+    ("algo", "task"), [("sac", "Pusher-v5"), ("td3", "Pendulum-v1"), ("ddpg", "Pendulum-v1")]
+)
 def test_actions_and_returns_are_those_of_predict(algo: str, task: str, tmp_path: Path) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
     kwargs = {"net_arch": [32, 24]}
@@ -98,9 +96,6 @@ def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
         read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
 
 
-# --- zips made by hand ----------------------------------------------------------------------------
-
-
 def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC, {"num_timesteps": 77})
     policy = play.load_policy(path, task="drawer-close-v3")
@@ -111,8 +106,6 @@ def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) ->
     mean = x @ SAC["actor.mu.weight"].T + SAC["actor.mu.bias"]
     np.testing.assert_allclose(acts(policy, obs), torch.tanh(mean).numpy(), atol=1e-6)
     assert policy.config.env.suite == "metaworld"
-    results, _ = play.evaluate(policy, [0], episodes=1, seed=policy.seed, workers=0)
-    assert results[0].lengths == [500]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +140,12 @@ def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> Non
     [
         ({}, {}, "no plain network"),
         (linear("actor.mu", 39, 4), {}, "no plain network"),  # no hidden layer
-        (SAC | {"actor.log_std": torch.zeros(4, 4)}, {}, "no plain network"),
         (SAC | linear("actor.features_extractor.linear.0", 39, 39), {}, "no plain network"),
         ({k: v for k, v in SAC.items() if k != "actor.mu.bias"}, {}, "no plain network"),
         (SAC | linear("actor.latent_pi.2", 5, 4), {}, "do not go together"),
         (SAC | linear("actor.log_std", 4, 3), {}, "do not go together"),
         (SAC | {"actor.mu.bias": torch.zeros(4).double()}, {}, "float32"),
         (SAC, {"policy_kwargs": {"activation_fn": "torch.nn.Tanh"}}, "Tanh"),
-        ({"action_net.weight": torch.zeros(2, 3)}, {}, "no plain network"),  # of PPO
     ],
 )
 def test_other_agents_are_one_line(

@@ -8,7 +8,7 @@ from helpers import CPU, make_sac, make_spec, random_block, through_a_file
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.sac import SAC, SACConfig
+from torchrl_lite.algo.sac import SAC
 
 SPEC = make_spec(2)
 
@@ -44,8 +44,6 @@ def moved(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> se
     ("delay", "interval", "kinds"),
     [
         (1, 1, ["critic+policy+target"] * 6),
-        (2, 1, ["critic+target", "critic+policy+target"] * 3),
-        (1, 3, ["critic+policy", "critic+policy", "critic+policy+target"] * 2),
         (
             2,
             3,
@@ -83,7 +81,6 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     learner._update = remember
     run(learner, 7)
     told = learner.flush()
-
     late = ("actor_loss", "entropy", "actor_grad_norm")
     for name in SAC.METRICS:
         values = [metrics[name] for metrics in seen if name in metrics]
@@ -104,17 +101,12 @@ def test_a_saved_learner_goes_on_with_the_update_that_is_due() -> None:
     assert moved(parts(learner), parts(other)) == set()
 
 
-@pytest.mark.parametrize("start", [0.01, 1.0, 3.0])
-def test_a_learned_temperature_starts_where_it_is_told(start: float) -> None:
-    learner = make_sac(SPEC, initial_alpha=start)
+def test_a_learned_temperature_starts_where_it_is_told() -> None:
+    learner = make_sac(SPEC, initial_alpha=3.0)
     task = torch.tensor([1, 0])
-    torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), start))
+    torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), 3.0))
     assert learner.log_alpha.requires_grad
-
-
-def test_the_start_is_one_to_the_last_bit_unless_told() -> None:
     assert torch.equal(make_sac(SPEC).log_alpha, torch.zeros(2))
-    assert SACConfig().initial_alpha == 1
 
 
 @pytest.mark.parametrize("config", [{"alpha": 0.2}, {"policy": "deterministic"}], ids=str)

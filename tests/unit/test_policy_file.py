@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec
+from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec, train
 from safetensors.torch import load, save
 
 from torchrl_lite.algo.registry import SECTIONS
@@ -60,40 +60,26 @@ def error_of(path: Path) -> str:
 # --- there and back -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+SMALL_MODULES = {"module_hidden": 6, "gating_hidden": 5}
+
+
 @pytest.mark.parametrize(
-    ("tasks", "net"),
+    ("algo", "tasks", "net"),
     [
-        (1, {}),
-        (3, {}),
-        (3, {"task_input": "embedding"}),
-        (3, {"kind": "multihead"}),
-        (3, {"kind": "independent"}),
-        (3, {"kind": "soft_module", "soft_module": {"module_hidden": 6, "gating_hidden": 5}}),
-        (3, {"norm": "layer", "residual": True, "hidden_shapes": [9, 9, 9]}),
-        (3, {"kind": "independent", "norm": "layer", "actor_hidden_shapes": [7]}),
-        (
-            3,
-            {
-                "kind": "soft_module",
-                "soft_module": {"module_hidden": 6, "gating_hidden": 5},
-                "norm": "layer",
-                "critic": {"kind": "hl_gauss", "bins": 11},
-            },
-        ),
+        ("sac", 1, {}),
+        ("ddpg", 3, {"task_input": "embedding"}),
+        ("td3", 3, {"kind": "multihead", "residual": True, "hidden_shapes": [9, 9, 9]}),
+        ("sac", 3, {"kind": "independent", "norm": "layer", "actor_hidden_shapes": [7]}),
+        ("sac", 3, {"kind": "soft_module", "soft_module": SMALL_MODULES, "norm": "layer"}),
     ],
-    ids=["one task", "mlp", "embedding", "multihead", "independent", "soft_module",
-         "residual", "normed agents", "normed soft_module"],
-)  # fmt: skip
+)
 def test_an_actor_acts_as_before(
     algo: str, tasks: int, net: dict[str, Any], tmp_path: Path
 ) -> None:
     spec = padded_spec([5, 3, 4][:tasks], [2, 2, 1][:tasks])
     path = tmp_path / "policy.safetensors"
     before = write(path, algo=algo, spec=spec, **net)
-
     file = policy_file.read(path)
-
     obs = torch.randn(tasks, 9, spec.obs_dim, generator=torch.Generator().manual_seed(0))
     task = torch.arange(tasks)
     with torch.no_grad():
@@ -105,53 +91,24 @@ def test_an_actor_acts_as_before(
     assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
 
 
-def test_the_same_policy_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        torch.manual_seed(0)
-        write(tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_only_the_actor_is_in_it(tmp_path: Path) -> None:
-    actor = write(tmp_path / "policy.safetensors")
-    tensors = load((tmp_path / "policy.safetensors").read_bytes())
-    assert tensors.keys() == actor.state_dict().keys()
-
-
 def test_training_can_start_from_it(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     actor = write(path)
+    assert load(path.read_bytes()).keys() == actor.state_dict().keys()
     learner = make_learner("sac", make_spec())
     report = load_weights(learner, read_source(path))
     assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
     assert torch.equal(learner.actor.body.head.weight, actor.body.head.weight)
 
 
-def test_a_damaged_one_to_start_from_is_a_mistake(tmp_path: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(b"x" * 100)
-    with pytest.raises(UserError, match=f"--init_from: {path}"):
-        read_source(path)
-
-
 # --- of a run -------------------------------------------------------------------------------------
 
 
-def run(folder: Path, *more: str) -> Path:
-    flags = (
-        "--set", "env.tasks=[\"drawer-close-v3\",\"reach-v3\"]", "--set", "env.num_envs=2",
-        "--set", "env.group_size=2", "--set", "env.max_episode_frames=20",
-        "--set", "env.num_goals=6", "--set", "net.hidden_shapes=[8]",
-        "--set", "replay_buffer.size=1000", "--set", "train.num_epochs=2",
-        "--set", "train.pretrain_epochs=1", "--set", "train.epoch_frames=20",
-        "--set", "train.opt_steps=2", "--set", "train.batch_size=4",
-        "--set", "train.final_eval_episodes=3", "--set", "system.workers=0",
-        "--set", "system.threads=1", "--set", "env.name=two",
-    )  # fmt: skip
+def run(folder: Path, *more: str, **changes: Any) -> Path:
     (folder / "c.json").write_text("{}")
-    arguments = ["--config", str(folder / "c.json"), "--seed", "4", "--log_dir", str(folder / "l")]
-    assert launch.main("sac", [*arguments, *flags, *more], multi_task=True) == 0
-    return folder / "l" / "c" / "two" / "4"
+    tasks = {"env__tasks": ["drawer-close-v3", "reach-v3"], "env__num_envs": 2}
+    flags = ("--config", folder / "c.json", "--seed", 4, *more)
+    return train(folder / "log", *flags, many=True, env__group_size=2, **tasks, **changes)
 
 
 def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path) -> None:
@@ -161,7 +118,7 @@ def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path)
     last = torch.load(newest_checkpoint(folder), weights_only=True)["learner"]["networks"]
     for name, tensor in file.tensors.items():
         assert torch.equal(tensor, last[f"actor.{name}"])
-    assert (file.header.frames, file.header.seed) == (120, 4)
+    assert (file.header.frames, file.header.seed) == (60, 4)
     versions = json.loads((folder / "versions.json").read_text())
     assert file.header.versions.items() <= versions.items()
     assert {"torch", "mujoco", "metaworld"} <= file.header.versions.keys()
@@ -169,19 +126,18 @@ def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path)
     for one in file.header.evaluation:
         assert np.mean(one.returns) == pytest.approx(result[f"eval_return/{one.task}"], rel=1e-12)
         assert np.mean(one.successes) == result[f"eval_success/{one.task}"]
-
     policy = load_policy(path)  # alone, it gives the same episodes to the last digit
-    again, _ = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=0)
+    again, _ = evaluate(policy, [0, 1], episodes=2, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
-    assert [summary(one).episodes for one in again] == [3, 3]
+    assert [summary(one).episodes for one in again] == [2, 2]
 
 
 def test_a_run_that_goes_on_has_none_until_it_ends(tmp_path: Path) -> None:
     folder = run(tmp_path)
-    run(tmp_path, "--resume", "--set", "train.num_epochs=4", "--until", "160")
+    run(tmp_path, "--resume", "--until", "80", train__num_epochs=4)
     assert not (folder / "policy.safetensors").exists()
-    run(tmp_path, "--resume", "--set", "train.num_epochs=4")
-    assert policy_file.read(folder / "policy.safetensors").header.frames == 200
+    run(tmp_path, "--resume", train__num_epochs=4)
+    assert policy_file.read(folder / "policy.safetensors").header.frames == 100
 
 
 # --- what is none ---------------------------------------------------------------------------------
@@ -209,7 +165,6 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None
 
 
 HEAD = "body.head.weight"
-LONG = [2] * 100
 
 
 @pytest.mark.parametrize(
@@ -219,11 +174,9 @@ LONG = [2] * 100
         (put("kind", "random"), "kind"),
         (put("kind", "deterministic"), "body.head"),
         (put("extra", 1), "extra"),
-        (put("frames", -1), "frames"),
         (put("frames", "7"), "frames"),
         (put("frames", 10**400), "frames"),
         (put("obs_dims", [6]), "body.trunk.layers.0.weight"),
-        (put("obs_dims", [10**9]), "body.trunk.layers.0.weight"),
         (put("obs_dims", [10**30]), "obs_dims"),
         (put("obs_dims", []), "sizes"),
         (put("act_dims", [2, 2]), "sizes"),
@@ -234,16 +187,13 @@ LONG = [2] * 100
         (put("config", {}), "algo"),
         (put("config", []), "config"),
         (put("config.algo", "ppo"), "ppo"),
-        (put("config.algo", ["sac"]), "algo"),
         (put("config.net.kindd", "mlp"), "net.kindd"),
         (put("config.env.tasks", []), "env.tasks"),
-        (put("config.env.tasks", 3), "env.tasks"),
         (put("config.net.hidden_shapes", [2**16, 2**16]), "65536"),
-        (put("config.net.hidden_shapes", [10**15, 12]), "net.hidden_shapes"),
         (put("config.net.hidden_shapes", [2**62, 2**62]), "too large"),
-        (put("obs_dims", [2**31]), "body.trunk.layers.0.weight"),
-        (put("config.net.hidden_shapes", LONG), "body.trunk.layers"),
+        (put("config.net.hidden_shapes", [2] * 100), "body.trunk.layers"),
         (put("config.net.kind", "soft_module"), "tensor"),
+        (put("config.net.soft_module.num_modules", 10**12), "net.soft_module.num_modules"),
         (lambda t, _: t.pop(HEAD), f"lacks the tensor {HEAD!r}"),
         (lambda t, _: t.update(extra=torch.zeros(3)), "holds the tensor 'extra'"),
         (lambda t, _: t.update({HEAD: t[HEAD][..., :3].contiguous()}), HEAD),
@@ -259,68 +209,36 @@ def test_a_file_that_does_not_go_together_is_one_line(
     assert needle in error_of(path)
 
 
-@pytest.mark.parametrize("size", [2**16, 10**12])
-def test_soft_modules_without_end_are_refused(size: int, tmp_path: Path) -> None:
-    sizes = ("num_modules", "module_hidden", "gating_hidden")
-
-    def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
-        net = header["config"]["net"]
-        net |= {"kind": "soft_module"}
-        net["soft_module"] |= {"num_layers": 100, **dict.fromkeys(sizes, size)}
-
-    rewrite(tmp_path / "policy.safetensors", change)
-    error = error_of(tmp_path / "policy.safetensors")
-    assert "net.soft_module.num_modules" in error if size > 2**16 else "tensor" in error
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["{", "[]", "3", "null", '{"format": NaN}', '{"format": 1, "format": 1}', "[" * 100_000,
-     '{"a": ' * 5_000, '"\\ud800"'],
-    ids=["cut", "list", "number", "null", "nan", "twice", "deep list", "deep object", "half"],
-)  # fmt: skip
-def test_a_header_that_is_no_json_object_is_one_line(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(save({"a": torch.zeros(1)}, metadata={"policy": text}))
-    assert "header" in error_of(path)
-
-
-def test_a_header_that_is_too_long_is_not_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "policy.safetensors"
-    write(path)
-    monkeypatch.setattr(policy_file, "MAX_HEADER", 100)
-    assert "longer than 100" in error_of(path)
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_other_safetensors_are_one_line(metadata: dict[str, str] | None, tmp_path: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(save({"a": torch.zeros(1)}, metadata=metadata))
-    assert "no policy of torchrl_lite" in error_of(path)
-
-
 LARGE = b'{"a": {"dtype": "F32", "shape": [9000000000], "data_offsets": [0, 36000000000]}}'
 
 
+def with_metadata(metadata: dict[str, str] | None) -> bytes:
+    return save({"a": torch.zeros(1)}, metadata=metadata)
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "needle"),
     [
-        b"",
-        b"1234",
-        struct.pack("<Q", 10_000_000_000) + b'{"a": 1}',
-        struct.pack("<Q", 2**64 - 1) + b'{"a": 1}',
-        struct.pack("<Q", 8) + b"not json",
-        struct.pack("<Q", len(LARGE)) + LARGE,
-        b"\x80\x04cos\nsystem\n(S'false'\ntR.",
+        (b"", "damaged"),
+        (struct.pack("<Q", 10_000_000_000) + b'{"a": 1}', "damaged"),
+        (struct.pack("<Q", len(LARGE)) + LARGE, "damaged"),
+        (b"\x80\x04cos\nsystem\n(S'false'\ntR.", "damaged"),  # a pickle
+        (with_metadata(None), "no policy of torchrl_lite"),
+        (with_metadata({"format": "pt"}), "no policy of torchrl_lite"),
+        (with_metadata({"policy": "{"}), "header"),
+        (with_metadata({"policy": "[]"}), "header"),
+        (with_metadata({"policy": '{"format": NaN}'}), "header"),
+        (with_metadata({"policy": '{"format": 1, "format": 1}'}), "header"),
+        (with_metadata({"policy": "[" * 100_000}), "header"),
+        (with_metadata({"policy": '"\\ud800"'}), "header"),
     ],
-    ids=["empty", "short", "10 GB", "all ones", "no json", "large tensor", "pickle"],
+    ids=["empty", "10 GB", "large tensor", "pickle", "no metadata", "other metadata", "cut", "list",
+         "nan", "twice", "deep", "half a character"],
 )  # fmt: skip
-def test_bytes_that_are_no_safetensors_are_one_line(content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_policy_is_one_line(content: bytes, needle: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(content)
-    assert "damaged" in error_of(path)
+    assert needle in error_of(path)
 
 
 def test_a_damaged_file_is_one_line_or_harmless(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def assert_same(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@settings(max_examples=1000, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(LENGTHS, st.tuples(LENGTHS, LENGTHS), LENGTHS, SCALARS, SCALARS, st.sampled_from(KINDS))
 def test_tolerance(x: float, ends: Any, margin: float, kind: Any, other: Any, sigmoid: str) -> None:
     arguments = (kind(x), tuple(sorted(ends)), other(margin), sigmoid)
@@ -43,7 +43,7 @@ def test_tolerance_refuses_what_dm_control_refuses(bounds: Any, margin: float) -
         scalar_math.tolerance(0.5, bounds, margin, "long_tail")
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.lists(st.floats(-10, 10) | st.floats(-1e-160, 1e-160), min_size=1, max_size=4))
 def test_norm(values: list[float]) -> None:
     x = np.array(values)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -39,23 +40,29 @@ class Run:
             size = self.store.save(epoch, {"epoch": epoch, "weight": torch.ones(3)}, self.buffer)
         return size
 
+    def go_on(self) -> tuple[int, list[str]]:
+        """From the newest: its epoch, and what is said of others."""
+        saved, lines = self.store.newest()
+        assert saved is not None
+        self.buffer.load_state_dict(saved.state["buffer"])
+        saved.fill(self.buffer)
+        return saved.state["epoch"], lines
 
-def expected(epoch: int, capacity: int = CAPACITY) -> torch.Tensor:
+
+def expected(epoch: int) -> torch.Tensor:
     """The ring as it was at an epoch's end, from the first on."""
-    buffer = ReplayBuffer(SPEC, capacity, CPU)
+    buffer = ReplayBuffer(SPEC, CAPACITY, CPU)
     for number in range(1, epoch + 1):
         buffer.add_block(random_block(SPEC, EPOCH, seed=number), [0, 1])
     return buffer.data
 
 
 def assert_goes_on_from(folder: Path, epoch: int, *, passed: int = 0) -> list[str]:
-    saved, lines = Store(folder, keep=2).newest()
-    assert saved is not None and saved.state["epoch"] == epoch
-    buffer = ReplayBuffer(SPEC, CAPACITY, CPU)
-    buffer.load_state_dict(saved.state["buffer"])
-    saved.fill(buffer)
-    assert torch.equal(buffer.data, expected(epoch))
-    assert buffer.written == [EPOCH * epoch] * 2
+    run = Run(folder)
+    found, lines = run.go_on()
+    assert found == epoch
+    assert torch.equal(run.buffer.data, expected(epoch))
+    assert run.buffer.written == [EPOCH * epoch] * 2
     assert len(lines) == passed and all(len(line.splitlines()) == 1 for line in lines)
     return lines
 
@@ -67,23 +74,20 @@ def names(folder: Path) -> set[str]:
 # --- saving --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("epochs", [1, 3, 5, 9])
 def test_the_newest_is_found_with_all_transitions(tmp_path: Path, epochs: int) -> None:
     """Before and after the ring went round."""
     Run(tmp_path).live(*range(1, epochs + 1))
     assert_goes_on_from(tmp_path, epochs)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("stop", [1, 5])
 def test_a_store_that_was_read_goes_on_as_the_one_that_wrote(tmp_path: Path, stop: int) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     Run(one).live(*range(1, 8))
     Run(other).live(*range(1, stop + 1))
     again = Run(other)
-    saved, _ = again.store.newest()
-    assert saved is not None
-    again.buffer.load_state_dict(saved.state["buffer"])
-    saved.fill(again.buffer)
+    again.go_on()
     again.live(*range(stop + 1, 8))
     assert {path.name: path.read_bytes() for path in one.iterdir()} == {
         path.name: path.read_bytes() for path in other.iterdir()
@@ -114,23 +118,19 @@ def test_a_save_writes_only_the_new_transitions(tmp_path: Path) -> None:
     assert (tmp_path / "last_3.rows").stat().st_size == new
 
 
-def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
-    for name in ("best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"):
+def test_other_files_of_the_folder_stay_and_what_a_killed_save_left_goes(tmp_path: Path) -> None:
+    others = {"best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"}
+    for name in (*others, ".last_2.rows.abc.tmp"):
         (tmp_path / name).write_text("mine")
     Run(tmp_path).live(1, 2, 3)
-    assert names(tmp_path) >= {"best.pt", "epoch_4.pt", "last_notes.txt", "transfer_stage1.pt"}
+    assert_goes_on_from(tmp_path, 3)
+    assert names(tmp_path) >= others
+    assert ".last_2.rows.abc.tmp" not in names(tmp_path)
 
 
 def test_nothing_in_an_empty_or_missing_folder_is_found(tmp_path: Path) -> None:
     assert Store(tmp_path, keep=2).newest() == (None, [])
     assert Store(tmp_path / "none", keep=2).newest() == (None, [])
-
-
-def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
-    Run(tmp_path).live(1)
-    (tmp_path / ".last_2.rows.abc.tmp").write_bytes(b"half")
-    assert_goes_on_from(tmp_path, 1)
-    assert ".last_2.rows.abc.tmp" not in names(tmp_path)
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -173,29 +173,9 @@ def test_damage_to_the_one_before_is_named_and_nothing_builds_on_it(tmp_path: Pa
     flip(tmp_path / "last_2.rows")
     assert "last_2.rows" in assert_goes_on_from(tmp_path, 3, passed=1)[0]
     run = Run(tmp_path)
-    saved, _ = run.store.newest()
-    assert saved is not None
-    run.buffer.load_state_dict(saved.state["buffer"])
-    saved.fill(run.buffer)
+    run.go_on()
     run.live(4)
     assert_goes_on_from(tmp_path, 4)
-
-
-def test_a_run_goes_on_beyond_a_damaged_checkpoint(tmp_path: Path) -> None:
-    Run(tmp_path).live(1, 2, 3)
-    flip(tmp_path / "last_3.pt")
-    run = Run(tmp_path)
-    saved, _ = run.store.newest()
-    assert saved is not None
-    run.buffer.load_state_dict(saved.state["buffer"])
-    saved.fill(run.buffer)
-    run.buffer.add_block(random_block(SPEC, EPOCH, seed=3), [0, 1])
-    run.live(4)
-    assert_goes_on_from(tmp_path, 4)
-    assert {name for name in names(tmp_path) if name.endswith("json")} == {
-        "last_2.json",
-        "last_4.json",
-    }
 
 
 def test_without_a_good_checkpoint_each_is_named(tmp_path: Path) -> None:
@@ -212,52 +192,27 @@ def test_a_checkpoint_of_an_earlier_version_is_not_overlooked(tmp_path: Path) ->
         Store(tmp_path, keep=2).newest()
 
 
-HUGE = b" " * (MAX_MANIFEST + 1)
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"null",
-        b'{"files": {}}',
-        b"[" * 100_000,
-        b"\xff\xfe",
-        b" " * MAX_MANIFEST,
-    ],
-    ids=lambda text: repr(text[:20]),
-)
-def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: bytes) -> None:
-    Run(tmp_path).live(1, 2, 3)
-    (tmp_path / "last_3.json").write_bytes(manifest)
-    assert "last_3.json" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
-
-
 ENTRY = {"bytes": 1, "sha256": ""}
+NOT_JSON = [b"", b"[]", b'{"files": {}}', b"[" * 100_000, b"\xff\xfe", b" " * MAX_MANIFEST]
+OF_A_STRANGER = [
+    {},
+    [],
+    {"last_3.pt": None},
+    {"last_3.pt": ENTRY | {"bytes": "1"}},
+    {"last_3.pt": ENTRY | {"bytes": 10**30}},
+    {"../../last_3.pt": ENTRY},
+    {"/etc/passwd": ENTRY},
+]
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {},
-        [],
-        None,
-        {"last_3.pt": {}},
-        {"last_3.pt": None},
-        {"last_3.pt": ENTRY | {"bytes": "1"}},
-        {"last_3.pt": ENTRY | {"bytes": -1}},
-        {"last_3.pt": ENTRY | {"bytes": 10**30}},
-        {"../../last_3.pt": ENTRY},
-        {"/etc/passwd": ENTRY},
-        {"last_3.pt/../../x": ENTRY},
-    ],
-    ids=repr,
-)
-def test_a_manifest_of_a_stranger_is_passed_over(tmp_path: Path, files: Any) -> None:
+@pytest.mark.parametrize("manifest", NOT_JSON + OF_A_STRANGER, ids=lambda one: repr(one)[:20])
+def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -> None:
     Run(tmp_path).live(1, 2, 3)
-    write_manifest(tmp_path / "last_3.json", files)
+    path = tmp_path / "last_3.json"
+    if isinstance(manifest, bytes):
+        path.write_bytes(manifest)
+    else:
+        write_manifest(path, manifest)
     assert_goes_on_from(tmp_path, 2, passed=1)
 
 
@@ -276,7 +231,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_damage_never_gives_another_state(three: Path, tmp_path: Path, data: Any) -> None:
     """The state of an epoch that was saved, or an error in one line; never anything between."""
@@ -290,12 +245,9 @@ def test_random_damage_never_gives_another_state(three: Path, tmp_path: Path, da
         end = data.draw(st.integers(start, len(content)))
         path.write_bytes(content[:start] + data.draw(st.binary(max_size=40)) + content[end:])
     try:
-        saved, _ = Store(folder, keep=2).newest()
-        assert saved is not None
-        buffer = ReplayBuffer(SPEC, CAPACITY, CPU)
-        buffer.load_state_dict(saved.state["buffer"])
-        saved.fill(buffer)
-        assert torch.equal(buffer.data, expected(saved.state["epoch"]))
+        run = Run(folder)
+        epoch, _ = run.go_on()
+        assert torch.equal(run.buffer.data, expected(epoch))
     except CheckpointError as error:
         assert len(str(error).splitlines()) == 1
 
@@ -311,31 +263,22 @@ def full_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         file = fdopen(handle, *args)
         write = file.write
 
-        class Limited:
-            def __enter__(self) -> "Limited":
-                return self
+        def limited_write(data: Any) -> int:
+            nonlocal left
+            view = memoryview(data)
+            left -= view.nbytes
+            if left < 0:
+                write(view[: view.nbytes // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(view)
 
-            def __exit__(self, *_: object) -> None:
-                file.close()
-
-            def write(self, data: Any) -> int:
-                nonlocal left
-                view = memoryview(data)
-                left -= view.nbytes
-                if left < 0:
-                    write(view[: view.nbytes // 2])
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return write(view)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(file, name)
-
-        return Limited()  # type: ignore[return-value]
+        file.write = limited_write
+        return file
 
     monkeypatch.setattr(os, "fdopen", limited)
 
 
-@pytest.mark.parametrize("size", [0, 100, 400, 1000, 1900])
+@pytest.mark.parametrize("size", [0, 400, 1900])
 def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -356,12 +299,9 @@ def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
 ) -> None:
     run = Run(tmp_path)
     run.live(1)
-
-    def refuse(**_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
+    error = OSError(errno.EROFS, os.strerror(errno.EROFS))
     with monkeypatch.context() as patch:  # root may write in a folder of any mode
-        patch.setattr("tempfile.mkstemp", refuse)
+        patch.setattr("tempfile.mkstemp", Mock(side_effect=error))
         with pytest.raises(CheckpointError, match=r"\(Read-only file system\)"):
             run.live(2)
     assert_goes_on_from(tmp_path, 1)
@@ -418,21 +358,21 @@ def test_a_kill_between_two_operations_leaves_the_old_checkpoint_or_the_new(
     assert ends == sorted(ends) and set(ends) == {3, 4}
 
 
-FAILURES = {
-    "a second signal": (Interrupted(signal.SIGTERM), Interrupted, "SIGTERM"),
-    "a full disk": (
-        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-        (CheckpointError, OSError),
-        "No space left on device",
-    ),
-}
-
-
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    ("raised", "expected_error", "message"),
+    [
+        (Interrupted(signal.SIGTERM), Interrupted, "SIGTERM"),
+        (OSError(errno.ENOSPC, "no space"), (CheckpointError, OSError), "no space"),
+    ],
+    ids=["a second signal", "a full disk"],
+)
 def test_a_failure_of_any_operation_leaves_the_old_checkpoint_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    expected_error: Any,
+    message: str,
 ) -> None:
-    raised, expected_error, message = FAILURES[failure]
     count = len(operations(tmp_path / "whole", monkeypatch, 2)) - 1
     for number in range(count):
         folder, left = tmp_path / str(number), number

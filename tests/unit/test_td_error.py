@@ -19,20 +19,18 @@ TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize(("tasks", "asked"), [(1, [0]), (2, [0, 1]), (2, [1])])
-def test_the_error_is_the_loss_of_the_next_update(algo: str, tasks: int, asked: list[int]) -> None:
-    learner = make_learner(algo, make_spec(tasks), dtype=torch.float64)
+@pytest.mark.parametrize("asked", [[0, 1], [1]])
+def test_the_error_is_the_loss_of_the_next_update(algo: str, asked: list[int]) -> None:
+    learner = make_learner(algo, make_spec(2), dtype=torch.float64)
     if algo == "sac":
-        learner.log_alpha.data += torch.arange(tasks)
+        learner.log_alpha.data += torch.arange(2)
     for step in range(2):  # targets apart from the critics
         batch = random_batch(learner.spec, seed=step)
         learner.update(batch, random_noise(batch), learner.variant(1))
     batch = random_batch(learner.spec, tasks=asked, seed=5)
     noise = random_noise(batch, seed=5)
     before = learner.state_dict()["critic.body.head.weight"].clone()
-
     error = learner.td_error(batch, noise).detach()
-
     assert torch.equal(learner.state_dict()["critic.body.head.weight"], before)
     told = learner.update(batch, noise, learner.variant(0))
     losses = [told[name] for name in ("q1_loss", "q2_loss") if name in told]
@@ -58,22 +56,19 @@ def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> Non
     buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))
     rows = np.array([[0, 0, 0, 4, 1, 1], [0, 0, 0, 8, 0, 1]], np.float32)
     stats = EpisodeStats(0, ret=0.0, length=2, success=None, sample=rows)
-
     error = td_error({0: [stats], 1: [stats, stats]}, learner, buffer)
-
     assert error == (6 + 3) / 2
     assert [batch.discount.tolist() for batch in seen] == [[[0.75, 0]], [[0.75, 0] * 2]]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_evaluation_keeps_transitions_evenly_spread(workers: int) -> None:
+def test_an_evaluation_keeps_transitions_evenly_spread() -> None:
     """Pendulum for 120 steps, replayed here: of every third step, what was seen, done and got."""
     config: Any = EnvConfig(
         suite="gymnasium", tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=120
     )
     spec = spec_of(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=4, seed=1, workers=workers) as collector:
+    with Collector(config, spec, actor, epoch_frames=4, seed=1) as collector:
         pendulum, cheetah = collector.evaluate(actor, [0, 1], 1)
     assert pendulum.sample is not None
     assert cheetah.sample is not None

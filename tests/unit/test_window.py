@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +28,11 @@ print("whole:", play.show(policy, 0, seed=policy.seed, camera="corner"))
 """
 
 
-@pytest.mark.parametrize("display", [None, ":4321"])
-def test_without_a_screen_nothing_is_evaluated(
-    display: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_screen_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    if display is None:
-        monkeypatch.delenv("DISPLAY", raising=False)
-    else:
-        monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setenv("DISPLAY", ":4321")
     with pytest.raises(UserError, match=r"--render: no window opens here \(X11: .*--video"):
         play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
-
-
-# --- on a screen ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -84,7 +74,6 @@ def test_a_window_shows_the_camera_the_right_way_up_until_it_is_closed(
     screen.close_window()
     assert process.communicate(timeout=60) == ("whole: False\n", "")
     assert process.returncode == 0
-
     likeness = {}
     for camera in ("corner", "corner2", "topview"):
         env = make_env("metaworld", NAME, seed=1, render_mode="rgb_array", camera=camera)
@@ -107,22 +96,3 @@ def test_ctrl_c_ends_it_with_one_line(screen: Screen) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "stopped by SIGINT\n")
     assert NAME in out
-
-
-@pytest.mark.slow
-def test_a_runner_stays_in_its_window(screen: Screen) -> None:
-    """It alone has a colour, its floor and its sky are grey: seen in the last half of the episode
-    as in the first."""
-    process = start(
-        screen, str(STARTER), "--pretrained", "HalfCheetah-v5", "--episodes", "1",
-        "--render", "human",
-    )  # fmt: skip
-    picture(screen, process)
-    seen = []
-    while process.poll() is None:
-        shown = screen.picture()[:480, :480].astype(int)
-        seen.append(bool((shown[..., 0] - shown[..., 2] > 40).any()))
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
-    assert process.returncode == 0
-    assert sum(seen[len(seen) // 2 :]) > len(seen) / 4
