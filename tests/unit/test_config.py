@@ -161,6 +161,7 @@ def test_only_sections_have_keys(key: str, named: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a.b", "a\nb", "\u2028x", "\ud800"])
 def test_strange_text_is_a_mistake_in_one_line(text: str) -> None:
+    error_of(checked, one_task(**{text: 1}))
     error_of(checked, one_task(train={text: 1}))
     error_of(checked, one_task(sac={"policy": text}))
 
