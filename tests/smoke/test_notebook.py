@@ -58,7 +58,6 @@ def test_the_notebook_shows_all_that_it_promises() -> None:
 
 def test_the_notebook_is_small_and_names_no_machine() -> None:
     text = PATH.read_text(encoding="utf-8")
-
     assert len(text.encode()) < 700_000
     assert not re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|usr|opt)/", text)
 
@@ -71,7 +70,5 @@ def test_the_notebook_runs() -> None:
         pytest.importorskip(package, reason="requirements-dev.txt is not installed")
     if not any(draws(backend) for backend in BACKENDS):
         pytest.skip("nothing draws here")
-
     notebook = runpy.run_path(str(DOCS / "make_tour.py"))["executed"]()
-
     check_outputs(notebook)

@@ -6,18 +6,19 @@ They need ``pip install -e .[ray]`` and are skipped without it.
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from helpers import complete_state, through_a_file
-from processes import SHARED_MEMORY, outlive, session_of
+from processes import outlive
 from resume.crash import same_bits
+from tiny_runs import ROOT, Stopped, result_of, results, sets, stop
+from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
@@ -32,7 +33,6 @@ from torchrl_lite.network.build import build
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
-ROOT = Path(__file__).parents[2]
 ODD = """
 import sys
 import threading
@@ -161,7 +161,7 @@ def expected() -> dict[str, Any]:
         return session(collector)
 
 
-@pytest.mark.parametrize("workers", [{"local": 2}, {"ray": 1}, {"ray": 2}], ids=str)
+@pytest.mark.parametrize("workers", [{"local": 2}, {"ray": 2}], ids=str)
 def test_workers_anywhere_give_the_same_bits(
     open_collector: Open, expected: dict[str, Any], workers: dict[str, int]
 ) -> None:
@@ -253,24 +253,14 @@ def test_environments_that_end_their_process_stop_the_run(open_collector: Open) 
         collector.result()
 
 
-def test_a_cluster_that_is_too_small_is_told(cluster: Any) -> None:
-    told: list[str] = []
-    config = RayConfig(address=cluster.address, num_workers=3)
-    with RayPool(config, say=told.append):
-        (line,) = told
-    assert line.startswith("system.ray.num_workers: 3 of 1 CPUs each, but the cluster has room for")
-
-
 # --- whole runs ----------------------------------------------------------------------------------
 
-TINY: dict[str, Any] = {
+TINY = SMALLEST | {
     "env.tasks": TASKS,
     "env.num_envs": 4,
     "env.group_size": 2,
     "env.max_episode_frames": 15,
-    "net.hidden_shapes": [8],
     "replay_buffer.size": 220,
-    "train.epoch_frames": 10,
     "train.opt_steps": 3,
     "train.pretrain_epochs": 2,
     "train.num_epochs": 8,
@@ -279,8 +269,6 @@ TINY: dict[str, Any] = {
     "train.eval_episodes": 2,
     "train.final_eval_episodes": 2,
     "train.save_interval": 2,
-    "system.threads": 1,
-    "system.workers": 0,
 }
 RAY = {"system.workers": "ray", "system.ray.num_workers": 2}
 ENDLESS = RAY | {"train.num_epochs": 100_000}
@@ -289,9 +277,8 @@ ENDLESS = RAY | {"train.num_epochs": 100_000}
 def command(log_dir: Path, **changes: Any) -> list[str]:
     config = log_dir / "config.json"
     config.write_text(json.dumps({"extends": str(ROOT / "config" / "base_mt.json")}))
-    sets = [part for k, v in (TINY | changes).items() for part in ("--set", f"{k}={json.dumps(v)}")]
     flags = ["--config", str(config), "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    return [*flags, *sets]
+    return [*flags, *sets(TINY | changes)]
 
 
 def folder_of(log_dir: Path) -> Path:
@@ -306,11 +293,11 @@ def everything(log_dir: Path) -> dict[str, Any]:
         part.pop("config", None)
         part.pop("wall_time", None)
     state["collector"]["sites"] = dict(sorted(state["collector"]["sites"].items()))
-    header, *rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
-    kept = [i for i, name in enumerate(header) if not name.startswith(("time/", "rate/"))]
-    result = json.loads((folder / "result.json").read_text())
-    del result["wall_time_s"]
-    return {"state": state, "log": [[row[i] for i in kept] for row in rows], "result": result}
+    return {
+        "state": state,
+        "log": results(folder),
+        "result": result_of(folder) | {"wall_time_s": 0},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -335,79 +322,25 @@ def test_a_run_on_a_cluster_is_the_run_of_one_process(
     assert all(node.any_processes_alive() for node in cluster.list_all_nodes())
 
 
-def test_overlap_on_a_cluster_is_overlap_with_processes(cluster: Any, tmp_path: Path) -> None:
-    left = []
-    for name, where in {"here": {"system.workers": 1}, "there": RAY}.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        argv = command(
-            folder, **where, **{"system.overlap": True, "system.ray.address": cluster.address}
-        )
-        assert main("sac", argv, multi_task=True) == 0
-        left.append(everything(folder))
-    same_bits(left[1], left[0], "run")
-
-
-class Stopped(NamedTuple):
-    code: int
-    said: str
-    log_dir: Path
-
-
-def stop(log_dir: Path, number: signal.Signals, **changes: Any) -> Stopped:
-    """Starts a run and a Ray of its own, and signals all its processes in the 5th epoch.
-
-    Raises:
-        AssertionError: a process or shared memory is left.
-    """
-    shared_before = set(SHARED_MEMORY.iterdir())
-    with (log_dir / "stderr").open("w+") as err:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                str(ROOT / "starter" / "mt_sac.py"),
-                *command(log_dir, **ENDLESS | changes),
-            ],
-            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH')}"},
-            stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        out = ""
-        for line in process.stdout:
-            out += line
-            if "epoch 5 " in line:
-                break
-        members = session_of(process.pid)
-        assert len(members) > 4
-        os.killpg(process.pid, number)
-        code = process.wait()
-        survivors = outlive(members | session_of(process.pid), 30)
-        for pid in survivors:
-            os.kill(pid, signal.SIGKILL)
-        out += process.stdout.read()
-        err.seek(0)
-        said = out + err.read()
-    assert survivors == set(), said
-    assert set(SHARED_MEMORY.iterdir()) == shared_before
-    return Stopped(code, said, log_dir)
+def stop_run(log_dir: Path, number: signal.Signals, **changes: Any) -> Stopped:
+    """A run and a Ray of its own, whose processes all get a signal in the 5th epoch."""
+    starter = str(ROOT / "starter" / "mt_sac.py")
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH')}"}
+    args = [sys.executable, starter, *command(log_dir, **ENDLESS | changes)]
+    stopped = stop(args, number, after="epoch 5 ", group=True, env=env)
+    assert stopped.processes > 4
+    return stopped
 
 
 def test_sigterm_to_all_lets_an_epoch_that_is_nearly_over_finish(tmp_path: Path) -> None:
-    stopped = stop(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
-    assert stopped.code == 143, stopped.said
-    assert "with a checkpoint; go on with --resume" in stopped.said
-    assert "Traceback" not in stopped.said and "died" not in stopped.said
-
-
-def test_sigint_ends_a_run_at_once(tmp_path: Path) -> None:
-    stopped = stop(tmp_path, signal.SIGINT, **{"system.grace_seconds": 0})
-    assert stopped.code == 130, stopped.said
-    last = stopped.said.splitlines()[-1]
-    assert last == "stopped by SIGINT; --resume goes on from the last checkpoint"
-    assert "Traceback" not in stopped.said
+    stopped = stop_run(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
+    said = stopped.out + stopped.err
+    assert stopped.code == 143, said
+    assert "with a checkpoint; go on with --resume" in said
+    assert "Traceback" not in said and "died" not in said
 
 
 def test_a_run_that_was_killed_goes_on_without_ray(alone: dict[str, Any], tmp_path: Path) -> None:
-    assert stop(tmp_path, signal.SIGKILL).code == -signal.SIGKILL
+    assert stop_run(tmp_path, signal.SIGKILL).code == -signal.SIGKILL
     assert main("sac", [*command(tmp_path), "--resume"], multi_task=True) == 0
     same_bits(everything(tmp_path), alone, "run")

@@ -1,6 +1,5 @@
 """The batch script of the page on Slurm, with the signals that Slurm sends."""
 
-import json
 import os
 import re
 import signal
@@ -11,18 +10,14 @@ from pathlib import Path
 import pytest
 from processes import outlive, session_of
 from test_interrupted import TINY
+from tiny_runs import ROOT, result_of, results, sets
 
 from torchrl_lite.command.launch import main
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 20
 CHANGES = {"train.num_epochs": EPOCHS - 2, "system.grace_seconds": 0.001}
-SETS = [
-    part
-    for key, value in (TINY | CHANGES).items()
-    if key != "system.threads"  # the script sets it
-    for part in ("--set", f"{key}={json.dumps(value)}")
-]
+SMALL = {k: v for k, v in (TINY | CHANGES).items() if k != "system.threads"}  # the script sets it
+SETS = sets(SMALL)
 
 
 def script(folder: Path) -> Path:
@@ -61,13 +56,9 @@ def reach(process: subprocess.Popen[str], epoch: int) -> None:
     assert any(line.startswith(f"epoch {epoch} ") for line in process.stdout)
 
 
-def training_of(run: Path) -> tuple[list[str], dict[str, object]]:
+def training_of(run: Path) -> tuple[list[dict[str, str]], dict[str, object]]:
     """Every number that no clock made."""
-    rows = (run / "log.csv").read_text().splitlines()
-    keep = [i for i, name in enumerate(rows[0].split(",")) if not re.match("time/|rate/", name)]
-    result = json.loads((run / "result.json").read_text())
-    del result["wall_time_s"]
-    return [",".join(row.split(",")[i] for i in keep) for row in rows], result
+    return results(run), result_of(run) | {"wall_time_s": 0}
 
 
 @pytest.mark.slow

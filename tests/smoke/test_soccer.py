@@ -4,8 +4,6 @@ They need ``pip install -e .[soccer]``, in a virtual environment of their own: t
 an older Gymnasium.
 """
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +13,20 @@ import torch
 pytestmark = pytest.mark.soccer
 pytest.importorskip("sai_mujoco", reason="the extra [soccer] is not installed")
 
+from tiny_runs import ROOT, rows_of, sets  # noqa: E402
+from tiny_runs import TINY as SMALLEST  # noqa: E402
+
 from torchrl_lite.command.launch import main  # noqa: E402
 from torchrl_lite.config import EnvConfig  # noqa: E402
 from torchrl_lite.env.make import make_env, make_spec, task_horizon  # noqa: E402
 
-CONFIG = Path(__file__).parents[2] / "config" / "soccer.json"
+CONFIG = ROOT / "config" / "soccer.json"
 TASKS = ("LowerT1GoaliePenaltyKick-v0", "LowerT1KickToTarget-v0")
-TINY = {
+TINY = SMALLEST | {
     "env.max_episode_frames": 12,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 400,
-    "train.pretrain_epochs": 1,
     "train.num_epochs": 3,
     "train.epoch_frames": 20,
-    "train.opt_steps": 3,
-    "train.batch_size": 8,
-    "train.eval_interval": 2,
-    "train.eval_episodes": 1,
-    "train.final_eval_episodes": 1,
     "system.workers": 2,
-    "system.threads": 1,
 }
 
 
@@ -59,29 +51,10 @@ def test_actions_reach_the_bounds_of_the_torques(task: str) -> None:
     np.testing.assert_array_equal(taken, [inner.action_space.high, inner.action_space.low])
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_an_episode_is_a_function_of_its_seed_and_its_actions(task: str) -> None:
-    used, fresh = (make_env("gymnasium", task, imports=["sai_mujoco"]) for _ in range(2))
-    actions = np.random.default_rng(0).uniform(-1, 1, (40, 12)).astype(np.float32)
-    used.reset(seed=5)
-    for action in actions:
-        if used.step(-action)[2]:
-            break
-    assert used.reset(seed=9)[0].tobytes() == fresh.reset(seed=9)[0].tobytes()
-    for action in actions:
-        a, b = used.step(action), fresh.step(action)
-        assert a[0].tobytes() == b[0].tobytes()
-        assert a[1:4] == b[1:4]
-        if a[2]:
-            break
-
-
 def test_both_tasks_train_with_one_policy_and_go_on_after_a_stop(tmp_path: Path) -> None:
-    sets = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-
     def run(name: str, *flags: str) -> Path:
         common = ["--config", str(CONFIG), "--log_dir", str(tmp_path / name), "--device", "cpu"]
-        assert main("sac", [*common, *sets, *flags], multi_task=True) == 0
+        assert main("sac", [*common, *sets(TINY), *flags], multi_task=True) == 0
         return tmp_path / name / "soccer" / "soccer" / "1"
 
     whole = run("whole")
@@ -94,6 +67,5 @@ def test_both_tasks_train_with_one_policy_and_go_on_after_a_stop(tmp_path: Path)
     ]
     ours, theirs = (state["learner"]["networks"] for state in states)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    with (whole / "log.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    last = rows_of(whole)[-1]
     assert [last[f"frames/{task}"] for task in TASKS] == ["80", "80"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from processes import SHARED_MEMORY, outlive, session_of
+from tiny_runs import ROOT, TINY, sets
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.checkpoint.lock import locked
@@ -26,24 +27,18 @@ from torchrl_lite.sweep.report import write
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
-ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config" / "mujoco" / "pendulum.json"
 EPOCHS, SEEDS = 72, (1, 2, 3, 4)
-TINY = {
+SMALL = TINY | {
     "env.max_episode_frames": 15,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 2000,
-    "train.pretrain_epochs": 1,
     "train.num_epochs": EPOCHS - 1,
     "train.epoch_frames": 20,
     "train.opt_steps": 5,
-    "train.batch_size": 8,
+    "replay_buffer.size": 2000,
     "train.eval_interval": 8,
-    "train.eval_episodes": 2,
-    "train.final_eval_episodes": 2,
     "train.save_interval": 1,
 }
-SETS = [part for k, v in TINY.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+SETS = sets({key: value for key, value in SMALL.items() if not key.startswith("system.")})
 
 
 @pytest.fixture(scope="module")

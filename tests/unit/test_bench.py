@@ -2,25 +2,19 @@
 
 import io
 import json
-import runpy
-import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
+from tiny_runs import one_line, run_starter
 from torch.utils.flop_counter import FlopCounterMode
 
-from torchrl_lite.bench import collect, measure, train, update
+from torchrl_lite.bench import collect, measure, update
 from torchrl_lite.bench import env as env_bench
 from torchrl_lite.bench import envpool as pool
-from torchrl_lite.command.flags import parse
-from torchrl_lite.command.options import request
 from torchrl_lite.types import Batch, Noise
 
 
@@ -45,7 +39,7 @@ def test_every_round_lets_all_take_a_turn_and_the_first_is_not_counted(
     assert turns == ["one", "other"] * 4
 
 
-@pytest.mark.parametrize("hidden", [[256, 256], [40, 50, 60]])
+@pytest.mark.parametrize("hidden", [[40, 50, 60]])
 def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]) -> None:
     """But for the critic's column products with the head, which are no matrix products here."""
     rows, obs, act = 16, update.OBS, update.ACT
@@ -65,7 +59,9 @@ def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]
     assert update.operations(hidden, rows) == counter.get_total_flops() + heads
 
 
-def test_a_report_has_ratios_to_its_baseline_and_fractions_of_its_limit() -> None:
+def test_a_report_has_ratios_to_its_baseline_and_names_hardware_and_versions(
+    tmp_path: Path,
+) -> None:
     report = measure.Report(
         "title", "frames/s", "old", {"old": 2000.0, "new": 5000.0}, ("limit", 1e4)
     )
@@ -75,14 +71,11 @@ def test_a_report_has_ratios_to_its_baseline_and_fractions_of_its_limit() -> Non
     (new,) = [line.split() for line in lines if "new" in line]
     assert [word for word in new if word[0].isdigit()] == ["5,000", "2.50", "0.50"]
 
-
-def test_the_file_names_the_hardware_and_the_versions(tmp_path: Path) -> None:
-    path = tmp_path / "bench.json"
-    measure.write(path, [measure.Report("title", "frames/s", "old", {"old": 1.0})])
-    data = json.loads(path.read_text())
+    measure.write(tmp_path / "bench.json", [report])
+    data = json.loads((tmp_path / "bench.json").read_text())
     assert data["hardware"]["cores"] >= 1
     assert data["versions"]["torch"] == torch.__version__
-    assert data["reports"][0]["rates"] == {"old": 1.0}
+    assert data["reports"][0]["rates"] == report.rates
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium, about stock Meta-World
@@ -105,57 +98,6 @@ def test_a_pool_of_envpool_steps_all_its_environments() -> None:
         assert [run(), run()] == [20, 20]
 
 
-def test_a_vector_env_is_stepped_with_the_policy_for_what_it_shows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Float32 rows of the task's own features, each with its task; resets are its own."""
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    actions: list[np.ndarray] = []
-
-    class Ten:
-        def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
-            return np.arange(490.0).reshape(10, 49), {}
-
-        def step(self, action: np.ndarray) -> tuple[np.ndarray, None]:
-            actions.append(action)
-            return np.full((10, 49), len(actions), np.float64), None
-
-        def close(self) -> None:
-            actions.clear()
-
-    def explore(obs: torch.Tensor, task: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        seen.append((obs, task))
-        return obs[:, :, :4]
-
-    monkeypatch.setattr(collect.gym, "make_vec", lambda *_, **__: Ten())
-    _, actor = collect.ten_envs()
-    monkeypatch.setattr(actor, "explore", explore)
-    with ExitStack() as stack:
-        assert collect._vector_env("sync", actor, 3, stack)() == 30
-        assert [(obs.shape, obs.dtype) for obs, _ in seen] == [((10, 1, 39), torch.float32)] * 3
-        assert all(task.tolist() == list(range(10)) for _, task in seen)
-        assert [action[0, 0] for action in actions] == [0.0, 1.0, 2.0]
-        assert actions[0].shape == (10, 4)
-
-
-def test_a_training_has_the_frames_and_the_device_of_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def start(algo: str, argv: list[str]) -> int:
-        args = parse(algo, argv, multi_task=False)
-        config = request(args, algo, multi_task=False).config
-        found.append((args.device, config.total_epochs * config.frames_per_epoch))
-        found.append((args.task, config.train.num_epochs * config.train.opt_steps))
-        result = args.log_dir / "result.json"
-        result.write_text('{"eval/success_rate": 0.5}')
-        return 0
-
-    found: list[tuple[str, int]] = []
-    monkeypatch.setattr(train.launch, "main", start)
-    assert train._ours("reach-v3", 12_000, threads=2)[1] == 0.5
-    assert found == [("cpu", 12_000), ("reach-v3", 2000)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -170,16 +112,7 @@ def test_a_training_has_the_frames_and_the_device_of_the_other(
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    arguments: list[str],
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    starter = Path(__file__).parents[2] / "starter" / "bench.py"
-    monkeypatch.setattr(sys, "argv", [str(starter), *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(starter), run_name="__main__")
-    assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 1
-    assert all(word in said for word in words)
+    assert run_starter("bench", *arguments) == 2
+    one_line(capsys.readouterr().err, *words)

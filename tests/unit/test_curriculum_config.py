@@ -4,28 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import ROOT, one_line
 
-from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.launch import main
-from torchrl_lite.config import (
-    Config,
-    CurriculumConfig,
-    check,
-    load,
-)
-from torchrl_lite.config.check import model, reference
+from torchrl_lite.config import Config, CurriculumConfig, check, load
+from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
 
-MT10 = [
-    "reach-v3", "push-v3", "pick-place-v3", "door-open-v3", "drawer-open-v3", "drawer-close-v3",
-    "button-press-topdown-v3", "peg-insert-side-v3", "window-open-v3", "window-close-v3",
-]  # fmt: skip
+MT10 = list(metaworld.MT10)
 EASIEST_FIRST = [
     "reach", "push", "button-press-topdown", "door-open", "drawer-open", "drawer-close",
     "pick-place", "window-open", "window-close", "peg-insert-side",
 ]  # fmt: skip
-SECTIONS = {name: section for name, (_, section) in ALGORITHMS.items()}
-ROOT = Path(__file__).parents[2]
 
 
 def stages(kind: str, tasks: list[str] = MT10, **fields: Any) -> list[set[str]]:
@@ -53,100 +44,50 @@ def test_progressive_grows_level_by_level() -> None:
     six = three | {"door-open", "drawer-open", "drawer-close"}
     eight = six | {"window-open", "window-close"}
     ten = eight | {"pick-place", "peg-insert-side"}
-
     assert stages("progressive") == [reach, three, six, eight, ten]
 
 
 def test_mixed_begins_with_three_and_takes_one_more_each_time() -> None:
     assert stages("mixed") == [set(EASIEST_FIRST[:count]) for count in range(3, 11)]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_mixed_over_few_tasks_is_one_stage(count: int) -> None:
-    assert len(stages("mixed", MT10[:count])) == 1
+    assert len(stages("mixed", MT10[:3])) == len(stages("mixed", MT10[:1])) == 1
 
 
 def test_custom_stages_are_those_that_are_listed() -> None:
     listed = [["push-v3", "reach-v3"], ["window-open-v3"], ["push-v3"]]
-
-    assert stages("custom", stages=listed) == [{"reach", "push"}, {"window-open"}, {"push"}]
-
-
-def test_tasks_of_a_stage_stand_in_the_order_of_the_set() -> None:
-    config = CurriculumConfig(kind="custom", stages=[["window-close-v3", "reach-v3", "push-v3"]])
-
-    assert config.stages_of(MT10) == [["reach-v3", "push-v3", "window-close-v3"]]
+    made = CurriculumConfig(kind="custom", stages=listed).stages_of(MT10)
+    assert made == [["reach-v3", "push-v3"], ["window-open-v3"], ["push-v3"]]  # in the set's order
 
 
 def test_a_levels_tasks_that_are_not_in_the_set_leave_no_gap() -> None:
     tasks = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
-
     both = {"drawer-close", "window-close", "window-open"}
     assert stages("progressive", tasks) == [{"drawer-close"}, both]
 
 
 def test_difficulty_can_be_overridden() -> None:
     easy = {"peg-insert-side-v3": 0.5}
-
     assert stages("sequential", difficulty=easy)[0] == {"peg-insert-side"}
     assert stages("progressive", difficulty=easy)[0] == {"peg-insert-side"}
     assert stages("mixed", difficulty=easy)[0] == {"peg-insert-side", *EASIEST_FIRST[:2]}
-
-
-def test_an_overridden_difficulty_is_also_when_pick_place_joins() -> None:
-    windows_and_pick_place = stages("progressive", difficulty={"pick-place-v3": 4})[3]
-
-    assert "pick-place" in windows_and_pick_place
-
-
-def test_a_task_beside_the_table_can_have_a_difficulty() -> None:
-    tasks = ["assembly-v3", "reach-v3"]
-
-    assert stages("sequential", tasks, difficulty={"assembly-v3": 9}) == [{"reach"}, {"assembly"}]
+    assert "pick-place" in stages("progressive", difficulty={"pick-place-v3": 4})[3]
+    beside = ["assembly-v3", "reach-v3"]
+    assert stages("sequential", beside, difficulty={"assembly-v3": 9}) == [{"reach"}, {"assembly"}]
 
 
 # --- the section ---------------------------------------------------------------------------------
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
-    assert CurriculumConfig(kind="mixed").model_dump() == {
-        "kind": "mixed",
-        "stages": None,
-        "difficulty": {},
-        "first_stage": 0,
-        "thresholds": [0.7, 0.6, 0.5, 0.4],
-        "min_frames_per_stage": 200_000,
-        "max_frames_per_stage": None,
-        "stage_eval_frames": 10_000,
-        "stage_eval_episodes": 20,
-        "old_data": "keep",
-    }
-
-
-def test_the_reference_lists_its_fields() -> None:
-    keys = [key for key, *_ in reference(model("sac", SECTIONS))]
-
-    assert [key.removeprefix("curriculum.") for key in keys if key.startswith("curriculum.")] == (
-        list(CurriculumConfig.model_fields)
-    )
-
-
 @pytest.mark.parametrize(("old_data", "weight"), [("keep", 1.0), ("drop", 0.0), (0.25, 0.25)])
 def test_old_data_is_a_word_or_a_weight(old_data: Any, weight: float) -> None:
     config = config_with({"kind": "mixed", "old_data": old_data}).curriculum
-
     assert config is not None
     assert config.old_weight == weight
 
 
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["curriculum.kind: is missing", '"sequential" or "progressive"']),
-    ({"kind": "progresive"}, ["curriculum.kind", "did you mean 'progressive'"]),
     ({"kind": "custom"}, ["curriculum.stages: ", '"custom" needs them']),
     ({"kind": "mixed", "stages": [["reach-v3"]]}, ["curriculum.stages: "]),
-    ({"kind": "custom", "stages": []}, ["curriculum.stages", "not empty"]),
-    ({"kind": "custom", "stages": [["reach-v3"], []]}, ["curriculum.stages", "not empty"]),
-    ({"kind": "custom", "stages": ["reach-v3"]}, ["curriculum.stages", "a list"]),
     (
         {"kind": "custom", "stages": [["reach-v3"], ["pusch-v3"]]},
         ["curriculum.stages: 'pusch-v3'", "did you mean 'push-v3'"],
@@ -164,24 +105,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         ["curriculum.difficulty: 'reach-v2'", "did you mean 'reach-v3'"],
     ),
     ({"kind": "mixed", "difficulty": {"reach-v3": 0}}, ["curriculum.difficulty", "number > 0"]),
-    ({"kind": "mixed", "difficulty": {"reach-v3": "1"}}, ["curriculum.difficulty", "number > 0"]),
-    ({"kind": "mixed", "difficulty": [1]}, ["curriculum.difficulty", "an object"]),
-    ({"kind": "mixed", "thresholds": []}, ["curriculum.thresholds", "not empty"]),
     ({"kind": "mixed", "thresholds": [0.5, 1.01]}, ["curriculum.thresholds", "<= 1"]),
-    ({"kind": "mixed", "thresholds": [-0.1]}, ["curriculum.thresholds", ">= 0"]),
-    ({"kind": "mixed", "thresholds": 0.5}, ["curriculum.thresholds", "a list"]),
-    ({"kind": "mixed", "min_frames_per_stage": -1}, ["curriculum.min_frames_per_stage", ">= 0"]),
-    ({"kind": "mixed", "stage_eval_frames": 0}, ["curriculum.stage_eval_frames", ">= 1"]),
-    ({"kind": "mixed", "stage_eval_episodes": 0}, ["curriculum.stage_eval_episodes", ">= 1"]),
     (
         {"kind": "mixed", "max_frames_per_stage": 199_999},
         ["curriculum.max_frames_per_stage: 199999", "min_frames_per_stage"],
     ),
     ({"kind": "mixed", "old_data": "dorp"}, ["curriculum.old_data", "did you mean 'drop'"]),
     ({"kind": "mixed", "old_data": 0}, ["curriculum.old_data", "> 0"]),
-    ({"kind": "mixed", "old_data": 1.5}, ["curriculum.old_data", "<= 1"]),
     ({"kind": "mixed", "first_stage": 8}, ["curriculum.first_stage: 8", "0 to 7"]),
-    ({"kind": "mixed", "treshold": 1}, ["curriculum.treshold", "did you mean 'thresholds'"]),
 ]
 
 
@@ -189,7 +120,6 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
 def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(UserError) as error:
         config_with(section)
-
     assert "\n" not in str(error.value)
     assert [part for part in told if part not in str(error.value)] == []
 
@@ -206,47 +136,33 @@ def test_names_may_have_a_namespace() -> None:
     config_with({"kind": "sequential", "difficulty": dict(zip(tasks, (2, 1), strict=True))}, tasks)
 
 
-def test_custom_stages_need_no_difficulty() -> None:
-    config_with({"kind": "custom", "stages": [["assembly-v3"]]}, ["reach-v3", "assembly-v3"])
-
-
 # --- the files and the flag ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["sequential", "progressive", "mixed"])
 def test_each_kind_has_a_file(kind: str) -> None:
     config = load(ROOT / "config" / "curricula" / f"mt10_{kind}.json", sections=SECTIONS)
-
     assert config.env.tasks == MT10
     assert config.curriculum is not None
     assert config.curriculum.kind == kind
 
 
-def test_stage_needs_a_curriculum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--config", str(ROOT / "config" / "mt10.json"), "--log_dir", str(tmp_path)]
-
-    assert main("sac", [*argv, "--stage", "1"], multi_task=True) == 2
-
-    assert "--stage: " in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
-    ("stage", "told"), [("5", "0 to 4"), ("-1", "--stage"), ("reach", "--stage"), ("1.5", "1.5")]
+    ("file", "stage", "told"),
+    [
+        ("mt10.json", "1", "--stage: "),
+        ("curricula/mt10_progressive.json", "5", "0 to 4"),
+        ("curricula/mt10_progressive.json", "1.5", "--stage"),
+    ],
 )
 def test_a_stage_that_is_not_there_is_a_mistake(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, stage: str, told: str
 ) -> None:
-    path = ROOT / "config" / "curricula" / "mt10_progressive.json"
-    argv = ["--config", str(path), "--log_dir", str(tmp_path), "--stage", stage]
-
+    argv = ["--config", str(ROOT / "config" / file), "--log_dir", str(tmp_path), "--stage", stage]
     assert main("sac", argv, multi_task=True) == 2
-
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
+    one_line(capsys.readouterr().err, told)
 
 
 def test_a_single_task_starter_has_no_stages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("sac", ["--task", "reach-v3", "--stage", "0"]) == 2
-
-    assert "--stage" in capsys.readouterr().err
+    one_line(capsys.readouterr().err, "--stage")

@@ -19,16 +19,13 @@ PAGES = sorted(DOCS.glob("*.md"))
 
 def test_the_configuration_page_is_what_the_models_say() -> None:
     made = runpy.run_path(str(DOCS / "make_configuration.py"))["page"]()
-
     assert made == (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_algorithm_has_a_page_with_every_metric(algo: str) -> None:
     text = (DOCS / f"{algo}.md").read_text(encoding="utf-8")
-
     missing = [name for name in ALGORITHMS[algo][0].METRICS if f"`train/{name}`" not in text]
-
     assert not missing
 
 
@@ -37,7 +34,6 @@ def test_every_column_is_explained() -> None:
     learner = make_learner("sac", make_spec(2))
     names = columns(["a", "b"], learner.metric_names, curriculum.columns(["a", "b"]))
     general = {re.sub(r"/[ab]$", "/<task>", name) for name in names if not name.startswith("train")}
-
     assert not [name for name in general if f"`{name}`" not in text]
 
 
@@ -75,7 +71,6 @@ def pins(name: str) -> set[str]:
 
 def test_what_is_needed_is_what_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
     assert {re.split("[<>=]", one)[0] for one in project["dependencies"]} == pins(
         "requirements.txt"
     )
@@ -85,14 +80,12 @@ def test_every_package_has_its_reason() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").lower()
     rows = re.findall(r"^\| (.*?) \|", readme.partition("\n## dependencies\n")[2], re.MULTILINE)
     told = {name.split(" (")[0] for row in rows for name in row.split(", ")}
-
     assert not (pins("requirements.txt") | pins("requirements-dev.txt")) - told
 
 
 def test_every_test_that_is_named_is_there() -> None:
     files = {file.name: file.read_text(encoding="utf-8") for file in TESTS.rglob("*.py")}
     tests = re.findall(r"def (test_\w+)", "\n".join(files.values()))
-
     for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
         for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
             if re.fullmatch(r"(tests/.*)?test_\w+\.py", span):

@@ -8,7 +8,7 @@ import pytest
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command import launch
-from torchrl_lite.config import Config, check, load
+from torchrl_lite.config import Config, check, load, model, reference
 from torchrl_lite.errors import UserError
 
 
@@ -30,6 +30,7 @@ LIMITS = {
     "env.group_size": 65536,
     "env.max_episode_frames": 1000000,
     "net.embedding_dim": 65536,
+    "net.hidden_shapes": 65536,
     "net.soft_module.num_layers": 100,
     "net.soft_module.num_gating_layers": 100,
     "net.soft_module.num_modules": 1024,
@@ -44,88 +45,43 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize(("key", "limit"), LIMITS.items())
-def test_what_is_there_all_at_once_has_a_limit(key: str, limit: int) -> None:
-    with pytest.raises(UserError) as error:
-        checked(key, limit + 1)
-
-    assert f"{key}: {limit + 1} is not allowed" in str(error.value)
-    assert f"<= {limit}" in str(error.value)
-
-
-@pytest.mark.parametrize(("key", "limit"), LIMITS.items())
-def test_the_limit_itself_is_allowed(key: str, limit: int) -> None:
-    value: Any = checked(key, limit)
-    for name in key.split("."):
-        value = getattr(value, name)
-
-    assert value == limit
-
-
-def test_a_layer_has_a_limit() -> None:
+def test_what_is_there_all_at_once_has_a_limit() -> None:
+    kinds = {key: kind for key, kind, *_ in reference(model("sac", SECTIONS))}
+    assert [key for key, limit in LIMITS.items() if f"<= {limit}" not in kinds[key]] == []
+    with pytest.raises(UserError, match=r"env\.num_envs: 65537 is not allowed; .* <= 65536"):
+        checked("env.num_envs", 65537)
+    assert checked("env.num_envs", 65536).env.num_envs == 65536
     with pytest.raises(UserError, match=r"net\.hidden_shapes: 1000000000000 is not allowed"):
         checked("net.hidden_shapes", [256, 10**12])
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "replay_buffer.size",
-        "train.batch_size",
-        "train.num_epochs",
-        "train.keep_checkpoints",
-        "sac.alpha",
-        "sac.plr",
-        "sac.target_entropy",
-        "sac.log_std_max",
-    ],
-)
-@pytest.mark.parametrize("value", [1e16, 1e300, 10**400, -1e300], ids=str)
+@pytest.mark.parametrize("key", ["replay_buffer.size", "sac.alpha", "sac.target_entropy"])
+@pytest.mark.parametrize("value", [1e16, 10**400, -1e300], ids=str)
 def test_no_number_is_beyond_what_a_tensor_holds(key: str, value: float) -> None:
     with pytest.raises(UserError) as error:
         checked(key, value)
-
     assert str(error.value) == f"test: {key}: too large; no number is beyond 1e+15"
-
-
-def test_a_number_in_a_list_is_looked_at_too() -> None:
     with pytest.raises(UserError, match=r"net\.hidden_shapes: too large"):
-        checked("net.hidden_shapes", [8, 10**30])
+        checked("net.hidden_shapes", [8, value])
 
 
-def test_a_file_of_very_many_keys_is_refused_like_any_other(tmp_path: Path) -> None:
+def test_very_many_keys_or_tasks_are_refused_like_few(tmp_path: Path) -> None:
     path = tmp_path / "many.json"
-    keys = {f"key{number}": 0 for number in range(100_000)}
+    keys = {f"key{number}": 0 for number in range(30_000)}
     path.write_text(json.dumps({"env": {"tasks": ["reach-v3"]}} | keys))
-
     with pytest.raises(UserError, match="unknown key"):
         load(path, sections=SECTIONS)
-
-
-def test_a_list_of_very_many_tasks_is_looked_at_once() -> None:
     names = [f"task{number}" for number in range(100_000)]
-
     with pytest.raises(UserError, match=r"env\.tasks: 'task7' is named twice"):
         checked("env.tasks", [*names, "task7"])
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (MemoryError("Unable to allocate 9 TiB"), "Unable to allocate 9 TiB"),
-        (MemoryError(), "out of memory"),
-    ],
-)
-def test_a_lack_of_memory_is_told_without_a_traceback(
-    error: MemoryError,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_lack_of_memory_without_a_message_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*_args: Any, **_kwargs: Any) -> int:
-        raise error
+        raise MemoryError
 
     monkeypatch.setattr(launch, "_main", run)
-
     assert launch.main("sac", []) == 1
-    assert capsys.readouterr().err.startswith(f"error: {said}\nlower replay_buffer.size")
+    assert capsys.readouterr().err.startswith("error: out of memory\nlower replay_buffer.size")

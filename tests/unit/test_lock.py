@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_runs import ROOT, TASK, folder_in, one_line, start
 
 from torchrl_lite.checkpoint.lock import locked
-from torchrl_lite.command.launch import main
 from torchrl_lite.errors import BusyError
 
-ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
@@ -23,12 +22,11 @@ with locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
 """
-TASK = "reach-v3"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "x" / TASK / "1"
+    folder = folder_in(tmp_path)
     folder.mkdir(parents=True)
     return folder
 
@@ -49,27 +47,23 @@ def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def start(run: Path, *argv: str) -> int:
-    log_dir = run.parents[2]
-    common = ["--task", TASK, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    return main("sac", [*common, *argv])
-
-
 @pytest.mark.parametrize("argv", [(), ("--resume",)])
 @pytest.mark.parametrize("begun", [False, True], ids=["nothing written yet", "begun"])
 @pytest.mark.usefixtures("holder")
 def test_a_second_process_is_refused_in_one_line(
-    run: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], begun: bool
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    argv: tuple[str, ...],
+    begun: bool,
 ) -> None:
     if begun:
         params = {"algo": "sac", "env": {"tasks": [TASK]}, "system": {"workers": 0}}
         (run / "params.json").write_text(json.dumps(params))
     before = sorted(run.iterdir())
-
-    assert start(run, *argv) == 2
-
+    assert start(tmp_path, *argv) == 2
     error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1 and str(run) in error
+    one_line(error, str(run))
     assert ("another process is working on this run" in error) == (not begun or bool(argv))
     assert sorted(run.iterdir()) == before
 
@@ -91,7 +85,7 @@ def test_a_lock_is_given_back_after_an_error(run: Path) -> None:
 
 
 def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the first look at the directory and the lock."""
 
@@ -100,6 +94,6 @@ def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
         return locked(folder)
 
     monkeypatch.setattr("torchrl_lite.training.run.locked", late)
-    assert start(run) == 2
+    assert start(tmp_path) == 2
     assert "--resume" in capsys.readouterr().err
     assert (run / "params.json").read_text() == "{}"

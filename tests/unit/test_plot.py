@@ -1,21 +1,19 @@
 """Curves and tables show what stands in the run directories."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from tiny_runs import one_line, run_starter
 
 from torchrl_lite.analysis import results
 from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
 from torchrl_lite.errors import UserError
 
-STARTER = Path(__file__).parents[2] / "starter" / "plot.py"
 Write = Callable[..., Path]
 
 
@@ -61,6 +59,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
+    """Updates are told as they stand; seconds of all epochs add up, evaluated or not."""
     run = Run(write({"a": [0.1, 0.5, 0.7], "b": [0.0, 0.2, 0.9]}))
     frames, success = run.curve("b", metric="success", axis="frames")
     assert frames.tolist() == [2000, 4000, 6000]
@@ -68,14 +67,7 @@ def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
     hours, returns = run.curve("a", metric="return", axis="hours")
     assert hours == pytest.approx([1, 2, 3])
     assert returns == pytest.approx([10, 50, 70])
-
-
-def test_a_curve_has_other_axes_than_frames(write: Write) -> None:
-    """Updates are told as they stand; core seconds of all epochs add up, evaluated or not."""
-    run = Run(write({"a": [0.1, 0.5, 0.7]}))
-    updates, success = run.curve("a", metric="success", axis="updates")
-    assert updates.tolist() == [100, 200, 300]
-    assert success.tolist() == [0.1, 0.5, 0.7]
+    assert run.curve("a", metric="success", axis="updates")[0].tolist() == [100, 200, 300]
     core_hours, _ = run.curve("a", metric="success", axis="core_hours")
     assert core_hours == pytest.approx([1.5, 3, 4.5])
 
@@ -87,20 +79,8 @@ def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, ax
     log = run.path / "log.csv"
     text = log.read_text()
     log.write_text(text.replace("updates", "other").replace("time/cpu_s", "time/other"))
-    places, values = Run(run.path).curve("a", metric="success", axis=axis)
-    assert (len(places), len(values)) == (0, 0)
+    assert len(Run(run.path).curve("a", metric="success", axis=axis)[0]) == 0
     assert len(Run(run.path).curve("a", metric="success", axis="frames")[0]) == 2
-
-
-@pytest.mark.parametrize(("axis", "label"), [("updates", "updates"), ("core_hours", "core hours")])
-def test_other_axes_are_labelled(write: Write, axis: Any, label: str) -> None:
-    experiments = by_experiment(find_runs([write({"a": [0.1, 0.5]})]))
-    (axes,) = learning_curves(experiments, axis=axis).axes
-    assert axes.get_xlabel() == label
-    (line,) = axes.get_lines()
-    assert (line.get_xdata()[0], line.get_xdata()[-1]) == pytest.approx(
-        {"updates": (100, 200), "core_hours": (1.5, 3)}[axis]
-    )
 
 
 def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:
@@ -113,24 +93,12 @@ def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> 
     assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.4, 0.6])
 
 
-def test_runs_over_time_are_interpolated_up_to_the_shortest(write: Write) -> None:
-    runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
-    curve = aggregate(runs, ["a"], metric="success", axis="hours")
-    assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
-    values = [estimate.value for estimate in curve.estimates]
-    assert values == pytest.approx(list(curve.x - 1))
-
-
-def test_a_run_without_evaluations_has_no_curve(write: Write) -> None:
-    run = Run(write({"a": []}, finished=False))
-    curve = aggregate([run], ["a"], metric="success", axis="frames")
-    assert len(curve.x) == len(curve.estimates) == 0
-
-
 def test_a_run_that_has_not_been_evaluated_yet_hides_no_other(write: Write) -> None:
     runs = [Run(write({"a": curve}, seed=seed)) for seed, curve in enumerate([[0.2, 0.4], []])]
     curve = aggregate(runs, ["a"], metric="success", axis="frames")
     assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.2, 0.4])
+    nothing = aggregate(runs[1:], ["a"], metric="success", axis="frames")
+    assert len(nothing.x) == len(nothing.estimates) == 0
 
 
 def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write) -> None:
@@ -144,9 +112,13 @@ def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write
     )
 
 
-def test_a_single_evaluation_is_drawn_over_time_too(write: Write) -> None:
-    curve = aggregate([Run(write({"a": [0.5]}))], ["a"], metric="success", axis="hours")
-    assert (curve.x.tolist(), curve.estimates[0].value) == ([1.0], 0.5)
+def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> None:
+    runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
+    curve = aggregate(runs, ["a"], metric="success", axis="hours")
+    assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
+    assert [estimate.value for estimate in curve.estimates] == pytest.approx(list(curve.x - 1))
+    one = aggregate([Run(write({"b": [0.5]}, env="b"))], ["b"], metric="success", axis="hours")
+    assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
 
 
 def test_a_torn_last_line_is_not_read(write: Write) -> None:
@@ -170,32 +142,29 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     write({"a": [0.1, 0.2]}, experiment="old", env="a")
     runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
     panels = lines_of(learning_curves(by_experiment(runs)))
-    assert panels == {
-        "a": ["new", "old"],
-        "b": ["new", "old"],
-        "mean of 2 tasks": ["new", "old"],
-    }
+    assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
 
 
-def test_an_experiment_without_some_tasks_is_not_among_all(write: Write) -> None:
-    write({"a": [0.1], "b": [0.3]}, experiment="new")
-    runs = find_runs([write({"a": [0.1]}, experiment="old", env="a").parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
-    assert panels["mean of 2 tasks"] == ["new"]
-
-
-def test_a_panel_that_would_be_empty_is_left_out(write: Write) -> None:
+def test_an_experiment_is_only_among_the_tasks_that_it_has(write: Write) -> None:
     write({"a": [0.1]}, experiment="new", env="a")
     runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
     assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
+    write({"a": [0.1], "b": [0.3]}, experiment="both")
+    runs = find_runs([runs[0].path.parents[2]])
+    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
+    assert panels["mean of 2 tasks"] == ["both"]
 
 
 def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     for name in "abc":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
-    (axes,) = learning_curves(by_experiment(find_runs([folder.parents[2]]))).axes
+    experiments = by_experiment(find_runs([folder.parents[2]]))
+    (axes,) = learning_curves(experiments).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
     assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
+    (axes,) = learning_curves(experiments, axis="core_hours").axes
+    assert axes.get_xlabel() == "core hours"
+    assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
 
 
 def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
@@ -206,8 +175,7 @@ def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_path: Path) -> None:
     folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / f"c.{suffix}", tmp_path / "t.md"
-    done = run_starter(folder, "--out", out, "--table", text, "--x", "hours")
-    assert done.returncode == 0, done.stderr
+    assert run_starter("plot", folder, "--out", out, "--table", text, "--x", "hours") == 0
     assert out.stat().st_size > 1000
     assert "| exp | a | 1 |" in text.read_text()
 
@@ -223,19 +191,21 @@ def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_p
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    write: Write, arguments: list[str], words: list[str], tmp_path: Path
+    write: Write,
+    arguments: list[str],
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty").mkdir()
     places = {"run": write({"a": [0.1]}), "empty": tmp_path / "empty",
               "unevaluated": write({"a": []}, seed=2)}  # fmt: skip
-    done = run_starter(*[argument.format(**places) for argument in arguments])
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert all(word in done.stderr for word in words)
+    assert run_starter("plot", *(argument.format(**places) for argument in arguments)) == 2
+    one_line(capsys.readouterr().err, *words)
 
 
 @pytest.mark.parametrize("name", ["params.json", "result.json", "log.csv"])
-@pytest.mark.parametrize("content", ["{", "[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n", "\0"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n"])
 def test_a_file_that_is_damaged_or_of_others_is_named(
     write: Write, name: str, content: str
 ) -> None:
@@ -252,19 +222,9 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
         assert content[-1] != "\n"
 
 
-def test_runs_that_have_not_ended_are_told(write: Write) -> None:
+def test_runs_that_have_not_ended_are_told(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write({"a": [0.1]}, finished=False)
-    done = run_starter(folder)
-    assert done.returncode == 0
-    (line,) = done.stderr.splitlines()
-    assert str(folder) in line and "not ended" in line
-
-
-def run_starter(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, STARTER, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-
-
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run"):
-        find_runs([tmp_path])
+    assert run_starter("plot", folder) == 0
+    one_line(capsys.readouterr().err, str(folder), "not ended")

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import ROOT, one_line
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.flags import parse
-from torchrl_lite.command.options import request, resolve
+from torchrl_lite.command.launch import main
+from torchrl_lite.command.options import Request, request, resolve
 from torchrl_lite.config import Config, check
 from torchrl_lite.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 TASK = ["--task", "reach-v3"]
 ON_RAY = ["--set", "system.workers=ray"]
 FAR = "system.ray.address=far-away:6379"
@@ -29,16 +30,12 @@ def checked(**system: Any) -> Config:
 @pytest.mark.parametrize(
     ("system", "said"),
     [
-        ({"workers": "rya"}, 'system.workers: "rya" is not allowed; it is "auto" or "ray" or an'),
         ({"workers": "rya"}, "did you mean 'ray'?"),
         ({"ray": {"adress": "auto"}}, "system.ray.adress: unknown key"),
         ({"ray": {"address": "locl"}}, "did you mean 'local'?"),
-        ({"ray": {"address": "somewhere"}}, '"local", "auto" or HOST:PORT'),
         ({"ray": {"address": "ray://head:10001"}}, 'system.ray.address: "ray://head:10001" is not'),
         ({"ray": {"num_workers": 0}}, "system.ray.num_workers: 0 is not allowed; it is an integer"),
-        ({"ray": {"num_workers": 1025}}, "<= 1024"),
         ({"ray": {"cpus_per_worker": 0.5}}, "system.ray.cpus_per_worker: 0.5 is not allowed"),
-        ({"ray": None}, "system.ray: null is not allowed; it is an object"),
     ],
     ids=str,
 )
@@ -49,7 +46,7 @@ def test_a_mistake_is_told_in_one_line(system: dict[str, Any], said: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["local", "auto", "10.0.0.1:6379", "head-1.cluster:6379"])
+@pytest.mark.parametrize("address", ["local", "auto", "head-1.cluster:6379"])
 def test_what_is_asked_for_stands(address: str) -> None:
     ray = {"address": address, "num_workers": 8, "cpus_per_worker": 2}
     system = resolve(checked(workers="ray", overlap=True, ray=ray)).system
@@ -61,36 +58,32 @@ def test_a_cluster_that_no_worker_needs_is_not_asked_for() -> None:
     assert (system.workers, system.num_workers) == (2, 2)
 
 
-def test_without_ray_one_line_says_how_to_get_it(tmp_path: Path) -> None:
-    probe = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from torchrl_lite.command.launch import main\n"
-        "sys.exit(main('sac', sys.argv[1:]))"
-    )
-    argv = [*TASK, *ON_RAY, "--log_dir", str(tmp_path / "log")]
-    done = subprocess.run(
-        [sys.executable, "-c", probe, *argv], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "pip install -e '.[ray]'" in done.stderr
+def test_without_ray_one_line_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main("sac", [*TASK, *ON_RAY, "--log_dir", str(tmp_path / "log")]) == 2
+    one_line(capsys.readouterr().err, "pip install -e '.[ray]'")
     assert not (tmp_path / "log").exists()
 
 
 # --- a run that goes on --------------------------------------------------------------------------
 
 
-def going_on(folder: Path, begun_with: list[str], *argv: str) -> Config:
-    """A run that began so, and the configuration that it goes on with."""
+def asked(*argv: str) -> Request:
+    return request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
+
+
+def going_on(folder: Path, begun_with: list[str], *argv: str, without: str = "") -> Config:
+    """A run that began so, without a section that was not there yet, and the configuration that
+    it goes on with."""
     here = [*TASK, "--log_dir", str(folder / str(len(list(folder.iterdir()))))]
-    begun = request(parse("sac", [*here, *begun_with], multi_task=False), "sac", multi_task=False)
-    store(begun.folder, resolve(begun.config).model_dump_json())
-    args = parse("sac", [*here, "--resume", *argv], multi_task=False)
-    return request(args, "sac", multi_task=False).config
-
-
-def store(run: Path, params: str) -> None:
-    run.mkdir(parents=True)
-    (run / "params.json").write_text(params)
+    begun = asked(*here, *begun_with)
+    params = json.loads(resolve(begun.config).model_dump_json())
+    params["system"].pop(without, None)
+    begun.folder.mkdir(parents=True)
+    (begun.folder / "params.json").write_text(json.dumps(params))
+    return asked(*here, "--resume", *argv).config
 
 
 def test_a_run_moves_to_ray_and_back(tmp_path: Path) -> None:
@@ -112,13 +105,7 @@ def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
 
 
 def test_a_configuration_from_before_there_was_ray_is_whole(tmp_path: Path) -> None:
-    tree = json.loads(resolve(checked(workers=0)).model_dump_json())
-    del tree["system"]["ray"]
-    argv = [*TASK, "--log_dir", str(tmp_path)]
-    asked = request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
-    store(asked.folder, json.dumps(tree))
-    args = parse("sac", [*argv, "--resume"], multi_task=False)
-    assert request(args, "sac", multi_task=False).config.system.ray.address == "local"
+    assert going_on(tmp_path, [], without="ray").system.ray.address == "local"
 
 
 def train_on(address: str, cwd: Path) -> subprocess.CompletedProcess[str]:

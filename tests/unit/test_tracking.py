@@ -7,9 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_board import TASKS
-from test_film import assert_same_training, start
-from test_run_directory import rows_of
+from test_film import TASKS, assert_same_training, start
+from tiny_runs import one_line, result_of, rows_of
 
 from torchrl_lite.reporting import wandb as tracking
 
@@ -84,32 +83,24 @@ def test_it_is_told_what_the_log_is_told(tmp_path: Path, wandb: Package, plain: 
     for frames, row in rows.items():
         told = {key: str(value) for key, value in run.rows[frames].items()}
         assert told == {key: value for key, value in row.items() if value}
-    result = json.loads((folder / "result.json").read_text())
+    result = result_of(folder)
     assert run.summary["final/return"] == result["eval/return"]
     assert run.summary[f"final_success/{TASKS[1]}"] == result[f"eval_success/{TASKS[1]}"]
     assert_same_training(folder, plain)
 
 
-def test_the_project_and_the_name_by_default(tmp_path: Path, wandb: Package) -> None:
-    assert start(tmp_path, "--track", "--until", "40", log__wandb_project="mine")[0] == 0
-    (run,) = wandb.runs
-    assert (run.given["project"], run.given["name"]) == ("mine", "two/two/1")
-
-
-def test_a_resumed_run_is_the_same_run(tmp_path: Path, wandb: Package) -> None:
-    assert start(tmp_path, "--track", "--until", "80")[0] == 0
+def test_a_resumed_run_is_the_same_run_and_another_is_another(
+    tmp_path: Path, wandb: Package
+) -> None:
+    assert start(tmp_path, "--track", "--until", "80", log__wandb_project="mine")[0] == 0
     assert start(tmp_path, "--track", "--resume")[0] == 0
-    first, second = wandb.runs
-    assert first.id == second.id
+    assert start(tmp_path, "--track", "--until", "40", "--id", "other")[0] == 0
+    first, second, other = wandb.runs
+    assert (first.given["project"], first.given["name"]) == ("mine", "two/two/1")
+    assert first.id == second.id != other.id
     assert {run.given["resume"] for run in wandb.runs} == {"allow"}
     assert (list(first.rows), list(second.rows)) == ([40, 80], [120, 160])
     assert (first.summary, "final/return" in second.summary) == ({}, True)
-
-
-def test_two_runs_are_two(tmp_path: Path, wandb: Package) -> None:
-    assert start(tmp_path, "--track", "--until", "40")[0] == 0
-    assert start(tmp_path, "--track", "--until", "40", "--id", "other")[0] == 0
-    assert len({run.id for run in wandb.runs}) == 2
 
 
 @pytest.mark.parametrize("call", ["log", "finish"])
@@ -136,54 +127,37 @@ def test_a_failure_on_the_way_stops_nothing(
 # --- refusals ------------------------------------------------------------------------------------
 
 
-def assert_refused(tmp_path: Path, told: str, *words: str) -> None:
+Told = pytest.CaptureFixture[str]
+
+
+def assert_refused(tmp_path: Path, told: Told, *words: str) -> None:
+    assert start(tmp_path, "--track")[0] == 2
+    one_line(told.readouterr().err, "--track", *words)
     assert not (tmp_path / "log").exists()
-    assert len(told.splitlines()) == 1
-    assert all(word in told for word in ("--track", *words)), told
 
 
+@pytest.mark.parametrize("there", [None, SimpleNamespace(__path__=[])], ids=["none", "a folder"])
 def test_an_absent_package_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told, there: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    assert start(tmp_path, "--track")[0] == 2
-    assert_refused(tmp_path, capsys.readouterr().err, "wandb", "pip install")
+    monkeypatch.setitem(sys.modules, "wandb", there)
+    assert_refused(tmp_path, capsys, "wandb", "pip install")
 
 
-def test_a_folder_named_wandb_is_no_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(__path__=[]))
-    assert start(tmp_path, "--track")[0] == 2
-    assert_refused(tmp_path, capsys.readouterr().err, "wandb", "pip install")
-
-
-def test_an_absent_login_is_told(
-    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_absent_login_is_told(tmp_path: Path, wandb: Package, capsys: Told) -> None:
     wandb.mode = "online"
-    assert start(tmp_path, "--track")[0] == 2
-    assert_refused(tmp_path, capsys.readouterr().err, "no API key", "wandb login", "WANDB_MODE")
+    assert_refused(tmp_path, capsys, "no API key", "wandb login", "WANDB_MODE")
+    wandb.broken = True
+    assert_refused(tmp_path, capsys, "(nobody answers)", "WANDB_MODE=offline")
     assert not wandb.runs
-
-
-def test_a_server_that_does_not_answer_is_told(
-    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wandb.mode, wandb.broken = "online", True
-    assert start(tmp_path, "--track")[0] == 2
-    assert_refused(tmp_path, capsys.readouterr().err, "(nobody answers)", "WANDB_MODE=offline")
-
-
-def test_a_login_lets_in(tmp_path: Path, wandb: Package) -> None:
-    wandb.mode, wandb.key = "online", True
+    wandb.broken, wandb.key = False, True
     assert start(tmp_path, "--track", "--until", "40")[0] == 0
     assert len(wandb.runs) == 1
 
 
 @pytest.mark.parametrize("flags", [("--run_name", "x"), ("--track", "--run_name", " ")])
 def test_a_name_needs_a_run_and_letters(
-    tmp_path: Path, wandb: Package, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+    tmp_path: Path, wandb: Package, capsys: Told, flags: tuple[str, ...]
 ) -> None:
     assert start(tmp_path, *flags)[0] == 2
     assert "--run_name" in capsys.readouterr().err

@@ -3,28 +3,25 @@
 They need ``pip install -e .[wandb]`` and are skipped without it.
 """
 
-import gzip
 import json
 import os
 import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_film import CONFIG
-from test_run_directory import rows_of
+from tiny_runs import ROOT, one_line, result_of, rows_of
 
 pytestmark = pytest.mark.wandb
 pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
 
-STARTER = Path(__file__).parents[2] / "starter" / "mt_sac.py"
+STARTER = ROOT / "starter" / "mt_sac.py"
 KEY = "0123456789abcdef" * 3
 SECRET = "nobody-may-read-this"
 
@@ -109,7 +106,7 @@ def test_the_films_and_the_final_metrics_are_there(run: Path) -> None:
     for record in records(run):
         summary |= items(record.summary.update)
         films |= {k: v for k, v in items(record.history.item).items() if k.startswith("video/")}
-    result = json.loads((run / "result.json").read_text())
+    result = result_of(run)
     assert summary["final/return"] == result["eval/return"]
     for task in CONFIG["env"]["tasks"]:
         assert films[f"video/{task}/_type"] == "video-file"
@@ -126,21 +123,19 @@ def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
         assert SECRET.encode() not in content, path
 
 
-def test_without_a_login_nothing_begins(tmp_path: Path) -> None:
-    process = start(tmp_path, mode="online")
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({}, "no API key"),
+        ({"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}, "no login at Weights"),
+    ],
+    ids=["no key", "no server"],
+)
+def test_without_a_login_nothing_begins(tmp_path: Path, there: dict[str, str], told: str) -> None:
+    process = start(tmp_path, mode="online", **there)
     _, err = process.communicate()
     assert process.returncode == 2
-    assert len(err.splitlines()) == 1
-    assert "no API key" in err
-    assert not (tmp_path / "log").exists()
-
-
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
-    process = start(tmp_path, mode="online", WANDB_API_KEY=KEY, WANDB_BASE_URL="http://127.0.0.1:9")
-    _, err = process.communicate()
-    assert process.returncode == 2
-    assert len(err.splitlines()) == 1
-    assert "no login at Weights & Biases" in err
+    one_line(err, told)
     assert KEY not in err
     assert not (tmp_path / "log").exists()
 
@@ -158,88 +153,3 @@ def test_a_signal_still_ends_a_run_with_a_checkpoint(tmp_path: Path, number: int
     assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert list(run_dir(tmp_path).glob("checkpoint/last_*.json"))
-
-
-# --- a server ------------------------------------------------------------------------------------
-
-USER = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
-BUCKET = {
-    "id": "b", "name": "b", "displayName": "b", "config": "{}", "historyLineCount": 0,
-    "project": {"id": "p", "name": "torchrl_lite", "entity": {"id": "e", "name": "me"}},
-}  # fmt: skip
-ANSWERS = {
-    "viewer": USER,
-    "serverInfo": {"cliVersionInfo": {"max_cli_version": "9.0.0"}, "features": []},
-    "upsertBucket": {"bucket": BUCKET, "inserted": True},
-    "model": {"project": {}, "bucket": None},
-    "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
-    "entity": {"organization": None},
-}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs."""
-
-    protocol_version = "HTTP/1.1"
-    server: "Server"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        if self.server.silent:
-            self.close_connection = True
-            return
-        self.server.heard.append(body.decode(errors="replace"))
-        answer = {"data": ANSWERS} if self.path.endswith("graphql") else {"exitcode": None}
-        content = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-        self.server.silent = self.server.fails and "mutation UpsertBucket" in self.server.heard[-1]
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, *, fails: bool) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.fails, self.silent, self.heard = fails, False, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def run(self, folder: Path, *flags: str) -> tuple[int, str, str]:
-        address = f"http://127.0.0.1:{self.server_port}"
-        process = start(folder, *flags, mode="online", WANDB_API_KEY=KEY, WANDB_BASE_URL=address)
-        out, err = process.communicate()
-        return process.returncode, out, err
-
-
-def test_a_run_is_online_where_there_is_a_login(tmp_path: Path) -> None:
-    server = Server(fails=False)
-    code, out, err = server.run(tmp_path)
-    server.shutdown()
-    assert (code, err) == (0, "")
-    assert "/me/torchrl_lite/runs/" in out
-    name = (run_dir(tmp_path) / "wandb_id.txt").read_text().strip()
-    told = "".join(server.heard)
-    assert f'"name":"{name}"' in told
-    for row in rows_of(run_dir(tmp_path)):
-        assert f'\\"_step\\":{row["total_frames"]}' in told
-    assert "final/return" in told
-
-
-@pytest.mark.slow
-def test_a_network_that_fails_on_the_way_stops_nothing(tmp_path: Path) -> None:
-    server = Server(fails=True)
-    code, out, err = server.run(tmp_path)
-    server.shutdown()
-    assert server.silent  # it did fail
-    assert (code, err) == (0, "")
-    assert out.count("warning: Weights & Biases failed") == 1
-    assert (run_dir(tmp_path) / "result.json").exists()
-    assert list(run_dir(tmp_path).glob("wandb/run-*/run-*.wandb"))  # for `wandb sync`

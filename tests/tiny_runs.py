@@ -1,0 +1,189 @@
+"""Runs that take a second: their configuration, their start in this process, what they leave."""
+
+import csv
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from helpers import complete_state
+from processes import SHARED_MEMORY, outlive, session_of
+
+from torchrl_lite.command.launch import main
+
+ROOT = Path(__file__).parents[1]
+TASK = "reach-v3"
+TINY: dict[str, Any] = {
+    "env.max_episode_frames": 10,
+    "env.num_goals": 4,
+    "net.hidden_shapes": [8],
+    "replay_buffer.size": 1000,
+    "train.epoch_frames": 10,
+    "train.opt_steps": 2,
+    "train.pretrain_epochs": 1,
+    "train.num_epochs": 1,
+    "train.batch_size": 8,
+    "train.eval_interval": 2,
+    "train.eval_episodes": 1,
+    "train.final_eval_episodes": 1,
+    "system.threads": 1,
+    "system.workers": 0,
+}
+Row = dict[str, str]
+
+
+def sets(fields: Mapping[str, Any]) -> list[str]:
+    """``--set`` for each of these fields."""
+    return [part for k, v in fields.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+
+
+def start(log_dir: Path, *argv: str, task: str = TASK) -> int:
+    """The exit code of a run of the experiment x; 1 where an exception comes out, as in a process
+    of its own."""
+    common = ["--task", task, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    try:
+        return main("sac", [*common, *argv])
+    except Exception as error:
+        print(error)
+        return 1
+
+
+def run_starter(name: str, *arguments: object) -> Any:
+    """The exit code of a starter that runs in this process."""
+    path = str(ROOT / "starter" / f"{name}.py")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+    return end.value.code
+
+
+class Stopped(NamedTuple):
+    code: int
+    out: str
+    err: str
+    processes: int
+    """How many there were."""
+
+
+def stop(
+    command: Sequence[str],
+    number: signal.Signals,
+    *,
+    after: str,
+    group: bool = False,
+    env: Mapping[str, str],
+) -> Stopped:
+    """Starts a process and sends it, or all its group, a signal when it has printed ``after``.
+
+    Raises:
+        AssertionError: a process or shared memory is left.
+    """
+    shared_before = set(SHARED_MEMORY.iterdir())
+    with tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(
+            command, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=err
+        )
+        assert process.stdout is not None
+        out = ""
+        for line in process.stdout:
+            out += line
+            if after in line:
+                break
+        members = session_of(process.pid)
+        (os.killpg if group else os.kill)(process.pid, number)
+        code = process.wait()
+        survivors = outlive(members | session_of(process.pid), 30)
+        shared = set(SHARED_MEMORY.iterdir()) - shared_before
+        for pid in survivors:
+            os.kill(pid, signal.SIGKILL)
+        out += process.stdout.read()
+        err.seek(0)
+        said = err.read()
+    assert survivors == shared == set(), said
+    return Stopped(code, out, said, len(members))
+
+
+def folder_in(log_dir: Path, task: str = TASK) -> Path:
+    return log_dir / "x" / task / "1"
+
+
+def one_line(error: str, *parts: str) -> None:
+    """Asserts that it is one line with all these parts."""
+    assert error.endswith("\n") and len(error.splitlines()) == 1, error
+    assert all(part in error for part in parts), error
+
+
+def rows_of(folder: Path) -> list[Row]:
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results(folder: Path) -> list[Row]:
+    """The rows without what depends on the clock."""
+    return [
+        {key: value for key, value in row.items() if not key.startswith(("time/", "rate/"))}
+        for row in rows_of(folder)
+    ]
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def same_results(ours: Path, theirs: Path) -> bool:
+    """Whether two runs ended with the same ``result.json``, clocks aside."""
+    one, other = (result_of(folder) | {"wall_time_s": 0} for folder in (ours, theirs))
+    return one == other
+
+
+def state_of(folder: Path, name: str = "last") -> dict[str, Any]:
+    if name == "last":
+        return complete_state(folder)
+    return torch.load(folder / "checkpoint" / f"{name}.pt", weights_only=True)
+
+
+def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
+    """Equal to the last bit, tensors anywhere in them included."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key, value in a.items():
+            assert_same_bits(value, b[key], f"{where}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for index, value in enumerate(a):
+            assert_same_bits(value, b[index], f"{where}[{index}]")
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, where
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    """The same numbers and the same final state as an uninterrupted run."""
+    assert results(folder) == results(whole)
+    ours, theirs = state_of(folder), state_of(whole)
+    for state in (ours, theirs):
+        state.pop("wall_time")
+        state.pop("config")
+    assert_same_bits(ours, theirs)
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Everything below a folder, with the time of its last change."""
+    return {
+        str(path.relative_to(folder)): (
+            path.read_bytes() if path.is_file() else b"",
+            path.stat().st_mtime_ns,
+        )
+        for path in sorted(folder.rglob("*"))
+    }
