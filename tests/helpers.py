@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import os
-import runpy
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -24,7 +22,6 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[1]
 FULL = "critic+policy+target"
 """The variant of SAC's update with all its parts."""
 
@@ -206,54 +203,6 @@ def damaged(whole: bytes, *, count: int = 300) -> Iterator[bytes]:
         for place in rng.integers(0, len(broken), 3):
             broken[place] ^= int(rng.integers(1, 256))
         yield bytes(broken)
-
-
-TINY: dict[str, Any] = {
-    "env.max_episode_frames": 15,
-    "env.num_goals": 6,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 1000,
-    "train.pretrain_epochs": 1,
-    "train.num_epochs": 2,
-    "train.epoch_frames": 10,
-    "train.opt_steps": 2,
-    "train.batch_size": 8,
-    "train.eval_episodes": 2,
-    "train.final_eval_episodes": 2,
-    "system.threads": 1,
-    "system.workers": 0,
-}
-"""A run of seconds."""
-
-
-def tiny(log_dir: Path, *flags: object, **changes: Any) -> list[str]:
-    """What a starter is called with: `TINY`, where ``section__field=value`` changes a field."""
-    fields = TINY | {key.replace("__", "."): value for key, value in changes.items()}
-    sets = [part for k, v in fields.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-    common = ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    return [*common, *map(str, flags), *sets]
-
-
-def train(
-    log_dir: Path, *flags: object, algo: str = "sac", many: bool = False, **changes: Any
-) -> Path:
-    """The directory of a run that came to its end."""
-    from torchrl_lite.command.launch import main
-
-    assert main(algo, tiny(log_dir, *flags, **changes), multi_task=many) == 0
-    (params,) = (log_dir / "x").rglob("params.json")
-    return params.parent
-
-
-def run_starter(name: str, *argv: object) -> int:
-    """The exit code of a starter that runs in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [name, *map(str, argv)])
-        try:
-            runpy.run_path(str(ROOT / "starter" / name), run_name="__main__")
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
 
 
 @cache

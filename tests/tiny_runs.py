@@ -37,6 +37,15 @@ TINY: dict[str, Any] = {
     "system.threads": 1,
     "system.workers": 0,
 }
+SHORT = TINY | {
+    "env.max_episode_frames": 15,
+    "env.num_goals": 6,
+    "train.num_epochs": 2,
+    "train.eval_interval": 40,
+    "train.eval_episodes": 2,
+    "train.final_eval_episodes": 2,
+}
+"""Longer, and without an evaluation on the way."""
 Row = dict[str, str]
 
 
@@ -63,6 +72,22 @@ def run_starter(name: str, *arguments: object) -> Any:
         patch.setattr(sys, "argv", [path, *map(str, arguments)])
         runpy.run_path(path, run_name="__main__")
     return end.value.code
+
+
+def short(log_dir: Path, *flags: object, **changes: Any) -> list[str]:
+    """What a starter is called with: `SHORT`, where ``section__field=value`` changes a field."""
+    fields = SHORT | {key.replace("__", "."): value for key, value in changes.items()}
+    common = ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    return [*common, *map(str, flags), *sets(fields)]
+
+
+def train(
+    log_dir: Path, *flags: object, algo: str = "sac", many: bool = False, **changes: Any
+) -> Path:
+    """The directory of a run that came to its end."""
+    assert main(algo, short(log_dir, *flags, **changes), multi_task=many) == 0
+    (params,) = (log_dir / "x").rglob("params.json")
+    return params.parent
 
 
 class Stopped(NamedTuple):

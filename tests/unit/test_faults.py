@@ -13,7 +13,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, make_spec, newest_checkpoint, random_block, tiny
+from helpers import make_spec, newest_checkpoint, random_block
+from tiny_runs import ROOT, short
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import rollout
@@ -31,7 +32,7 @@ NAMES = ["reach-v3", "push-v3"]
 
 def command(log_dir: Path, **changes: Any) -> list[str]:
     many = {"train__num_epochs": 5, "train__save_interval": 1, "train__final_eval_episodes": 1}
-    return tiny(log_dir, "--task", TASK, **many | changes)
+    return short(log_dir, "--task", TASK, **many | changes)
 
 
 def run_of(log_dir: Path) -> Path:

@@ -9,9 +9,10 @@ import gymnasium as gym
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from helpers import choose_renderer, complete_state, tiny
+from helpers import choose_renderer, complete_state
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run_directory import assert_same_bits, results
+from tiny_runs import short
 
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import launch
@@ -29,7 +30,7 @@ def start(folder: Path, **changes: Any) -> tuple[int, Path]:
     env = {"env__tasks": TASKS, "env__num_envs": 4, "env__name": "two"}
     env |= {"env__group_size": 2, "env__max_episode_frames": 9}
     epochs = {"train__num_epochs": 3, "train__eval_interval": 1}
-    argv = tiny(folder / "log", "--config", folder / "two.json", **env | epochs | changes)
+    argv = short(folder / "log", "--config", folder / "two.json", **env | epochs | changes)
     return launch.main("sac", argv, multi_task=True), folder / "log" / "x" / "two" / "1"
 
 

@@ -7,7 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import choose_renderer, train
+from helpers import choose_renderer
+from tiny_runs import train
 
 from torchrl_lite.collector.episode import EVAL, EpisodeKey
 from torchrl_lite.policies import play

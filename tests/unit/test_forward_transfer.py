@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import run_starter
+from tiny_runs import run_starter
 
 from torchrl_lite.analysis.forward_transfer import area, forward_transfer, table
 from torchrl_lite.analysis.runs import Run
@@ -104,7 +104,7 @@ def test_the_starter_prints_the_tasks_that_both_have(
     run_of(tmp_path / "other" / "c" / "1", c=constant(0.5))
 
     def plot(baseline: str) -> int:
-        return run_starter("plot.py", tmp_path / "curriculum", "--baseline", tmp_path / baseline)
+        return run_starter("plot", tmp_path / "curriculum", "--baseline", tmp_path / baseline)
 
     assert plot("scratch") == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| curr")]

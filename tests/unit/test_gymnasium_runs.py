@@ -11,7 +11,8 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from helpers import newest_checkpoint, tiny
+from helpers import newest_checkpoint
+from tiny_runs import short
 
 from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.command.launch import main
@@ -31,7 +32,7 @@ def start(
     **changes: Any,
 ) -> int:
     named = ["--config", str(config)] if config else []
-    return main(algo, tiny(log_dir, *named, *argv, **changes), multi_task=many)
+    return main(algo, short(log_dir, *named, *argv, **changes), multi_task=many)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import (
-    CPU,
-    make_learner,
-    make_spec,
-    newest_checkpoint,
-    random_block,
-    through_a_file,
-    tiny,
-)
+from helpers import CPU, make_learner, make_spec, newest_checkpoint, random_block, through_a_file
+from tiny_runs import short
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -111,7 +104,7 @@ def start(folder: Path, *flags: str, **changes: Any) -> list[float]:
 
     env = {"env__suite": "gymnasium", "env__tasks": ["Pendulum-v1"]}
     train = {"train__num_epochs": 4, "train__opt_steps": 3}
-    argv = tiny(folder, *flags, **env | train | changes)
+    argv = short(folder, *flags, **env | train | changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "run", watched)
         assert main("sac", argv) == 0

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, make_spec, train
+from helpers import CPU, make_spec
+from tiny_runs import train
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer

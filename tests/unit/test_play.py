@@ -11,8 +11,9 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from helpers import choose_renderer, run_starter, train
+from helpers import choose_renderer
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from tiny_runs import run_starter, train
 
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
@@ -84,7 +85,7 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
 ) -> None:
     out = tmp_path / "figures.json"
     flags = ("--run", run, "--episodes", 3, "--task", "reach-v3", "--json", out, "--workers", 1)
-    assert run_starter("play.py", *flags) == 0
+    assert run_starter("play", *flags) == 0
     assert "reach-v3" in capsys.readouterr().out
     (figures,) = json.loads(out.read_text())["tasks"]
     assert figures["episodes"] == 3
@@ -116,7 +117,7 @@ def test_mistakes_end_with_exit_code_2(
     run: Path, arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is evaluated."""
-    code = run_starter("play.py", *[argument.format(run=run) for argument in arguments])
+    code = run_starter("play", *[argument.format(run=run) for argument in arguments])
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
     assert len(told.err.splitlines()) == 1
@@ -128,7 +129,7 @@ def test_a_damaged_file_is_named(
 ) -> None:
     path = tmp_path / "best.pt"
     path.write_bytes(weights_of(run).read_bytes()[:-100])
-    assert run_starter("play.py", "--checkpoint", path) == 1
+    assert run_starter("play", "--checkpoint", path) == 1
     assert str(path) in capsys.readouterr().err
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec, train
+from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
+from tiny_runs import train
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command import launch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_starter, train
+from tiny_runs import run_starter, train
 
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
@@ -99,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: Path) -> None:
     out, figures = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
     flags = ("--run", run, "--episodes", 5, "--export", out, "--json", figures, "--workers", 1)
-    assert run_starter("play.py", *flags) == 0
+    assert run_starter("play", *flags) == 0
     path = tmp_path / "new" / "mine-v1.0.safetensors"
     file = policy_file.read(path)
     assert (file.header.frames, file.header.seed) == (20, 4)  # of the best weights

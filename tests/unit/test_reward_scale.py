@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, complete_state, make_spec, random_block, through_a_file, train
+from helpers import complete_state, make_spec, random_block, through_a_file
+from tiny_runs import ROOT, train
 from torch import Tensor
 
 from torchrl_lite.algo.registry import SECTIONS

@@ -33,10 +33,11 @@ class Row(NamedTuple):
 
 
 def rows(experiments: Mapping[str, Sequence[Run]]) -> Iterator[Row]:
-    """One row for each task of each experiment, and one for all its tasks if it has several."""
+    """A row for each task of each experiment, and one for their mean if there are several. Only
+    finished runs count."""
     for experiment, runs in experiments.items():
         finished = [run for run in runs if run.result]
-        tasks = tasks_of(runs)
+        tasks = tasks_of(finished)
         for task in tasks:
             yield _row(experiment, task, finished, [task])
         if len(tasks) > 1:
