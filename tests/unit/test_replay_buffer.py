@@ -122,7 +122,7 @@ def test_a_block_larger_than_the_buffer_is_refused_with_both_sizes() -> None:
 
 def test_a_block_of_another_number_of_environments_is_refused() -> None:
     buffer = ReplayBuffer(SPEC, 20, CPU, copies=2)
-    with pytest.raises(ValueError, match="3 copies, not of 2"):
+    with pytest.raises(ValueError, match="3 copies, not 2"):
         buffer.add_block(random_block(SPEC, 2, 3), [0])
     assert buffer.size.tolist() == [0, 0, 0]
 
@@ -298,7 +298,7 @@ def test_rows_that_are_not_there_are_refused(start: int) -> None:
     buffer = ReplayBuffer(SPEC, 10, CPU)
     for first in (0, 8, 16):
         buffer.add_block(numbered(first, frames=8), [0])
-    with pytest.raises(ValueError, match=f"row {start} of task 0"):
+    with pytest.raises(ValueError, match=f"transition {start} of task 0"):
         buffer.rows(0, start)
 
 
