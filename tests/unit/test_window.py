@@ -38,7 +38,7 @@ def test_without_a_screen_nothing_is_evaluated(
         monkeypatch.delenv("DISPLAY", raising=False)
     else:
         monkeypatch.setenv("DISPLAY", display)
-    with pytest.raises(UserError, match=r"--render: no window opens here \(X11: .*--video"):
+    with pytest.raises(UserError, match=r"--render: cannot open a window \(X11: .*--video"):
         play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
 
 
