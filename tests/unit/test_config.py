@@ -436,7 +436,7 @@ def test_a_misspelt_choice_is_told_with_all_choices_and_the_nearest(
 ) -> None:
     message = refusal(key, value)
 
-    assert f'"{value}" is not allowed; it is {allowed}' in message
+    assert f'"{value}" is not allowed; it must be {allowed}' in message
     assert nearest in message
 
 
@@ -445,7 +445,7 @@ def test_a_misspelt_choice_is_told_with_all_choices_and_the_nearest(
 )
 @pytest.mark.parametrize("value", [5, None, "x", [], [1], True, 0.5], ids=str)
 def test_a_section_is_an_object(section: str, value: Any) -> None:
-    assert "is not allowed; it is an object" in refusal(section, value)
+    assert "is not allowed; it must be an object" in refusal(section, value)
 
 
 @pytest.mark.parametrize("value", ["reach-v3", 1, None, {"0": "reach-v3"}], ids=str)
@@ -522,14 +522,14 @@ TWO = {"tasks": ["reach-v3", "push-v3"], "num_envs": 2}
 def test_environments_are_a_multiple_of_the_tasks(num_envs: int) -> None:
     message = error_of(checked, {"env": TWO | {"num_envs": num_envs}})
 
-    assert f"env.num_envs: {num_envs} is no multiple of the 2 tasks" in message
+    assert f"env.num_envs: {num_envs} is not a multiple of the 2 tasks" in message
 
 
 @pytest.mark.parametrize("batch_size", [1, 255])
 def test_a_batch_is_a_multiple_of_the_tasks(batch_size: int) -> None:
     message = error_of(checked, {"env": TWO, "train": {"batch_size": batch_size}})
 
-    assert f"train.batch_size: {batch_size} is no multiple of the 2 tasks" in message
+    assert f"train.batch_size: {batch_size} is not a multiple of the 2 tasks" in message
 
 
 def test_no_task_is_named_twice() -> None:
@@ -1113,13 +1113,13 @@ def test_an_embedding_that_no_layer_would_read_is_refused(kind: str) -> None:
 def test_residual_layers_need_one_width(key: str) -> None:
     net = {"residual": True, "hidden_shapes": [8, 8], key: [16, 16, 12]}
     message = error_of(checked, one_task(net=net))
-    assert f"net.{key}: [16, 16, 12]: residual layers need one width" in message
+    assert f"net.{key}: [16, 16, 12]: residual layers need equal widths" in message
     assert checked(one_task(net=net | {key: [16, 16]}))
 
 
 def test_soft_modules_are_not_residual() -> None:
     tree = one_task(net={"kind": "soft_module", "residual": True})
-    assert 'net.residual: is not for kind "soft_module"' in error_of(checked, tree)
+    assert 'net.residual: is not supported for kind "soft_module"' in error_of(checked, tree)
 
 
 @pytest.mark.parametrize("bins", [0, 1, 4097, 2.5, True])

@@ -248,7 +248,9 @@ def test_a_time_limit_that_is_none_needs_another(toy: Any, limit: int | None, to
     assert make_env("gymnasium", task, horizon=4).reset(seed=0)[0].shape == (2,)
 
 
-@pytest.mark.parametrize(("task", "needle"), [("HalfCheetah-v3", "made"), ("Taxi-v4", "Discrete")])
+@pytest.mark.parametrize(
+    ("task", "needle"), [("HalfCheetah-v3", "created"), ("Taxi-v4", "Discrete")]
+)
 def test_what_no_time_limit_would_help_is_told_first(task: str, needle: str) -> None:
     gym.registry.get(task) or pytest.skip("this version of Gymnasium has no such id")
     assert needle in error_of(task)
@@ -340,7 +342,7 @@ def test_an_id_is_no_path(task: str) -> None:
 
 
 def test_imports_are_for_gymnasium() -> None:
-    with pytest.raises(ValueError, match="imports: is for the suite"):
+    with pytest.raises(ValueError, match="imports: only for suite"):
         EnvConfig(tasks=["reach-v3"], imports=["foreign_envs"])
 
 

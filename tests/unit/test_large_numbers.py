@@ -85,7 +85,7 @@ def test_no_number_is_beyond_what_a_tensor_holds(key: str, value: float) -> None
     with pytest.raises(UserError) as error:
         checked(key, value)
 
-    assert str(error.value) == f"test: {key}: too large; no number is beyond 1e+15"
+    assert str(error.value) == f"test: {key}: too large; numbers must not exceed 1e+15"
 
 
 def test_a_number_in_a_list_is_looked_at_too() -> None:

@@ -99,5 +99,5 @@ def test_v1_rewards_are_meta_worlds_alone(suite: str) -> None:
     if suite == "metaworld":
         assert config_of("mt3", *overrides).env.reward_version == "v1"
         return
-    with pytest.raises(UserError, match=r'env\.reward_version: "v1" is for the suite "metaw'):
+    with pytest.raises(UserError, match=r'env\.reward_version: "v1" is only for suite "metaw'):
         config_of("mt3", *overrides)
