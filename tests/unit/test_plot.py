@@ -257,7 +257,7 @@ def test_runs_that_have_not_ended_are_told(write: Write) -> None:
     done = run_starter(folder)
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
-    assert str(folder) in line and "not ended" in line
+    assert str(folder) in line and "unfinished" in line
 
 
 def run_starter(*arguments: Any) -> subprocess.CompletedProcess[str]:
