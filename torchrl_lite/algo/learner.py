@@ -130,8 +130,8 @@ class Learner(nn.Module):
         """One step of optimiser ``name`` on its own parameters; returns norms before clipping.
 
         The loss is the mean over tasks. For independent agents it is the sum, and each task's
-        gradient is clipped separately: only then do they equal separate learners. Gradients are
-        taken only with respect to these parameters: an actor loss leaves the critics untouched.
+        gradient is clipped separately, so that they equal separate learners. Gradients are taken
+        only with respect to these parameters: an actor loss leaves the critics untouched.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
@@ -167,8 +167,8 @@ class Learner(nn.Module):
         parameters: Sequence[Tensor],
         optimizer: Adam | None = None,
     ) -> Iterator[None]:
-        """Leave the per-task parameters of all other tasks bit-identical, and their Adam moments,
-        which would otherwise keep moving them without a gradient.
+        """Keep per-task parameters and Adam moments of all other tasks bit-identical; without a
+        gradient, Adam's moments would otherwise keep moving the parameters.
 
         Adam has one update counter for all tasks. A task that joins late therefore starts without
         bias correction: its first few hundred steps are up to 6.6 times as large.

@@ -1,7 +1,7 @@
 """Critics: how they predict the discounted return, and the matching loss.
 
 Scalar and categorical critics share one interface: `forward` predicts, `value` is the expected
-return of a prediction, `target` what to predict, and `loss` the distance between the two.
+return of a prediction, `target` the training target, and `loss` compares the two.
 """
 
 from abc import abstractmethod
@@ -85,7 +85,7 @@ class ScalarCritic(Critic):
 class CategoricalCritic(Critic):
     """Predicts logits of a distribution over bins; trained with the cross-entropy.
 
-    The bins are evenly spaced from ``-bound`` to ``bound``; larger values are clipped.
+    The bins are evenly spaced from ``-bound`` to ``bound``; values beyond are clipped.
     """
 
     atoms: Tensor

@@ -72,7 +72,7 @@ class Scheme(NamedTuple):
 _HE, _TORCH = Init(he_uniform, zeros), Init(lecun_uniform, lecun_uniform)
 _XAVIER_UNIFORM, _XAVIER_NORMAL = Init(xavier_uniform, zeros), Init(xavier_normal, zeros)
 
-# The scheme affects the first few thousand frames. Heads start as large as other layers in garage,
+# The scheme affects the first few thousand frames. Heads start as large as any layer in garage,
 # near zero in metaworld-algorithms, and in between with PyTorch's defaults (SB3, CleanRL).
 SCHEMES: dict[str, dict[Literal["actor", "critic"], Scheme]] = {
     "garage": {

@@ -15,8 +15,8 @@ class TaskInput(NamedTuple):
     """What a trunk needs to know about its tasks.
 
     ``onehot``: the first layer has a bias per task, which is equivalent to a one-hot task id in the
-    input. ``embedding``: a learned vector of length ``size`` enters the first layer. ``own``: every
-    task has separate layers. ``none``: the trunk does not see the task.
+    input. ``embedding``: a learned vector of ``size`` numbers enters the first layer. ``own``:
+    every task has separate layers. ``none``: the trunk does not see the task.
     """
 
     how: Literal["onehot", "embedding", "own", "none"] = "none"
@@ -62,7 +62,7 @@ class TaskEmbedding(nn.Module):
     """A learned unit vector per task, and the layer that reads it.
 
     Adding ``embedding @ weight`` to a layer's output is equivalent to concatenating the embedding
-    to its input. BRC (Nauman et al. 2025, arXiv:2505.23150) uses vectors of length 32, learned
+    to its input. BRC (Nauman et al. 2025, arXiv:2505.23150) uses vectors of 32 numbers, learned
     by the critics and shared with the actor; here every network learns its own.
     """
 
