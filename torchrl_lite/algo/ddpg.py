@@ -32,7 +32,8 @@ class DDPGConfig(Section):
         0.1, description="standard deviation of exploration noise, for actions in [-1, 1]"
     )
     grad_clip: Positive | None = Field(
-        None, description="maximum gradient norm of the policy and of all critics jointly"
+        None,
+        description="maximum gradient norm of the policy and of all critics jointly; null: none",
     )
     reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
 

@@ -49,7 +49,8 @@ class SACConfig(Section):
     )
     noise_clip: NonNegative = Field(0.25, description="clipping bound of that noise")
     grad_clip: Positive | None = Field(
-        None, description="maximum gradient norm of the policy and of both critics jointly"
+        None,
+        description="maximum gradient norm of the policy and of both critics jointly; null: none",
     )
     temperature_weights: bool = Field(
         False, description="weight task losses by softmax(-log temperature)"

@@ -33,7 +33,7 @@ class EnvConfig(Section):
         [], description="packages whose import registers Gymnasium ids; importing runs their code"
     )
     name: Name | None = Field(
-        None, description="name of a set of several tasks; null: MT10 for ten"
+        None, description="name of a set of several tasks; null: MT10 for ten tasks"
     )
     tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
     num_envs: Size = Field(1, description="environments over all tasks")
@@ -198,7 +198,7 @@ class TrainConfig(Section):
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="schedule of all learning rates"
     )
-    lr_final: Unit = Field(0.5, description="final fraction of the learning rates")
+    lr_final: Unit = Field(0.5, description="final fraction of the learning rates (linear, cosine)")
     eval_interval: Count = Field(40, description="epochs between evaluations")
     eval_episodes: Size = Field(10, description="episodes per task in an evaluation")
     final_eval_episodes: Size = Field(50, description="episodes per task in the final evaluation")
@@ -209,8 +209,8 @@ class TrainConfig(Section):
     )
 
     def lr_share(self, updates: int) -> float:
-        """Fraction of the learning rates after this many updates; `lr_final` from the last update
-        of the last epoch on."""
+        """Fraction of the learning rates that the schedule leaves after this many updates; the
+        schedule ends with the last epoch."""
         progress = min(1.0, updates / max(1, self.num_epochs * self.opt_steps))
         falls = {"constant": 0.0, "linear": progress, "cosine": (1 - cos(pi * progress)) / 2}
         return 1 - (1 - self.lr_final) * falls[self.lr_schedule]
@@ -254,8 +254,8 @@ class RayConfig(Section):
 
 
 class SystemConfig(Section):
-    """Use of the machine. ``overlap`` and ``matmul_precision`` change what is learned, ``threads``
-    and ``accel`` change only rounding, and the rest does not change a single bit."""
+    """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned;
+    ``threads`` and ``accel`` change only rounding; with all others, results are bit-identical."""
 
     workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=2**10)] = Field(
         "auto",
