@@ -1,4 +1,4 @@
-"""How fast it is here, beside what else there is: ``python starter/bench.py env``."""
+"""Speed on this machine, compared with other libraries: ``python starter/bench.py env``."""
 
 import os
 import sys
@@ -17,17 +17,17 @@ def parse() -> Namespace:
         "--task",
         action="append",
         default=[],
-        help="env: default MT10; train, solve: drawer-close",
+        help="env: default MT10; train, solve: default drawer-close-v3",
     )
-    add("--rounds", type=count, default=5, help="rounds in which all take a turn")
-    add("--frames", type=count, help="of each environment in a round, or of a training")
-    add("--threads", type=processors, default=cores, help="update, train: PyTorch's threads")
-    add("--workers", type=processors, default=cores, help="collect, ray: processes")
+    add("--rounds", type=count, default=5, help="rounds; all contenders take turns in each")
+    add("--frames", type=count, help="frames per environment and round, or per training")
+    add("--threads", type=processors, default=cores, help="update, train: PyTorch threads")
+    add("--workers", type=processors, default=cores, help="collect, ray: number of workers")
     add("--device", default="cpu", help="update: cpu or cuda")
-    add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update")
-    add("--minutes", type=count, default=60, help="solve: core minutes that each may take")
-    add("--seed", type=seed, default=1, help="solve")
-    add("--out", type=Path, help="a JSON file for the figures")
+    add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update: mode")
+    add("--minutes", type=count, default=60, help="solve: maximum core minutes per training")
+    add("--seed", type=seed, default=1, help="solve: seed")
+    add("--out", type=Path, help="write the results to this JSON file")
     return parser.parse_args()
 
 
@@ -76,5 +76,5 @@ def run(args: Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":  # workers import this file too, and need nothing of it
+if __name__ == "__main__":  # workers import this file too, but run nothing in it
     sys.exit(answer(lambda: run(parse())))

@@ -16,21 +16,21 @@ FORMATS = (".png", ".svg", ".pdf")
 def parse() -> Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, help="run directories, or folders of them")
-    add("--compare", nargs="+", type=Path, default=[], help="overlay these too")
+    add("runs", nargs="*", type=Path, help="run directories, or folders that contain some")
+    add("--compare", nargs="+", type=Path, default=[], help="more runs to overlay")
     add("--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer")
     add("--metric", choices=["success", "return"], default="success")
     add("--x", choices=list(AXES), default="frames")
-    add("--out", type=Path, help="curves as .png, .svg or .pdf")
-    add("--table", type=Path, help="final results as Markdown (else printed)")
+    add("--out", type=Path, help="learning curves as .png, .svg or .pdf")
+    add("--table", type=Path, help="final results as Markdown (printed by default)")
     return parser.parse_args()
 
 
 def run(args: Namespace) -> int:
     if not args.runs + args.compare:
-        raise UserError("name a run directory or a folder of them")
+        raise UserError("give a run directory, or a folder that contains some")
     if args.out and args.out.suffix not in FORMATS:
-        raise UserError(f"--out: {args.out.name!r} ends in none of {', '.join(FORMATS)}")
+        raise UserError(f"--out: {args.out.name!r} must end in one of {', '.join(FORMATS)}")
     check_file("--out", args.out)
     check_file("--table", args.table)
     runs = find_runs(args.runs + args.compare)
@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
         if not figure.axes:
             other = "return" if args.metric == "success" else "success"
             raise UserError(
-                f"--metric: {args.metric} was evaluated in none of the runs; try --metric {other}"
+                f"--metric: no run has an evaluation of {args.metric}; try --metric {other}"
             )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=150)
@@ -54,7 +54,7 @@ def run(args: Namespace) -> int:
         print(text)
     running = [str(run.path) for run in runs if run.result is None]
     if running:
-        print(f"not in the table, as they have not ended: {', '.join(running)}", file=sys.stderr)
+        print(f"not in the table, since unfinished: {', '.join(running)}", file=sys.stderr)
     return 0
 
 

@@ -1,11 +1,11 @@
-"""The tensors that travel through the project, and the names of their dimensions.
+"""The tensors that are passed around, and the names of their dimensions.
 
-One layout everywhere, ``[E, T, B, D]``; a single task is the case ``T = 1``.
+The layout is ``[E, T, B, D]`` everywhere; a single task is the case ``T = 1``.
 
 ====  ==========================================================================
 E     members of an ensemble of Q functions
-T     task rows: one row per task in training, one row per environment in acting
-B     transitions per task row
+T     tasks: one entry per task in training, one per environment in acting
+B     transitions per task
 L     frames collected per environment in an epoch
 K     environments (copies) per task
 O     observation features, padded to the largest task
@@ -14,7 +14,7 @@ H     hidden units
 N     bins of a categorical critic
 ====  ==========================================================================
 
-``task`` is an integer per row; it is never glued to the observation.
+``task`` is the task index of each entry of ``T``; it is never part of the observation.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Sampled returns of up to n steps on the learner's device.
+    """Sampled n-step returns on the learner's device.
 
-    ``rew`` is the discounted sum of the rewards of m <= n steps, ``next_obs`` the true successor of
-    the last of them, never a reset observation. ``discount`` is what its value counts for:
-    gamma^m, or 0 where it is a terminal state. A time limit never cuts the bootstrap.
+    ``rew`` is the discounted sum of rewards over m <= n steps. ``next_obs`` is the true successor
+    of the last step, never a reset observation. ``discount`` is the weight of its value: gamma^m,
+    or 0 for a terminal state. A time limit never stops the bootstrap.
     """
 
     obs: Float[Tensor, "T B O"]
@@ -42,19 +42,19 @@ class Batch(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """All randomness of one update, drawn outside it so that every mode sees the same numbers."""
+    """All randomness of one update, drawn outside it so that every mode gets the same numbers."""
 
     pick: Float[Tensor, "T B"]
-    """Uniform in [0, 1): which stored transition (float64, so that large buffers stay uniform)."""
+    """Uniform in [0, 1): selects transitions (float64, so that large buffers stay uniform)."""
     act: Float[Tensor, "2 T B A"]
-    """Standard normal: row 0 for the actions at ``next_obs``, row 1 for those at ``obs``."""
+    """Standard normal: entry 0 for the actions at ``next_obs``, entry 1 for those at ``obs``."""
 
 
 class Block(NamedTuple):
-    """What all environments produced in one epoch, float32 on the CPU.
+    """The transitions of all environments in one epoch, float32 on the CPU.
 
-    ``cont`` is 0 where a transition led to a terminal state, ``first`` is 1 where it is the first
-    of an episode: the one before it in the same environment does not continue in it.
+    ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 for the first
+    transition of an episode, else 0.
     """
 
     obs: Float[Tensor, "T L K O"]
@@ -66,7 +66,7 @@ class Block(NamedTuple):
 
     @classmethod
     def zeros(cls, spec: "Spec", frames: int, copies: int) -> Self:
-        """A Block to be filled."""
+        """A Block to fill."""
         shape = (spec.num_tasks, frames, copies)
         return cls(
             obs=torch.zeros(*shape, spec.obs_dim),
@@ -79,7 +79,7 @@ class Block(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """Names and sizes of a set of tasks; tensors have the size of the largest."""
+    """Names and sizes of a set of tasks; tensors are padded to the largest."""
 
     tasks: tuple[str, ...]
     obs_dims: tuple[int, ...]
@@ -99,7 +99,7 @@ class Spec(NamedTuple):
 
     @property
     def obs_mask(self) -> Float[Tensor, "T O"]:
-        """1 for the features that a task has, 0 for padding."""
+        """1 for the features of a task, 0 for padding."""
         return _mask(self.obs_dims)
 
     @property
@@ -108,7 +108,7 @@ class Spec(NamedTuple):
 
     @property
     def shapes(self) -> dict[str, list[int]]:
-        """Each task's own observation features and action dimensions."""
+        """Each task's number of observation features and of action dimensions."""
         sizes = zip(self.tasks, self.obs_dims, self.act_dims, strict=True)
         return {task: [obs, act] for task, obs, act in sizes}
 

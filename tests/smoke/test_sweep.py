@@ -145,7 +145,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(
     third = start(cluster, tmp_path, "--seeds", "1-4")
     out, err = third.communicate()
     assert (third.returncode, err) == (0, "")
-    assert out.startswith("4 runs, 4 of them finished\n")
+    assert out.startswith("4 runs, 4 already finished\n")
     assert [(folder / "console.log").read_bytes() for folder in folders(tmp_path)] == before
 
 
@@ -194,7 +194,7 @@ def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path)
     survivors = outlive(members | session_of(driver.pid), 30)
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
-    assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command goes on\n")
+    assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command continues\n")
     console = (folder / "console.log").read_text()
     assert console.endswith("with a checkpoint; go on with --resume\n")
     assert survivors == set()

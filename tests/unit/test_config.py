@@ -201,7 +201,7 @@ def test_what_is_of_another_type_is_told_with_what_is_allowed(key: str) -> None:
     for value in wrong:
         message = refusal(key, value)
         item = value[-1] if key == "net.hidden_shapes" and value else value
-        assert f"{json.dumps(item)} is not allowed; it is " in message
+        assert f"{json.dumps(item)} is not allowed; it must be " in message
         assert allowed in message
 
 
@@ -219,7 +219,7 @@ def test_a_misspelt_choice_is_told_with_all_choices_and_the_nearest(
     key: str, value: str, allowed: str, nearest: str
 ) -> None:
     message = refusal(key, value)
-    assert f'"{value}" is not allowed; it is {allowed}' in message
+    assert f'"{value}" is not allowed; it must be {allowed}' in message
     assert nearest in message
 
 
@@ -233,8 +233,8 @@ def test_what_is_missing_is_named_and_all_mistakes_are_counted() -> None:
 
 TWO = 'env.tasks=["reach-v3","push-v3"] env.num_envs=2'
 MISFITS = {
-    f"{TWO} env.num_envs=3": "env.num_envs: 3 is no multiple of the 2 tasks",
-    f"{TWO} train.batch_size=255": "train.batch_size: 255 is no multiple of the 2 tasks",
+    f"{TWO} env.num_envs=3": "env.num_envs: 3 is not a multiple of the 2 tasks",
+    f"{TWO} train.batch_size=255": "train.batch_size: 255 is not a multiple of the 2 tasks",
     f'{TWO} env.tasks=["a","a"]': "env.tasks: 'a' is named twice",
     f"{TWO} replay_buffer.size=999": "replay_buffer.size: 999 is too small",
     "env.num_envs=10 replay_buffer.size=4999": "replay_buffer.size: 4999 is too small",
@@ -245,10 +245,10 @@ MISFITS = {
     "sac.temperature_weights=true net.kind=independent": "sac.temperature_weights: ",
     "net.kind=independent net.task_input=embedding": "net.task_input: ",
     "net.kind=soft_module net.task_input=embedding": "net.task_input: ",
-    "net.kind=soft_module net.residual=true": 'net.residual: is not for kind "soft_module"',
+    "net.kind=soft_module net.residual=true": "net.residual: is not supported for kind",
     "net.residual=true net.hidden_shapes=[16,12]": "net.hidden_shapes: [16, 12]: residual layers",
     "net.residual=true net.actor_hidden_shapes=[8,9]": "net.actor_hidden_shapes: [8, 9]: residual",
-    "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is for the suite "meta',
+    "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is only for suite "meta',
 }
 
 

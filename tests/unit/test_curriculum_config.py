@@ -86,7 +86,7 @@ def test_old_data_is_a_word_or_a_weight(old_data: Any, weight: float) -> None:
 
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["curriculum.kind: is missing", '"sequential" or "progressive"']),
-    ({"kind": "custom"}, ["curriculum.stages: ", '"custom" needs them']),
+    ({"kind": "custom"}, ["curriculum.stages: ", 'required for kind "custom"']),
     ({"kind": "mixed", "stages": [["reach-v3"]]}, ["curriculum.stages: "]),
     (
         {"kind": "custom", "stages": [["reach-v3"], ["pusch-v3"]]},
@@ -125,7 +125,7 @@ def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], told:
 
 
 def test_a_task_without_a_difficulty_is_named() -> None:
-    with pytest.raises(UserError, match=r"curriculum\.difficulty: 'assembly-v3' needs one"):
+    with pytest.raises(UserError, match=r"curriculum\.difficulty: 'assembly-v3' needs a number"):
         config_with({"kind": "sequential"}, ["reach-v3", "assembly-v3"])
 
 

@@ -91,7 +91,7 @@ def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Pat
         "| x | b | 1 | 1 | 0.50 |",
         "| x | c | 0 | 1 | - |",
     ]
-    with pytest.raises(UserError, match="none of its runs trains a task of the others"):
+    with pytest.raises(UserError, match="its runs and the others have no trained task in common"):
         table({"x": runs}, [run_of(tmp_path / "3", a=waiting)])
 
 

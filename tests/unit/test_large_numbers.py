@@ -60,7 +60,7 @@ def test_what_is_there_all_at_once_has_a_limit() -> None:
 def test_no_number_is_beyond_what_a_tensor_holds(key: str, value: float) -> None:
     with pytest.raises(UserError) as error:
         checked(key, value)
-    assert str(error.value) == f"test: {key}: too large; no number is beyond 1e+15"
+    assert str(error.value) == f"test: {key}: too large; numbers must not exceed 1e+15"
     with pytest.raises(UserError, match=r"net\.hidden_shapes: too large"):
         checked("net.hidden_shapes", [8, value])
 

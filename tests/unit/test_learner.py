@@ -178,6 +178,6 @@ def test_a_task_without_transitions_is_refused() -> None:
     buffer = ReplayBuffer(spec, 10, CPU)
     buffer.add_block(random_block(spec, 4), [1])
     learner = make_sac(spec)
-    with pytest.raises(ValueError, match="nothing of task0"):
+    with pytest.raises(ValueError, match="no transitions of task0"):
         learner.run(buffer, [0, 1], opt_steps=1, batch_size=4)
     learner.run(buffer, [1], opt_steps=1, batch_size=4)

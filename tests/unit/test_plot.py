@@ -227,4 +227,4 @@ def test_runs_that_have_not_ended_are_told(
 ) -> None:
     folder = write({"a": [0.1]}, finished=False)
     assert run_starter("plot", folder) == 0
-    one_line(capsys.readouterr().err, str(folder), "not ended")
+    one_line(capsys.readouterr().err, str(folder), "unfinished")

@@ -34,7 +34,10 @@ def checked(**system: Any) -> Config:
         ({"ray": {"adress": "auto"}}, "system.ray.adress: unknown key"),
         ({"ray": {"address": "locl"}}, "did you mean 'local'?"),
         ({"ray": {"address": "ray://head:10001"}}, 'system.ray.address: "ray://head:10001" is not'),
-        ({"ray": {"num_workers": 0}}, "system.ray.num_workers: 0 is not allowed; it is an integer"),
+        (
+            {"ray": {"num_workers": 0}},
+            "system.ray.num_workers: 0 is not allowed; it must be an integer",
+        ),
         ({"ray": {"cpus_per_worker": 0.5}}, "system.ray.cpus_per_worker: 0.5 is not allowed"),
     ],
     ids=str,
@@ -123,7 +126,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         done = train_on(address, tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert f"system.ray.address: '{address}': nobody answers there" in done.stderr
+    assert f"system.ray.address: '{address}': not reachable" in done.stderr
     assert not (tmp_path / "log").exists()
 
 

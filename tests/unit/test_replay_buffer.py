@@ -95,7 +95,7 @@ def test_environments_of_a_frame_are_stored_side_by_side_and_the_oldest_frame_fi
 
 @pytest.mark.parametrize(
     ("frames", "copies", "message"),
-    [(3, 2, r"6 transitions per task.*holds 5"), (1, 3, "3 copies, not of 2")],
+    [(3, 2, r"6 transitions per task.*holds 5"), (1, 3, "3 copies, not 2")],
 )
 def test_a_block_that_does_not_fit_is_refused(frames: int, copies: int, message: str) -> None:
     buffer = ReplayBuffer(SPEC, 5, CPU, copies=2)
@@ -191,7 +191,7 @@ def test_rows_that_are_not_there_are_refused(start: int) -> None:
     buffer = ReplayBuffer(SPEC, 10, CPU)
     for first in (0, 8, 16):
         buffer.add_block(numbered(first, frames=8), [0])
-    with pytest.raises(ValueError, match=f"row {start} of task 0"):
+    with pytest.raises(ValueError, match=f"transition {start} of task 0"):
         buffer.rows(0, start)
 
 

@@ -59,7 +59,7 @@ def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
     ("code", "error"),
     [
         (1, "error: the cause"),
-        (3, "it said nothing"),
+        (3, "no output"),
         (-11, "killed by SIGSEGV"),
         (-15, None),
         (143, None),

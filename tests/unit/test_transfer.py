@@ -297,7 +297,7 @@ def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
     first = {f"body.trunk.layers.0.{n}": torch.zeros(1, 1, 5) for n in ("weight", "bias")}
     torch.save(embedding | first, tmp_path / "embedding.pt")
     source = read_source(tmp_path / "embedding.pt")
-    assert "are no networks" in error_of(load_weights, make_learner("td3", SPEC), source)
+    assert "do not form a network" in error_of(load_weights, make_learner("td3", SPEC), source)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

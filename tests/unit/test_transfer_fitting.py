@@ -235,7 +235,7 @@ def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
 def test_a_map_to_a_task_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     learner, file = learner_of(THREE, seed=2), as_source(learner_of(THREE, seed=1), tmp_path)
     message = error_of(load_weights, learner, file, task_map={"reach": "pusch"})
-    assert "transfer.task_map: 'pusch' is no task of" in message
+    assert "transfer.task_map: 'pusch' is not a task of" in message
     assert "reach, push, pick; did you mean 'push'?" in message
 
 
@@ -244,7 +244,7 @@ def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
     torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")
     file = read_source(tmp_path / "actor.pt")
     message = error_of(load_weights, learner, file, task_map={"reach": "push"})
-    assert "transfer.task_map:" in message and "names no tasks" in message
+    assert "transfer.task_map:" in message and "does not name its tasks" in message
 
 
 # --- padding --------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_a_stochastic_policy_gives_a_deterministic_one_its_mean(tmp_path: Path) 
     report = load_weights(learner, as_source(source, tmp_path), load=ALL)
 
     assert "actor.body.head.weight (the mean)" in report.loaded
-    assert report.skipped == ["log_alpha (no temperature is learned here)"]
+    assert report.skipped == ["log_alpha (this run learns no temperature)"]
     theirs = computed(source, 1)
     for name in ("act", "q", "target"):
         torch.testing.assert_close(computed(learner, 1)[name], theirs[name])
@@ -326,4 +326,4 @@ def test_a_fixed_temperature_stays(tmp_path: Path) -> None:
     before = learner.log_alpha.clone()
     report = load_weights(learner, as_source(source, tmp_path), load=["alpha"])
     assert torch.equal(learner.log_alpha, before)
-    assert report.skipped == ["log_alpha (no temperature is learned here)"]
+    assert report.skipped == ["log_alpha (this run learns no temperature)"]

@@ -323,7 +323,7 @@ def test_transitions_of_tasks_that_are_not_here_are_a_mistake(
     first = runs("first", tasks=(PENDULUM, CAR))
     tasks = ("InvertedPendulum-v5",)
     line = refusal(runs, capsys, *from_(first), load=["buffer"], tasks=tasks)
-    assert "none of its tasks is here" in line
+    assert "none of its tasks is in this run" in line
 
 
 def test_damaged_transitions_are_a_mistake(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -363,7 +363,7 @@ def test_the_map_names_tasks_here_and_there(
     first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = refusal(runs, capsys, *from_(first), task_map={PENDULUM: "Pendulun-v1"})
-    assert "transfer.task_map: 'Pendulun-v1' is no task of" in line
+    assert "transfer.task_map: 'Pendulun-v1' is not a task of" in line
     assert "did you mean 'Pendulum-v1'?" in line
     line = refusal(runs, capsys, *from_(first), task_map={"Pendulun-v1": PENDULUM})
     assert "transfer.task_map: 'Pendulun-v1' is not in env.tasks; did you mean" in line

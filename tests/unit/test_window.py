@@ -31,7 +31,7 @@ print("whole:", play.show(policy, 0, seed=policy.seed, camera="corner"))
 def test_without_a_screen_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":4321")
-    with pytest.raises(UserError, match=r"--render: no window opens here \(X11: .*--video"):
+    with pytest.raises(UserError, match=r"--render: cannot open a window \(X11: .*--video"):
         play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
 
 

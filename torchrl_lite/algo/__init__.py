@@ -1,1 +1,1 @@
-"""The mathematics, and what it runs on: learners, replay buffer, reward scales, graphs."""
+"""Learners, replay buffer, reward scales and update modes (eager, compiled, CUDA graph)."""

@@ -1,4 +1,4 @@
-"""How an update is run: eagerly, compiled, or as a CUDA graph."""
+"""Update modes: eager, compiled, or a CUDA graph."""
 
 import os
 import shutil
@@ -12,28 +12,30 @@ from torchrl_lite.errors import UserError
 
 
 def check(mode: str, device: torch.device) -> None:
-    """Raises UserError where a mode cannot run on this machine's device."""
+    """Raise UserError if the mode cannot run on this device."""
     if mode == "graph" and device.type == "cpu":
         raise UserError("system.accel: a CUDA graph needs a CUDA device")
     if mode == "compile" and device.type == "cpu":
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
-            raise UserError(f"system.accel: compile needs a C++ compiler; there is no {compiler}")
+            raise UserError(
+                f"system.accel: compile needs a C++ compiler, but {compiler} is missing"
+            )
 
 
 def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
-    """The same update through ``torch.compile``; its first calls take the compiler's time."""
+    """Wrap the update in ``torch.compile``; the first calls include compilation."""
     return torch.compile(update, dynamic=False)
 
 
 class Stepper:
-    """Calls a step that reads and writes the same tensors every time.
+    """Runs a step that reads and writes the same tensors every time.
 
-    ``eager`` is the reference; in mode ``compile`` it is the step that is another one (`compiled`).
-    ``graph`` runs the first calls of each key eagerly on a side stream of the device (allocations
-    and lazy initialisation happen there), captures the next one and replays it ever after. Every
-    call is exactly one real step in each mode. A key names everything that a step works on, and
-    keeps it alive as long as there is a graph of it.
+    ``eager`` is the reference. In mode ``compile`` the step itself is already `compiled`.
+    ``graph`` runs the first calls of each key eagerly on a side stream (for allocations and lazy
+    initialisation), captures the next call and replays it from then on. In every mode, each call
+    is exactly one real step. A key must contain every object that the step works on; this keeps
+    the objects alive as long as their graph.
     """
 
     WARM_UP = 3
@@ -47,7 +49,7 @@ class Stepper:
         if self.mode != "graph":
             step()
             return
-        with torch.cuda.device(self._device):  # streams are those of the current device
+        with torch.cuda.device(self._device):  # streams belong to the current device
             self._graph_step(key, step)
 
     def _graph_step(self, key: Hashable, step: Callable[[], None]) -> None:

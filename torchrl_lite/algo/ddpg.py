@@ -1,8 +1,8 @@
-"""Deep deterministic policy gradient for one task and for many, and the frame of TD3.
+"""Deep deterministic policy gradient for one or many tasks, and the base class of TD3.
 
 Lillicrap et al. 2015, "Continuous control with deep reinforcement learning" (arXiv:1509.02971),
-with Gaussian exploration noise in place of an Ornstein-Uhlenbeck process, as Fujimoto et al. 2018
-and all that came after have it.
+with Gaussian exploration noise instead of an Ornstein-Uhlenbeck process, as in Fujimoto et al. 2018
+and later work.
 """
 
 from copy import deepcopy
@@ -23,23 +23,26 @@ from torchrl_lite.types import Batch, Noise, Spec
 class DDPGConfig(Section):
     """Deep deterministic policy gradient."""
 
-    discount: Unit = Field(0.99, description="discount factor of a step")
-    tau: Unit = Field(0.005, description="share of the new weights in a target update")
+    discount: Unit = Field(0.99, description="discount factor per step")
+    tau: Unit = Field(0.005, description="target update rate; 1 copies the weights")
     plr: Positive = Field(3e-4, description="learning rate of the policy")
     qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
     adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
-    noise_std: NonNegative = Field(0.1, description="exploration noise, of actions in [-1, 1]")
-    grad_clip: Positive | None = Field(
-        None, description="largest gradient norm of the policy and of all critics together"
+    noise_std: NonNegative = Field(
+        0.1, description="standard deviation of exploration noise, for actions in [-1, 1]"
     )
-    reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
+    grad_clip: Positive | None = Field(
+        None,
+        description="maximum gradient norm of the policy and of all critics jointly; null: none",
+    )
+    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
 
 
 class DDPG(Learner):
-    """A critic and a deterministic actor, each with a target that follows it.
+    """A critic and a deterministic actor, each with a target network.
 
-    A subclass may have more critics (`CRITICS`; the target value is their minimum, the actor
-    follows the first), noise on the target's actions, and updates that leave the actor alone.
+    A subclass may use more critics (`CRITICS`; the target is their minimum by default, the actor
+    maximises the first), add noise to target actions, and delay actor updates.
     """
 
     CRITICS = 1
@@ -75,14 +78,14 @@ class DDPG(Learner):
             self.optimizers[name] = self.adam(list(module.parameters()), lr=lr, eps=config.adam_eps)
 
     def smoothing(self) -> tuple[float, float]:
-        """Standard deviation and bound of the noise on the target's actions."""
+        """Standard deviation and clipping bound of the noise on target actions."""
         return 0.0, 0.0
 
-    def variant(self, step: int) -> str:  # noqa: ARG002 - every update is a full one
+    def variant(self, step: int) -> str:  # noqa: ARG002 - every update is full
         return "full"
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        """``full`` updates critics, actor and targets, ``critic`` the critics alone."""
+        """``full`` updates critics, actor and targets; ``critic`` only the critics."""
         task, clip = batch.task, self.config.grad_clip
         y = self.td_target(batch, noise.act[0])
         prediction = self.critic(batch.obs, batch.act, task)
@@ -103,7 +106,7 @@ class DDPG(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * min Q'(s', mu'(s') + noise), the noise being the target's own."""
+        """r + discount * min Q'(s', mu'(s') + noise), with the noise of `smoothing`."""
         next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),

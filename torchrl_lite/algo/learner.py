@@ -1,4 +1,4 @@
-"""What all learners share: optimisers, the update loop, metrics without synchronisation."""
+"""Base class of all learners: optimisers, the update loop, metrics without synchronisation."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,25 +19,25 @@ from torchrl_lite.types import Batch, Noise, Spec
 
 
 class Learner(nn.Module):
-    """An algorithm's networks, optimisers and mathematics.
+    """An algorithm's networks, optimisers and update rule.
 
-    A subclass makes ``actor`` and ``critic``, fills ``optimizers`` and writes `update`. Nothing
-    below `run` reads a value back from the device; `flush` is the only synchronisation.
+    A subclass creates ``actor`` and ``critic``, fills ``optimizers`` and implements `update`.
+    Nothing that `run` calls reads a value back from the device; only `flush` synchronises.
     """
 
     config: Any
-    """The algorithm's section of the configuration; all have a ``discount``."""
+    """The algorithm's configuration section; every one has a ``discount``."""
     actor: Actor
     critic: Critic
     METRICS: tuple[str, ...]
-    """Names of what `update` can return; each value has a number per task row."""
+    """Metrics that `update` can return, each with one value per task."""
 
     SHARED: tuple[str, ...] = ()
-    """Those of them that agents with shared parameters have in common."""
+    """Metrics with one value for all tasks if the tasks share parameters."""
 
     POLICY = ("actor", "alpha")
-    """Optimisers that rest while a policy from elsewhere is frozen. A temperature goes with the
-    actor: it would run away from an entropy that does not answer."""
+    """Optimisers that pause while a transferred policy is frozen. The temperature pauses too: the
+    entropy of a frozen policy cannot respond to it, so it would diverge."""
 
     def __init__(
         self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool = False
@@ -51,7 +51,7 @@ class Learner(nn.Module):
         self._frozen_updates = 0
         self._frozen = False
         self._with_task_rows: set[int] = set()
-        # Not the stream that the initial weights come from.
+        # Independent of the random stream of the initial weights.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel, device)
         self._update = compiled(self.update) if accel == "compile" else self.update
@@ -60,29 +60,29 @@ class Learner(nn.Module):
         self._counts = torch.zeros_like(self._totals)
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        """A step of every optimiser that takes part in ``variant``; returns those of `METRICS`
-        that it measured, each ``[T]``, detached."""
+        """One step of every optimiser in ``variant``; returns the measured `METRICS`, each ``[T]``
+        and detached."""
         raise NotImplementedError
 
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """What the critics are to predict; ``noise`` is that of the actions at ``next_obs``."""
+        """The critics' target; ``noise`` is for the actions at ``next_obs``."""
         raise NotImplementedError
 
     def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
-        """The critics' loss that `update` would lessen."""
+        """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
 
     @torch.no_grad()
     def validate(self, batch: Batch) -> Float[Tensor, " T"]:
-        """`td_error` with the same noise every time."""
+        """`td_error` with fixed noise."""
         generator = torch.Generator().manual_seed(0)
         shape = (2, *batch.act.shape)
         act = torch.randn(shape, generator=generator, dtype=batch.act.dtype).to(self.device)
         return self.td_error(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
 
     def variant(self, step: int) -> str:
-        """Which kind of update is number ``step`` (from 0); each kind is captured separately."""
+        """The kind of update number ``step`` (from 0); each kind has its own CUDA graph."""
         raise NotImplementedError
 
     def adam(self, parameters: Sequence[nn.Parameter], *, lr: float, eps: float) -> Adam:
@@ -97,12 +97,12 @@ class Learner(nn.Module):
         return optimizer
 
     def _rate(self, lr: float) -> float | Tensor:
-        """A captured graph freezes Python numbers: on a GPU a learning rate is a tensor of it."""
+        """A tensor on a GPU, since a captured graph freezes Python numbers."""
         return torch.tensor(lr, device=self.device) if self.device.type == "cuda" else lr
 
     def start_gently(self, *, lr_multiplier: float, frozen_updates: int) -> None:
-        """For weights from elsewhere: smaller learning rates, and a policy that stands still for
-        the first updates, moments included. Both are part of `training_state`."""
+        """For transferred weights: scale the learning rates, and freeze the policy and its Adam
+        moments for the first updates. Both are part of `training_state`."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] *= lr_multiplier
@@ -110,7 +110,7 @@ class Learner(nn.Module):
         self._frozen_updates = frozen_updates
 
     def schedule(self, share: float) -> None:
-        """Every learning rate becomes this share of what it was at the start."""
+        """Set every learning rate to ``share`` of its initial value."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 rate = share * group["initial_lr"]
@@ -127,11 +127,11 @@ class Learner(nn.Module):
         *,
         max_norm: float | None = None,
     ) -> Float[Tensor, " T"]:
-        """A step of optimiser ``name`` on its own parameters; returns norms before the clip.
+        """One step of optimiser ``name`` on its own parameters; returns norms before clipping.
 
-        The loss is the mean over task rows; for independent agents it is their sum and each row
-        is clipped by itself, or they would not equal separate learners. The gradient is taken with
-        respect to those parameters alone: an actor's loss leaves the critics' untouched.
+        The loss is the mean over tasks. For independent agents it is the sum, and each task's
+        gradient is clipped separately, so that they equal separate learners. Gradients are taken
+        only with respect to these parameters: an actor loss leaves the critics untouched.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
@@ -167,12 +167,11 @@ class Learner(nn.Module):
         parameters: Sequence[Tensor],
         optimizer: Adam | None = None,
     ) -> Iterator[None]:
-        """Rows of tasks that do not take part stay as they are, to the last bit: parameters and
-        Adam's moments, which would go on moving without a gradient.
+        """Keep per-task parameters and Adam moments of all other tasks bit-identical; without a
+        gradient, Adam's moments would otherwise keep moving the parameters.
 
-        Adam counts the updates of all rows together. A task that joins late therefore begins
-        without the correction for moments of zero: its first hundreds of steps are at
-        most 6.6 times as large.
+        Adam has one update counter for all tasks. A task that joins late therefore starts without
+        bias correction: its first few hundred steps are up to 6.6 times as large.
         """
         if len(task) == self.spec.num_tasks:
             yield
@@ -184,7 +183,7 @@ class Learner(nn.Module):
         before = [tensor.detach().clone() for tensor in still]
         yield
         moved = torch.zeros(self.spec.num_tasks, dtype=torch.bool, device=self.device)
-        moved.index_fill_(0, task, True)  # an assignment would bring True from the host
+        moved.index_fill_(0, task, True)  # an assignment would copy True from the host
         with torch.no_grad():
             for tensor, old in zip(still, before, strict=True):
                 tensor.copy_(torch.where(_as_rows(moved, tensor), tensor, old))
@@ -199,7 +198,7 @@ class Learner(nn.Module):
             torch._foreach_lerp_(parameters, list(source.parameters()), tau)
 
     def rows_of_tasks(self, *parameters: nn.Parameter) -> None:
-        """Names the parameters with a row per task; to be called when all are made."""
+        """Register the per-task parameters; call it once all parameters exist."""
         named = [*parameters, *task_parameters(self)]
         self._with_task_rows = {id(parameter) for parameter in named}
 
@@ -212,14 +211,14 @@ class Learner(nn.Module):
         batch_size: int,
         n_step: int = 1,
     ) -> None:
-        """``opt_steps`` updates on batches of ``batch_size`` returns for each of ``tasks``.
+        """``opt_steps`` updates on batches of ``batch_size`` n-step returns for each task.
 
         Raises:
-            ValueError: the buffer holds nothing of a task.
+            ValueError: the buffer has no transitions of a task.
         """
         for index in tasks:
             if not buffer.holds(index):
-                raise ValueError(f"the buffer holds nothing of {self.spec.tasks[index]}")
+                raise ValueError(f"the buffer has no transitions of {self.spec.tasks[index]}")
         task, noise = self._static_inputs(tuple(tasks), batch_size)
 
         for _ in range(opt_steps):
@@ -246,7 +245,7 @@ class Learner(nn.Module):
         self._counts.index_add_(1, task, counts)
 
     def _static_inputs(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Tensor, Noise]:
-        """The same tensors for the same batch, as a captured graph needs them."""
+        """The same tensors for the same tasks and batch size, as a captured graph requires."""
         key = tasks, batch_size
         if key not in self._inputs:
             rows, act_dim = len(tasks), self.spec.act_dim
@@ -258,7 +257,7 @@ class Learner(nn.Module):
         return self._inputs[key]
 
     def flush(self) -> dict[str, float]:
-        """Means since the last flush, over tasks and per task; empty without an update."""
+        """Means since the last flush, over tasks and per task; empty if there was no update."""
         totals, counts = torch.stack((self._totals, self._counts)).cpu()
         self._totals.zero_()
         self._counts.zero_()
@@ -275,7 +274,7 @@ class Learner(nn.Module):
 
     @property
     def metric_names(self) -> list[str]:
-        """Every name that `flush` can return, in its order."""
+        """Every name that `flush` can return, in order."""
         return [
             full
             for name in self.METRICS
@@ -286,7 +285,7 @@ class Learner(nn.Module):
         ]
 
     def training_state(self) -> dict[str, object]:
-        """All that the next update depends on."""
+        """Everything that the next update depends on."""
         return {
             "networks": self.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
@@ -301,17 +300,17 @@ class Learner(nn.Module):
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
             for group in optimizer.param_groups:
-                group["lr"] = self._rate(float(group["lr"]))  # of a file's tensors, on the CPU
+                group["lr"] = self._rate(float(group["lr"]))  # loaded tensors are on the CPU
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
         self._frozen_updates = state["frozen_updates"]
 
 
 def _by_row(tensor: Tensor) -> Float[Tensor, "T n"]:
-    """A per-task parameter with its row dimension (the second, or the only one) in front."""
+    """A per-task parameter with its task dimension (the second, or the only one) first."""
     return tensor[:, None] if tensor.ndim == 1 else tensor.transpose(0, 1).flatten(1)
 
 
 def _as_rows(values: Shaped[Tensor, " T"], tensor: Tensor) -> Tensor:
-    """A value per task in a shape that broadcasts over a per-task parameter."""
+    """One value per task, shaped to broadcast over a per-task parameter."""
     return values if tensor.ndim == 1 else values.view(1, -1, *[1] * (tensor.ndim - 2))

@@ -1,13 +1,13 @@
-"""How the C library hands out memory."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed instead of handing it back to the system.
+    """Make glibc keep freed memory instead of returning it to the system.
 
-    An update on the CPU allocates and frees the same activations again and again; without this
-    each time brings page faults, a tenth of its time. Elsewhere than on glibc, nothing happens.
+    A CPU update allocates and frees the same activations again and again. Without this, each
+    allocation causes page faults, which take a tenth of the update. Does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

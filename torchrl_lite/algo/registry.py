@@ -1,4 +1,4 @@
-"""The algorithms: a configuration section's name, its learner and its model."""
+"""The algorithms: name of the configuration section, learner, and model of the section."""
 
 from collections.abc import Callable
 
@@ -15,4 +15,4 @@ ALGORITHMS: dict[str, tuple[Callable[..., Learner], type[Section]]] = {
 }
 
 SECTIONS: Sections = {name: section for name, (_, section) in ALGORITHMS.items()}
-"""What `config.load` and `config.check` need to know of them."""
+"""The models of their sections, for `config.load` and `config.check`."""

@@ -10,19 +10,19 @@ from torchrl_lite.types import Batch, Block, Spec
 
 
 def row_widths(obs_dim: int, act_dim: int) -> list[int]:
-    """Columns of ``obs | act | next_obs | rew | cont | first``."""
+    """Widths of ``obs | act | next_obs | rew | cont | first``."""
     return [obs_dim, act_dim, obs_dim, 1, 1, 1]
 
 
 class ReplayBuffer:
-    """One ring of transitions per task, so that a batch is balanced by construction.
+    """One ring buffer per task, so that batches are balanced by construction.
 
-    A transition is one row ``obs | act | next_obs | rew | cont | first`` of float32, so that
-    sampling is a single gather of contiguous bytes. How much is filled is a device tensor: a
-    sampling step can be captured in a CUDA graph and replayed while the buffer grows.
+    A transition is one float32 vector ``obs | act | next_obs | rew | cont | first``, so that
+    sampling is a single gather of contiguous bytes. The fill level is a device tensor: a sampling
+    step can be captured in a CUDA graph and replayed while the buffer grows.
 
-    Rows come in the order of time, those of a task's ``copies`` environments in turn: what follows
-    a row in its episode is the row ``copies`` later, if there is one and it is no ``first``.
+    Transitions are in time order, with a task's ``copies`` environments interleaved. The successor
+    of a transition in its episode is ``copies`` places later, if it exists and is not a ``first``.
     """
 
     def __init__(
@@ -34,21 +34,21 @@ class ReplayBuffer:
         copies: int = 1,
         old_weight: float = 1.0,
     ) -> None:
-        """``capacity`` is in transitions per task, ``copies`` the environments that bring them.
+        """``capacity``: transitions per task; ``copies``: environments per task.
 
-        ``old_weight``: how likely a transition from before `retire` is drawn, against one from
-        after it; with 0 it is never drawn again.
+        ``old_weight``: sampling weight of a transition from before `retire`, relative to a newer
+        one; 0 means that it is never sampled again.
         """
         self._widths = row_widths(spec.obs_dim, spec.act_dim)
         self.capacity, self.copies = capacity, copies
         self.data = torch.zeros(spec.num_tasks, capacity, sum(self._widths), device=device)
         self.size = torch.zeros(spec.num_tasks, dtype=torch.int64, device=device)
         self.reward_scale = torch.ones(spec.num_tasks, device=device)
-        """Multiplies rewards as they are sampled; what is stored stays raw."""
+        """Multiplies rewards when they are sampled; stored rewards stay raw."""
         self.old_weight = old_weight
         self._written = [0] * spec.num_tasks
         self._retired = [0] * spec.num_tasks
-        # Where the oldest transition lies and how many are old; followed only where it matters.
+        # Slot of the oldest transition, and the number of transitions from before `retire`.
         self._first = torch.zeros_like(self.size)
         self._old = torch.zeros_like(self.size)
 
@@ -57,21 +57,21 @@ class ReplayBuffer:
         return self.data.shape[-1] * self.data.element_size()
 
     def add_block(self, block: Block, tasks: Sequence[int]) -> None:
-        """Appends the rows of these tasks, oldest first, over the oldest of a full ring.
+        """Append the transitions of these tasks; a full ring overwrites its oldest ones.
 
         Raises:
-            ValueError: the block has more transitions per task than the buffer holds, or is of
-                another number of environments.
+            ValueError: the block has more transitions per task than the buffer holds, or a
+                different number of environments.
         """
         if block.rew.shape[2] != self.copies:
-            raise ValueError(f"a block of {block.rew.shape[2]} copies, not of {self.copies}")
+            raise ValueError(f"the block has {block.rew.shape[2]} copies, not {self.copies}")
         ends = torch.stack((block.rew, block.cont, block.first), dim=-1)
         rows = torch.cat((block.obs, block.act, block.next_obs, ends), dim=-1)
         rows = rows.flatten(1, 2)  # [T, L * K, D]
         count = rows.shape[1]
         if count > self.capacity:
             raise ValueError(
-                f"an epoch brings {count} transitions per task, the buffer holds {self.capacity}"
+                f"an epoch has {count} transitions per task, but the buffer holds {self.capacity}"
             )
         rows = rows.to(self.data.device)
         for task in tasks:
@@ -79,7 +79,7 @@ class ReplayBuffer:
         self._publish()
 
     def add_rows(self, task: int, rows: Float[Tensor, "n D"]) -> None:
-        """Appends rows such as `rows` gives, of another run; of too many, the newest."""
+        """Append transitions in the format of `rows`; if they are too many, only the newest."""
         self._append(task, rows[-self.capacity :])
         self._publish()
 
@@ -92,13 +92,13 @@ class ReplayBuffer:
         self._written[task] += count
 
     def retire(self, tasks: Sequence[int]) -> None:
-        """What these tasks hold is old from now on: drawn with ``old_weight``."""
+        """Mark the stored transitions of these tasks as old: sampled with ``old_weight``."""
         for task in tasks:
             self._retired[task] = self._written[task]
         self._publish()
 
     def _publish(self) -> None:
-        """Tells the device what is stored where."""
+        """Update the device tensors that say what is stored where."""
         gone = [max(0, n - self.capacity) for n in self._written]  # overwritten
         counts = zip(self._written, self._retired, gone, strict=True)
         size, old, first = zip(
@@ -117,9 +117,9 @@ class ReplayBuffer:
         discount: float,
         n_step: int = 1,
     ) -> Batch:
-        """Returns that begin at ``pick`` (uniform in [0, 1)) of each task row's filled part.
+        """Sample n-step returns that start at ``pick`` (uniform in [0, 1)) of each task's data.
 
-        A return ends early with its episode, and with the newest row; it then spans fewer steps.
+        A return spans fewer steps if its episode or the stored data ends early.
         """
         slot = self._slot(pick, task) if self.old_weight == 1 else self._weighted_slot(pick, task)
         start = self.batch(self._rows_at(slot, task), task, discount=discount)
@@ -128,7 +128,7 @@ class ReplayBuffer:
     def batch(
         self, rows: Float[Tensor, "T B D"], task: Int[Tensor, " T"], *, discount: float
     ) -> Batch:
-        """Transitions as rows of the buffer, with rewards in today's scale."""
+        """Stored transitions as a Batch, with the current reward scale."""
         obs, act, next_obs, rew, cont, _ = rows.split(self._widths, dim=-1)
         rew = rew.squeeze(-1) * self.reward_scale[task][:, None]
         return Batch(obs, act, rew, next_obs, discount * cont.squeeze(-1), task)
@@ -142,7 +142,7 @@ class ReplayBuffer:
     def _n_step(
         self, start: Batch, slot: Int[Tensor, "T B"], discount: float, n_step: int
     ) -> Batch:
-        """Sutton & Barto 2018, eq. 12.1, cut where the episode or what is stored of it ends."""
+        """Sutton & Barto 2018, eq. 12.1, truncated where the episode or the stored data ends."""
         task = start.task
         steps = torch.arange(n_step, device=slot.device)  # [n]
         ahead = steps * self.copies
@@ -168,8 +168,8 @@ class ReplayBuffer:
     def _weighted_slot(
         self, pick: Float[Tensor, "T B"], task: Int[Tensor, " T"]
     ) -> Int[Tensor, "T B"]:
-        """Old transitions fill ``old_weight`` of an interval each, new ones a whole one: ``pick``
-        is the place on that line, which begins with the oldest."""
+        """Place all transitions on a line, oldest first: an old one has length ``old_weight``, a
+        new one length 1. ``pick`` is a position on that line."""
         size, old = self.size[task][:, None], self._old[task][:, None]
         of_old = self.old_weight * old.double()
         place = pick * (of_old + size - old)
@@ -179,34 +179,34 @@ class ReplayBuffer:
         return (self._first[task][:, None] + age) % self.capacity
 
     def holds(self, task: int) -> bool:
-        """Whether there is anything of this task to sample."""
+        """Whether there are transitions of this task to sample."""
         lost = self._retired[task] if self.old_weight == 0 else 0
         return self._written[task] > lost
 
     @property
     def written(self) -> list[int]:
-        """How many rows each task has ever received; row n of them is in slot n % capacity."""
+        """Transitions ever received per task; number n is in slot n % capacity."""
         return list(self._written)
 
     def rows(self, task: int, start: int) -> Float[Tensor, "n D"]:
-        """A task's rows from number ``start`` on, oldest first, on the CPU.
+        """A task's transitions from number ``start`` on, oldest first, on the CPU.
 
         Raises:
-            ValueError: the ring holds other rows there by now.
+            ValueError: they are overwritten, or not written yet.
         """
         end = self._written[task]
         if not max(0, end - self.capacity) <= start <= end:
-            raise ValueError(f"row {start} of task {task} is not in the buffer")
+            raise ValueError(f"transition {start} of task {task} is not in the buffer")
         slots = torch.arange(start, end, device=self.data.device) % self.capacity
         return self.data[task, slots].cpu()
 
     def restore(self, task: int, start: int, rows: Float[Tensor, "n D"]) -> None:
-        """Puts rows number ``start`` and following back; `load_state_dict` says which count."""
+        """Put back transitions from number ``start`` on; `load_state_dict` sets the counts."""
         slots = torch.arange(start, start + len(rows), device=self.data.device) % self.capacity
         self.data[task, slots] = rows.to(self.data.device)
 
     def state_dict(self) -> dict[str, object]:
-        """What there is besides the rows."""
+        """Everything except the transitions."""
         return {
             "written": self.written,
             "retired": list(self._retired),

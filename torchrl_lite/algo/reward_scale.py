@@ -1,4 +1,4 @@
-"""Running reward scale per task, for rewards whose size differs wildly between tasks."""
+"""Running reward scale per task, for tasks whose rewards differ widely in magnitude."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ class DeviationScale:
     """Exponential moving standard deviation, as in garage's ``NormalizedEnv``.
 
     ``mean <- (1 - a) mean + a r``, ``var <- (1 - a) var + a (r - mean)^2``, then
-    ``r / (sqrt(var) + 1e-8)``: scaled, never centred. Unlike garage, rewards are stored raw and
-    scaled when they are sampled, so that old transitions carry today's scale.
+    ``r / (sqrt(var) + 1e-8)``: scaled, never centred. Unlike in garage, rewards are stored raw and
+    scaled when they are sampled, so that old transitions get the current scale.
     """
 
     RATE = 1e-3
@@ -24,7 +24,7 @@ class DeviationScale:
         self.var = np.ones(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        """Takes in these tasks' rewards in the order they came; returns every task's factor."""
+        """Add these tasks' rewards in time order; returns the factor of every task."""
         rewards = block.rew.flatten(1, 2).double().numpy()[tasks]
         mean, var = self.mean[tasks], self.var[tasks]
         for rew in rewards.T:
@@ -41,11 +41,11 @@ class DeviationScale:
 
 
 class ReturnScale:
-    """Brings the largest discounted return of a task so far to ``bound``.
+    """Scales a task's largest discounted return so far to ``bound``.
 
     ``G <- discount G + r`` runs forward through each episode, and rewards are divided by
     ``max |G| / bound``: Kim et al. 2026 (arXiv:2604.04539), without their standard deviation of G.
-    A task that has not earned anything yet keeps its rewards.
+    A task that has only received zero rewards is not scaled.
     """
 
     def __init__(self, num_tasks: int, copies: int, *, discount: float, bound: float) -> None:
@@ -54,7 +54,7 @@ class ReturnScale:
         self.largest = np.zeros(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        """Takes in these tasks' rewards; returns every task's factor."""
+        """Add these tasks' rewards; returns the factor of every task."""
         rewards = block.rew.double().numpy()[tasks]  # [t, L, K]
         goes_on = 1 - block.first.double().numpy()[tasks]
         returns, largest = self.returns[tasks], self.largest[tasks]
@@ -76,7 +76,7 @@ class ReturnScale:
 
 
 def reward_scale(config: Config) -> DeviationScale | ReturnScale | None:
-    """What ``env.reward_normalization`` asks for."""
+    """The scale that ``env.reward_normalization`` selects."""
     if config.env.reward_normalization == "ema":
         return DeviationScale(config.num_tasks)
     if config.env.reward_normalization == "return":

@@ -1,8 +1,8 @@
-"""Soft actor-critic for one task and for many.
+"""Soft actor-critic for one or many tasks.
 
-Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), with two
-Q functions and their minimum, an automatic, fixed or no temperature, and a stochastic or
-deterministic policy. With several tasks, each has its own temperature.
+Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), with the
+minimum of two Q functions, a learned, fixed or no temperature, and a stochastic or deterministic
+policy. Each task has its own temperature.
 """
 
 from copy import deepcopy
@@ -23,19 +23,19 @@ from torchrl_lite.types import Batch, Noise, Spec
 class SACConfig(Section):
     """Soft actor-critic."""
 
-    discount: Unit = Field(0.99, description="discount factor of a step")
-    tau: Unit = Field(0.005, description="share of the critics in a target update; 1 copies them")
-    target_update_interval: Count = Field(1, description="updates between two target updates")
-    plr: Positive = Field(3e-4, description="learning rate of the policy and of the temperature")
+    discount: Unit = Field(0.99, description="discount factor per step")
+    tau: Unit = Field(0.005, description="target update rate; 1 copies the critics")
+    target_update_interval: Count = Field(1, description="updates per target update")
+    plr: Positive = Field(3e-4, description="learning rate of the policy and the temperature")
     qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
     adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
     policy_delay: Count = Field(
-        1, description="updates of the critics for one of the policy and of the temperature"
+        1, description="critic updates per update of the policy and the temperature"
     )
     alpha: Literal["auto"] | NonNegative = Field(
-        "auto", description='temperature: "auto" learns one per task, a number is fixed'
+        "auto", description='temperature: "auto" learns one per task, a number fixes it'
     )
-    initial_alpha: Positive = Field(1.0, description="where a learned temperature starts")
+    initial_alpha: Positive = Field(1.0, description="initial value of a learned temperature")
     target_entropy: Literal["auto"] | float = Field(
         "auto", description='"auto" is minus the number of action dimensions'
     )
@@ -44,15 +44,18 @@ class SACConfig(Section):
     )
     log_std_min: float = Field(-20.0, description="lower clamp of the policy's log std")
     log_std_max: float = Field(2.0, description="upper clamp of the policy's log std")
-    noise_std: NonNegative = Field(0.1, description="noise of the deterministic policy")
-    noise_clip: NonNegative = Field(0.25, description="bound of that noise")
+    noise_std: NonNegative = Field(
+        0.1, description="standard deviation of the deterministic policy's noise"
+    )
+    noise_clip: NonNegative = Field(0.25, description="clipping bound of that noise")
     grad_clip: Positive | None = Field(
-        None, description="largest gradient norm of the policy and of both critics together"
+        None,
+        description="maximum gradient norm of the policy and of both critics jointly; null: none",
     )
     temperature_weights: bool = Field(
-        False, description="weight tasks' losses by softmax(-log temperature)"
+        False, description="weight task losses by softmax(-log temperature)"
     )
-    reward_scale: Positive = Field(1.0, description="factor on every sampled reward")
+    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -62,7 +65,7 @@ class SACConfig(Section):
             )
         if self.temperature_weights and (self.alpha != "auto" or self.policy != "gaussian"):
             raise ValueError(
-                'temperature_weights: needs learned temperatures: alpha "auto", a gaussian policy'
+                'temperature_weights: needs learned temperatures (alpha "auto", policy "gaussian")'
             )
         return self
 
@@ -131,7 +134,7 @@ class SAC(Learner):
         return "+".join(parts)
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        """``variant`` names what is updated: ``critic``, and with it ``policy`` or ``target``."""
+        """``variant`` lists what is updated: ``critic``, and possibly ``policy`` and ``target``."""
         task, config = batch.task, self.config
         weight, alpha = self.task_weight(task), self.temperature(task)
 
@@ -166,7 +169,7 @@ class SAC(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * (min Q' - alpha log pi) at a fresh action; eq. 3 and 5."""
+        """r + discount * (min Q' - alpha log pi) at a newly sampled action; eq. 3 and 5."""
         next_act, next_logp = self.actor.sample(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),
@@ -179,9 +182,9 @@ class SAC(Learner):
         return self.log_alpha.detach()[task].exp()[:, None]
 
     def task_weight(self, task: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
-        """Weights of the losses, 1 in the mean: equal, or larger where the temperature is low.
+        """Loss weights with mean 1: equal, or larger for tasks with a lower temperature.
 
-        Yang et al. 2020, section 4.3, as their code has it: deviation 6 in `network.soft_module`.
+        Yang et al. 2020, section 4.3, as in their code: deviation 6 in `network.soft_module`.
         """
         if not self.config.temperature_weights:
             return torch.ones_like(self.log_alpha[task].detach())

@@ -1,8 +1,8 @@
-"""Twin delayed deep deterministic policy gradient for one task and for many.
+"""Twin delayed deep deterministic policy gradient for one or many tasks.
 
 Fujimoto et al. 2018, "Addressing Function Approximation Error in Actor-Critic Methods"
 (arXiv:1802.09477): DDPG with the minimum of two critics, smoothed target actions, and delayed
-updates of the actor and of all targets.
+updates of the actor and all targets.
 """
 
 from pydantic import Field
@@ -15,14 +15,16 @@ class TD3Config(DDPGConfig):
     """Twin delayed DDPG."""
 
     policy_delay: Count = Field(
-        2, description="updates of the critics for one of the policy and the targets"
+        2, description="critic updates per update of the policy and the targets"
     )
-    target_noise: NonNegative = Field(0.2, description="noise that smooths the target's actions")
-    target_noise_clip: NonNegative = Field(0.5, description="bound of that noise")
+    target_noise: NonNegative = Field(
+        0.2, description="standard deviation of the noise that smooths target actions"
+    )
+    target_noise_clip: NonNegative = Field(0.5, description="clipping bound of that noise")
 
 
 class TD3(DDPG):
-    """Two critics and an actor, each with a target that follows it."""
+    """Two critics and an actor, each with a target network."""
 
     config: TD3Config
     CRITICS = 2

@@ -1,1 +1,1 @@
-"""Runs read back: curves, tables, statistics."""
+"""Analysis of runs: curves, tables, statistics."""

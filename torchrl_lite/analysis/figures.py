@@ -16,30 +16,30 @@ from torchrl_lite.analysis.statistics import Estimate, over_seeds
 
 LABELS = {
     "success": "success rate",
-    "return": "return of an episode",
+    "return": "episode return",
     "frames": "environment frames",
     "updates": "updates",
     "hours": "wall time (hours)",
     "core_hours": "core hours",
 }
-# Told apart without colour too: by lightness, by dashes and by markers.
+# Distinguishable without colour, by lightness, dashes and markers.
 STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
 POINTS = 60
-"""Where curves without points in common, such as those over wall time, are compared."""
+"""Interpolation points of curves without common x values, such as those over wall time."""
 
 
 class Curve(NamedTuple):
-    """``N`` points of ``S`` seeds."""
+    """A curve with ``N`` points and ``S`` seeds."""
 
     x: Float[ndarray, " N"]
     seeds: Float[ndarray, "S N"]
-    """Means over tasks."""
+    """Means over tasks, per seed."""
     estimates: list[Estimate]
 
 
 def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis: Axis) -> Curve:
-    """The mean over tasks and its average over the seeds that have them all, as far as the
-    shortest run goes. Runs that were not evaluated are left out."""
+    """The mean over tasks, averaged over the seeds that have all tasks, up to the end of the
+    shortest run. Runs without an evaluation are left out."""
     seeds = []
     for group in by_seed(runs).values():
         curves = [
@@ -68,7 +68,7 @@ def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis
 
 
 def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> None:
-    """A line with its interval as a band; single seeds as dots where they are too few for one."""
+    """A line with its confidence band; with too few seeds for one, each seed as dots."""
     line, marker = STYLES[index % len(STYLES)]
     color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
     axes.plot(
@@ -92,10 +92,9 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> No
 def learning_curves(
     experiments: Mapping[str, Sequence[Run]], *, metric: Metric = "success", axis: Axis = "frames"
 ) -> Figure:
-    """A panel per task, and one for their mean where there are several.
+    """One panel per task and, for several tasks, one for their mean.
 
-    Averages over seeds are those of `statistics.over_seeds`. Without any evaluation the figure has
-    no axes.
+    Seeds are averaged by `statistics.over_seeds`. Without any evaluation the figure has no axes.
     """
     tasks = tasks_of(run for runs in experiments.values() for run in runs)
     titles = {task: [task] for task in tasks}
@@ -113,7 +112,7 @@ def learning_curves(
         return Figure()
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    legend = 0.24 * -(-len(experiments) // columns)  # inches that it takes from the panels
+    legend = 0.24 * -(-len(experiments) // columns)  # height in inches
     figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows + legend), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=metric == "success")
     for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):

@@ -1,7 +1,7 @@
-"""How much faster a task is learned than from scratch.
+"""Forward transfer: how much faster a task is learned than from scratch.
 
-Wolczyk et al. 2021, "Continual World" (arXiv:2105.10919): with AUC the mean success while a task
-is trained and AUC_b that of training it from scratch, FT = (AUC - AUC_b) / (1 - AUC_b).
+Wolczyk et al. 2021, "Continual World" (arXiv:2105.10919): FT = (AUC - AUC_b) / (1 - AUC_b), where
+AUC is the mean success while a task is trained, and AUC_b the same for training from scratch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from torchrl_lite.errors import UserError
 
 
 def area(run: Run, task: str, *, frames: int) -> float:
-    """Mean success of a task over its own first training frames, by the trapezoidal rule.
+    """Mean success of a task over its first ``frames`` training frames, by the trapezoidal rule.
 
-    Before the first evaluation it counts as that one's. What is measured while the task waits has
-    no width, so that forgetting does not count.
+    Before the first evaluation, success is taken to equal the first one. Evaluations while the task
+    is not trained have zero width, so forgetting does not count.
     """
     at, success = run.own_curve(task)
     end = np.interp(frames, at, success) if frames not in at else success[at == frames][0]
@@ -27,9 +27,9 @@ def area(run: Run, task: str, *, frames: int) -> float:
 
 
 def forward_transfer(runs: Sequence[Run], baseline: Sequence[Run], task: str) -> float | None:
-    """Over the frames of the task that all runs have; None where the baseline is always perfect.
+    """Forward transfer over the task frames that all runs have; None for a perfect baseline.
 
-    Both areas are means over seeds. Every run has `trained` the task.
+    Both areas are means over seeds. Every run must have `trained` the task.
     """
     frames = min(trained(run, task) for run in [*runs, *baseline])
     with_it, without = (
@@ -40,14 +40,14 @@ def forward_transfer(runs: Sequence[Run], baseline: Sequence[Run], task: str) ->
 
 
 def trained(run: Run, task: str) -> int:
-    """Frames of the task at its last evaluation; 0 where none came after its training began."""
+    """Frames of the task at its last evaluation; 0 if not evaluated since its training began."""
     at, _ = run.own_curve(task)
     return int(at[-1]) if len(at) else 0
 
 
 def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> str:
-    """Forward transfer of every task that the baseline trained too, in Markdown; a curriculum that
-    has not come to a task is no seed of it.
+    """Forward transfer of every task that the baseline trained too, as a Markdown table; a
+    curriculum that has not reached a task does not count as a seed.
 
     Raises:
         UserError: there is no such task.
@@ -67,5 +67,5 @@ def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> 
                 cell = "-" if value is None else f"{value:.2f}"
                 lines.append(f"| {label} | {task} | {len(own)} | {len(scratch)} | {cell} |")
     if len(lines) == 2:
-        raise UserError("--baseline: none of its runs trains a task of the others")
+        raise UserError("--baseline: its runs and the others have no trained task in common")
     return "\n".join(lines)

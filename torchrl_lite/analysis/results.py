@@ -1,4 +1,4 @@
-"""Final results of finished runs: the table of a plot and of a sweep."""
+"""Table of the final results of finished runs, for plots and sweeps."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ class Row(NamedTuple):
     experiment: str
     task: str
     seeds: int
-    """Those with a result for every task."""
+    """Seeds with a result for every task."""
     frames: list[int]
-    """Environment steps of the runs, each number once."""
+    """The distinct numbers of environment steps of the runs."""
     success: Estimate | None
-    """None where the environment does not report it."""
+    """None if the environment does not report success."""
     ret: Estimate | None
 
 
@@ -58,7 +58,7 @@ def _row(experiment: str, name: str, runs: Sequence[Run], tasks: Sequence[str]) 
 
 
 def _scores(runs: Sequence[Run], tasks: Sequence[str], metric: Metric) -> Float[ndarray, " S"]:
-    """The mean over tasks for each seed that has them all."""
+    """The mean over tasks, for each seed that has all of them."""
     scores = []
     for group in by_seed(runs).values():
         found = [[run.final(task, metric) for run in group if task in run.tasks] for task in tasks]

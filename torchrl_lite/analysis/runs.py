@@ -1,4 +1,4 @@
-"""Run directories, read back as curves and final results."""
+"""Run directories, read as curves and final results."""
 
 import csv
 import json
@@ -22,11 +22,11 @@ Axis = Literal["frames", "updates", "hours", "core_hours"]
 
 
 class Place(NamedTuple):
-    """How a row of the log tells where on an axis it is."""
+    """How to compute the position of a log row on an axis."""
 
     column: str
     adds_up: bool
-    """Whether the column has the seconds of an epoch."""
+    """Whether the column has seconds per epoch, which must be summed."""
 
 
 AXES: dict[Axis, Place] = {
@@ -65,7 +65,7 @@ class Run:
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
-        """``result.json``; None where the run has not ended."""
+        """``result.json``; None if the run has not ended."""
         if not (self.path / "result.json").exists():
             return None
         with self._reading("result.json") as path:
@@ -73,12 +73,12 @@ class Run:
             return result | {"frames": int(result["frames"])}
 
     def final(self, task: str, metric: Metric) -> float | None:
-        """A task's final evaluation; None where there is none."""
+        """A task's final evaluation; None if there is none."""
         return (self.result or {}).get(f"eval_{metric}/{task}")
 
     @cached_property
     def _rows(self) -> list[dict[str, float]]:
-        """What was measured, epoch by epoch."""
+        """The measured values of each epoch."""
         with self._reading("log.csv") as path:
             return [
                 {name: float(cell) for name, cell in row.items() if cell} for row in read_rows(path)
@@ -89,25 +89,27 @@ class Run:
         try:
             yield self.path / name
         except (ValueError, LookupError, TypeError, RecursionError, csv.Error):
-            raise UserError(f"{self.path / name}: is damaged, or of no run of ours") from None
+            raise UserError(
+                f"{self.path / name}: damaged, or not written by torchrl_lite"
+            ) from None
 
     def curve(
         self, task: str, *, metric: Metric, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-        """Evaluations of a task: where on the axis, and their values; empty without any."""
+        """Evaluations of a task: positions on the axis and values; empty if there are none."""
         column, place, points = f"eval_{metric}/{task}", 0.0, []
-        told, adds_up = AXES[axis]
+        position, adds_up = AXES[axis]
         for row in self._rows:
-            if told not in row:  # of a version that did not log it
+            if position not in row:  # an older version did not log it
                 continue
-            place = place + row[told] / 3600 if adds_up else row[told]
+            place = place + row[position] / 3600 if adds_up else row[position]
             if column in row:
                 points.append((place, row[column]))
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
 
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-        """Success of a task over its own training frames, which stand still while it waits."""
+        """Success of a task over its own training frames, which count only while it is trained."""
         success, frames = f"eval_success/{task}", f"frames/{task}"
         points = [(row[frames], row[success]) for row in self._rows if {frames, success} <= {*row}]
         array = np.array(points, dtype=float).reshape(-1, 2)
@@ -115,10 +117,10 @@ class Run:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
-    """Every run at or below the paths, in the order of their names.
+    """Every run at or below the paths, sorted within each path.
 
     Raises:
-        UserError: a path does not exist, or holds no run.
+        UserError: a path does not exist, or contains no run.
     """
     found: list[Run] = []
     for path in paths:
@@ -127,14 +129,14 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
         logs = sorted(log.parent.resolve() for log in path.rglob("log.csv"))
         runs = [Run(folder) for folder in logs if (folder / "params.json").exists()]
         if not runs:
-            raise UserError(f"{path} holds no run: no folder with log.csv and params.json")
+            raise UserError(f"{path} contains no run: no folder with log.csv and params.json")
         found += [run for run in runs if run not in found]
     return found
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of the same experiment together; the same name in two places has as much of the path
-    before it as tells them apart."""
+    """Group runs by experiment; equal names in different folders get enough of the path to
+    distinguish them."""
     places: dict[Path, list[Run]] = {}
     for run in runs:
         places.setdefault(run.path.parents[1], []).append(run)
@@ -142,7 +144,7 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def by_seed(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs of the same seed together, such as those of an experiment's single tasks."""
+    """Group runs by seed, such as the single-task runs of an experiment."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.seed, []).append(run)
@@ -155,5 +157,5 @@ def _label(place: Path, places: Sequence[Path]) -> str:
 
 
 def tasks_of(runs: Iterable[Run]) -> list[str]:
-    """All tasks, each once, in the order in which they appear."""
+    """All distinct tasks, in order of appearance."""
     return list(dict.fromkeys(task for run in runs for task in run.tasks))

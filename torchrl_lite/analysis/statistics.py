@@ -13,11 +13,11 @@ from numpy import ndarray
 from scipy.stats import bootstrap, trim_mean
 
 MANY_SEEDS = 5
-"""Fewer have no quartiles worth the name, and an interval that is too narrow."""
+"""With fewer seeds, quartiles are meaningless and the interval is too narrow."""
 
 
 class Estimate(NamedTuple):
-    """``low`` and ``high`` bound a 95 % interval; they are None where there is too little data."""
+    """``low`` and ``high`` bound a 95 % interval; None if there is too little data."""
 
     value: float
     low: float | None = None
@@ -25,14 +25,14 @@ class Estimate(NamedTuple):
 
 
 def over_seeds(scores: Float[ndarray, " S"]) -> Estimate:
-    """The interquartile mean from `MANY_SEEDS` on, else the mean, without an interval."""
+    """The interquartile mean with an interval from `MANY_SEEDS` seeds on, else only the mean."""
     if len(scores) < MANY_SEEDS:
         return Estimate(float(np.mean(scores)))
     return _with_interval(lambda x, axis=-1: trim_mean(x, 0.25, axis=axis), scores)
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean; with an interval from two values on."""
+    """The mean, with an interval from two values on."""
     return _with_interval(np.mean, np.array(values, dtype=np.float64))
 
 

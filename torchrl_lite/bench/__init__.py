@@ -1,1 +1,1 @@
-"""Speed, measured side by side with what else its users could pick."""
+"""Speed, compared with alternative libraries."""

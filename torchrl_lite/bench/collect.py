@@ -1,4 +1,4 @@
-"""Ten environments of MT10 and a policy of 3 x 400: frames per second of everything together."""
+"""Frames per second of collection: ten MT10 environments with a 3 x 400 policy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -41,8 +41,8 @@ def _vector_env(strategy: str, actor: Actor, frames: int, stack: ExitStack) -> C
 
 
 def ten_envs(tasks: Sequence[str] = MT10) -> tuple[EnvConfig, Actor]:
-    """What is measured; also on Ray and beside EnvPool."""
-    # One goal, whose reset is remembered after the first episode, as in a run all 50 are in time.
+    """The measured setup, also used by the Ray and EnvPool benchmarks."""
+    # One goal: its reset is cached after the first episode, as all 50 soon are in a run.
     config = EnvConfig(name="bench", tasks=list(tasks), num_envs=10, group_size=5, num_goals=1)
     net = NetConfig(hidden_shapes=[400, 400, 400], init="metaworld_algorithms")
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def collector(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in every worker: threads of a small policy would fight with the simulators."""
+    """One torch thread, as in every worker: more would compete with the simulators."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -90,7 +90,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
         }
         rates = interleave({name: make() for name, make in makers.items()}, rounds)
     limit = workers * harmonic_mean(limits.values())
-    title = f"MT10, ten environments, policy of 3 x 400, {workers} cores"
+    title = f"MT10, ten environments, 3 x 400 policy, {workers} cores"
     return [
         Report(title, "frames/s", ASYNC, rates, (f"physics alone on {workers} cores", limit)),
     ]

@@ -1,4 +1,4 @@
-"""One environment on one core: this project's, stock Meta-World's, and the simulator alone."""
+"""One environment on one core: torchrl_lite, stock Meta-World, and the simulator alone."""
 
 from collections.abc import Sequence
 from statistics import harmonic_mean
@@ -20,7 +20,7 @@ EPISODE = 500
 
 
 def _ours(task: str) -> gym.Env:
-    """With every goal's reset already remembered, as it is after a run's first 50 episodes."""
+    """With every goal's reset already cached, as in a run once each goal was used."""
     env = make_env("metaworld", task, seed=1)
     for goal in range(NUM_GOALS):
         env.reset(options={"goal": goal})
@@ -41,7 +41,7 @@ def _episodes(env: gym.Env, frames: int) -> Contender:
 
 
 def physics(task: str, frames: int) -> Contender:
-    """What no environment can do without: five substeps and the positions after them."""
+    """The minimum work of any environment: five substeps, and the positions after them."""
     env: Any = lean(ALL_V3_ENVIRONMENTS[task])()
     model, data = env.model, env.data
     controls = np.random.default_rng(0).uniform(-1, 1, (EPISODE, 2))
@@ -58,7 +58,7 @@ def physics(task: str, frames: int) -> Contender:
 
 
 def measure(tasks: Sequence[str], *, frames: int, rounds: int) -> list[Report]:
-    """A report per task, resets included, and the harmonic mean over them."""
+    """A report per task (resets included), and one with the harmonic means."""
     reports = []
     for task in tasks:
         rates = interleave(

@@ -1,4 +1,4 @@
-"""EnvPool's Meta-World beside this one, with the same policy, task by task: a pool holds one."""
+"""Comparison with EnvPool's Meta-World, with the same policy; one task per pool."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +16,7 @@ from torchrl_lite.network.actor import Actor
 
 
 def pool_name(task: str) -> str:
-    """``drawer-close-v3`` as EnvPool calls it: ``MetaWorld/DrawerClose-v3``."""
+    """EnvPool's name for ``drawer-close-v3``: ``MetaWorld/DrawerClose-v3``."""
     *words, version = task.split("-")
     return f"MetaWorld/{''.join(word.capitalize() for word in words)}-{version}"
 
@@ -24,8 +24,8 @@ def pool_name(task: str) -> str:
 def contender(
     task: str, actor: Actor, frames: int, *, threads: int, envs: int, batch: int
 ) -> Contender:
-    """The policy acts for the first ``batch`` environments that have answered: for less than all,
-    it computes while others simulate."""
+    """The policy acts for the first ``batch`` environments that are ready; if these are not all,
+    it computes while the others simulate."""
     import envpool
 
     pool: Any = envpool.make(
@@ -48,7 +48,7 @@ def contender(
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
-    """The harmonic means over MT10, resets included; nothing where EnvPool is not installed."""
+    """Harmonic means over MT10, resets included; empty if EnvPool is not installed."""
     if find_spec("envpool") is None:
         return []
     baseline = f"EnvPool, {workers} threads"

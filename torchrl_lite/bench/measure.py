@@ -1,4 +1,4 @@
-"""Contenders in turn, medians of rates, a table with ratios, and a file with the hardware."""
+"""Interleaved timing, median rates, tables with ratios, and a file with the hardware."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from rich.table import Table
 PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3", "envpool")
 
 Contender = Callable[[], int]
-"""Does some work and returns how much: frames, or updates."""
+"""Does some work and returns the amount: frames or updates."""
 
 
 @dataclass
 class Report:
-    """Rates of some contenders; ratios are to ``baseline``, fractions to ``floor``."""
+    """Rates of contenders, with ratios to ``baseline`` and to the upper limit ``floor``."""
 
     title: str
     unit: str
@@ -45,8 +45,8 @@ class Report:
 
 
 def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float]:
-    """The median rate of each over ``rounds`` rounds in which all take their turn, after one
-    round that is not counted: a machine that drifts changes all of them alike."""
+    """The median rate of each contender over ``rounds`` rounds, after one warm-up round. All take
+    turns within a round, so that drift of the machine affects them equally."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for counted in [False] + [True] * rounds:
         for name, contender in contenders.items():

@@ -1,4 +1,4 @@
-"""The ten environments of MT10 in processes and in Ray's actors: frames, and what a round costs."""
+"""Process workers and Ray actors on ten MT10 environments: frame rate, and overhead per epoch."""
 
 import time
 from collections import defaultdict
@@ -17,7 +17,7 @@ from torchrl_lite.types import Block
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
-    """One worker and ``workers``, of either kind.
+    """One worker and ``workers`` workers, of both kinds.
 
     Raises:
         UserError: Ray is not installed.
@@ -25,14 +25,14 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
     config, actor = ten_envs()
     spec, tasks = make_spec(config), range(len(config.tasks))
     numbers = sorted({1, workers})
-    beside: dict[str, list[float]] = defaultdict(list)
+    overhead: dict[str, list[float]] = defaultdict(list)
 
     def contender(collector: Collector, name: str, tasks: range) -> Contender:
         def run() -> int:
             started = time.perf_counter()
             collector.submit(actor, tasks, random=False)
             seconds = collector.result().cost.seconds
-            beside[name].append(1000 * (time.perf_counter() - started - seconds))
+            overhead[name].append(1000 * (time.perf_counter() - started - seconds))
             return frames * len(tasks)
 
         return run
@@ -56,9 +56,9 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
         interleave(empty, 10 * rounds)
     out = sum(weights.nbytes for weights in actor.parameters())
     back = sum(rows.nbytes for rows in Block.zeros(spec, frames, config.copies))
-    milliseconds = {name: median(values[1:]) for name, values in beside.items()}
-    title = f"MT10, {frames} frames of ten environments, policy of 3 x 400"
-    costs = f"Beside the simulation: weights of {out:,} bytes out, rows of {back:,} bytes back"
+    milliseconds = {name: median(values[1:]) for name, values in overhead.items()}
+    title = f"MT10, {frames} frames of ten environments, 3 x 400 policy"
+    costs = f"Overhead: {out:,} bytes of weights out, {back:,} bytes of transitions back"
     first = f"{workers} x process"
     return [
         Report(title, "frames/s", first, rates),

@@ -1,4 +1,4 @@
-"""Core minutes until a task is solved: by this recipe, by plain SAC and by Stable-Baselines3's."""
+"""Core minutes to solve a task: the fast recipe, plain SAC, and Stable-Baselines3's SAC."""
 
 import signal
 import subprocess
@@ -21,14 +21,14 @@ from torchrl_lite.reporting.logger import read_rows
 
 CONFIGS = Path(__file__).parents[2] / "config"
 SUCCESS, IN_A_ROW = 0.95, 3
-"""Solved: so many evaluations in a row with that success."""
+"""Solved: `IN_A_ROW` consecutive evaluations with at least this success."""
 EPISODES, UPDATES = 20, 2500
-"""Of an evaluation; between two of them."""
+"""Episodes per evaluation, and updates between evaluations."""
 
 
 @dataclass
 class Run:
-    """Where a training stands; evaluations are part of what it took."""
+    """Progress of a training; its core minutes include evaluations."""
 
     name: str
     core_minutes: float = 0.0
@@ -43,7 +43,7 @@ class Run:
 
 @dataclass
 class SolveReport:
-    """The trainings of a task beside one another."""
+    """A comparison of the trainings of one task."""
 
     title: str
     runs: list[Run]
@@ -62,7 +62,7 @@ class SolveReport:
 
 
 def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Run:
-    """A run of its own process, stopped by a signal once it has solved the task."""
+    """A run in a subprocess, stopped by a signal once it has solved the task."""
     settings = {
         "train.eval_interval": UPDATES // 500,
         "train.eval_episodes": EPISODES,
@@ -96,7 +96,7 @@ def _read(name: str, folder: str) -> Run:
     run = Run(name)
     for path in Path(folder).rglob("log.csv"):
         for row in read_rows(path):
-            if run.solved:  # a row that came after it
+            if run.solved:  # ignore later rows
                 break
             run.core_minutes += float(row["time/cpu_s"]) / 60
             run.updates, run.frames = int(row["updates"]), int(row["total_frames"])
@@ -106,7 +106,7 @@ def _read(name: str, folder: str) -> Run:
 
 
 def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run:
-    """The same environment, one update a frame."""
+    """The same environment, one update per frame."""
     from stable_baselines3 import SAC
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -146,9 +146,9 @@ def _success(model: Any, task: str, seed: int) -> float:
 
 
 def measure(tasks: Sequence[str], *, minutes: float, seed: int) -> list[SolveReport]:
-    """Each training ends when it has solved the task, or after so many core minutes."""
+    """Each training ends when it has solved the task, or after ``minutes`` core minutes."""
     if find_spec("stable_baselines3") is None:
-        raise UserError("bench solve: needs Stable-Baselines3: pip install -e .[bench]")
+        raise UserError("bench solve: needs Stable-Baselines3; pip install -e .[bench]")
     reports = []
     for task in tasks:
         runs = [

@@ -1,4 +1,4 @@
-"""A whole small training, this project's and Stable-Baselines3's, with the same budget."""
+"""A complete small training with torchrl_lite and Stable-Baselines3, on the same budget."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ START, EPOCH, EPISODES = 10_000, 500, 10
 
 
 def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
-    """Seconds, and the success rate at the end."""
+    """Wall time in seconds, and the final success rate."""
     settings = {
         "train.num_epochs": (frames - START) // EPOCH,
         "train.eval_interval": 10_000,
@@ -68,7 +68,7 @@ def measure(task: str, *, frames: int, threads: int) -> list[Report]:
     if frames <= START or frames % EPOCH:
         raise UserError(f"--frames: train needs a multiple of {EPOCH} above {START}")
     if find_spec("stable_baselines3") is None:
-        raise UserError("bench train: needs Stable-Baselines3: pip install -e .[bench]")
+        raise UserError("bench train: needs Stable-Baselines3; pip install -e .[bench]")
     report = Report(
         f"{task}, {frames} frames from start to end, {threads} threads", "frames/s", SB3
     )

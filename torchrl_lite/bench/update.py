@@ -1,4 +1,4 @@
-"""Updates per second of SAC: this project's learner, Stable-Baselines3's, and the arithmetic."""
+"""SAC updates per second: torchrl_lite, Stable-Baselines3, and the limit from matrix products."""
 
 from functools import partial
 from importlib.util import find_spec
@@ -34,7 +34,7 @@ def _ours(
     n_step: int = 1,
     accel: str = "eager",
 ) -> Contender:
-    """``rows`` transitions of each of ``tasks`` in a batch."""
+    """``rows``: transitions per task in a batch."""
     names = tuple(f"task {index}" for index in range(tasks))
     spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
     torch.manual_seed(0)
@@ -62,7 +62,7 @@ def _ours(
 
 
 class _Noise(gym.Env[np.ndarray, np.ndarray]):
-    """Something of Meta-World's shapes, to fill a buffer quickly."""
+    """Random data with Meta-World's shapes, to fill a buffer quickly."""
 
     observation_space = gym.spaces.Box(-1, 1, (OBS,), np.float64)
     action_space = gym.spaces.Box(-1, 1, (ACT,), np.float32)
@@ -95,23 +95,23 @@ def _stable_baselines(
 
 
 def operations(hidden: list[int], rows: int) -> float:
-    """Floating-point operations of the matrix products of one SAC update."""
+    """Floating-point operations in the matrix products of one SAC update."""
     sizes = {"actor": [OBS, *hidden, 2 * ACT], "critic": [OBS + ACT, *hidden, 1]}
     products = {
         name: [first * second for first, second in pairwise(layers)]
         for name, layers in sizes.items()
     }
     actor, critic = sum(products["actor"]), 2 * sum(products["critic"])
-    actor_back = actor + sum(products["actor"][1:])  # no gradient of the observation
+    actor_back = actor + sum(products["actor"][1:])  # no gradient for the observation
     critic_back = critic + 2 * sum(products["critic"][1:])
-    through_critic = critic  # to the action, none of the weights
+    through_critic = critic  # gradient for the action, not for the weights
     target = actor + critic
     multiply_adds = target + critic + critic_back + actor + critic + through_critic + actor_back
     return 2.0 * multiply_adds * rows
 
 
 def _product_rate(width: int, rows: int, device: torch.device, rounds: int) -> float:
-    """Floating-point operations per second of this machine's matrix product."""
+    """Floating-point operations per second of a matrix product on this machine."""
     x = torch.rand(rows, width, device=device)
     weight = torch.rand(width, width, device=device)
 

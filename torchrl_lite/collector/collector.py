@@ -1,4 +1,4 @@
-"""Collects epochs and evaluates, in this process or in workers, with the same bits either way."""
+"""Collects epochs and evaluates, in this process or in workers, with bit-identical results."""
 
 import pickle
 import time
@@ -21,7 +21,7 @@ from torchrl_lite.types import Block, Spec
 
 
 class Collected(NamedTuple):
-    """An epoch. ``block`` is valid until the next `Collector.submit`."""
+    """A collected epoch. ``block`` is valid until the next `Collector.submit`."""
 
     block: Block
     episodes: list[EpisodeStats]
@@ -29,9 +29,9 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """A queue of depth one: `submit` an epoch with today's weights, take its `result` later.
+    """A queue of depth one: `submit` an epoch with the current weights, take its `result` later.
 
-    With workers, the epoch is collected while the caller goes on; without, inside `submit`.
+    With workers, the epoch is collected in the background; without, inside `submit`.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Collector:
         env_timeout_s: float = 300.0,
         say: Callable[[str], None] = print,
     ) -> None:
-        """``pool`` is where workers come from, by default processes of this machine; ``say`` is
-        told of a worker that died and of episodes that had to restart."""
+        """``pool`` starts the workers, by default as processes on this machine. ``say`` is called
+        with messages about workers that died and episodes that restarted."""
         self._config, self._seed, self._say = config, seed, say
         self._told: set[str] = set()
         self._block = Block.zeros(spec, epoch_frames, config.copies)
@@ -75,18 +75,18 @@ class Collector:
                 names = ", ".join(site_name(config, site) for group in own for site in group)
                 supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
                 self._workers.append(supervised)
-            self._gather()  # every worker says that its environments stand
+            self._gather()  # wait until all environments are ready
         except BaseException:
             self.close()
             raise
 
     @property
     def busy(self) -> bool:
-        """Whether an epoch was submitted and not yet taken."""
+        """Whether an epoch was submitted and its result not yet taken."""
         return self._pending or self._ready is not None
 
     def submit(self, actor: Actor, tasks: Sequence[int], *, random: bool) -> None:
-        """Starts an epoch of these tasks with the actor's weights, or with random actions."""
+        """Start an epoch of these tasks with the actor's weights, or with random actions."""
         assert not self.busy, "one epoch at a time"
         self._load_weights(actor)
         self._pending = True
@@ -105,9 +105,9 @@ class Collector:
         return ready
 
     def evaluate(self, actor: Actor, tasks: Sequence[int], episodes: int) -> list[EpisodeStats]:
-        """Deterministic episodes in environments of their own: ``episodes`` of each task.
+        """Deterministic episodes in separate environments, ``episodes`` per task.
 
-        Episode j of n takes goal ``j * num_goals // n``, at every evaluation the same.
+        Episode j of n uses goal ``j * num_goals // n``, the same in every evaluation.
         """
         self._wait()
         self._load_weights(actor)
@@ -126,7 +126,7 @@ class Collector:
         return [stats for result in results for stats in result]
 
     def state_dict(self) -> dict[str, Any]:
-        """Positions of all environments, and an epoch that is collected but not yet taken."""
+        """Positions of all environments, and an epoch that was collected but not yet taken."""
         self._wait()
         if self._rollout is not None:
             sites = self._rollout.state_dict()
@@ -144,12 +144,12 @@ class Collector:
         return {"sites": sites, "ready": ready}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replays the running episodes, whatever the number of workers was and is.
+        """Replay the running episodes; the number of workers may have changed.
 
-        An episode that leads elsewhere than before restarts, and that is said once.
+        An episode whose replay differs restarts; this is reported once.
 
         Raises:
-            EpisodeError, WorkerError: an environment raised.
+            EpisodeError, WorkerError: an environment raised an exception.
         """
         self._wait()
         self._ready = None
@@ -184,8 +184,8 @@ class Collector:
         self._told |= set(new)
         if new:
             self._say(
-                f"warning: {', '.join(new)}: replaying led elsewhere than before, so the episode "
-                "restarts, and from here on the run is another than without the interruption"
+                f"warning: {', '.join(new)}: the replay was not bit-identical, so the episode "
+                "restarts, and the run now differs from an uninterrupted one"
             )
 
     def _load_weights(self, actor: Actor) -> None:
@@ -206,7 +206,7 @@ class Collector:
             self._finish(episodes, Cost(slowest, cpu_s))
 
     def _finish(self, episodes: list[EpisodeStats], cost: Cost) -> None:
-        # In the order of tasks, whoever collected them: a mean's bits depend on the order.
+        # Sorted, since the bits of a mean must not depend on which worker collected what.
         episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
         self._pending = False
         self._ready = Collected(self._block, episodes, cost)

@@ -1,4 +1,4 @@
-"""One environment's episodes: what they are drawn from, how they go on, how they are replayed."""
+"""Episodes of one environment: their randomness, stepping, and replay."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,22 +12,22 @@ from numpy import ndarray
 from torchrl_lite.errors import EpisodeError
 
 TRAIN, EVAL = 0, 1
-"""First part of an episode's address: what it is for."""
+"""Purpose of an episode, for `EpisodeKey`."""
 
 
 class EpisodePlan(NamedTuple):
-    """All randomness of one episode, drawn whole before its first step."""
+    """All randomness of one episode, drawn before its first step."""
 
     seed: int
     goal: int
     uniform: Float32[ndarray, "H A"]
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
-    """The policy's exploration noise, in runs of equal rows where it is repeated."""
+    """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
 
 
 class EpisodeKey(NamedTuple):
-    """The address of an episode: with it, any process draws the same plan."""
+    """Identifies an episode; any process draws the same plan from it."""
 
     run_seed: int
     purpose: int
@@ -38,7 +38,7 @@ class EpisodeKey(NamedTuple):
     def plan(
         self, *, horizon: int, act_dim: int, num_goals: int, noise_repeat: int = 1
     ) -> EpisodePlan:
-        """``noise_repeat``: the most steps in a row that share their exploration noise."""
+        """``noise_repeat``: maximum consecutive steps that share their exploration noise."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
@@ -53,9 +53,9 @@ class EpisodeKey(NamedTuple):
 
 
 def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[ndarray, " H"]:
-    """For every step the one whose noise it uses: runs of n steps, P(n) ~ 1 / n^2, n <= longest.
+    """For each step, the step whose noise it uses: held for n <= longest steps, P(n) ~ 1 / n^2.
 
-    Kim et al. 2026 (arXiv:2604.04539): noise that changes at each step hardly moves a robot.
+    Kim et al. 2026 (arXiv:2604.04539): noise that changes at every step hardly moves a robot.
     """
     chances = 1.0 / np.square(np.arange(1, longest + 1))
     lengths = 1 + rng.choice(longest, size=horizon, p=chances / chances.sum())
@@ -65,15 +65,15 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
 
 @dataclass(frozen=True)
 class EpisodeStats:
-    """A finished episode. ``success`` is 1 if any of its steps succeeded, None where the task
-    never tells."""
+    """A finished episode. ``success`` is 1 if any step succeeded, None if the task does not report
+    it."""
 
     task: int
     ret: float
     length: int
     success: float | None
     sample: Float32[ndarray, "n D"] | None = field(default=None, compare=False)
-    """Of an evaluation: some of its transitions, as rows of a replay buffer."""
+    """In evaluations: some of its transitions, in the format of the replay buffer."""
 
 
 class Transition(NamedTuple):
@@ -83,9 +83,9 @@ class Transition(NamedTuple):
 
 
 class EpisodeRunner:
-    """Steps one environment through episodes and remembers enough to replay the running one.
+    """Steps one environment through episodes, and records the running one for replay.
 
-    ``obs`` is the current observation. No simulator state is ever saved: an episode is a pure
+    ``obs`` is the current observation. Simulator state is never saved: an episode is a pure
     function of its plan and its actions.
     """
 
@@ -106,11 +106,11 @@ class EpisodeRunner:
 
     @property
     def frame(self) -> int:
-        """Steps since the reset."""
+        """Number of steps since the reset."""
         return len(self.actions)
 
     def step(self, action: Float32[ndarray, " A"]) -> tuple[Transition, EpisodeStats | None]:
-        """One step with exactly this action; the statistics come with an episode's last one."""
+        """One step with exactly this action; returns statistics at the end of an episode."""
         obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(action))
         self.obs = obs
         self.actions.append(action.copy())
@@ -124,15 +124,15 @@ class EpisodeRunner:
         return Transition(obs, float(rew), 0.0 if terminated else 1.0), stats
 
     def position(self) -> dict[str, Any]:
-        """The actions since the reset and the observation they led to."""
+        """The actions since the reset, and the current observation."""
         shape = self.env.action_space.shape or ()
         actions = np.array(self.actions, np.float32).reshape(self.frame, *shape)
         return {"actions": torch.from_numpy(actions), "obs": torch.from_numpy(self.obs.copy())}
 
     def replay(self, plan: EpisodePlan, position: dict[str, Any]) -> bool:
-        """Brings the environment to a saved position of the episode that ``plan`` began.
+        """Bring the environment to a saved position of the episode with this plan.
 
-        Returns whether it led there to the last bit; where not, the episode restarts.
+        Returns whether the result is bit-identical; if not, the episode restarts.
         """
         self.begin(plan)
         for action in position["actions"].numpy():

@@ -1,4 +1,4 @@
-"""A frozen policy applied to the few rows of a group of environments."""
+"""Fast inference of a frozen policy for a small group of environments."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from torchrl_lite.types import Spec
 
 @contextmanager
 def exact_inference() -> Iterator[None]:
-    """One thread and full precision: an action's bits must not depend on the learner's settings."""
+    """One thread and full precision, so that actions do not depend on the learner's settings."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
@@ -28,10 +28,10 @@ def exact_inference() -> Iterator[None]:
 
 
 class Inference:
-    """A policy applied to a fixed number of rows, each row its own task.
+    """A policy for a fixed number of observations, each with its own task.
 
-    It is traced, with the same bits: Python takes as long to walk through the layers as a few rows
-    take to compute. Weights that change in place are followed.
+    The policy is traced, with bit-identical results: for so few observations, Python's overhead is
+    as large as the computation. In-place changes of the weights take effect.
     """
 
     def __init__(self, policy: Actor, spec: Spec, rows: int) -> None:
@@ -41,14 +41,14 @@ class Inference:
         task = torch.zeros(rows, dtype=torch.int64)
         inputs = {"explore": (self._obs, task, self._noise), "act": (self._obs, task)}
         with warnings.catch_warnings():
-            # Deprecated in favour of torch's compiler, which needs a C++ compiler on the machine;
-            # and told of branches that depend on shapes, which are fixed here.
+            # Tracing is deprecated in favour of torch.compile, which needs a C++ compiler. The
+            # tracer warns of branches that depend on shapes, which are fixed here.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             self._policy: Any = torch.jit.trace_module(policy, inputs, check_trace=False)
 
     def clear(self) -> Self:
-        """Rows get other tasks, whose padding must be zero."""
+        """Zero the inputs before their tasks change, since padding must be zero."""
         self.obs.fill(0)
         self.noise.fill(0)
         return self

@@ -1,4 +1,4 @@
-"""What a `Collector` asks of its workers, wherever they are."""
+"""Interface between a `Collector` and its workers, wherever they run."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +10,7 @@ from torchrl_lite.types import Block, Spec
 
 
 class Assignment(NamedTuple):
-    """What a worker works on: groups of environments, and a policy whose weights will change."""
+    """A worker's groups of environments, and a policy whose weights will change."""
 
     config: EnvConfig
     spec: Spec
@@ -21,44 +21,44 @@ class Assignment(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What an epoch's collection took."""
+    """Time taken to collect an epoch."""
 
     seconds: float
-    """Of the slowest worker, by the clock."""
+    """Wall time of the slowest worker."""
     cpu_s: float
-    """CPU seconds of all workers since they last told; none of the main process's own."""
+    """CPU seconds of all workers since their last report, without the main process."""
 
 
 class Worker(Protocol):
-    """The main process's end of a worker. Its first answer, which nobody asks for, is that its
-    environments stand."""
+    """The main process's handle of a worker. Its first answer, without a request, says that its
+    environments are ready."""
 
     def send(self, method: str, *args: Any) -> None:
         """
         Raises:
-            WorkerDiedError: it is dead.
+            WorkerDiedError: the worker is dead.
         """
 
     def receive(self) -> Any:
-        """The answer to the oldest unanswered `send`; what was collected is in the Block.
+        """The answer to the oldest unanswered `send`; collected transitions are in the Block.
 
         Raises:
-            WorkerError: the worker raised, or an environment of its does not answer.
-            WorkerDiedError: it is dead.
+            WorkerError: the worker raised an exception, or one of its environments hangs.
+            WorkerDiedError: the worker is dead.
         """
 
     def kill(self) -> None:
-        """Ends it at once: nothing in it is needed, and it may be in mid-epoch."""
+        """End the worker at once, possibly in mid-epoch: nothing in it is needed any more."""
 
     def join(self) -> None:
-        """Waits for the end of a worker that was killed, or that died."""
+        """Wait for the end of a worker that was killed or died."""
 
 
 class WorkerPool(Protocol):
-    """Where workers come from, and how they learn of new weights."""
+    """Starts workers and gives them new weights."""
 
     def publish(self, policy: Actor) -> None:
-        """Whatever is sent from now on is meant for these weights."""
+        """Use these weights for all following requests."""
 
     def start(self, index: int, work: Assignment, block: Block) -> Worker:
-        """A worker that fills its environments' rows of ``block``."""
+        """Start a worker that fills its environments' part of ``block``."""

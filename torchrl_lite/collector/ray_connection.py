@@ -1,4 +1,4 @@
-"""The way to Ray, whose package is optional."""
+"""Connects to Ray, an optional package."""
 
 import importlib
 import os
@@ -12,19 +12,19 @@ REACHABLE_S = 10.0
 
 
 def connect(address: str, *, key: str, **own: Any) -> Any:
-    """The package, connected: for ``local`` to a cluster that it starts here with the options
-    ``own``, else to the one at the address. ``key`` is what gave the address.
+    """Return the connected package. For ``local``, start a cluster here with the options ``own``;
+    else join the one at the address. ``key`` names the source of the address in errors.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address != "local":  # where something else than Ray listens, it would try 20 times 35 s
+    if address != "local":  # if something else listens there, Ray would retry 20 times 35 s
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     ray = _package()
     if named := re.fullmatch(r"([\w.-]+):(\d+)", address):
         _check_reachable(named[1], int(named[2]), f"{key}: {address!r}")
-    if address == "local":  # Ray's default, 15, starves beside anything else
+    if address == "local":  # Ray's default of 15 starves on a busy machine
         os.environ.setdefault("RAY_worker_niceness", "0")
     options = {"include_dashboard": False, **own} if address == "local" else {}
     try:
@@ -36,11 +36,11 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
 
 
 def _check_reachable(host: str, port: int, place: str) -> None:
-    """Ray itself would try for minutes."""
+    """Fail early: Ray itself would retry for minutes."""
     try:
         socket.create_connection((host, port), timeout=REACHABLE_S).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"{place}: nobody answers there ({error})") from None
+        raise UserError(f"{place}: not reachable ({error})") from None
 
 
 def _package() -> Any:
@@ -48,9 +48,9 @@ def _package() -> Any:
         ray = importlib.import_module("ray")
     except ImportError:
         ray = None
-    if not hasattr(ray, "init"):  # a folder named ray can be imported too
+    if not hasattr(ray, "init"):  # a folder named ray is importable too
         raise UserError(
-            "the package ray, which sweep.py and system.workers=ray need, is not there; "
+            "the package ray, which sweep.py and system.workers=ray need, is not installed; "
             "python -m pip install -e '.[ray]'"
         )
     return ray

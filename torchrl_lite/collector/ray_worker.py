@@ -1,4 +1,4 @@
-"""Workers as actors of Ray, on this machine or on many."""
+"""Workers as Ray actors, on this machine or many."""
 
 import os
 import pickle
@@ -24,38 +24,38 @@ from torchrl_lite.types import Block
 
 
 class RayPool:
-    """Workers on a cluster that is joined, or started here and ended with this.
+    """Workers on an existing cluster, or on one that is started here and ends with this pool.
 
-    Weights are put into Ray's object store, once for all of them; each worker sends home the rows
-    of its own environments.
+    Weights are put into Ray's object store once for all workers; each worker sends back the
+    transitions of its environments.
     """
 
     def __init__(self, config: RayConfig, *, say: Callable[[str], None] = print) -> None:
-        """``say`` is told of a cluster that is too small.
+        """``say`` is called if the cluster is too small.
 
         Raises:
             UserError: Ray is not installed, or there is no cluster at the address.
         """
         cpus = config.cpus_per_worker
         handler = signal.getsignal(signal.SIGTERM)
-        # What is started here inherits the mask: it is in our process group, which a scheduler
-        # signals as a whole, and what that means is for the main process to decide.
+        # Ray's processes inherit the mask: they are in our process group, which a scheduler
+        # signals as a whole, and only the main process handles signals.
         with signals_blocked() if config.address == "local" else nullcontext():
             try:
                 self.ray = ray_package.connect(
                     config.address, key="system.ray.address", num_cpus=config.num_workers * cpus
                 )
-            finally:  # Ray's own would end the main process
+            finally:  # Ray's own handler would end the main process
                 signal.signal(signal.SIGTERM, handler)
         self._host = self.ray.remote(num_cpus=cpus, scheduling_strategy="SPREAD")(_Host)
         self.weights: Any = None
-        """A reference to what was published."""
+        """A reference to the published weights."""
         nodes = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
         room = sum(int(node // cpus) for node in nodes)
         if room < config.num_workers:  # a cluster may grow
             say(
-                f"system.ray.num_workers: {config.num_workers} of {cpus} CPUs each, but the "
-                f"cluster has room for {room}; the others wait for a larger one"
+                f"system.ray.num_workers: {config.num_workers} with {cpus} CPUs each, but the "
+                f"cluster has room for {room}; the others wait until it grows"
             )
 
     def publish(self, policy: Actor) -> None:
@@ -65,7 +65,7 @@ class RayPool:
         return RayWorker(self, index, self._host.remote(work, block.rew.shape[1]), block)
 
     def close(self) -> None:
-        """Ends what was started here; a cluster that was joined goes on."""
+        """End a cluster that was started here; one that was joined keeps running."""
         self.ray.shutdown()
 
     def __enter__(self) -> Self:
@@ -76,7 +76,7 @@ class RayPool:
 
 
 class Rows(NamedTuple):
-    """Environments' part of a Block."""
+    """The part of a Block that belongs to some environments."""
 
     task: Int64[ndarray, " n"]
     copy: Int64[ndarray, " n"]
@@ -95,20 +95,20 @@ class Rows(NamedTuple):
 class Answer(NamedTuple):
     good: bool
     value: bytes
-    """Pickled: what Ray itself unpacks may not be written to."""
+    """Pickled, since arrays unpacked by Ray are read-only."""
     rows: Rows
-    """What was collected."""
+    """The collected transitions."""
 
 
 class RayWorker:
-    """The main process's end of an actor.
+    """The main process's handle of an actor.
 
-    It waits for futures and never in Ray's own `get`, which drops what a signal raises.
+    It waits for futures and never in Ray's `get`, which swallows exceptions of signal handlers.
     """
 
     def __init__(self, pool: RayPool, index: int, actor: Any, block: Block) -> None:
         self._pool, self._index, self._actor, self._block = pool, index, actor, block
-        self._answer = actor.stand.remote()
+        self._answer = actor.ready.remote()
 
     def send(self, method: str, *args: Any) -> None:
         self._answer = self._actor.answer.remote(self._pool.weights, method, args)
@@ -126,7 +126,7 @@ class RayWorker:
         return value
 
     def _failed(self, error: Exception) -> WorkerError:
-        """A death, or what our own side of it raised, which would happen again."""
+        """WorkerDiedError for a death; WorkerError for an exception in our code, which recurs."""
         kinds = self._pool.ray.exceptions
         if isinstance(error, kinds.RayTaskError) or getattr(error, "actor_init_failed", False):
             return WorkerError(f"rollout worker {self._index}: {error}")
@@ -137,12 +137,12 @@ class RayWorker:
         self._pool.ray.kill(self._actor)
 
     def join(self) -> None:
-        """Ray waits for it."""
+        """Nothing to do: Ray cleans up."""
 
 
 class _Host:
-    """An actor. The life of a worker is a thread of its own: where an environment hangs, somebody
-    must be there to say so."""
+    """An actor. The worker's main loop is in a separate thread, so that the actor can report a
+    hung environment."""
 
     def __init__(self, work: Assignment, frames: int) -> None:
         torch.set_num_threads(1)
@@ -155,11 +155,11 @@ class _Host:
     def _serve(self, work: Assignment) -> None:
         try:
             serve(self._pipe, work, self._block, bark=lambda said: self._pipe.send((False, said)))
-        except BaseException:  # such as SystemExit, which would end this thread alone
+        except BaseException:  # such as SystemExit, which would only end this thread
             os._exit(1)
 
-    def stand(self) -> Answer:
-        """When the environments do."""
+    def ready(self) -> Answer:
+        """Answer once the environments are ready."""
         return self._answer(())
 
     def answer(
@@ -177,7 +177,7 @@ class _Host:
 
 
 class _Pipe(NamedTuple):
-    """From one thread to another."""
+    """A connection between two threads."""
 
     requests: "SimpleQueue[tuple[str, Sequence[Any]]]"
     answers: "SimpleQueue[tuple[bool, Any]]"

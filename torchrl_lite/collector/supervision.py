@@ -1,4 +1,4 @@
-"""A worker that is replaced when it dies, without a change in what it collects."""
+"""Replaces a worker that died, without changing what is collected."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,15 @@ from torchrl_lite.collector.protocol import Worker
 from torchrl_lite.errors import WorkerDiedError, WorkerError
 
 MAX_DEATHS = 3
-"""As often as this the same environments may not take their process with them."""
+"""The run stops when workers with the same environments have died this many times."""
 
 
 class SupervisedWorker:
-    """One request at a time, answered in spite of the death of the process that works on it.
+    """Answers one request at a time, even if the process that works on it dies.
 
-    A new process replays the running episodes as they stood before the request, and begins the
-    request again: the policy that was published is still that of the request. Environments that
-    do not replay are told to ``restarted``.
+    A new process replays the running episodes to their state before the request, and repeats the
+    request; the published policy is still the same. ``restarted`` is called with the names of
+    environments whose replay differs.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class SupervisedWorker:
             self._replace(death)
 
     def receive(self) -> Any:
-        """The answer to `send`, or None from a new worker whose environments stand.
+        """The answer to `send`, or None from a new worker whose environments are ready.
 
         Raises:
-            WorkerError: the worker raised, or its environments have killed three.
+            WorkerError: the worker raised an exception, or died `MAX_DEATHS` times.
         """
         value = self._answer()
         method, args = self._request or ("", ())
@@ -72,20 +72,20 @@ class SupervisedWorker:
                 self._replace(death)
 
     def _replace(self, death: WorkerDiedError) -> None:
-        """Brings a new worker to where the old one was, its request sent."""
+        """Start a new worker, restore the old one's state, and send the request again."""
         while True:
             self._deaths += 1
             if self._deaths == MAX_DEATHS:
                 raise WorkerError(
                     f"{death}, the {MAX_DEATHS}rd death of {self._environments}; "
-                    "the last checkpoint stands"
+                    "the last checkpoint is intact"
                 ) from None
             self._say(f"{death}: a new one replays its environments")
             self._worker.join()
             self._worker = self._start()
             try:
                 if self._request is None:
-                    return  # its first answer is waited for
+                    return  # the caller waits for its first answer
                 self._worker.receive()
                 if self._positions is not None and self._request[0] != "load_state_dict":
                     self._worker.send("load_state_dict", self._positions)

@@ -1,4 +1,4 @@
-"""A process around a `Rollout`, and what any worker does all its life."""
+"""Process workers, and the main loop that all kinds of workers share."""
 
 import os
 import pickle
@@ -23,10 +23,10 @@ from torchrl_lite.types import Block
 
 
 class ProcessPool:
-    """Workers on this machine. The policy and the Block are shared memory: neither is ever sent."""
+    """Workers on this machine. Policy and Block are in shared memory and never sent."""
 
     def publish(self, policy: Actor) -> None:
-        """They see its weights as they change."""
+        """Nothing to do: the weights are shared."""
 
     def start(self, index: int, work: Assignment, block: Block) -> Worker:
         work.policy.share_memory()
@@ -36,8 +36,8 @@ class ProcessPool:
 
 
 class ProcessWorker:
-    """A process that ignores SIGINT and SIGTERM from before its first instruction: what they mean
-    is for the main process to decide. It ends when the main process does, however that ends.
+    """A process that blocks SIGINT and SIGTERM from its start: only the main process handles them.
+    It ends with the main process, however that ends.
     """
 
     def __init__(self, index: int, work: Assignment, block: Block) -> None:
@@ -53,7 +53,7 @@ class ProcessWorker:
         try:
             with signals_blocked():
                 self._process.start()
-        except BaseException:  # a signal that came meanwhile; nobody else knows of the process yet
+        except BaseException:  # such as a signal; nobody else knows the process yet
             self.kill()
             self.join()
             raise
@@ -94,8 +94,8 @@ class ProcessWorker:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Children inherit the mask; a signal that arrives meanwhile is delivered afterwards."""
-    resource_tracker.ensure_running()  # its start, which the first child's would bring, unblocks
+    """Block SIGINT and SIGTERM; children inherit the mask, and signals are delivered afterwards."""
+    resource_tracker.ensure_running()  # else the first child starts it, which unblocks signals
     blocked = {signal.SIGINT, signal.SIGTERM}
     old = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
@@ -105,22 +105,22 @@ def signals_blocked() -> Iterator[None]:
 
 
 class Pipe(Protocol):
-    """A worker's end of the way to the main process."""
+    """A worker's connection to the main process."""
 
     def recv(self) -> tuple[str, Sequence[Any]]:
-        """A method and its arguments; raises EOFError where nobody asks any more."""
+        """A method and its arguments; raises EOFError once the main process is gone."""
 
     def send(self, answer: tuple[bool, Any], /) -> None:
-        """Whether all is well, and the answer, else what happened."""
+        """True and the answer, or False and an error message."""
 
 
 def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], None]) -> None:
-    """The life of a worker, the same wherever it is: one message in and one out per epoch.
+    """A worker's main loop, wherever it runs: one message in and one out per epoch.
 
-    ``bark`` is told of an environment that does not answer.
+    ``bark`` is called with a message about a hung environment.
     """
     rollout: Rollout | None = None
-    told = 0.0  # CPU seconds
+    reported = 0.0  # CPU seconds reported so far
     try:
         rollout = Rollout(
             work.config, work.spec, work.policy,
@@ -133,9 +133,9 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
                 tasks, random = args
                 started = time.perf_counter()
                 episodes = rollout.collect(block, tasks, random=random)
-                cost = Cost(time.perf_counter() - started, time.process_time() - told)
-                told += cost.cpu_s
-                # As bytes, not as tensors in shared memory: only a new worker ever looks at them.
+                cost = Cost(time.perf_counter() - started, time.process_time() - reported)
+                reported += cost.cpu_s
+                # As bytes, not as tensors in shared memory: only a replacement worker reads them.
                 pipe.send((True, (episodes, cost, pickle.dumps(rollout.state_dict()))))
             elif method == "load_state_dict":
                 pipe.send((True, rollout.load_state_dict(pickle.loads(*args))))
@@ -154,7 +154,7 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
 
 def _serve_main_process(pipe: Connection, work: Assignment, block: Block) -> None:
     def bark(message: str) -> None:
-        pipe.send((False, message))  # nobody else writes: the main thread hangs
+        pipe.send((False, message))  # safe: the main thread hangs and does not write
         os._exit(1)
 
     _die_with_parent()

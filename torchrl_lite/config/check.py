@@ -1,4 +1,4 @@
-"""From a plain tree to a `Config`, or to one clear line about what is wrong."""
+"""Validates a plain tree into a `Config`, or raises a one-line error."""
 
 import json
 import types
@@ -25,10 +25,10 @@ from torchrl_lite.config.section import Section
 from torchrl_lite.errors import UserError
 
 Sections = Mapping[str, type[Section]]
-"""The model of every algorithm, by the name of its section."""
+"""The model of every algorithm, by section name."""
 
 LARGEST = 10**15
-"""No field means a larger number, and sizes in bytes that are computed from one would overflow."""
+"""No field needs a larger number, and sizes in bytes computed from one would overflow."""
 
 
 def load(
@@ -38,13 +38,13 @@ def load(
     sections: Sections,
     algo: str | None = None,
 ) -> Config:
-    """The configuration in a file, with overrides ``a.b=value``, as a run of ``algo``.
+    """Load the configuration of a file, with overrides ``a.b=value``, for ``algo``.
 
-    ``algo`` defaults to what the file names, or to the only section there is. Sections of other
-    algorithms are checked and dropped.
+    ``algo`` defaults to the one that the file names, else to the first of ``sections``. Sections
+    of other algorithms are checked and dropped.
 
     Raises:
-        UserError: the first thing that is wrong, with what is allowed.
+        UserError: the first error, with what is allowed.
     """
     tree = read_tree(path) if path else {}
     for override in overrides:
@@ -55,7 +55,7 @@ def load(
 
 
 def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -> Config:
-    """As `load`, from a tree; ``source`` names it in errors."""
+    """Like `load`, from a tree; ``source`` names it in errors."""
     try:
         tree = plain(tree)
         _check_sizes(tree, ())
@@ -66,7 +66,7 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
     if not isinstance(algo, str) or algo not in sections:
         hint = nearest(algo, sections) if isinstance(algo, str) else ""
         known = ", ".join(sections)
-        raise UserError(f"{source}: algo: {algo!r} is not known; known are {known}{hint}")
+        raise UserError(f"{source}: algo: {algo!r} is unknown; known are {known}{hint}")
     named = tree.setdefault("algo", algo)
     if named != algo:
         raise UserError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
@@ -78,7 +78,7 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
 
 def _check_sizes(value: Any, path: tuple[str, ...]) -> None:
     if isinstance(value, int | float) and LARGEST < abs(value) < inf:
-        raise UserError(f"{'.'.join(path)}: too large; no number is beyond {LARGEST:g}")
+        raise UserError(f"{'.'.join(path)}: too large; numbers must not exceed {LARGEST:g}")
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_sizes(inner, (*path, key))
@@ -105,7 +105,7 @@ def _validate(kind: type[Config], tree: Mapping[str, Any], source: str) -> Confi
 
 
 def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The keys of a location, without pydantic's names of union members."""
+    """The keys of an error location, without pydantic's names of union members."""
     keys: list[str] = []
     fields: dict[str, FieldInfo] = kind.model_fields
     for part in loc:
@@ -118,7 +118,7 @@ def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _section(annotation: Any) -> type[Section] | None:
-    """The model of a field that is a section, also where it may be null."""
+    """The model of a field that is a section or null; None for other fields."""
     for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, Section):
             return part
@@ -142,11 +142,11 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
     info = fields[keys[-1]]
     allowed = describe(info.annotation, info.metadata)
     if detail["type"] == "missing":
-        return f"{key}: is missing; it is {allowed}"
+        return f"{key}: is missing; it must be {allowed}"
     value = detail["input"]
     shown = json.dumps(value, default=str)
     hint = nearest(value, _literals(info.annotation)) if isinstance(value, str) else ""
-    return f"{key}: {shown} is not allowed; it is {allowed}{hint}"
+    return f"{key}: {shown} is not allowed; it must be {allowed}{hint}"
 
 
 def _literals(annotation: Any) -> list[str]:
@@ -194,7 +194,7 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 
 
 def reference(kind: type[Section], prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """Every field as (key, type, default, description)."""
+    """All fields as (key, type, default, description)."""
     rows: list[tuple[str, str, str, str]] = []
     for name, info in kind.model_fields.items():
         annotation = info.annotation

@@ -1,4 +1,4 @@
-"""The stages of a curriculum: which tasks are trained, in which order."""
+"""Configuration of a curriculum: which tasks are trained, in which order."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ DIFFICULTY: dict[str, float] = {
     "pick-place-v3": 4.0,
     "peg-insert-side-v3": 5.0,
 }
-"""How hard a task is; ``curriculum.difficulty`` overrides it."""
+"""Built-in difficulty of tasks; ``curriculum.difficulty`` overrides it."""
 
 JOINS_LATE: dict[str, float] = {"pick-place-v3": 5.0}
-"""Tasks that join a progressive curriculum with a later level than their own: the windows come
-before whatever has to be grasped and carried."""
+"""Tasks that join a progressive curriculum later than their difficulty says: the windows come
+before tasks with grasping and carrying."""
 
 SMALLEST_MIX = 3
 """Tasks in the first stage of a mixed curriculum."""
@@ -34,30 +34,31 @@ Stage = Annotated[list[TaskName], Field(min_length=1)]
 
 
 class CurriculumConfig(Section):
-    """Stages of tasks; one is passed when its tasks are solved well enough."""
+    """Stages of tasks; a stage is passed when the mean success on its tasks is high enough."""
 
     kind: Literal["sequential", "progressive", "mixed", "custom"] = Field(
-        description="one task after the other; growing by levels of difficulty; the three "
-        "easiest, then one more each time; or the stages that are listed"
+        description="one task after the other (sequential), adding tasks by difficulty level "
+        "(progressive), the three easiest and then one more per stage (mixed), or as listed "
+        "(custom)"
     )
     stages: Annotated[list[Stage], Field(min_length=1)] | None = Field(
-        None, description="tasks of each stage, for kind custom"
+        None, description="tasks of each stage; only for kind custom"
     )
     difficulty: dict[TaskName, Positive] = Field(
-        {}, description="difficulty of tasks, over or beside the ten of the built-in table"
+        {}, description="difficulty of tasks; overrides or extends the built-in table of MT10"
     )
     first_stage: Natural = Field(
-        0, description="the stage to start at, counted from 0; --stage sets it"
+        0, description="stage to start at, counted from 0; --stage sets it"
     )
     thresholds: Annotated[list[Unit], Field(min_length=1)] = Field(
         [0.7, 0.6, 0.5, 0.4],
-        description="mean success that passes each stage; the last one holds for all that follow",
+        description="mean success that passes each stage; the last one applies to later stages",
     )
     min_frames_per_stage: Natural = Field(
-        200_000, description="frames of its own before a stage can be passed"
+        200_000, description="minimum frames in a stage before it can be passed"
     )
     max_frames_per_stage: Count | None = Field(
-        None, description="frames after which a stage ends all the same; null: never"
+        None, description="frames after which a stage ends in any case; null: no limit"
     )
     stage_eval_frames: Count = Field(
         10_000, description="frames between checks, once a stage can be passed"
@@ -65,13 +66,13 @@ class CurriculumConfig(Section):
     stage_eval_episodes: Size = Field(20, description="episodes per task in a check")
     old_data: Literal["keep", "drop"] | Annotated[float, Field(gt=0, le=1)] = Field(
         "keep",
-        description="transitions of a task that leaves: kept, dropped, or kept with this weight "
-        "against newer ones when the task returns",
+        description="transitions of a task that leaves: keep them, drop them, or sample them with "
+        "this weight relative to newer ones when the task returns",
     )
 
     @property
     def old_weight(self) -> float:
-        """How likely a transition from before its task left is drawn, against a newer one."""
+        """Sampling weight of transitions from before their task left, relative to newer ones."""
         if isinstance(self.old_data, str):
             return {"keep": 1.0, "drop": 0.0}[self.old_data]
         return self.old_data
@@ -79,9 +80,9 @@ class CurriculumConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.kind == "custom") != (self.stages is not None):
-            raise ValueError('stages: kind "custom" needs them, and no other kind takes them')
+            raise ValueError('stages: required for kind "custom", and not allowed for other kinds')
         if self.kind == "custom" and self.difficulty:
-            raise ValueError('difficulty: kind "custom" has no use for it')
+            raise ValueError('difficulty: not used by kind "custom"')
         for number, stage in enumerate(self.stages or ()):
             for task, times in Counter(stage).items():
                 if times > 1:
@@ -94,11 +95,11 @@ class CurriculumConfig(Section):
         return self
 
     def stages_of(self, tasks: Sequence[str]) -> list[list[str]]:
-        """The tasks of every stage of this curriculum over a set, each in the set's order.
+        """The tasks of every stage, each in the order of ``tasks``.
 
         Raises:
-            ValueError: a name that is not in the set, a task without a difficulty, or a first
-                stage that there is not; the message names the key.
+            ValueError: a name that is not in ``tasks``, a task without a difficulty, or a
+                ``first_stage`` that does not exist; the message names the key.
         """
         for key, names in (
             ("stages", [task for stage in self.stages or () for task in stage]),
@@ -112,14 +113,14 @@ class CurriculumConfig(Section):
         stages = self.stages if self.stages is not None else self._made(tasks)
         if self.first_stage >= len(stages):
             raise ValueError(
-                f"curriculum.first_stage: {self.first_stage} is not there; the stages are "
+                f"curriculum.first_stage: {self.first_stage} does not exist; the stages are "
                 f"0 to {len(stages) - 1}"
             )
         return [[task for task in tasks if task in stage] for stage in stages]
 
     def _made(self, tasks: Sequence[str]) -> list[list[str]]:
         level = {task: self._difficulty(task) for task in tasks}
-        ordered = sorted(tasks, key=level.__getitem__)  # a stable sort: ties in the set's order
+        ordered = sorted(tasks, key=level.__getitem__)  # a stable sort keeps the order of ties
         if self.kind == "sequential":
             return [[task] for task in ordered]
         if self.kind == "mixed":
@@ -140,6 +141,6 @@ class CurriculumConfig(Section):
             if task in table:
                 return table[task]
         raise ValueError(
-            f"curriculum.difficulty: {task!r} needs one, a number > 0 (the built-in table has "
-            "only the tasks of MT10)"
+            f"curriculum.difficulty: {task!r} needs a number > 0 (the built-in table has only the "
+            "tasks of MT10)"
         )

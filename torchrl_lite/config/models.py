@@ -1,4 +1,4 @@
-"""The models of a configuration: every field, its type, its default and one line about it."""
+"""Configuration models: every field with its type, default and description."""
 
 import json
 import re
@@ -26,44 +26,44 @@ from torchrl_lite.config.section import (
 
 
 class EnvConfig(Section):
-    """The tasks and how they are run."""
+    """The tasks and their environments."""
 
-    suite: Literal["metaworld", "gymnasium"] = Field(
-        "metaworld", description="where the tasks come from"
-    )
+    suite: Literal["metaworld", "gymnasium"] = Field("metaworld", description="source of the tasks")
     imports: list[Name] = Field(
-        [], description="packages whose import registers Gymnasium ids; it runs their code"
+        [], description="packages whose import registers Gymnasium ids; importing runs their code"
     )
-    name: Name | None = Field(None, description="name of a set of several tasks; null: MT<number>")
+    name: Name | None = Field(
+        None, description="name of a set of several tasks; null: MT10 for ten tasks"
+    )
     tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
-    num_envs: Size = Field(1, description="environments over all tasks together")
-    group_size: Size = Field(1, description="environments that act in one inference batch")
+    num_envs: Size = Field(1, description="environments over all tasks")
+    group_size: Size = Field(1, description="environments per inference batch")
     max_episode_frames: Horizon | None = Field(
         None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
     )
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
-        50, description="Meta-World goals per task; 1 is garage's frozen goal"
+        50, description="Meta-World goals per task; 1: a single fixed goal, as in garage"
     )
     reward_version: Literal["v1", "v2"] = Field("v2", description="Meta-World's reward functions")
     fast: bool = Field(
-        True, description="the fast Meta-World, equal to stock to the last bit; false: stock"
+        True, description="use the fast Meta-World, bit-identical to stock; false: stock"
     )
     reward_normalization: Literal["auto", "ema", "return"] | None = Field(
         "auto",
-        description="running scale of each task's rewards, by their standard deviation (ema) or by "
-        "the largest discounted return so far (return, which becomes net.critic.bound); auto: ema "
-        "with v1 rewards, else null",
+        description="running scale of each task's rewards, by their standard deviation (ema) or so "
+        "that the largest discounted return becomes net.critic.bound (return); null: none; auto: "
+        "ema with v1 rewards, else null",
     )
     noise_repeat: Few = Field(
         1,
-        description="most steps in a row that share their exploration noise; runs of n steps come "
-        "with probability ~ 1/n^2",
+        description="maximum consecutive steps with the same exploration noise; it is held for n "
+        "steps with probability ~ 1/n^2",
     )
 
     @property
     def set_name(self) -> str:
         if len(self.tasks) == 1:
-            return self.tasks[0].replace("/", "_")  # it becomes a folder
+            return self.tasks[0].replace("/", "_")  # used as a folder name
         return self.name or f"MT{len(self.tasks)}"
 
     @property
@@ -78,7 +78,7 @@ class EnvConfig(Section):
         for task in tasks if isinstance(tasks, list) else ():
             if isinstance(task, str) and ":" in task:
                 raise ValueError(
-                    f"tasks: {task!r}: what stands before a colon would be imported; name it in "
+                    f"tasks: {task!r}: a module before a colon is not imported; name it in "
                     "env.imports"
                 )
         return tree
@@ -89,86 +89,88 @@ class EnvConfig(Section):
             if times > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
         if self.imports and self.suite != "gymnasium":
-            raise ValueError('imports: is for the suite "gymnasium"')
+            raise ValueError('imports: only for suite "gymnasium"')
         if self.reward_version == "v1" and self.suite != "metaworld":
-            raise ValueError('reward_version: "v1" is for the suite "metaworld"')
+            raise ValueError('reward_version: "v1" is only for suite "metaworld"')
         if self.num_envs % len(self.tasks):
             raise ValueError(
-                f"num_envs: {self.num_envs} is no multiple of the {len(self.tasks)} tasks"
+                f"num_envs: {self.num_envs} is not a multiple of the {len(self.tasks)} tasks"
             )
         return self
 
 
 class SoftModuleConfig(Section):
-    """Sizes of a soft-module network; the defaults are the shallow one of Yang et al. 2020."""
+    """Sizes of a soft-module network; the defaults are the shallow network of Yang et al. 2020."""
 
     num_layers: Depth = Field(2, description="layers of modules")
-    num_modules: Few = Field(2, description="modules in a layer")
-    module_hidden: Size = Field(256, description="outputs of a module")
+    num_modules: Few = Field(2, description="modules per layer")
+    module_hidden: Size = Field(256, description="outputs per module")
     num_gating_layers: Depth = Field(2, description="fully connected layers before the routing")
-    gating_hidden: Size = Field(256, description="units of each of them")
+    gating_hidden: Size = Field(256, description="units per gating layer")
 
 
 class CriticConfig(Section):
-    """What a critic predicts of the discounted return, and how several agree."""
+    """How critics predict the discounted return, and how their predictions are combined."""
 
     kind: Literal["scalar", "hl_gauss", "two_hot", "c51"] = Field(
         "scalar",
-        description="a number, or a categorical distribution over bins: trained towards a Gaussian "
-        "around the target, towards its two nearest bins, or towards the target's distribution",
+        description="a scalar, or a categorical distribution over bins, trained towards a Gaussian "
+        "around the target (hl_gauss), its two nearest bins (two_hot) or the target distribution "
+        "(c51)",
     )
     bins: Annotated[int, Field(ge=2, le=2**12)] = Field(
-        101, description="of a categorical critic, from -bound to bound"
+        101, description="bins of a categorical critic, from -bound to bound"
     )
     bound: Positive = Field(5.0, description="largest value of a categorical critic")
     sigma: Positive = Field(0.75, description="hl_gauss: standard deviation, in bins")
     combine: Literal["min", "mean"] = Field(
-        "min", description="what two critics' values become in targets and for SAC's policy"
+        "min", description="how two critics are combined in targets and in SAC's policy loss"
     )
 
 
 class NetConfig(Section):
-    """Networks of actor and critics."""
+    """Networks of the actor and the critics."""
 
     kind: Literal["mlp", "multihead", "independent", "soft_module"] = Field(
         "mlp", description="architecture"
     )
     hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
-        [256, 256], description="hidden units, layer by layer"
+        [256, 256], description="hidden units per layer"
     )
     actor_hidden_shapes: Annotated[list[Size], Field(min_length=1)] | None = Field(
-        None, description="those of the actor; null: the same"
+        None, description="hidden units per layer of the actor; null: hidden_shapes"
     )
     norm: Literal["none", "layer"] = Field(
         "none", description="normalisation before each ReLU: LayerNorm, or none"
     )
     residual: bool = Field(
         False,
-        description="every hidden layer after the first is a block of two that adds to its input",
+        description="replace every hidden layer after the first with a residual block of two",
     )
-    critic: CriticConfig = Field(CriticConfig(), description="what a critic predicts")
+    critic: CriticConfig = Field(CriticConfig(), description="the critics")
     task_input: Literal["onehot", "embedding"] = Field(
         "onehot", description="how the task enters a shared trunk"
     )
     embedding_dim: Size = Field(32, description="size of a learned task embedding")
     soft_module: SoftModuleConfig = Field(
-        SoftModuleConfig(), description="sizes, where kind is soft_module"
+        SoftModuleConfig(), description="sizes for kind soft_module"
     )
     init: Literal["garage", "metaworld_algorithms", "torch"] = Field(
         "metaworld_algorithms",
-        description="whose initialisation: Xavier, He with small heads, or that of torch.nn.Linear",
+        description="initialisation: Xavier (garage), He with small heads (metaworld_algorithms), "
+        "or that of torch.nn.Linear (torch)",
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.task_input == "embedding" and self.kind not in ("mlp", "multihead"):
-            raise ValueError(f'task_input: "embedding" is not for kind {self.kind!r}')
+            raise ValueError(f'task_input: "embedding" is not supported for kind {self.kind!r}')
         if self.residual and self.kind == "soft_module":
-            raise ValueError('residual: is not for kind "soft_module"')
+            raise ValueError('residual: is not supported for kind "soft_module"')
         for name in ("hidden_shapes", "actor_hidden_shapes"):
             shapes = getattr(self, name)
             if self.residual and shapes and len(set(shapes)) > 1:
-                raise ValueError(f"{name}: {shapes}: residual layers need one width")
+                raise ValueError(f"{name}: {shapes}: residual layers need equal widths")
         return self
 
     def hidden(self, role: Literal["actor", "critic"]) -> list[int]:
@@ -177,38 +179,38 @@ class NetConfig(Section):
 
 
 class ReplayBufferConfig(Section):
-    """What is remembered."""
+    """The replay buffer."""
 
-    size: Count = Field(1_000_000, description="transitions over all tasks together")
+    size: Count = Field(1_000_000, description="capacity in transitions, over all tasks")
 
 
 class TrainConfig(Section):
     """The epoch loop."""
 
-    num_epochs: Natural = Field(1980, description="training epochs, pretrain epochs not counted")
+    num_epochs: Natural = Field(1980, description="training epochs, excluding pretrain epochs")
     pretrain_epochs: Natural = Field(
         20, description="epochs of uniform random actions before the first update"
     )
-    epoch_frames: Count = Field(500, description="frames of each environment in an epoch")
-    opt_steps: Natural = Field(500, description="updates in an epoch")
-    batch_size: Count = Field(256, description="transitions in an update, over all tasks")
-    n_step: Few = Field(1, description="steps of reward in a target before it bootstraps")
+    epoch_frames: Count = Field(500, description="frames per environment in an epoch")
+    opt_steps: Natural = Field(500, description="updates per epoch")
+    batch_size: Count = Field(256, description="transitions per update, over all tasks")
+    n_step: Few = Field(1, description="n of the n-step returns")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="how all learning rates go from their start to lr_final of it"
+        "constant", description="schedule of all learning rates"
     )
-    lr_final: Unit = Field(0.5, description="share of the learning rates that is left at the end")
+    lr_final: Unit = Field(0.5, description="final fraction of the learning rates (linear, cosine)")
     eval_interval: Count = Field(40, description="epochs between evaluations")
     eval_episodes: Size = Field(10, description="episodes per task in an evaluation")
-    final_eval_episodes: Size = Field(50, description="episodes per task at the end")
+    final_eval_episodes: Size = Field(50, description="episodes per task in the final evaluation")
     save_interval: Count = Field(20, description="epochs between checkpoints")
-    keep_checkpoints: Count = Field(2, description="complete checkpoints that are kept, the newest")
+    keep_checkpoints: Count = Field(2, description="newest complete checkpoints to keep")
     snapshot_interval: Count | None = Field(
-        None, description="epochs between copies of the weights that are kept; null: none"
+        None, description="epochs between permanent copies of the weights; null: none"
     )
 
     def lr_share(self, updates: int) -> float:
-        """What the schedule leaves of the learning rates after so many updates, the last of which
-        is that of the last epoch."""
+        """Fraction of the learning rates that the schedule leaves after this many updates; the
+        schedule ends with the last epoch."""
         progress = min(1.0, updates / max(1, self.num_epochs * self.opt_steps))
         falls = {"constant": 0.0, "linear": progress, "cosine": (1 - cos(pi * progress)) / 2}
         return 1 - (1 - self.lr_final) * falls[self.lr_schedule]
@@ -217,32 +219,32 @@ class TrainConfig(Section):
 def check_address(address: str) -> None:
     """
     Raises:
-        ValueError: it is not where a Ray may be.
+        ValueError: not a valid Ray address.
     """
     known = ["local", "auto"]
     if address not in known and not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", address):
         raise ValueError(
-            f'address: {json.dumps(address)} is not allowed; it is "local", "auto" or '
+            f'address: {json.dumps(address)} is not allowed; it must be "local", "auto" or '
             f"HOST:PORT{nearest(address, known)}"
         )
 
 
 class RayConfig(Section):
-    """Rollout workers as actors of Ray, where ``system.workers`` is "ray"."""
+    """Rollout workers as Ray actors, if ``system.workers`` is "ray"."""
 
     address: str = Field(
         "local",
         description='"local" starts Ray on this machine and ends it with the run; "auto" or '
-        "HOST:PORT joins a cluster that runs",
+        "HOST:PORT joins a running cluster",
     )
-    num_workers: Few = Field(1, description="actors that share the environments")
+    num_workers: Few = Field(1, description="Ray actors that share the environments")
     cpus_per_worker: Few = Field(
-        1, description="CPUs that Ray sets aside for each; it computes on one"
+        1, description="CPUs that Ray reserves per actor; it computes on one"
     )
 
     @property
     def joins(self) -> bool:
-        """Whether a machine is named that the run trusts."""
+        """Whether the address names a machine, which the run then trusts."""
         return self.address not in ("local", "auto")
 
     @model_validator(mode="after")
@@ -252,97 +254,95 @@ class RayConfig(Section):
 
 
 class SystemConfig(Section):
-    """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned,
-    ``threads`` and ``accel`` only how sums are rounded, the rest no bit."""
+    """How the machine is used. ``overlap`` and ``matmul_precision`` change what is learned;
+    ``threads`` and ``accel`` change only rounding; with all others, results are bit-identical."""
 
     workers: Literal["auto", "ray"] | Annotated[int, Field(ge=0, le=2**10)] = Field(
         "auto",
-        description='rollout processes; 0 collects in the main process; "ray": actors of Ray',
+        description='rollout processes; 0: collect in the main process; "ray": Ray actors',
     )
-    ray: RayConfig = Field(RayConfig(), description="those actors, where workers is ray")
+    ray: RayConfig = Field(RayConfig(), description="Ray actors, if workers is ray")
     accel: Literal["auto", "eager", "compile", "graph"] = Field(
         "auto",
-        description="how updates run: as written, by torch.compile, or captured once (graph, "
-        "CUDA only); auto: eager",
+        description="how updates run: eager, torch.compile, or a captured graph (CUDA only); "
+        "auto: eager",
     )
-    overlap: bool = Field(False, description="collect the next epoch while the learner works")
+    overlap: bool = Field(False, description="collect the next epoch while the learner updates")
     threads: Literal["auto"] | Few = Field("auto", description="CPU threads of the learner")
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest", description="precision of float32 matrix products"
     )
     grace_seconds: Annotated[float, Field(ge=0, le=10**6)] = Field(
         20.0,
-        description="after a signal, the running epoch has this long to finish and be saved",
+        description="seconds that the running epoch has to finish and be saved after a signal",
     )
     env_timeout_s: Annotated[float, Field(gt=0, le=10**6)] = Field(
-        300.0, description="seconds after which an environment that does not answer stops the run"
+        300.0, description="seconds after which a hung environment stops the run"
     )
 
     @property
     def num_workers(self) -> int:
-        """Of whichever kind, where no ``auto`` is left."""
+        """Number of workers of either kind, once ``auto`` is resolved."""
         return self.ray.num_workers if self.workers == "ray" else int(self.workers)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.overlap and self.workers == 0:
-            raise ValueError("overlap: needs workers of its own, but workers is 0")
+            raise ValueError("overlap: needs at least one worker, but workers is 0")
         return self
 
 
 Part = Literal["actor", "critic", "alpha", "buffer"]
-"""What can be carried over: networks with their targets, temperatures, transitions."""
+"""Transferable parts: networks with their targets, temperatures, transitions."""
 
 
 class TransferConfig(Section):
-    """What to start from, and how gently."""
+    """Starting from the weights or transitions of another run."""
 
     init_from: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="run, checkpoint or file to start from; --init_from sets it"
     )
     load: Literal["auto"] | Annotated[list[Part], Field(min_length=1)] = Field(
-        "auto", description="parts to carry over; auto: actor, critic and alpha, where they are"
+        "auto", description="parts to load; auto: actor, critic and alpha, if present"
     )
     lr_multiplier: Positive = Field(
-        0.3, description="factor on every learning rate of a run that started from other weights"
+        0.3, description="multiplier of all learning rates if weights were loaded"
     )
     freeze_updates: Natural = Field(
-        0, description="first updates that leave actor and temperatures alone, for the critics"
+        0, description="first updates that train only the critics, not actor and temperatures"
     )
     task_map: dict[TaskName, TaskName] = Field(
         {},
-        description="tasks here and the task there that each takes over; else equal names, or the "
-        "one task and the one task",
+        description="source task of each task in this run; by default, equal names or two single "
+        "tasks are paired",
     )
-    optional: bool = Field(
-        False, description="weights of which nothing fits are a warning, and training starts anew"
-    )
+    optional: bool = Field(False, description="if no weights fit, only warn and train from scratch")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.freeze_updates and self.load != "auto" and "actor" not in self.load:
-            raise ValueError('freeze_updates: keeps a loaded actor, but load has no "actor"')
+            raise ValueError('freeze_updates: freezes a loaded actor, but load has no "actor"')
         return self
 
 
 class LogConfig(Section):
-    """What is logged beyond the scalars."""
+    """Console, films and tracking."""
 
     console: Literal["auto", "live", "plain"] = Field(
-        "auto", description="auto: a live view on a terminal, else a line per epoch"
+        "auto", description="auto: a live view on a terminal, else one line per epoch"
     )
     video: bool | Count = Field(
         False,
-        description="films of an episode per task, at every evaluation (true) or at every n-th, "
-        "and at the end",
+        description="film one episode per task at every evaluation (true) or every n-th, and at "
+        "the end",
     )
     wandb_project: Annotated[str, Field(min_length=1)] = Field(
-        "torchrl_lite", description="project on Weights & Biases, where --track asks for it"
+        "torchrl_lite", description="project on Weights & Biases, used with --track"
     )
 
 
 class Config(Section):
-    """A whole run. The section named after the algorithm joins by `check.model`."""
+    """A complete run; `check.model` adds the section named after the algorithm."""
 
     algo: str = Field(description="the algorithm")
     env: EnvConfig
@@ -356,7 +356,7 @@ class Config(Section):
 
     @property
     def agent(self) -> Any:
-        """The algorithm's own section."""
+        """The algorithm's section."""
         return getattr(self, self.algo)
 
     @property
@@ -373,7 +373,7 @@ class Config(Section):
 
     @property
     def capacity(self) -> int:
-        """Transitions that the buffer holds per task."""
+        """Capacity of the replay buffer per task, in transitions."""
         return self.replay_buffer.size // self.num_tasks
 
     @property
@@ -384,17 +384,15 @@ class Config(Section):
     def _check(self) -> Self:
         weighted = getattr(getattr(self, self.algo, None), "temperature_weights", False)
         if weighted and self.net.kind == "independent":
-            raise ValueError(
-                f"{self.algo}.temperature_weights: would couple agents that are independent"
-            )
+            raise ValueError(f"{self.algo}.temperature_weights: would couple independent agents")
         tasks, batch = self.num_tasks, self.train.batch_size
         if batch % tasks:
-            raise ValueError(f"train.batch_size: {batch} is no multiple of the {tasks} tasks")
+            raise ValueError(f"train.batch_size: {batch} is not a multiple of the {tasks} tasks")
         per_task = self.frames_per_epoch // tasks
         if per_task > self.capacity:
             raise ValueError(
-                f"replay_buffer.size: {self.replay_buffer.size} is too small: an epoch brings "
-                f"{per_task} transitions per task, the buffer would hold {self.capacity}"
+                f"replay_buffer.size: {self.replay_buffer.size} is too small: an epoch has "
+                f"{per_task} transitions per task, but the buffer would hold {self.capacity}"
             )
         if self.curriculum is not None:
             self.curriculum.stages_of(self.env.tasks)

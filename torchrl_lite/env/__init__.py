@@ -1,1 +1,1 @@
-"""Environments: Meta-World, Gymnasium, and how they are drawn."""
+"""Meta-World and Gymnasium environments, and their rendering."""

@@ -1,11 +1,11 @@
-"""Meta-World v3's environment, several times as fast and equal to the last bit.
+"""Meta-World v3's environment, several times as fast and bit-identical.
 
-The physics is MuJoCo's; what is saved is the Python around it. Meta-World's own methods run, not
-copies of them: `_rebound` gives each the same code over a private copy of its module's globals, in
-which numpy, scipy's rotations and the reward helpers are their scalar forms (`scalar_math`). The
-installed package and stock environments in the same process stay as they are. Named MuJoCo parts
-are looked up once, and a reset, which stock simulates for hundreds of steps, is remembered for each
-goal. The model has nothing to draw (`lean_model`).
+The physics is still MuJoCo's; the savings are in the Python around it. Meta-World's own methods
+run, not copies of them: `_rebound` binds the same code to a private copy of its module's globals,
+with scalar versions of numpy, scipy's rotations and the reward helpers (`scalar_math`). The
+installed package and stock environments in the same process are not affected. Named MuJoCo parts
+are looked up once. The result of a reset, which stock simulates for hundreds of steps, is cached
+per goal. The model has nothing to render (`lean_model`).
 """
 
 import sys
@@ -22,7 +22,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task
 from metaworld.utils import reward_utils
 from numpy import ndarray
-from numpy._core.umath import clip  # type: ignore[attr-defined]  # np.clip without its detours
+from numpy._core.umath import clip  # type: ignore[attr-defined]  # np.clip without its overhead
 
 from torchrl_lite.env import scalar_math
 from torchrl_lite.env.lean_model import lean
@@ -39,7 +39,7 @@ _GRIPPER_DOWN = np.array([1.0, 0.0, 1.0, 0.0])
 
 
 def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
-    """A class's constants, and its methods over ``names``."""
+    """A class's constants, and its methods with ``names`` as globals."""
     members: dict[str, Any] = {}
     for name, value in vars(cls).items():
         if name.startswith("__"):
@@ -55,7 +55,7 @@ def _rebound(cls: type, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fast_globals(cls: type) -> dict[str, Any]:
-    """A copy of the globals of a class's module, with what is fast in the place of what is not."""
+    """A copy of the globals of a class's module, with fast versions substituted."""
     module = vars(sys.modules[cls.__module__])
     return module | {name: value for name, value in _FAST.items() if name in module}
 
@@ -83,7 +83,7 @@ class _Parts(dict[str, _Part]):
 
 
 class _Data:
-    """What Meta-World's observations and rewards read of an ``MjData``."""
+    """The part of an ``MjData`` that Meta-World's observations and rewards read."""
 
     def __init__(self, data: mujoco.MjData) -> None:
         self.real = data
@@ -99,7 +99,7 @@ def _long_tail(x: Any, bounds: tuple[Any, Any], margin: Any) -> Any:
 
 
 class _Steps:
-    """Methods of `SawyerXYZEnv` that a step calls, without their detours."""
+    """Faster versions of the `SawyerXYZEnv` methods that a step calls."""
 
     data: _Data
     obj_init_pos: ndarray
@@ -142,9 +142,9 @@ class _Steps:
         high_density: bool = False,
         medium_density: bool = False,
     ) -> Any:
-        """How well the fingers stand around the object, and close on it: v2's shared term.
+        """The grasping term that v2's rewards share: how well the fingers enclose the object.
 
-        The Hamacher product of both sides in y and of the distance in x and z.
+        The Hamacher product of the terms of both fingers in y and of the distance in x and z.
         """
         product = reward_utils.hamacher_product
         sides = []
@@ -171,17 +171,17 @@ class _Steps:
 
 @cache
 def _steps_class(stock: Any) -> Any:
-    """A class that has of a task what a step calls, and shares nothing with stock Meta-World."""
+    """The part of a task's class that a step uses; shares nothing with stock Meta-World."""
     names = _fast_globals(stock)
     base = _rebound(SawyerXYZEnv, _fast_globals(SawyerXYZEnv))
     own = {name: value for name, value in vars(_Steps).items() if not name.startswith("__")}
     steps = type(stock.__name__, (), base | own | _rebound(stock, names))
-    names[stock.__name__] = steps  # tasks call their static methods by the class's name
+    names[stock.__name__] = steps  # tasks call static methods by the class name
     return steps
 
 
 class _Snapshot(NamedTuple):
-    """All that a reset leaves behind, which is a function of the goal."""
+    """The complete state after a reset, which is a function of the goal."""
 
     obs: Float[ndarray, " O"]
     state: Float[ndarray, " S"]
@@ -191,12 +191,12 @@ class _Snapshot(NamedTuple):
 
 
 class FastSawyer:
-    """A task of Meta-World, used as a stock `SawyerXYZEnv` is, its goal always visible.
+    """A Meta-World task with the interface of a stock `SawyerXYZEnv` and a visible goal.
 
-    ``task`` is any task of the class. There is nothing to draw: `render` a stock environment.
+    ``task`` is any task of the class. This class cannot render; use a stock environment.
 
     Raises:
-        ValueError: a reset to a task that hides its goal, or a step without a reset before it.
+        ValueError: a reset to a task that hides its goal, or a step without a previous reset.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class FastSawyer:
         self.action_space = stock.action_space
         self._model, self._real = stock.model, stock.data
         self._steps: Any = object.__new__(_steps_class(stock_class))
-        self._steps.__dict__ = {"curr_path_length": inf}  # no episode runs
+        self._steps.__dict__ = {"curr_path_length": inf}  # no running episode
         self._data = _Data(stock.data)
         self._hand = self._data.body("hand").xpos
         self._claws = self._data.body("rightclaw").xpos, self._data.body("leftclaw").xpos
@@ -236,7 +236,7 @@ class FastSawyer:
     def _simulate_reset(self) -> _Snapshot:
         self._stock.set_task(self._task)
         if self._stock._partially_observable:
-            raise ValueError(f"{self._task.env_name}: a goal that is hidden; use stock Meta-World")
+            raise ValueError(f"{self._task.env_name}: the goal is hidden; use stock Meta-World")
         obs, _ = self._stock.reset()
         state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
         mujoco.mj_getState(self._model, self._real, state, _STATE)
@@ -250,7 +250,7 @@ class FastSawyer:
         if len(action) != 4:
             raise ValueError(f"Actions should be size 4, got {len(action)}")
         if steps.curr_path_length >= self.max_path_length:
-            raise ValueError("no episode is running: reset first")
+            raise ValueError("no episode is running; call reset first")
         steps.curr_path_length += 1
         self._simulate(action)
         obs = self._observe()
@@ -268,7 +268,7 @@ class FastSawyer:
         mujoco.mj_forward(self._model, self._real)
 
     def _observe(self) -> Float[ndarray, " O"]:
-        """Hand, gripper, objects; the same of the step before; the goal. Clipped to its space."""
+        """Hand, gripper, objects; the same from the previous step; the goal. Clipped to bounds."""
         steps = self._steps
         right, left = self._claws
         obs = np.zeros(39)

@@ -1,4 +1,4 @@
-"""The goals of ``metaworld.MT1``, drawn without simulating the resets that stock draws them in."""
+"""The goals of ``metaworld.MT1``, sampled without the simulated resets of stock Meta-World."""
 
 import pickle
 from functools import cache, lru_cache
@@ -17,7 +17,7 @@ from torchrl_lite.env.lean_model import lean
 from torchrl_lite.env.rebinding import rebind
 
 NUM_GOALS = 50
-"""Goals of a task."""
+"""Goals per task."""
 
 
 def _nothing(*_args: Any, **_kwargs: Any) -> None:
@@ -32,7 +32,7 @@ def _draw(self: Any) -> Float[ndarray, " G"]:
 
 @cache
 def _still(stock: Any) -> type[SawyerXYZEnv]:
-    """The class of a task whose resets draw goals and move nothing."""
+    """A task's class whose resets only sample goals and simulate nothing."""
     still = SimpleNamespace(**vars(mujoco) | {"mj_forward": _nothing, "mj_step": _nothing})
     no_physics = stock.reset_model.__globals__ | {"mujoco": still}
     members = {
@@ -47,10 +47,10 @@ def _still(stock: Any) -> type[SawyerXYZEnv]:
 
 @lru_cache(maxsize=64)
 def goals(task: str, seed: int) -> tuple[Task, ...]:
-    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, equal to the last bit.
+    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, bit-identical.
 
-    Meta-World seeds numpy's global generator and resets an environment 50 times, each reset
-    drawing twice; here the draws come from a generator of their own.
+    Meta-World seeds numpy's global generator and resets an environment 50 times; each reset
+    samples twice. Here the samples come from a separate generator.
     """
     stock: Any = ALL_V3_ENVIRONMENTS[task]
     env: Any = _still(stock)()

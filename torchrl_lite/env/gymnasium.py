@@ -1,7 +1,7 @@
-"""Any continuous Gymnasium environment, of Gymnasium itself (MuJoCo v5) or of another package.
+"""Any continuous Gymnasium environment, from Gymnasium itself (MuJoCo v5) or another package.
 
-Actions are in [-1, 1] on this side and in the environment's own bounds on the other; observations,
-rewards and ends are as they come.
+Actions in [-1, 1] are scaled to the environment's bounds; observations, rewards and episode ends
+are unchanged.
 """
 
 import importlib
@@ -20,27 +20,27 @@ from torchrl_lite.env.viewing import choose_camera, follow, open_window
 from torchrl_lite.errors import UserError
 
 _EXTRAS = {"sai_mujoco": "soccer"}
-"""Packages that an extra of ours installs."""
+"""Packages that one of our extras installs."""
 
 
 class GymnasiumEnv(gym.Env):
     """One environment by its id, with actions in [-1, 1].
 
-    ``reset(seed=s)`` fixes an episode; it has no goals, so ``options={"goal": j}`` means nothing
-    here. ``horizon`` replaces the time limit of the id. ``imports`` names the packages whose import
-    registers it: importing runs their code. ``camera`` is one of a MuJoCo model's.
-    ``render_mode="human"`` opens a window, in which each step is drawn.
+    ``reset(seed=s)`` determines an episode. There are no goals: ``options={"goal": j}`` is ignored.
+    ``horizon`` overrides the registered time limit. ``imports``: packages whose import registers
+    the id; importing runs their code. ``camera``: a camera of the MuJoCo model.
+    ``render_mode="human"`` opens a window and renders every step.
 
     Raises:
-        UserError: no such id, package or camera, a space that is no bounded vector, no time
-            limit or one that is too long.
+        UserError: unknown id, package or camera, unsupported spaces, or a time limit that is
+            missing or too long.
     """
 
     def __init__(
         self,
         task: str,
         *,
-        seed: int = 1,  # noqa: ARG002 - nothing belongs to the task: every reset is seeded
+        seed: int = 1,  # noqa: ARG002 - nothing is fixed per task: every reset is seeded
         horizon: int | None = None,
         render_mode: str | None = None,
         imports: Sequence[str] = (),
@@ -76,7 +76,7 @@ class GymnasiumEnv(gym.Env):
 
     def step(self, action: Float[ndarray, " A"]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         own_action = (self._center + action * self._half).astype(self._own.dtype)
-        own_action.clip(self._own.low, self._own.high, out=own_action)  # sums are rounded
+        own_action.clip(self._own.low, self._own.high, out=own_action)  # against rounding errors
         obs, reward, terminated, truncated, info = self._env.step(own_action)
         return obs, reward, terminated, truncated, info | {"task": self.task}
 
@@ -91,12 +91,12 @@ make = GymnasiumEnv
 
 
 def options(config: EnvConfig) -> dict[str, Any]:
-    """What of a configuration is for this suite."""
+    """The fields of a configuration that are for this suite."""
     return {"imports": tuple(config.imports)}
 
 
 def shape(task: str, config: EnvConfig) -> tuple[int, int]:
-    """Sizes of the observation and of the action.
+    """Sizes of the observation and the action.
 
     Raises:
         UserError: as `GymnasiumEnv`.
@@ -105,9 +105,9 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
 
 
 def horizon(task: str, config: EnvConfig) -> int:
-    """The time limit of its id, in steps."""
+    """The registered time limit of the id, in steps."""
     limit = _find(task, tuple(config.imports)).max_episode_steps
-    assert limit is not None, "checked when its shape was asked for"
+    assert limit is not None, "already checked by shape()"
     return limit
 
 
@@ -120,19 +120,19 @@ def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[in
 
 
 def _find(task: str, imports: tuple[str, ...]) -> Any:
-    """The id's entry in Gymnasium's registry, once its package is imported."""
+    """Import the packages, and return the id's entry in Gymnasium's registry."""
     for package in imports:
         try:
             importlib.import_module(package)
-        except (Exception, SystemExit) as error:  # a script exits where it is imported
+        except (Exception, SystemExit) as error:  # importing a script may exit
             extra = _EXTRAS.get(package)
-            hint = f"; python -m pip install -e '.[{extra}]' brings it" if extra else ""
+            hint = f"; install it with python -m pip install -e '.[{extra}]'" if extra else ""
             raise UserError(
-                f"env.imports: {package!r} cannot be imported ({_told(error)}){hint}"
+                f"env.imports: {package!r} cannot be imported ({_message(error)}){hint}"
             ) from None
     if task not in gym.registry:
-        hint = nearest(task, gym.registry) or "; env.imports names packages that bring others"
-        raise UserError(f"env.tasks: {task!r} is no id that Gymnasium knows{hint}")
+        hint = nearest(task, gym.registry) or "; env.imports names packages that register more"
+        raise UserError(f"env.tasks: {task!r} is not a registered Gymnasium id{hint}")
     return gym.registry[task]
 
 
@@ -144,36 +144,36 @@ def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
             render_mode=render_mode,
             disable_env_checker=True,
         )
-    except (Exception, SystemExit) as error:  # a package not there, a renderer, its own code
-        raise UserError(f"env.tasks: {task!r} cannot be made ({_told(error)})") from None
+    except (Exception, SystemExit) as error:  # a missing package, a renderer, its own code
+        raise UserError(f"env.tasks: {task!r} cannot be created ({_message(error)})") from None
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def _vector(task: str, space: gym.Space, what: str) -> Box:
     if not isinstance(space, Box):
         raise UserError(
-            f"env.tasks: the {what} of {task!r} are {type(space).__name__}, only Box is supported"
+            f"env.tasks: the {what} of {task!r} are {type(space).__name__}; only Box is supported"
         )
     if len(space.shape) != 1 or not space.shape[0]:
         raise UserError(
-            f"env.tasks: the {what} of {task!r} have the shape {space.shape}, only vectors are "
+            f"env.tasks: the {what} of {task!r} have shape {space.shape}; only vectors are "
             "supported"
         )
     return space
 
 
 def _continuous(task: str, space: gym.Space) -> Box:
-    """A space of actions with bounds; the largest numbers there are stand for none."""
+    """A bounded action space; the dtype's largest numbers count as unbounded."""
     box = _vector(task, space, "actions")
     if not np.issubdtype(box.dtype, np.floating):
         raise UserError(f"env.tasks: the actions of {task!r} are {box.dtype}, not continuous")
     with np.errstate(over="ignore"):
         bounded = np.isfinite(box.high - box.low).all()
     if not bounded:
-        raise UserError(f"env.tasks: the actions of {task!r} have no bounds, so none to scale to")
+        raise UserError(f"env.tasks: the actions of {task!r} have no bounds and cannot be scaled")
     return box
 
 
@@ -181,5 +181,5 @@ def _check_limit(task: str, limit: int | None) -> None:
     if limit is None or limit > MAX_HORIZON:
         own = "no time limit" if limit is None else f"a time limit of {limit} steps"
         raise UserError(
-            f"env.max_episode_frames: {task} has {own} of its own; give one, up to {MAX_HORIZON}"
+            f"env.max_episode_frames: {task} has {own}; set one of at most {MAX_HORIZON} steps"
         )

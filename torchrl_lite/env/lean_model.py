@@ -1,8 +1,8 @@
-"""Meta-World's simulator models without what is only drawn.
+"""Meta-World's simulator models without their visual parts.
 
-Visual geoms, the meshes only they use, textures, cameras and lights cost memory (most of the 25 MB
-of an environment), building time and a few microseconds a step. The physics is the same to the
-last bit: bodies state their masses, so geoms that nothing collides with add nothing.
+Visual geoms, their meshes, textures, cameras and lights cost memory (most of the 25 MB of an
+environment), construction time and a few microseconds per step. The physics is bit-identical:
+masses are given per body, so geoms that collide with nothing have no effect.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 
 def lean_model(path: str) -> mujoco.MjModel:
-    """The model of an XML file; a geom with a name is kept, since the task may ask for it."""
+    """The model of an XML file; named geoms are kept, since the task may look them up."""
     spec = mujoco.MjSpec.from_file(path)
     for geom in list(spec.geoms):
         if not geom.name and geom.contype == 0 and geom.conaffinity == 0:
@@ -27,13 +27,13 @@ def lean_model(path: str) -> mujoco.MjModel:
     for part in (*spec.materials, *spec.textures, *spec.cameras, *spec.lights):
         part.delete()
     model = spec.compile()
-    model.vis.global_.bvactive = 0  # bounding volumes to draw, cleared in every substep
+    model.vis.global_.bvactive = 0  # bounding volumes for rendering, cleared in every substep
     return model
 
 
 @cache
 def lean(stock: Any) -> type[SawyerXYZEnv]:
-    """The class of a task, with a model that cannot be drawn."""
+    """A task's class with a model that cannot be rendered."""
 
     def initialize(self: Any) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = lean_model(self.fullpath)

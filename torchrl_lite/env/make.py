@@ -1,4 +1,4 @@
-"""One maker for all suites, and the shapes of a set of tasks."""
+"""Environments of all suites, and the shapes of a set of tasks."""
 
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from torchrl_lite.types import Spec
 
 
 class Suite(Protocol):
-    """What a module of this package offers; each checks the tasks it is asked for."""
+    """The interface of a suite's module; every function checks the task name."""
 
     @property
     def make(self) -> type[gym.Env]:
@@ -20,10 +20,10 @@ class Suite(Protocol):
     def options(self, config: EnvConfig) -> dict[str, Any]: ...
 
     def shape(self, task: str, config: EnvConfig) -> tuple[int, int]:
-        """Sizes of the observation and of the action."""
+        """Sizes of the observation and the action."""
 
     def horizon(self, task: str, config: EnvConfig) -> int:
-        """The suite's own time limit of a task, in steps."""
+        """The suite's time limit of a task, in steps."""
 
 
 _SUITES: dict[str, Suite] = {"metaworld": metaworld, "gymnasium": gymnasium}
@@ -38,19 +38,19 @@ def make_env(
     render_mode: str | None = None,
     **suite_options: Any,
 ) -> gym.Env:
-    """One environment; ``horizon`` is its time limit in steps, None the suite's own.
+    """One environment; ``horizon`` is its time limit in steps (None: the suite's).
 
-    ``seed`` fixes what belongs to the task (on Meta-World its 50 goals, those of
-    ``metaworld.MT1(task, seed=seed)``); an episode is fixed by
+    ``seed`` determines what is fixed per task (on Meta-World the 50 goals of
+    ``metaworld.MT1(task, seed=seed)``). An episode is determined by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
     ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
     ``camera``.
 
     Raises:
-        UserError: no such suite, task or camera, or spaces that are not supported.
+        UserError: unknown suite, task or camera, or unsupported spaces.
     """
     if suite not in _SUITES:
-        raise UserError(f"env.suite: {suite!r} is not known{nearest(suite, _SUITES)}")
+        raise UserError(f"env.suite: {suite!r} is unknown{nearest(suite, _SUITES)}")
     maker: Any = _SUITES[suite].make
     return maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
 
@@ -58,7 +58,7 @@ def make_env(
 def make_task_env(
     config: EnvConfig, task: int, *, seed: int, render_mode: str | None = None, **options: Any
 ) -> gym.Env:
-    """The environment of task number ``task`` of a configuration."""
+    """The environment of a configuration's task with index ``task``."""
     return make_env(
         config.suite,
         config.tasks[task],
@@ -71,7 +71,7 @@ def make_task_env(
 
 
 def task_horizon(config: EnvConfig, task: int) -> int:
-    """The time limit of task number ``task``, in steps."""
+    """The time limit of the task with index ``task``, in steps."""
     return config.max_episode_frames or _SUITES[config.suite].horizon(config.tasks[task], config)
 
 
@@ -79,7 +79,7 @@ def make_spec(config: EnvConfig) -> Spec:
     """Names and sizes of the configured tasks.
 
     Raises:
-        UserError: a task does not exist, or its spaces are not supported.
+        UserError: unknown task, or unsupported spaces.
     """
     shapes = [_SUITES[config.suite].shape(task, config) for task in config.tasks]
     obs_dims, act_dims = zip(*shapes, strict=True)

@@ -1,7 +1,7 @@
-"""Meta-World v3 by the official multi-task protocol.
+"""Meta-World v3 with the official multi-task protocol.
 
-50 goals per task from a seed, the goal visible in the observation, an episode of 500 steps that
-no state ends early, and success in each step's ``info``. See Yu et al. 2019 (arXiv:1910.10897) and
+50 goals per task from a seed, the goal in the observation, episodes of 500 steps without
+termination, and success in each step's ``info``. See Yu et al. 2019 (arXiv:1910.10897) and
 McLean et al. 2025 (Meta-World+, arXiv:2505.11289).
 """
 
@@ -23,45 +23,45 @@ from torchrl_lite.errors import UserError
 OBS_DIM, ACT_DIM = 39, 4
 """Sizes of every task's observation and action."""
 HORIZON = 500
-"""Steps of an episode by the protocol."""
+"""Steps per episode in the protocol."""
 TASKS: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
 MT10: tuple[str, ...] = tuple(metaworld.env_dict.MT10_V3)
 """The ten tasks in the order of MT10: ``--task_id`` indexes this."""
 
-# Earlier versions spelled two tasks otherwise.
+# Earlier versions named two tasks differently.
 _OLD_NAMES = {"door": "door-open", "peg-insertion-side": "peg-insert-side"}
 
 
 def check_task(name: str, source: str = "task") -> str:
-    """The name, if it is one of the 50 v3 tasks; ``source`` says where it was given.
+    """Return the name if it is one of the 50 v3 tasks; ``source`` says where it was given.
 
     Raises:
-        UserError: it is not; the message names the nearest one.
+        UserError: it is not; the message suggests the nearest one.
     """
     if name in TASKS:
         return name
     stem = re.sub(r"-v\d+$", "", name)
     current = f"{_OLD_NAMES.get(stem, stem)}-v3"
     hint = f"; use {current!r}" if current in TASKS else nearest(name, TASKS)
-    hint = hint or f"; the ten of MT10: {ten()}"
-    raise UserError(f"{source}: {name!r} is no Meta-World v3 task{hint}")
+    hint = hint or f"; the tasks of MT10: {ten()}"
+    raise UserError(f"{source}: {name!r} is not a Meta-World v3 task{hint}")
 
 
 def ten() -> str:
-    """The ten tasks with their ids, for messages."""
+    """The tasks of MT10 with their ids, for messages."""
     return ", ".join(f"{index} {name}" for index, name in enumerate(MT10))
 
 
 class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
-    ``reset(seed=s)`` draws a goal from ``s``; ``reset(seed=s, options={"goal": j})`` takes goal
-    ``j``, a ValueError where there is none. Either way the episode is a pure function of the goal
-    and the actions. ``fast`` chooses `FastSawyer` where nothing is rendered: the same bits.
-    ``render_mode="human"`` opens a window, in which each step is drawn.
+    ``reset(seed=s)`` samples a goal with seed ``s``; ``reset(seed=s, options={"goal": j})`` selects
+    goal ``j``, with a ValueError if it does not exist. Either way the episode is a pure function of
+    the goal and the actions. ``fast`` uses the bit-identical `FastSawyer` unless rendering.
+    ``render_mode="human"`` opens a window and renders every step.
 
     Raises:
-        UserError: no such task or camera.
+        UserError: unknown task or camera.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class MetaWorldEnv(gym.Env):
         if goal is None:
             goal = int(self.np_random.integers(len(self._goals)))
         if goal not in range(len(self._goals)):
-            raise ValueError(f"goal {goal} is not one of the {len(self._goals)}")
+            raise ValueError(f"goal {goal} is not an index of the {len(self._goals)} goals")
         self._env.set_task(self._goals[goal])
         return self._env.reset()[0], {"goal": goal, "task": self.task}
 
@@ -110,7 +110,7 @@ class MetaWorldEnv(gym.Env):
         self, action: Float[ndarray, " A"]
     ) -> tuple[Float[ndarray, " O"], SupportsFloat, bool, bool, dict[str, Any]]:
         obs, reward, _, truncated, info = self._env.step(action)
-        if self.render_mode == "human":  # as Gymnasium's do
+        if self.render_mode == "human":  # as Gymnasium's environments do
             self.render()
         info["success"], info["task"] = float(info["success"]), self.task
         return obs, float(reward), False, truncated, info
@@ -126,7 +126,7 @@ make = MetaWorldEnv
 
 
 def options(config: EnvConfig) -> dict[str, Any]:
-    """What of a configuration is for this suite."""
+    """The fields of a configuration that are for this suite."""
     return {
         "num_goals": config.num_goals,
         "reward_version": config.reward_version,
@@ -135,15 +135,15 @@ def options(config: EnvConfig) -> dict[str, Any]:
 
 
 def shape(task: str, _config: EnvConfig) -> tuple[int, int]:
-    """Sizes of the observation and of the action.
+    """Sizes of the observation and the action.
 
     Raises:
-        UserError: there is no such task.
+        UserError: unknown task.
     """
     check_task(task, "env.tasks")
     return OBS_DIM, ACT_DIM
 
 
 def horizon(_task: str, _config: EnvConfig) -> int:
-    """The time limit of the protocol, in steps."""
+    """The protocol's time limit, in steps."""
     return HORIZON

@@ -1,12 +1,12 @@
-"""The same code over other globals: how Meta-World's methods run without an edit of Meta-World."""
+"""Runs Meta-World's methods with different globals, without changing Meta-World."""
 
 from types import FunctionType
 from typing import Any
 
 
 def rebind(function: Any, names: dict[str, Any]) -> FunctionType:
-    """A function whose globals are ``names``; the original stays as it is."""
-    if "func" in function.__code__.co_freevars:  # behind Meta-World's check that a task is set
+    """A copy of a function with ``names`` as globals."""
+    if "func" in function.__code__.co_freevars:  # wrapped by Meta-World's check that a task is set
         cells = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
         function = cells["func"].cell_contents
     rebound = FunctionType(

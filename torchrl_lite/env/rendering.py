@@ -1,4 +1,4 @@
-"""What draws here: MuJoCo without a screen, or a window."""
+"""Rendering on this machine: MuJoCo without a screen, or in a window."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 from torchrl_lite.errors import UserError
 
 BACKENDS = {"egl": "libegl1", "osmesa": "libosmesa6"}
-"""MuJoCo's ways to draw without a screen, best first, and the system package that each needs."""
+"""MuJoCo's headless rendering backends, best first, and the system package that each needs."""
 
 _TRIAL = """
 import mujoco
@@ -30,12 +30,12 @@ if glfw.create_window(8, 8, "", None, None):
 
 
 def use_headless_backend() -> None:
-    """Sets ``MUJOCO_GL`` to the first backend that really draws here, unless it is set already.
+    """Set ``MUJOCO_GL`` to the first backend that renders here, unless it is already set.
 
-    Must come before any environment is drawn.
+    Call it before any environment is rendered.
 
     Raises:
-        UserError: none draws; names the packages that would help.
+        UserError: no backend renders; the message names the packages to install.
     """
     if os.environ.get("MUJOCO_GL"):
         return
@@ -44,25 +44,24 @@ def use_headless_backend() -> None:
             os.environ["MUJOCO_GL"] = backend
             return
     packages = " or ".join(BACKENDS.values())
-    raise UserError(f"nothing draws without a screen here: install the system package {packages}")
+    raise UserError(f"rendering without a screen needs the system package {packages}")
 
 
 def draws(backend: str) -> bool:
-    """Whether MuJoCo draws with it: tried in a process of its own, as a choice is for good."""
+    """Whether MuJoCo renders with this backend; tried in a subprocess, as it is final."""
     return "drawn" in _trial(_TRIAL, MUJOCO_GL=backend).stdout
 
 
 def check_window() -> None:
     """
     Raises:
-        UserError: no window with OpenGL opens here: tried in a process of its own, which that
-            may bring down.
+        UserError: no window with OpenGL opens here; tried in a subprocess, which may crash.
     """
     trial = _trial(_WINDOW_TRIAL)
     if "drawn" not in trial.stdout:
         cause = re.search(r"GLFWError: \(\d+\) b?'(.*)'", trial.stderr)
         raise UserError(
-            f"--render: no window opens here ({cause[1].strip() if cause else 'no screen'}); "
+            f"--render: cannot open a window ({cause[1].strip() if cause else 'no screen'}); "
             "--video needs no screen"
         )
 

@@ -1,8 +1,8 @@
-"""Scalar forms of what Meta-World computes with numpy and scipy, equal to the last bit.
+"""Bit-identical scalar versions of what Meta-World computes with numpy and scipy.
 
-numpy takes microseconds to dispatch what a few floating-point operations do; Meta-World's rewards
-call it dozens of times a step on three numbers. These give the same bits and the same types (which
-decide in what precision the next operation runs), and hand anything unusual to the original.
+numpy takes microseconds to dispatch a few floating-point operations; Meta-World's rewards call it
+dozens of times per step on three numbers. These functions return the same bits and types (which
+decide the precision of the next operation), and pass unusual arguments on to the original.
 """
 
 from math import sqrt
@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 
 def norm(x: Any, *args: Any, **kwargs: Any) -> Any:
-    """``numpy.linalg.norm``: for a vector, the root of the product with itself."""
+    """``numpy.linalg.norm``: for a vector, the square root of its dot product with itself."""
     if not args and (not kwargs or kwargs == {"ord": 2}):
         if type(x) is ndarray and x.dtype.char == "d" and x.ndim == 1:
             return float64(sqrt(x.dot(x)))
@@ -26,7 +26,7 @@ def norm(x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def hstack(parts: Any, **kwargs: Any) -> Any:
-    """``numpy.hstack``: scalars side by side are an array of them."""
+    """``numpy.hstack``, fast for scalars."""
     if not kwargs and all(type(part) is float64 for part in parts):
         return np.array(parts)
     return np.hstack(parts, **kwargs)
@@ -44,10 +44,10 @@ def tolerance(
     sigmoid: str = "gaussian",
     value_at_margin: float = _AT_MARGIN,
 ) -> Any:
-    """``reward_utils.tolerance`` of dm_control for one number."""
+    """dm_control's ``reward_utils.tolerance``, fast for one number."""
     lower, upper = bounds
     scalar = isinstance(x, float) and isinstance(margin, float)
-    # Behind a margin next to nothing the square overflows, which Python and numpy treat otherwise.
+    # With a tiny margin the square overflows, which Python and numpy handle differently.
     usual = scalar and margin > 1e-100 and lower <= upper
     if not usual or value_at_margin != _AT_MARGIN or sigmoid not in ("long_tail", "gaussian"):
         return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
@@ -60,7 +60,7 @@ def tolerance(
 
 
 class Quaternion:
-    """``Rotation.from_matrix`` for a proper rotation matrix, as MuJoCo's are."""
+    """``Rotation.from_matrix`` for a proper rotation matrix, such as MuJoCo's."""
 
     @staticmethod
     def from_matrix(matrix: ndarray) -> Any:
@@ -72,7 +72,7 @@ class Quaternion:
         self._matrix = matrix
 
     def as_quat(self) -> ndarray:
-        """``(x, y, z, w)``, by the largest of four candidates (Markley 2008)."""
+        """``(x, y, z, w)``, from the largest of four candidates (Markley 2008)."""
         (a, b, c), (d, e, f), (g, h, i) = self._matrix.tolist()
         trace = a + e + i
         if trace > a and trace > e and trace > i:
@@ -90,6 +90,6 @@ class Quaternion:
 numpy = SimpleNamespace(
     **vars(np) | {"linalg": SimpleNamespace(**vars(np.linalg) | {"norm": norm}), "hstack": hstack}
 )
-"""numpy with the functions above in their places."""
+"""numpy with the functions above."""
 rewards = SimpleNamespace(**vars(reward_utils) | {"tolerance": tolerance})
-"""``metaworld.utils.reward_utils`` likewise."""
+"""``metaworld.utils.reward_utils`` with `tolerance`."""

@@ -1,4 +1,4 @@
-"""Cameras and windows of environments that MuJoCo draws."""
+"""Cameras and windows of environments that MuJoCo renders."""
 
 from typing import Any, NoReturn
 
@@ -10,23 +10,23 @@ from torchrl_lite.config import nearest
 from torchrl_lite.errors import UserError
 
 HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])
-"""About the line of sight, as a quaternion."""
+"""A rotation about the line of sight, as a quaternion."""
 
 
 class WindowClosed(BaseException):
-    """The user closed the window. No `Exception`: those of an environment are its failures."""
+    """The user closed the window. Not an `Exception`: those of an environment are failures."""
 
 
 def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
-    """Draws with a camera of the environment's model, turned the right way up: the corner cameras
-    of Meta-World hang upside down.
+    """Render with a camera of the environment's model, turned the right way up: Meta-World's
+    corner cameras are upside down.
 
     Raises:
-        UserError: there is no camera of this name.
+        UserError: unknown camera.
     """
     renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is None:
-        raise UserError(f"--camera: {task} has no cameras to choose from")
+        raise UserError(f"--camera: {task} has no cameras")
     model: mujoco.MjModel = renderer.model
     names = [model.camera(index).name for index in range(model.ncam)]
     if camera not in names:
@@ -40,8 +40,8 @@ def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
 
 
 def follow(env: gym.Env) -> None:
-    """Draws with the model's camera that follows the body, where the environment chose none: not
-    every version of Gymnasium does, and a runner soon leaves the picture."""
+    """Render with the model's tracking camera if the environment did not choose one: not every
+    version of Gymnasium does, and a running robot soon leaves the frame."""
     renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is not None and renderer.camera_id < 0:
         model = renderer.model
@@ -49,18 +49,18 @@ def follow(env: gym.Env) -> None:
 
 
 def open_window(env: gym.Env) -> None:
-    """Opens the window of an environment made with ``render_mode="human"``.
+    """Open the window of an environment created with ``render_mode="human"``.
 
-    Gymnasium's own shows no camera but the free one, and brings the process down when it is
-    closed: this one shows the environment's, and raises `WindowClosed` where it is drawn next.
+    Gymnasium's window only shows the free camera, and closing it ends the process. This one shows
+    the environment's camera, and after it is closed the next rendering raises `WindowClosed`.
     """
-    import glfw  # looks for a screen, which only a window needs
+    import glfw  # imported only here, since it needs a screen
 
     renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is None:
-        return  # drawn by something else
-    viewer = renderer._get_viewer("human")  # `render` would draw what the free camera sees first
-    viewer._hide_menu = True  # it lies over the robot; the key H shows it
+        return  # not rendered by MuJoCo
+    viewer = renderer._get_viewer("human")  # `render` would first show the free camera
+    viewer._hide_menu = True  # it covers the robot; the key H shows it
     if renderer.camera_id >= 0:
         viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         viewer.cam.fixedcamid = renderer.camera_id
@@ -71,7 +71,7 @@ def open_window(env: gym.Env) -> None:
     def on_key(window: Any, key: int, *rest: int) -> None:
         if key == glfw.KEY_ESCAPE:
             close()
-        viewer._key_callback(window, key, *rest)  # the other keys of its menu
+        viewer._key_callback(window, key, *rest)  # the other keys of the menu
 
     glfw.set_window_close_callback(viewer.window, close)
     glfw.set_key_callback(viewer.window, on_key)

@@ -1,1 +1,1 @@
-"""Layers, bodies made of them, and the actors and critics that use those."""
+"""Layers, network bodies, actors and critics."""

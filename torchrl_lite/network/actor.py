@@ -1,4 +1,4 @@
-"""Policies. What they compute with is the business of their body."""
+"""Policies on top of a network body of any architecture."""
 
 from math import log, pi
 
@@ -12,10 +12,10 @@ from torchrl_lite.types import Spec
 
 
 def tanh_log_jacobian(z: Float[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
-    """log(1 - tanh(z)^2), exact for any z where the textbook form loses all its digits.
+    """log(1 - tanh(z)^2), accurate also for large z, where the textbook form loses all digits.
 
     Haarnoja et al. 2018 (arXiv:1812.05905), appendix C, rewritten with
-    ``1 - tanh(z)^2 = 4 exp(-2z) / (1 + exp(-2z))^2``. (torch's softplus drops a term beyond 20.)
+    ``1 - tanh(z)^2 = 4 exp(-2z) / (1 + exp(-2z))^2``. (torch's softplus drops a term above 20.)
     """
     return 2 * (log(2) - z + logsigmoid(2 * z))
 
@@ -35,12 +35,12 @@ class GaussianPolicy(Role):
     def forward(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B A"]]:
-        """Mean and log standard deviation before the squashing."""
+        """Mean and log standard deviation before squashing."""
         mean, log_std = self.body(self.mask_obs(obs, task)[None], task)[0].chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
     def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]) -> Float[Tensor, "T B A"]:
-        """The deterministic action of evaluation, tanh(mean)."""
+        """The deterministic evaluation action, tanh(mean)."""
         return self.mask_act(torch.tanh(self(obs, task)[0]), task)
 
     def explore(
@@ -52,7 +52,7 @@ class GaussianPolicy(Role):
     def sample(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"], noise: Float[Tensor, "T B A"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
-        """Actions by the reparametrisation of standard normal ``noise``, and their log-density."""
+        """Reparametrised actions from standard normal ``noise``, and their log-density."""
         mean, log_std = self(obs, task)
         z = mean + log_std.exp() * noise
         logp = -0.5 * noise.square() - log_std - 0.5 * log(2 * pi) - tanh_log_jacobian(z)
@@ -60,7 +60,7 @@ class GaussianPolicy(Role):
 
 
 class DeterministicPolicy(Role):
-    """tanh(mean) with fixed clipped noise to explore; its log-probability is 0 by convention."""
+    """tanh(mean), with clipped Gaussian exploration noise; its log-density is 0 by convention."""
 
     def __init__(self, body: nn.Module, spec: Spec, *, noise_std: float, noise_clip: float) -> None:
         super().__init__(body, spec)
@@ -83,5 +83,4 @@ class DeterministicPolicy(Role):
 
 
 Actor = GaussianPolicy | DeterministicPolicy
-"""What the collector and the learners ask for actions: ``act``, ``explore``, ``sample``. An action
-is masked and in [-1, 1]."""
+"""Any policy: ``act``, ``explore`` and ``sample`` return masked actions in [-1, 1]."""

@@ -30,7 +30,7 @@ class _TrunkAndHead(nn.Module):
 
 
 class _Shape(NamedTuple):
-    """What a role asks of an architecture."""
+    """What an architecture needs to know to build a body."""
 
     in_features: int
     hidden: list[int]
@@ -51,7 +51,7 @@ def _head(width: int, shape: _Shape, *, rows: int) -> EnsembleLinear:
 
 
 def _mlp(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    """``mlp``, and what differs from it only in which parameters have a row per task."""
+    """``mlp``, and the kinds that differ from it only in which parameters are per-task."""
     how: Literal["onehot", "embedding", "own"]
     how = "own" if net.kind == "independent" else net.task_input
     trunk = MLP(
@@ -98,8 +98,8 @@ def build(
 ) -> nn.Module:
     """A body ``[e, T, B, in], task [T] -> [E, T, B, outputs]`` of the configured architecture.
 
-    An actor's body sees the observation, a critic's the observation and the action. ``parts`` says
-    how many heads of equal size the outputs are (2 for mean and log standard deviation).
+    The input is the observation, for a critic followed by the action. ``parts`` is the number of
+    equal heads in the outputs (2 for mean and log standard deviation).
     """
     scheme = SCHEMES[net.init][role]
     shape = _Shape(

@@ -1,7 +1,7 @@
-"""Critics: what they predict of the discounted return, and the loss that this asks for.
+"""Critics: how they predict the discounted return, and the matching loss.
 
-An algorithm sees no difference between a number and a distribution: `forward` predicts, `value`
-says what a prediction is worth, `target` what to predict, and `loss` how far apart they are.
+Scalar and categorical critics share one interface: `forward` predicts, `value` is the expected
+return of a prediction, `target` the training target, and `loss` compares the two.
 """
 
 from abc import abstractmethod
@@ -17,9 +17,9 @@ from torchrl_lite.types import Spec
 
 
 class Critic(Role):
-    """``E`` action-value functions of the same shape, computed at once.
+    """``E`` Q functions of the same shape, computed at once.
 
-    A prediction is ``[E, T, B, N]``: N is 1 for a number and the bins of a distribution.
+    A prediction is ``[E, T, B, N]``: N is 1 for a scalar critic, else the number of bins.
     """
 
     def __init__(self, body: nn.Module, spec: Spec, config: CriticConfig) -> None:
@@ -33,12 +33,12 @@ class Critic(Role):
         return self.body(inputs[None], task)
 
     def combine(self, values: Float[Tensor, "E T B"]) -> Float[Tensor, "T B"]:
-        """One value of the ensemble's: the smallest, or their mean."""
+        """Reduce the ensemble to its minimum or mean."""
         return values.amin(0) if self.config.combine == "min" else values.mean(0)
 
     @abstractmethod
     def value(self, prediction: Float[Tensor, "E T B N"]) -> Float[Tensor, "E T B"]:
-        """The expected return that a prediction stands for."""
+        """The expected return of a prediction."""
 
     @abstractmethod
     def target(
@@ -49,18 +49,18 @@ class Critic(Role):
         discount: Float[Tensor, "T B"],
         bonus: Float[Tensor, "T B"] | float = 0.0,
     ) -> Float[Tensor, "T B M"]:
-        """What to predict for ``rew + discount * (next value + bonus)``, the next value being what
-        the ensemble's ``prediction`` combines to."""
+        """The training target for ``rew + discount * (next value + bonus)``, where the next value
+        is the combined ``prediction`` of the ensemble."""
 
     @abstractmethod
     def loss(
         self, prediction: Float[Tensor, "E T B N"], target: Float[Tensor, "T B M"]
     ) -> Float[Tensor, "E T"]:
-        """How far each member's predictions are from the target, a mean over the batch."""
+        """Loss of each ensemble member's predictions, averaged over the batch."""
 
 
 class ScalarCritic(Critic):
-    """Predicts the value itself and is trained by its squared error."""
+    """Predicts the value itself; trained with the squared error."""
 
     def value(self, prediction: Float[Tensor, "E T B 1"]) -> Float[Tensor, "E T B"]:
         return prediction.squeeze(-1)
@@ -83,9 +83,9 @@ class ScalarCritic(Critic):
 
 
 class CategoricalCritic(Critic):
-    """Predicts logits of a distribution over bins and is trained by the cross-entropy.
+    """Predicts logits of a distribution over bins; trained with the cross-entropy.
 
-    The bins lie evenly from ``-bound`` to ``bound``; what is beyond counts as the last of them.
+    The bins are evenly spaced from ``-bound`` to ``bound``; values beyond are clipped.
     """
 
     atoms: Tensor
@@ -126,7 +126,7 @@ class CategoricalCritic(Critic):
         return (prediction.logsumexp(-1) - (prediction * target).sum(-1)).mean(2)
 
     def hl_gauss(self, y: Float[Tensor, "T B"]) -> Float[Tensor, "T B N"]:
-        """The share of a Gaussian around ``y`` that falls into each bin.
+        """The probability mass of a Gaussian around ``y`` in each bin.
 
         Imani & White 2018 (arXiv:1806.04613); Farebrother et al. 2024 (arXiv:2403.03950), eq. 3.1.
         """
@@ -138,14 +138,14 @@ class CategoricalCritic(Critic):
     def two_hot(
         self, returns: Float[Tensor, "T B M"], mass: Float[Tensor, "T B M"]
     ) -> Float[Tensor, "T B N"]:
-        """Each return's mass on the two nearest bins, so that its mean stays.
+        """Split each return's mass between the two nearest bins, preserving its mean.
 
-        With a distribution's atoms it is the projection of C51 (Bellemare et al. 2017,
-        arXiv:1707.06887, eq. 7), with a single return the two-hot of Schrittwieser et al. 2020
-        (arXiv:1911.08265, appendix F).
+        For the atoms of a distribution this is the projection of C51 (Bellemare et al. 2017,
+        arXiv:1707.06887, eq. 7); for a single return, the two-hot encoding of Schrittwieser et al.
+        2020 (arXiv:1911.08265, appendix F).
         """
         place = (returns.clamp(-self.config.bound, self.config.bound) - self.atoms[0]) / self.width
-        # NaN stays in the shares, where the run finds it; as an index it would be a crash.
+        # A NaN stays in the shares, where the run detects it; as an index it would crash.
         lower = place.nan_to_num().floor().clamp(0, self.config.bins - 2)
         upper_share = place - lower
         result = mass.new_zeros(*mass.shape[:2], self.config.bins)
@@ -153,7 +153,7 @@ class CategoricalCritic(Critic):
         return result.scatter_add_(2, lower.long() + 1, mass * upper_share)
 
     def _combined(self, prediction: Float[Tensor, "E T B N"]) -> Float[Tensor, "T B N"]:
-        """The mean of the members' distributions, or that of the member with the smaller mean."""
+        """The mean of the members' distributions, or the distribution with the smallest mean."""
         probabilities = prediction.softmax(-1)
         if self.config.combine == "mean":
             return probabilities.mean(0)

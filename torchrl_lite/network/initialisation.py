@@ -1,4 +1,4 @@
-"""Initial weights and biases, by the library whose scheme they follow."""
+"""Initial weights and biases; a scheme is named after the library that it follows."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -7,19 +7,19 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 Fill = Callable[[Tensor, int, int], None]
-"""Fills a tensor of a layer in place, given the layer's numbers of inputs and outputs."""
+"""Fills a tensor of a layer in place, given the layer's number of inputs and of outputs."""
 
 
 class Init(NamedTuple):
-    """How a layer starts."""
+    """Initialisation of a layer."""
 
     weight: Fill
     bias: Fill
     parts: int = 1
-    """Equal parts of the output that each start as a layer of their own (mean and log std)."""
+    """Equal parts of the output, each initialised as a separate layer (mean and log std)."""
 
     def __call__(self, weight: Tensor, bias: Tensor) -> None:
-        """Fills ``weight [..., in, out]`` and ``bias [..., out]`` in place."""
+        """Fill ``weight [..., in, out]`` and ``bias [..., out]`` in place."""
         inputs = weight.shape[-2]
         for tensor, fill in ((weight, self.weight), (bias, self.bias)):
             for part in tensor.detach().chunk(self.parts, dim=-1):
@@ -33,18 +33,18 @@ def xavier_uniform(tensor: Tensor, inputs: int, outputs: int) -> None:
 
 
 def xavier_normal(tensor: Tensor, inputs: int, outputs: int) -> None:
-    """Glorot & Bengio 2010, eq. 12, drawn from a normal."""
+    """Glorot & Bengio 2010, eq. 12, with a normal distribution."""
     nn.init.normal_(tensor, std=sqrt(2 / (inputs + outputs)))
 
 
 def he_uniform(tensor: Tensor, inputs: int, _outputs: int) -> None:
-    """He et al. 2015, eq. 10, drawn from a uniform."""
+    """He et al. 2015, eq. 10, with a uniform distribution."""
     bound = sqrt(6 / inputs)
     nn.init.uniform_(tensor, -bound, bound)
 
 
 def lecun_uniform(tensor: Tensor, inputs: int, _outputs: int) -> None:
-    """LeCun et al. 1998 as ``torch.nn.Linear`` starts, weights and biases: ±1/sqrt(fan_in)."""
+    """LeCun et al. 1998, as in ``torch.nn.Linear``: weights and biases in ±1/sqrt(fan_in)."""
     bound = 1 / sqrt(inputs)
     nn.init.uniform_(tensor, -bound, bound)
 
@@ -54,7 +54,7 @@ def zeros(tensor: Tensor, _inputs: int, _outputs: int) -> None:
 
 
 def uniform(bound: float) -> Init:
-    """Weights and biases in ±bound, as small output layers want them."""
+    """Weights and biases uniform in ±bound, for small output layers."""
 
     def fill(tensor: Tensor, _inputs: int, _outputs: int) -> None:
         nn.init.uniform_(tensor, -bound, bound)
@@ -63,7 +63,7 @@ def uniform(bound: float) -> Init:
 
 
 class Scheme(NamedTuple):
-    """How a network starts."""
+    """Initialisation of a network."""
 
     hidden: Init
     head: Init
@@ -72,8 +72,8 @@ class Scheme(NamedTuple):
 _HE, _TORCH = Init(he_uniform, zeros), Init(lecun_uniform, lecun_uniform)
 _XAVIER_UNIFORM, _XAVIER_NORMAL = Init(xavier_uniform, zeros), Init(xavier_normal, zeros)
 
-# The scheme shows in the first thousands of frames: garage's heads are as large as any layer,
-# metaworld-algorithms' start near zero, PyTorch's own layers (SB3's, CleanRL's) lie between.
+# The scheme affects the first few thousand frames. Heads start as large as any layer in garage,
+# near zero in metaworld-algorithms, and in between with PyTorch's defaults (SB3, CleanRL).
 SCHEMES: dict[str, dict[Literal["actor", "critic"], Scheme]] = {
     "garage": {
         "actor": Scheme(_XAVIER_UNIFORM, _XAVIER_UNIFORM),

@@ -1,7 +1,7 @@
-"""Layers for ensembles and tasks: a grouped linear layer, normalisation.
+"""Layers for ensembles and tasks: a grouped linear layer, and normalisation.
 
-Every layer computes ``E`` ensemble members and ``T`` task rows at once. A parameter that tasks
-share has 1 in the place of ``T``; a parameter of their own has one row per task.
+Every layer computes ``E`` ensemble members and ``T`` tasks at once. The task dimension of a
+parameter is 1 if all tasks share it, else the number of tasks.
 """
 
 import torch
@@ -20,15 +20,15 @@ def grouped_linear(
     task: Int[Tensor, " T"],
     relu: bool = False,
 ) -> Float[Tensor, "E T B O"]:
-    """``x @ weight + bias`` for each ensemble member and task row, and a ReLU if asked for.
+    """``x @ weight + bias`` for each ensemble member and task, with an optional ReLU.
 
     ``e`` is ``E`` or 1 (one input for all members); ``w`` and ``b`` are 1 (shared) or the number
-    of tasks, whose rows are then chosen by ``task``. A shared weight is applied to all rows folded
-    into one matrix: that is faster than a broadcast product.
+    of tasks, which ``task`` then indexes. A shared weight is applied to all tasks folded into one
+    matrix: this is faster than a broadcast product.
     """
     ensemble, rows, batch = weight.shape[0], x.shape[1], x.shape[2]
     x = x.expand(ensemble, -1, -1, -1)
-    # In place, and on what is no view: both spare autograd a copy.
+    # In place, and not on a view: both save autograd a copy.
     activate = torch.relu_ if relu else lambda out: out
     if weight.shape[1] > 1:
         flat = torch.bmm(x.flatten(0, 1), weight.index_select(1, task).flatten(0, 1))
@@ -37,7 +37,7 @@ def grouped_linear(
     if bias.shape[1] > 1:
         flat = torch.bmm(x.flatten(1, 2), weight.squeeze(1))
         return activate(flat.view(ensemble, rows, batch, -1) + bias[:, task][:, :, None])
-    if weight.shape[-1] == 1:  # a product with one column is slower than what it consists of
+    if weight.shape[-1] == 1:  # a one-column product is slower than multiply and sum
         return activate((x * weight.transpose(2, 3)).sum(-1, keepdim=True) + bias[:, :, None])
     flat = activate(torch.baddbmm(bias, x.flatten(1, 2), weight.squeeze(1)))
     return flat.view(ensemble, rows, batch, -1)
@@ -47,7 +47,7 @@ class EnsembleLinear(nn.Module):
     """A linear layer ``[E, T|1, in, out]``; see `grouped_linear`."""
 
     task_parameters: list[str]
-    """Names of the parameters with a row per task, which is always their second dimension."""
+    """Names of the per-task parameters; tasks are always their second dimension."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class EnsembleLinear(nn.Module):
 
 class LayerNorm(nn.Module):
     """LayerNorm over the features (Ba et al. 2016, arXiv:1607.06450), without scale and shift:
-    their gradients would cost a sixth of an update of a small network.
+    their gradients would take a sixth of the update time of a small network.
     """
 
     ones: Tensor
@@ -82,7 +82,7 @@ class LayerNorm(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        # With a scale of 1 and a shift of 0 torch's CPU kernel is twice as fast as without them.
+        # torch's CPU kernel is twice as fast with a scale of 1 and a shift of 0 as without them.
         self.register_buffer("ones", torch.ones(features), persistent=False)
         self.register_buffer("zeros", torch.zeros(features), persistent=False)
 

@@ -13,7 +13,7 @@ from torchrl_lite.network.task_input import NO_TASK, TaskInput
 
 
 class MLP(nn.Module):
-    """Linear layers, each with a LayerNorm where ``norm`` and a ReLU behind it.
+    """Linear layers, each followed by a LayerNorm (if ``norm``) and a ReLU.
 
     ``residual``: each hidden size after the first is a block instead of a layer, as in BRC (Nauman
     et al. 2025, arXiv:2505.23150): linear, norm, ReLU, linear, norm, plus the block's input.

@@ -1,4 +1,4 @@
-"""What actors and critics share: a body, and the masks of tasks that are padded."""
+"""Base class of actors and critics: a body, and masks for padded tasks."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torchrl_lite.types import Spec
 
 
 class Role(nn.Module):
-    """A body and the masks of tasks whose shapes are smaller than the largest one."""
+    """A body, and masks for tasks smaller than the largest one."""
 
     obs_mask: Tensor
     act_mask: Tensor

@@ -1,24 +1,24 @@
 """Soft modularization (Yang et al. 2020, arXiv:2003.13661).
 
-Layers of modules, each module's input a mixture of the outputs before it; a routing network
-computes the mixture from the task and the observation.
+Layers of modules. The input of each module is a mixture of the previous layer's outputs; a routing
+network computes the mixture weights from the task and the observation.
 
-The authors' code, whose results are the published ones, differs from the paper; so does this, in
-the same places:
+The authors' code, which produced the published results, differs from the paper. This module follows
+the code:
 
-1. Between the product of task and observation embedding and the first routing probabilities stand
-   further fully connected layers (``num_gating_layers`` of ``gating_hidden`` units).
-2. The observation embedding passes a ReLU before the first modules.
-3. The routing of layer l sees the probabilities of all layers before it; in the paper it sees the
-   last layer's alone, and before the softmax that makes them probabilities.
-4. The ReLU stands behind the weighted sum, not on each module's output.
-5. The last layer's modules are mixed too, by one more softmax over them, and a linear head reads
-   the mixture; in the paper the sum of that layer is the output.
-6. Loss weights are the softmax of minus log temperature times the number of tasks, not of minus
-   temperature (`torchrl_lite.algo.sac`, ``temperature_weights``).
+1. There are additional fully connected layers (``num_gating_layers`` of ``gating_hidden`` units)
+   between the product of task and observation embedding and the first routing probabilities.
+2. A ReLU is applied to the observation embedding before the first modules.
+3. The routing of layer l sees the probabilities of all previous layers; in the paper it sees only
+   the previous layer's, before the softmax.
+4. The ReLU is applied to the weighted sum, not to each module's output.
+5. The last layer's modules are mixed by one more softmax, and a linear head reads the mixture; in
+   the paper the sum over that layer is the output.
+6. Loss weights are the number of tasks times the softmax of minus log temperature, instead of the
+   softmax of minus temperature (`torchrl_lite.algo.sac`, ``temperature_weights``).
 
-One deviation of our own: the task embedding is a row per task, without the shared bias that a
-linear layer on a one-hot id adds to every row; both represent the same functions.
+One deviation from both: the task embedding is one vector per task, without the shared bias that a
+linear layer on a one-hot id would add; both represent the same functions.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from torchrl_lite.network.mlp import MLP
 
 
 class Modules(nn.Module):
-    """``M`` linear modules of a layer, all computed in one batched product."""
+    """The ``M`` linear modules of a layer, computed in one batched product."""
 
     def __init__(
         self, modules: int, in_features: int, out_features: int, *, ensemble: int, init: Init
@@ -100,7 +100,7 @@ class SoftModuleNetwork(nn.Module):
             linear_output=True,
             init=hidden_init,
         )
-        # Routing starts near uniform, whatever the other layers' initialisation.
+        # Routing starts near uniform, whatever the initialisation of other layers.
         near_uniform = uniform(1e-3)._replace(bias=zeros)
         square = modules * modules
         self.routes = nn.ModuleList(
@@ -118,7 +118,7 @@ class SoftModuleNetwork(nn.Module):
         self.norms = nn.ModuleList(
             LayerNorm(config.module_hidden) for _ in range(config.num_layers if norm else 0)
         )
-        """Of what a layer's modules were mixed to, before its ReLU."""
+        """Applied to each mixture, before its ReLU."""
         self.head = head
 
     def forward(
@@ -140,8 +140,8 @@ class SoftModuleNetwork(nn.Module):
     def routing(
         self, embedding: Float[Tensor, "E T B H"], task: Int[Tensor, " T"]
     ) -> tuple[list[Float[Tensor, "E T B M M"]], Float[Tensor, "E T B M"]]:
-        """Mixtures between layers (row j: what module j of the next layer takes from each module
-        of this one), and the weights of the last layer's modules."""
+        """Mixture matrices between layers (entry j, i: the weight of module i in the input of
+        module j of the next layer), and the weights of the last layer's modules."""
         gate = torch.relu(self.task_rows[:, task][:, :, None] * embedding)
         gate = self.gating(gate, task)  # deviation 1
         mixtures: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""How the task enters a trunk whose layers it shares with others, or does not share."""
+"""How the task enters a trunk."""
 
 from typing import Literal, NamedTuple
 
@@ -12,11 +12,11 @@ from torchrl_lite.network.layers import EnsembleLinear
 
 
 class TaskInput(NamedTuple):
-    """What a trunk has to know of its tasks.
+    """What a trunk needs to know about its tasks.
 
-    ``onehot``: the first layer has a bias row per task, which is exactly what a one-hot task id at
-    the input computes. ``embedding``: a learned vector of ``size`` numbers enters the first layer.
-    ``own``: every task has layers of its own. ``none``: the trunk sees no task.
+    ``onehot``: the first layer has a bias per task, which is equivalent to a one-hot task id in the
+    input. ``embedding``: a learned vector of ``size`` numbers enters the first layer. ``own``:
+    every task has separate layers. ``none``: the trunk does not see the task.
     """
 
     how: Literal["onehot", "embedding", "own", "none"] = "none"
@@ -25,7 +25,7 @@ class TaskInput(NamedTuple):
 
     @property
     def own_rows(self) -> int:
-        """Rows of every parameter of the trunk."""
+        """Size of the task dimension of the trunk's parameters."""
         return self.tasks if self.how == "own" else 1
 
     @property
@@ -33,8 +33,8 @@ class TaskInput(NamedTuple):
         return self.tasks if self.how in ("onehot", "own") else 1
 
     def enter(self, first: EnsembleLinear, *, init: Init) -> "TaskEmbedding | None":
-        """What is added to the output of the first layer. Made after all other layers, whose
-        initial weights then do not depend on how the task enters."""
+        """Initialise per-task biases, or return the embedding to add to the first layer's output.
+        Called after all other layers exist, so that their initial weights do not depend on it."""
         if self.tasks == 1:
             return None
         if self.how == "onehot":
@@ -49,7 +49,7 @@ NO_TASK = TaskInput()
 
 
 def _start_as_onehot(first: EnsembleLinear, tasks: int, init: Init) -> None:
-    """The bias rows are weights of a one-hot input and a bias: they start as such."""
+    """Initialise the per-task biases as the weights of a one-hot input plus a bias."""
     ensemble, _, in_features, out_features = first.weight.shape
     stacked = torch.empty(ensemble, 1, in_features + tasks, out_features)
     bias = torch.empty(ensemble, 1, out_features)
@@ -59,11 +59,11 @@ def _start_as_onehot(first: EnsembleLinear, tasks: int, init: Init) -> None:
 
 
 class TaskEmbedding(nn.Module):
-    """A learned vector of unit length per task, and the layer that reads it.
+    """A learned unit vector per task, and the layer that reads it.
 
-    Adding ``embedding @ weight`` to a layer's output is what concatenating the embedding to its
-    input computes. BRC (Nauman et al. 2025, arXiv:2505.23150) has such vectors of 32 numbers; there
-    the actor uses what the critics learn, here every network has its own.
+    Adding ``embedding @ weight`` to a layer's output is equivalent to concatenating the embedding
+    to its input. BRC (Nauman et al. 2025, arXiv:2505.23150) uses vectors of 32 numbers, learned
+    by the critics and shared with the actor; here every network learns its own.
     """
 
     task_parameters = ("rows",)

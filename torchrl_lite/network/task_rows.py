@@ -1,4 +1,4 @@
-"""Which parameters of a module have a row per task: always their second dimension."""
+"""The per-task parameters of a module; tasks are always their second dimension."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from torchrl_lite.network.layers import EnsembleLinear
 
 
 def task_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Every parameter with a row per task."""
+    """All per-task parameters."""
     return [part.get_parameter(name) for part in module.modules() for name in _declared(part)]
 
 
 def places_of_task_rows(module: nn.Module) -> set[str]:
-    """Names of all parameters whose second dimension is a row per task, or 1 for all of them."""
+    """Names of all parameters whose second dimension is the tasks, or 1 if tasks share them."""
     linear = ("weight", "bias")
     return {
         f"{place}.{name}"

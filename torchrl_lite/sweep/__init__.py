@@ -1,1 +1,1 @@
-"""Many runs at once, on one machine or many, by Ray, whose package is optional."""
+"""Many runs at once on Ray (an optional package), on one machine or many."""

@@ -1,4 +1,4 @@
-"""A sweep on Ray: a cluster, tasks with their resources, and what becomes of them."""
+"""A sweep on Ray: the cluster, Ray tasks with their resources, and their outcomes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,28 +12,28 @@ from torchrl_lite.sweep import task
 from torchrl_lite.sweep.trial import Outcome, Trial
 
 MAX_RETRIES = 10
-"""How many dead nodes a run survives; a run that takes its nodes with it must end somewhere."""
+"""How many node failures a run survives; limited, as the run itself may crash its nodes."""
 STOP_S = 60
-"""Seconds in which runs that are stopped may finish an epoch that is nearly over."""
+"""Seconds that stopped runs have to finish their epoch."""
 
 
 class Cluster:
-    """A running Ray: one of its own on this machine for ``local``, else the one at an address."""
+    """A Ray cluster: started on this machine for ``local``, else the one at an address."""
 
     def __init__(self, address: str) -> None:
         """
         Raises:
             UserError: Ray is not installed, or there is no cluster at the address.
         """
-        # What is started here inherits the mask: it is in our process group, which a scheduler
-        # signals as a whole, and it must last until the runs have ended.
+        # Ray's processes inherit the mask: they are in our process group, which a scheduler
+        # signals as a whole, and must outlive the runs.
         with signals_blocked() if address == "local" else nullcontext():
-            # Of results, only exit codes travel.
+            # A small object store: only exit codes are sent back.
             self._ray = connect(address, key="--address", object_store_memory=2**27)
         self._trials: dict[Any, Trial] = {}
 
     def too_small_for(self, *, cpus: int, gpus: float) -> str:
-        """What no node has enough of for a run; empty where one has."""
+        """A message if no node is large enough for a run, else empty."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         for flag, name, wanted in (("--cpus", "CPU", cpus), ("--gpus", "GPU", gpus)):
             most = max(node.get(name, 0) for node in nodes)
@@ -59,7 +59,7 @@ class Cluster:
         return bool(self._trials)
 
     def finished(self, seconds: float) -> list[tuple[Trial, Outcome]]:
-        """What has ended; waits so long for the first."""
+        """Trials that have ended; waits up to ``seconds`` for the first."""
         waiting = list(self._trials)
         done, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
         more, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
@@ -73,7 +73,7 @@ class Cluster:
             return Outcome(1, lines[-1] if lines else type(error).__name__)
 
     def node_of(self, folder: Path) -> str | None:
-        """The address of the living node that works on a run for this sweep."""
+        """The address of the live node that trains a run for this sweep."""
         mark = task.read_mark(folder)
         if mark is None or mark["job"] != self._ray.get_runtime_context().get_job_id():
             return None
@@ -81,8 +81,8 @@ class Cluster:
         return alive.get(mark["node"])
 
     def stop(self, *, at_once: Callable[[], bool]) -> None:
-        """Takes back what waits, and has what runs end with its last checkpoint; does not wait for
-        that any longer once ``at_once`` says so."""
+        """Cancel waiting runs, and let running ones end with a checkpoint; stop waiting for them
+        once ``at_once`` returns true."""
         for reference in self._trials:
             self._ray.cancel(reference)
         end = time.monotonic() + STOP_S

@@ -1,4 +1,4 @@
-"""From a command line to a finished sweep."""
+"""The command line of sweeps."""
 
 import math
 import signal
@@ -25,12 +25,12 @@ REFRESH_S = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 all runs are done, 1 some have failed, 2 a user's mistake,
-    130 / 143 stopped by a signal."""
+    """Return the exit code: 0 all runs finished, 1 some failed, 2 user error, 130 / 143 stopped by
+    a signal."""
     try:
         return answer(lambda: _run(parse(argv)))
     except Interrupted as interrupted:
-        print(f"stopped by {interrupted}; the same command goes on", file=sys.stderr)
+        print(f"stopped by {interrupted}; the same command continues", file=sys.stderr)
         return 128 + interrupted.signum
 
 
@@ -40,7 +40,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = math.nan
     if not (0 <= value < 1 or (value >= 1 and value.is_integer())):
-        raise ArgumentTypeError(f"{text!r} is neither a share from 0 to 1 nor a whole number")
+        raise ArgumentTypeError(f"{text!r} must be a fraction below 1 or a whole number")
     return value
 
 
@@ -49,18 +49,21 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     add = parser.add_argument
     add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
     add("--config", type=Path, metavar="PATH", help="as for the starters")
-    add("--tasks", metavar="0-9|NAME,…", help="Meta-World tasks, one for each run")
-    add("--seeds", default="1", metavar="1-5", help="default 1")
-    add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeat")
-    add("--set", action="append", default=[], metavar="a.b=value", help="for every run; repeat")
-    add("--id", metavar="NAME", help="experiment, as for the starters")
-    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
-    add("--address", default="local", metavar="auto|local|HOST:PORT", help="default local")
-    add("--cpus", type=count, default=1, metavar="N", help="of each run (default 1)")
+    add("--tasks", metavar="0-9|NAME,…", help="Meta-World tasks, one per run")
+    add("--seeds", default="1", metavar="1-5", help="seeds (default 1)")
+    add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeatable")
+    add("--set", action="append", default=[], metavar="a.b=value", help="for all runs; repeatable")
+    add("--id", metavar="NAME", help="experiment name, as for the starters")
+    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="log root (default log)")
     add(
-        "--gpus", type=_share, default=0.0, metavar="X", help="of each run, such as 0.25; default 0"
+        "--address",
+        default="local",
+        metavar="auto|local|HOST:PORT",
+        help="Ray cluster (default local)",
     )
-    add("--out", type=Path, metavar="DIR", help="table and curves; default LOG_DIR/sweep")
+    add("--cpus", type=count, default=1, metavar="N", help="per run (default 1)")
+    add("--gpus", type=_share, default=0.0, metavar="X", help="per run, such as 0.25 (default 0)")
+    add("--out", type=Path, metavar="DIR", help="table and curves (default LOG_DIR/sweep)")
     args = parser.parse_args(argv)
     try:
         check_address(args.address)
@@ -80,7 +83,7 @@ def _run(args: Namespace) -> int:
         check_folder(flag, folder)
     outcomes = {trial: Outcome(0, "") for trial in trials if trial.finished}
     todo = [trial for trial in trials if not trial.finished]
-    print(f"{len(trials)} runs, {len(outcomes)} of them finished", flush=True)
+    print(f"{len(trials)} runs, {len(outcomes)} already finished", flush=True)
     if todo:
         outcomes |= _train(todo, args, done=list(outcomes))
     failed = {trial: outcome for trial, outcome in outcomes.items() if outcome.code}
@@ -104,7 +107,7 @@ def _train(
         if lacking and args.address == "local":
             raise UserError(lacking)
         if lacking:  # a cluster may grow
-            print(f"{lacking}: the runs wait for a larger one", flush=True)
+            print(f"{lacking}; the runs wait for a larger one", flush=True)
         with _Signals() as signals:
             cluster.submit(todo, cpus=args.cpus, gpus=args.gpus)
             return _watch(cluster, [*done, *todo], done, signals)
@@ -132,9 +135,9 @@ def _watch(
 
 
 class _Signals:
-    """Remembers signals; raised in the middle of Ray's own code, they would be lost or garbled.
+    """Remembers signals: an exception raised inside Ray's code would be lost or garbled.
 
-    ``again``: another came a second or more after the first, as with a starter's `SignalGuard`.
+    ``again``: another signal came at least a second after the first, as in `SignalGuard`.
     """
 
     def __init__(self) -> None:
@@ -158,7 +161,7 @@ class _Signals:
 
 
 def _seen_here(trial: Trial, outcome: Outcome) -> Outcome:
-    """What has ended on another machine must be found on this one."""
+    """The outcome, or a failure if the run's result is not visible on this machine."""
     if outcome.code or (trial.folder / "result.json").exists():
         return outcome
     return Outcome(1, f"ended, but {trial.folder} has no result: do all nodes share --log_dir?")

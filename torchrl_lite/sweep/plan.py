@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of: starters, settings of the grid, tasks, seeds."""
+"""The runs of a sweep: starters x grid settings x tasks x seeds."""
 
 import json
 import re
@@ -19,28 +19,28 @@ from torchrl_lite.sweep.trial import Trial
 
 STARTERS = [f"{kind}_{algo}" for kind in ("st", "mt") for algo in ALGORITHMS]
 Setting = Mapping[str, Any]
-"""A value for each key of the grid."""
+"""One value per key of the grid."""
 MAX_SPAN = 10_000
 MAX_NAME = 255
-"""Bytes that a folder's name may have."""
+"""Maximum bytes of a folder name."""
 
 
 def plan(args: Namespace) -> list[Trial]:
-    """Every run that the flags ask for, checked as its starter would check it.
+    """All runs that the flags ask for, validated as their starters would.
 
     Raises:
-        UserError: a flag, a field or a run that exists does not fit, or two runs are the same.
+        UserError: an invalid flag or field, a conflict with an existing run, or two equal runs.
     """
     _check_algorithms(args.grid, args.starter)
     _check_keys(args.grid, args.set)
     trials: dict[Path, Trial] = {}
     for starter in args.starter:
         if args.tasks and starter.startswith("mt_"):
-            raise UserError(f"--tasks: {starter} trains the tasks of its --config; leave it out")
+            raise UserError(f"--tasks: {starter} trains the tasks of its --config; omit --tasks")
         for setting, task, seed in product(_settings(args.grid, starter), _tasks(args), args.seeds):
             trial = _trial(args, starter, setting, task, seed)
             if trial.folder in trials:
-                raise UserError(f"{trial.folder}: two runs of the sweep would share it")
+                raise UserError(f"{trial.folder}: two runs of the sweep would share this folder")
             trials[trial.folder] = trial
     return list(trials.values())
 
@@ -54,13 +54,13 @@ def _check_algorithms(grid: Sequence[tuple[str, Any]], starters: Sequence[str]) 
 
 
 def _check_keys(grid: Sequence[tuple[str, Any]], settings: Sequence[str]) -> None:
-    """Where two flags have a say in a field, a run would not be what its folder says."""
+    """Reject a field set by two flags: the folder name would not match the run."""
     known = [parse_override(text)[0] for text in settings]
     for key, _ in grid:
         path = key.split(".")
         if twice := [other for other in known if all(map(eq, other, path))]:
             named = f", and {'.'.join(twice[0])}" if twice[0] != path else ""
-            raise UserError(f"--grid: {key}{named}: give a field by one --grid or --set")
+            raise UserError(f"--grid: {key}{named}: set a field by only one --grid or --set")
         known.append(path)
 
 
@@ -69,7 +69,7 @@ def _algo(starter: str) -> str:
 
 
 def _settings(grid: Sequence[tuple[str, Any]], starter: str) -> Iterator[Setting]:
-    """All combinations; a key of another algorithm's section would only repeat runs."""
+    """All combinations, without keys of other algorithms, which would only repeat runs."""
     others = ALGORITHMS.keys() - {_algo(starter)}
     own = [(key, values) for key, values in grid if key.split(".")[0] not in others]
     keys = [key for key, _ in own]
@@ -78,7 +78,7 @@ def _settings(grid: Sequence[tuple[str, Any]], starter: str) -> Iterator[Setting
 
 
 def _tasks(args: Namespace) -> Sequence[tuple[str, ...]]:
-    """Flags that name a task; none where the configuration does."""
+    """Flags that name each task; a single empty tuple if the configuration names the tasks."""
     return args.tasks or [()]
 
 
@@ -86,7 +86,7 @@ def _trial(
     args: Namespace, starter: str, setting: Setting, task: tuple[str, ...], seed: int
 ) -> Trial:
     algo, multi_task = _algo(starter), starter.startswith("mt_")
-    device = "cuda" if args.gpus else "cpu"  # Ray shows a run only the GPU it was given
+    device = "cuda" if args.gpus else "cpu"  # Ray shows a run only its own GPU
     argv = [*task, "--seed", str(seed), "--log_dir", str(args.log_dir.absolute())]
     argv += ["--device", device, "--resume"]
     if args.config:
@@ -97,7 +97,7 @@ def _trial(
     argv += ["--id", name]
     own = flags.parse(algo, argv, multi_task=multi_task)
     config, folder, resuming = request(own, algo, multi_task=multi_task)
-    if not resuming:  # of the machine's cores, a run has those that were stated
+    if not resuming:  # a run uses only the requested CPUs
         system = resolve(config, cores=args.cpus).system
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
@@ -108,7 +108,7 @@ def _trial(
 def _experiment(
     args: Namespace, argv: Sequence[str], algo: str, setting: Setting, *, multi_task: bool
 ) -> str:
-    """The starter's own name for it, or ``--id``, with the setting behind it."""
+    """The starter's experiment name, or ``--id``, followed by the setting."""
     if args.id:
         name = args.id + ("" if algo == "sac" else f"_{algo}")
     else:
@@ -117,30 +117,30 @@ def _experiment(
         name = experiment_name(own, algo, names_algo=named)
     name = "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
     if len(name.encode()) > MAX_NAME:
-        raise UserError(f"--grid: {name} is longer than a folder's name may be")
+        raise UserError(f"--grid: {name} is longer than a folder name can be")
     return name
 
 
 def _word(value: Any) -> str:
-    """A value as a part of a folder's name."""
+    """A value as part of a folder name."""
     bare = re.sub(r"[\[\]{}\" ]", "", json.dumps(value))
     return re.sub(r"[^A-Za-z0-9_.+-]", "-", bare)
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``1-5,8`` as numbers.
+    """Parse ``1-5,8``.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is not a list of numbers and ranges.
     """
     return [number for part in text.split(",") for number in _span("--seeds", part)]
 
 
 def parse_tasks(text: str) -> list[tuple[str, ...]]:
-    """``0-9`` or ``reach-v3,door-open-v3``, as flags of a starter.
+    """Parse ``0-9`` or ``reach-v3,door-open-v3`` into flags of a starter.
 
     Raises:
-        UserError: a span that runs backwards.
+        UserError: an invalid range.
     """
     tasks: list[tuple[str, ...]] = []
     for part in text.split(","):
@@ -156,16 +156,16 @@ def _span(flag: str, text: str) -> range:
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not 0 <= last - first < MAX_SPAN:
         raise UserError(
-            f"{flag}: {text!r} is neither a number nor a span such as 1-5, of at most {MAX_SPAN}"
+            f"{flag}: {text!r} must be a number or a range such as 1-5, of at most {MAX_SPAN}"
         )
     return range(first, last + 1)
 
 
 def parse_grid(text: str) -> tuple[str, list[Any]]:
-    """``key=[value, …]``.
+    """Parse ``key=[value, …]``.
 
     Raises:
-        UserError: no key, or no list of different values in JSON.
+        UserError: no key, or not a JSON list of distinct values.
     """
     key, _, values = text.partition("=")
     try:
@@ -173,16 +173,16 @@ def parse_grid(text: str) -> tuple[str, list[Any]]:
     except (ValueError, RecursionError):
         parsed = None
     if not key.strip() or not isinstance(parsed, list) or not parsed:
-        raise UserError(f"--grid {text}: give it as 'section.key=[value, …]', a list in JSON")
+        raise UserError(f"--grid {text}: must be 'section.key=[value, …]' with a JSON list")
     if len({json.dumps(value) for value in parsed}) < len(parsed):
-        raise UserError(f"--grid {text}: a value stands twice")
+        raise UserError(f"--grid {text}: a value occurs twice")
     return key.strip(), parsed
 
 
 def check_starter(name: str) -> str:
     """
     Raises:
-        UserError: there is no such starter.
+        UserError: unknown starter.
     """
     if name not in STARTERS:
         raise UserError(

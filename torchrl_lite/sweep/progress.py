@@ -1,4 +1,4 @@
-"""How far the runs of a sweep are, read from their directories, and shown."""
+"""Progress of a sweep's runs, read from their directories and displayed."""
 
 import csv
 from collections import Counter
@@ -15,11 +15,11 @@ from torchrl_lite.sweep.trial import Trial
 
 State = Literal["waiting", "running", "done", "failed"]
 RECENT = 20
-"""Epochs whose pace is believed to last."""
+"""Number of recent epochs whose mean pace predicts the time left."""
 
 
 class Logged(NamedTuple):
-    """What ``log.csv`` tells of a run; ``pace`` is in seconds a frame."""
+    """What ``log.csv`` says about a run; ``pace`` is in seconds per frame."""
 
     frames: int = 0
     success: float | None = None
@@ -27,7 +27,7 @@ class Logged(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A run, as it is shown."""
+    """A run as displayed."""
 
     trial: Trial
     state: State
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Logs:
-    """Logs of runs, read again only where they have changed; one that is damaged tells nothing."""
+    """Logs of runs, reread only if they changed; a damaged log counts as empty."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], Logged]] = {}
@@ -83,7 +83,7 @@ class View(Protocol):
 
 
 def make_view() -> View:
-    """A live table on a terminal; elsewhere a line for each change."""
+    """A live table on a terminal; elsewhere, one line per change."""
     console = Console()
     live = console.is_terminal and not console.is_dumb_terminal
     return LiveView(console) if live else PlainView()
@@ -106,7 +106,7 @@ class PlainView:
 
 
 class LiveView:
-    """The runs that run or have failed; the others as numbers."""
+    """A table of running and failed runs, with the number of runs in each state."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False)

@@ -1,4 +1,4 @@
-"""What a sweep found: one table, in Markdown and in CSV, and the curves."""
+"""Results of a sweep: one table, in Markdown and CSV, and learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from torchrl_lite.analysis.runs import Metric, Run, by_experiment
 
 
 def write(folder: Path, runs: Sequence[Run]) -> str:
-    """Writes ``results.md``, ``results.csv`` and ``curves.png``; returns the table.
+    """Write ``results.md``, ``results.csv`` and ``curves.png``; return the table.
 
-    The curves are of success, or of return where no task reports success.
+    The curves show success, or return if no task reports success.
     """
     experiments = by_experiment(runs)
     found = list(results.rows(experiments))

@@ -1,8 +1,8 @@
-"""What Ray runs: a starter, as a user would start it, and nothing of ours beside it.
+"""The Ray task of a run: a starter in a subprocess, as a user would start it.
 
-That a run may be started again at any moment, anywhere, is the run directory's own work: its lock,
-its checkpoints, ``--resume`` and ``result.json``. Nothing here imports torch, so that the process
-which waits for a run stays small.
+A run can be restarted at any time on any node thanks to its run directory: lock, checkpoints,
+``--resume`` and ``result.json``. This module does not import torch, so that the process that waits
+for a run stays small.
 """
 
 import ctypes
@@ -21,25 +21,25 @@ from torchrl_lite.sweep.trial import Outcome, Trial
 
 ROOT = Path(__file__).parents[2]
 CONSOLE = "console.log"
-"""In a run directory: what the starter printed, attempt after attempt."""
+"""In a run directory: the starter's output, of all attempts."""
 MARK = "sweep.json"
-"""In a run directory while a node works on it: which node, for which job of Ray's."""
+"""In a run directory while a node trains it: the ids of the node and of the Ray job."""
 PATIENCE_S = 60
-"""Seconds in which what is left of a run on a dead node must have ended."""
+"""Seconds to wait for the processes of an earlier attempt to end."""
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 
 
 class StoppedError(RuntimeError):
-    """Somebody's signal ended the run, such as the end of a node: worth another start."""
+    """A signal from outside ended the run, such as a node's shutdown: worth a retry."""
 
 
 def run(trial: Trial, cwd: Path) -> Outcome:
-    """Trains until the run ends by itself; never raises for a fault of the run.
+    """Train until the run ends; never raises for an error of the run itself.
 
     Raises:
         StoppedError: it was stopped by a signal.
     """
-    # Ray cancels as Ctrl-C would, to which what is started in the background is deaf.
+    # Ray cancels with SIGINT, which background processes ignore by default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     trial.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -69,7 +69,7 @@ def _place() -> dict[str, str]:
 
 
 def read_mark(folder: Path) -> dict[str, str] | None:
-    """The node and the job that work on a run; None where nobody does, or the mark is damaged."""
+    """Node and job that train a run; None if there are none, or the mark is damaged."""
     try:
         mark = json.loads((folder / MARK).read_text())
         return {key: mark[key] for key in ("node", "job")}
@@ -80,7 +80,7 @@ def read_mark(folder: Path) -> dict[str, str] | None:
 def _wait_for_lock(folder: Path) -> None:
     """
     Raises:
-        BusyError: it is not given back in time.
+        BusyError: the lock is not released in time.
     """
     for left in reversed(range(PATIENCE_S)):
         try:
@@ -102,20 +102,20 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        process_group=0,  # what a whole group is sent, such as Ctrl-C, comes by Ray, and once
+        process_group=0,  # group signals such as Ctrl-C reach it via Ray, only once
         preexec_fn=_die_with(os.getpid()),
     )
     try:
-        return process.wait(timeout=1e9)  # with a timeout, Ray's cancelling gets through
-    except BaseException:  # cancelled: the run may finish an epoch that is nearly over
+        return process.wait(timeout=1e9)  # with a timeout, Ray can interrupt the wait
+    except BaseException:  # cancelled: the run may finish its epoch
         process.terminate()
         process.wait()
         raise
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """For the child: the kernel kills it when the process that Ray knows of is gone. Signals that
-    Ray's processes block mean something to a run."""
+    """For the child: make the kernel kill it when its parent, Ray's process, dies, and unblock
+    the signals that Ray's processes block."""
     prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
 
     def prepare() -> None:
@@ -128,10 +128,10 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 def _last_line(log: Path, start: int, code: int) -> str:
-    """A starter's last word is the cause."""
+    """The cause of a failure: the last line that the starter printed."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     with log.open("rb") as file:
         file.seek(start)
         lines = file.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -1,4 +1,4 @@
-"""One run of a sweep, as it travels to the node that trains it."""
+"""One run of a sweep, as sent to the node that trains it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Trial:
-    """A starter, its flags, and where the run lives."""
+    """A starter, its flags, and the run directory."""
 
     starter: str
     argv: tuple[str, ...]
     folder: Path
     total_frames: int
     finished: bool
-    """Before the sweep began."""
+    """Whether the run was finished before the sweep."""
 
     @property
     def name(self) -> str:
@@ -22,7 +22,7 @@ class Trial:
 
 
 class Outcome(NamedTuple):
-    """``error``: the last line that was printed; empty where the run came to its end."""
+    """``error``: the last line of output; empty if the run finished."""
 
     code: int
     error: str

@@ -1,6 +1,6 @@
 """Which tasks are trained, and when that changes.
 
-`Curriculum` is a pure function of frames and success, `Stages` where a run is in it.
+`Curriculum` has the rules and no state; `Stages` tracks where a run is in it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,30 +14,30 @@ from torchrl_lite.training.evaluation import success_rate
 
 
 class Progress(NamedTuple):
-    """Where a run is in its curriculum; all that the rest of it depends on."""
+    """A run's position in its curriculum, which determines everything that follows."""
 
     stage: int = 0
-    """The stage that is being trained for, counted from 0."""
+    """The current stage, counted from 0."""
     frames: int = 0
-    """Transitions that were collected in it, as long as that matters."""
+    """Transitions collected in this stage; not counted once complete."""
     checked: int = 0
-    """How many those were at its last check."""
+    """``frames`` at the last check."""
     complete: bool = False
-    """The last stage is passed; training in it goes on, unchecked."""
+    """Whether the last stage is passed; training continues in it without checks."""
 
 
 class Curriculum:
-    """Stages of tasks and the rules by which one follows another.
+    """Stages of tasks, and the rules for moving to the next stage.
 
-    It has no state: every method maps a `Progress` to the next. A run without a configured
-    curriculum has one stage of all its tasks and is complete from the start.
+    Stateless: methods map one `Progress` to the next. A run without a configured curriculum has
+    one stage with all tasks and is complete from the start.
     """
 
     def __init__(self, config: CurriculumConfig | None, tasks: Sequence[str]) -> None:
         self._config, self._tasks = config, tasks
         stages = config.stages_of(tasks) if config else [list(tasks)]
         self.stages = [tuple(tasks.index(task) for task in stage) for stage in stages]
-        """Indices of the tasks of each stage, rising."""
+        """Task indices of each stage, ascending."""
 
     @property
     def start(self) -> Progress:
@@ -46,7 +46,7 @@ class Curriculum:
         return Progress(self._config.first_stage)
 
     def collected(self, progress: Progress, frames: int) -> Progress:
-        """After an epoch of the stage's own tasks."""
+        """Progress after an epoch of the stage's tasks."""
         if progress.complete:
             return progress
         return progress._replace(frames=progress.frames + frames)
@@ -54,7 +54,7 @@ class Curriculum:
     def is_due(self, progress: Progress) -> bool:
         """Whether to check the success of the stage's tasks now.
 
-        None is made before a stage's smallest number of frames: it could not change anything.
+        There are no checks before ``min_frames_per_stage``: they could not change anything.
         """
         if self._config is None or progress.complete:
             return False
@@ -63,9 +63,9 @@ class Curriculum:
         return regular or self._has_to_end(progress)
 
     def checked(self, progress: Progress, success: float) -> Progress:
-        """After a check with this mean success over the stage's tasks.
+        """Progress after a check with this mean success over the stage's tasks.
 
-        There is no way back: what happens to a stage's success once it is passed changes nothing.
+        There is no way back: later success on the tasks of a passed stage changes nothing.
         """
         passed = self._may_pass(progress) and success >= self.threshold(progress.stage)
         if not (passed or self._has_to_end(progress)):
@@ -81,14 +81,14 @@ class Curriculum:
         return thresholds[min(stage, len(thresholds) - 1)]
 
     def story(self, before: Progress, after: Progress, success: float) -> str:
-        """A line about the end of a stage, for people."""
+        """A message about the end of a stage."""
         needed = self.threshold(before.stage)
         how = "passed" if success >= needed else "ended by max_frames_per_stage"
         then = f"stage {after.stage} is {self._names(after.stage)}"
         return (
             f"stage {before.stage} {how} after {before.frames} frames: success {success:.2f}, "
             f"{needed:.2f} needed, over {self._names(before.stage)}; "
-            f"{'complete, training goes on' if after.complete else then}"
+            f"{'complete, training continues' if after.complete else then}"
         )
 
     def _names(self, stage: int) -> str:
@@ -99,7 +99,7 @@ class Curriculum:
         return progress.frames >= self._config.min_frames_per_stage
 
     def _has_to_end(self, progress: Progress) -> bool:
-        """The last stage never has to: there is nothing to go on to."""
+        """Whether the stage reached ``max_frames_per_stage``; the last stage never has to end."""
         assert self._config is not None
         limit = self._config.max_frames_per_stage
         return limit is not None and progress.frames >= limit and not self._is_last(progress)
@@ -109,19 +109,19 @@ class Curriculum:
 
 
 class Forgetting:
-    """Per task, the best success of any earlier evaluation minus the success now.
+    """Per task, the best success of all earlier evaluations minus the current success.
 
     Chaudhry et al. 2018, "Riemannian Walk" (arXiv:1801.10112). Continual World (Wolczyk et al.
-    2021, arXiv:2105.10919) takes the success at the end of the task's training in place of the
-    best; the two agree where a task left at its best, and this one is also defined for tasks that
-    are still being trained. Negative values are new bests.
+    2021, arXiv:2105.10919) uses the success at the end of the task's training instead of the best.
+    The two agree if a task left at its best; this definition also covers tasks that are still
+    being trained. Negative values are new bests.
     """
 
     def __init__(self) -> None:
         self.best: dict[str, float] = {}
 
     def update(self, success: Mapping[str, float]) -> dict[str, float]:
-        """Takes in an evaluation; returns the forgetting of every task that was measured before."""
+        """Add an evaluation; returns the forgetting of every task that was evaluated before."""
         lost = {task: self.best[task] - now for task, now in success.items() if task in self.best}
         for task, now in success.items():
             self.best[task] = max(now, self.best.get(task, now))
@@ -129,7 +129,7 @@ class Forgetting:
 
 
 class Check(NamedTuple):
-    """What a check of a stage found; ``story`` is told where the stage ended by it."""
+    """Result of a stage's check; ``story`` is a message if the stage ended."""
 
     stage: int
     success: float
@@ -137,11 +137,11 @@ class Check(NamedTuple):
 
 
 class Stages:
-    """What the epoch loop asks about its tasks, and all that changes about them.
+    """The current stage of a run and its tasks, for the epoch loop.
 
-    A run without a curriculum has one stage. Where epochs overlap, up to three are of interest:
-    ``stage``, of the transitions that are learned from; that of the epoch which is being
-    collected; and ``decided``, of the epochs to come.
+    A run without a curriculum has one stage. With overlapping epochs there are up to three:
+    ``stage``, of the transitions being learned from; the stage of the epoch being collected; and
+    ``decided``, of future epochs.
     """
 
     def __init__(self, config: Config) -> None:
@@ -151,7 +151,7 @@ class Stages:
         self._forgetting = Forgetting()
         self.stage = self._submitted = self.decided
         self.check_frames = 0
-        """Frames of all checks so far; they are no training frames."""
+        """Frames of all checks so far; they are not training frames."""
 
     @property
     def decided(self) -> int:
@@ -163,7 +163,7 @@ class Stages:
 
     @property
     def tasks(self) -> Sequence[int]:
-        """The tasks that are trained now."""
+        """The tasks being trained."""
         return self._curriculum.stages[self.stage]
 
     @property
@@ -171,48 +171,49 @@ class Stages:
         return self._curriculum.stages[self.decided]
 
     def epoch_frames(self, stage: int) -> int:
-        """Transitions that an epoch of a stage brings."""
+        """Transitions in an epoch of a stage."""
         tasks = self._curriculum.stages[stage]
         return self._config.frames_per_epoch // self._config.num_tasks * len(tasks)
 
     def submit(self) -> Sequence[int]:
-        """Tasks of the epoch that starts now."""
+        """Tasks of the epoch that is submitted now."""
         self._submitted = self.decided
         return self.decided_tasks
 
     def arrive(self) -> list[int] | None:
-        """The submitted epoch is there. Tasks that left with it; None where the stage stays."""
+        """Mark the submitted epoch as collected; returns the tasks that left, or None if the stage
+        is unchanged."""
         before, self.stage = self.stage, self._submitted
         if before == self.stage:
             return None
         return sorted(set(self._curriculum.stages[before]) - set(self.tasks))
 
     def collected(self) -> None:
-        """Counts the epoch that is there, where it is of the stage that is decided on."""
+        """Count the collected epoch if its stage is the decided one."""
         if self.stage == self.decided:
             frames = self.epoch_frames(self.stage)
             self._progress = self._curriculum.collected(self._progress, frames)
 
     def is_due(self) -> bool:
-        """Whether the stage is to be checked now."""
+        """Whether to check the stage now."""
         return self._curriculum.is_due(self._progress)
 
     def check_told(self, episodes: Sequence[EpisodeStats]) -> None:
-        """With the first episode that ends, not when the first stage could be passed.
+        """Check that tasks report success: at the first finished episodes, not at the first check.
 
         Raises:
-            UserError: there is a curriculum and an episode told nothing of success.
+            UserError: there is a curriculum, and an episode did not report success.
         """
         names = self._config.env.tasks
         silent = {names[stats.task] for stats in episodes if stats.success is None}
         if self._config.curriculum is not None and silent:
             raise UserError(
-                "curriculum: stages are passed by success; none is told by "
+                "curriculum: stages are passed by success, which is not reported by "
                 f"{', '.join(sorted(silent))}"
             )
 
     def check(self, episodes: Sequence[EpisodeStats]) -> Check:
-        """Takes in episodes of the decided stage's tasks, and goes on where they allow it."""
+        """Check the decided stage with these episodes; move to the next stage if it is passed."""
         self.check_told(episodes)
         self.check_frames += sum(stats.length for stats in episodes)
         success = success_rate(episodes)
@@ -224,7 +225,7 @@ class Stages:
         return Check(before.stage, success, story)
 
     def forgotten(self, evaluation: Row) -> Row:
-        """What each task lost since its best evaluation, where there is a curriculum."""
+        """Forgetting per task as log columns; empty without a curriculum."""
         if self._config.curriculum is None:
             return {}
         success = {task: evaluation[f"eval_success/{task}"] for task in self._config.env.tasks}
@@ -248,7 +249,7 @@ class Stages:
 
 
 def columns(tasks: Iterable[str]) -> list[str]:
-    """What a run with a curriculum logs beyond any other."""
+    """Additional log columns of a run with a curriculum."""
     return [
         "stage/success",
         "stage/check_frames",

@@ -1,4 +1,4 @@
-"""What episodes say of a policy, under the names of the log."""
+"""Metrics of episodes, under the names of the log columns."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.reporting.console import Row
 
 ByTask = Mapping[int, Sequence[EpisodeStats]]
-"""Episodes of each task, by its place in the set."""
+"""Episodes by task index."""
 
 
 def by_task(episodes: Iterable[EpisodeStats]) -> ByTask:
@@ -22,7 +22,7 @@ def by_task(episodes: Iterable[EpisodeStats]) -> ByTask:
 
 
 def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
-    """Success, return and length over all tasks and for each."""
+    """Success, return and length, over all tasks and per task."""
     everything = [stats for group in episodes.values() for stats in group]
     row: Row = {
         "eval/success_rate": success_rate(everything),
@@ -37,7 +37,7 @@ def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
 
 
 def training_row(episodes: Sequence[EpisodeStats]) -> Row:
-    """Of the training episodes that ended in an epoch."""
+    """Return and length of the training episodes that ended in an epoch."""
     return {
         "rollout/ep_rew_mean": _mean([stats.ret for stats in episodes]),
         "rollout/ep_len_mean": _mean([stats.length for stats in episodes]),
@@ -45,13 +45,13 @@ def training_row(episodes: Sequence[EpisodeStats]) -> Row:
 
 
 def success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
-    """Over the episodes whose task tells of success."""
+    """Success rate of the episodes that report success; None if none does."""
     return _mean([stats.success for stats in episodes if stats.success is not None])
 
 
 def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
-    """The critics' one-step error on transitions that are never trained on: what it is above the
-    training loss is overfitting. ``buffer`` scales rewards as it does for updates."""
+    """The critics' one-step loss on transitions that are never trained on: the gap to the training
+    loss is overfitting. ``buffer`` scales rewards as in updates."""
     errors = []
     for index, group in episodes.items():
         rows = [torch.from_numpy(stats.sample) for stats in group if stats.sample is not None]

@@ -1,1 +1,1 @@
-"""What a run starts from: weights and transitions of others, put in place task by task."""
+"""Starting a run from the weights and transitions of another one, task by task."""

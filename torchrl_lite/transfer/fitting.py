@@ -1,5 +1,5 @@
-"""Copies tensors of other networks into ours: task by task where tasks have parameters of their
-own, and feature by feature where padding differs."""
+"""Copies tensors of other networks into ours: task by task for per-task parameters, and feature by
+feature where padding differs."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,21 +13,21 @@ from torchrl_lite.transfer.pairing import Fit, Pairs
 
 CRITICS = ("critic", "target")
 READS_INPUT = ("body.trunk.layers.0.weight", "body.observation.layers.0.weight")
-"""The layers that read the observation, in a critic followed by the action."""
+"""Weights of the layers that read the observation (in a critic, followed by the action)."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
 
 
 class Report(NamedTuple):
-    """What happened to each tensor."""
+    """The outcome for each tensor."""
 
     loaded: list[str]
     skipped: list[str]
-    """Tensors in the file that have no place here, and tensors here that the file lacks."""
+    """Tensors that are only in the file, and tensors that the file lacks."""
     mismatched: list[str]
 
     def lines(self) -> list[str]:
-        """One line for each list that is not empty."""
+        """One line per non-empty list."""
         return [f"{kind}: {', '.join(names)}" for kind, names in self._asdict().items() if names]
 
 
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 def load_module(
     module: nn.Module, given: Mapping[str, Tensor], part: str, *, fit: Fit, report: Report
 ) -> None:
-    """Copies what fits of the tensors ``given`` into ``module``, whose name is ``part``."""
+    """Copy the tensors in ``given`` that fit into ``module``, whose name is ``part``."""
     own, per_task = module.state_dict(), places_of_task_rows(module)
     if not any(name.startswith(_EMBEDDING) for name in own):
         given = _with_bias_rows(given)
@@ -57,13 +57,13 @@ def load_module(
             features = _features(name, mine, theirs, critic=part in CRITICS, fit=fit)
             plans[name] = _plan(mine, theirs, tasks, features)
     if not any(plan for name, plan in plans.items() if not name.endswith(".bias")):
-        plans = dict.fromkeys(plans)  # the last bias fits any width; alone it is no network
+        plans = dict.fromkeys(plans)  # the last bias fits any width; alone it is useless
     for name, plan in plans.items():
         _load(own[name], given[name], f"{part}.{name}", plan=plan, report=report)
 
 
 def load_temperatures(mine: Tensor, theirs: Tensor, *, fit: Fit, report: Report) -> None:
-    """Copies logarithms of temperatures, ``[T]``."""
+    """Copy log temperatures, ``[T]``."""
     mine, theirs = mine.detach().view(1, -1, 1), theirs.reshape(1, -1, 1)
     tasks = _tasks(mine, theirs, fit)
     plan = tasks and Plan(tasks, Pairs([0], [0]))
@@ -71,7 +71,7 @@ def load_temperatures(mine: Tensor, theirs: Tensor, *, fit: Fit, report: Report)
 
 
 def _with_bias_rows(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Turns task embeddings into biases per task, which is what they amount to."""
+    """Convert task embeddings to the equivalent per-task biases."""
     names = (_FIRST_BIAS, f"{_EMBEDDING}rows", f"{_EMBEDDING}weight")
     if any(name not in given for name in names):
         return given
@@ -86,7 +86,7 @@ def _all(mine: Tensor, theirs: Tensor, axis: int) -> Pairs | None:
 
 
 def _tasks(mine: Tensor, theirs: Tensor, fit: Fit) -> Pairs | None:
-    """None where the second dimension is neither the tasks nor 1, or theirs cannot become ours."""
+    """None if the second dimension is neither the tasks nor 1, or theirs does not fit ours."""
     here, there = mine.shape[1], theirs.shape[1]
     if here == there == 1:
         return Pairs([0], [0])
@@ -99,12 +99,12 @@ def _tasks(mine: Tensor, theirs: Tensor, fit: Fit) -> Pairs | None:
 def _features(
     name: str, mine: Tensor, theirs: Tensor, *, critic: bool, fit: Fit
 ) -> tuple[Pairs | None, int, str]:
-    """The features to copy, their axis and a note; None where their number is another."""
+    """The features to copy (None if their number differs), their axis and a note."""
     if name in READS_INPUT:
         fits = theirs.shape[-2] == (sum(fit.there) if critic else fit.there[0])
         pairs = fit.features("obs", "act") if critic else fit.features("obs")
         return pairs if fits else None, -2, ""
-    if name.startswith(_HEAD) and not critic:  # the mean, and maybe the log standard deviation
+    if name.startswith(_HEAD) and not critic:  # the mean, and possibly the log standard deviation
         there, rest = divmod(theirs.shape[-1], fit.there[1])
         here = mine.shape[-1] // fit.here[1]
         fits = there in (1, 2) and not rest
@@ -116,7 +116,7 @@ def _features(
 def _plan(
     mine: Tensor, theirs: Tensor, tasks: Pairs | None, features: tuple[Pairs | None, int, str]
 ) -> Plan | None:
-    """None where the tensors do not fit."""
+    """None if the tensors do not fit."""
     pairs, axis, note = features
     if tasks is None or pairs is None or _rest(mine, axis) != _rest(theirs, axis):
         return None
@@ -124,7 +124,7 @@ def _plan(
 
 
 def _rest(tensor: Tensor, axis: int) -> list[int]:
-    """The sizes that must be equal: all but the tasks and the features."""
+    """The sizes that must be equal: all except tasks and features."""
     sizes = list(tensor.shape)
     sizes[1] = sizes[axis] = 0
     return sizes
@@ -138,7 +138,7 @@ def _load(mine: Tensor, theirs: Tensor, name: str, *, plan: Plan | None, report:
         return
     tasks, features, axis, note = plan
     if not tasks.here:
-        report.skipped.append(f"{name} (of no task that is here)")
+        report.skipped.append(f"{name} (no matching task)")
         return
     for here, there in zip(*tasks, strict=True):
         new = theirs[:, there].index_select(axis, torch.tensor(features.there)).to(mine)

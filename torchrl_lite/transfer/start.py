@@ -1,4 +1,4 @@
-"""What a run starts from: networks, temperatures and transitions of another run or file."""
+"""Starts a run from the networks, temperatures and transitions of another run or file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,36 +16,36 @@ from torchrl_lite.transfer.pairing import Fit, pair_tasks
 from torchrl_lite.transfer.transitions import carry_over
 
 WEIGHTS = {"actor": "actor", "critic": "critic", "alpha": "log_alpha"}
-"""The parts that a learner has, and their names in it and in a file."""
+"""The transferable parts, and their names in a learner and in a file."""
 FOLLOWERS = {"actor": "target_actor", "critic": "target"}
-"""What goes with a part, where a learner has it: that of the file, else a copy."""
+"""The target network of a part, if the learner has one: loaded from the file, else copied."""
 
 
 class Start(NamedTuple):
     """How a run started."""
 
     notes: list[str]
-    """For a person."""
+    """Messages for the user."""
     origin: list[dict[str, Any]]
-    """Where it came from, the nearest first, as plain data; empty where nothing was loaded."""
+    """The chain of sources, nearest first, as plain data; empty if nothing was loaded."""
 
 
 def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | None) -> Start:
-    """Gives a learner, and a replay buffer where that is asked for, what ``config`` names.
+    """Load what ``config`` names into a learner and, if requested, a replay buffer.
 
     Raises:
-        UserError: there is nothing to read, it lacks a part that was asked for, the map names
-            another task, or nothing of a part fits and that is not ``optional``.
+        UserError: there is nothing to read, a requested part is missing, ``task_map`` names an
+            unknown task, or nothing of a part fits and that is not ``optional``.
     """
     if config is None:
         return Start([], [])
     if config.init_from is None:
-        raise UserError("transfer: needs a source, by --init_from; without one it has to be null")
+        raise UserError("transfer: needs a source, set with --init_from; else it must be null")
     source = read_source(Path(config.init_from))
     asked = _asked(learner, source, config)
     report = load_weights(learner, source, load=asked, task_map=config.task_map)
     parts = [part for part in asked if any(n.startswith(WEIGHTS[part]) for n in report.loaded)]
-    notes = _told(learner, config, asked, parts, report)
+    notes = _notes(learner, config, asked, parts, report)
     link: dict[str, Any] = {
         "path": config.init_from,
         "file": str(source.path),
@@ -56,7 +56,7 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
         **report._asdict(),
     }
     if source.facts.tasks and not link["tasks"]:
-        notes.append("none of its tasks is here; transfer.task_map pairs them")
+        notes.append("none of its tasks is in this run; pair tasks with transfer.task_map")
     if "buffer" in config.load:
         path = Path(config.init_from)
         link["buffer"] = carry_over(path, buffer, learner.spec, config.task_map)
@@ -65,18 +65,18 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
     if parts:
         frozen = config.freeze_updates if "actor" in parts else 0
         learner.start_gently(lr_multiplier=config.lr_multiplier, frozen_updates=frozen)
-        still = f", actor and temperatures stand still for {frozen} updates" if frozen else ""
+        still = f", actor and temperatures frozen for {frozen} updates" if frozen else ""
         notes.append(f"learning rates times {config.lr_multiplier}{still}")
     return Start(notes, [link, *source.facts.origin] if link["parts"] else [])
 
 
-def _told(
+def _notes(
     learner: Learner, config: TransferConfig, asked: list[str], parts: list[str], report: Report
 ) -> list[str]:
-    """What became of the weights, for a person.
+    """What happened to the weights, as messages for the user.
 
     Raises:
-        UserError: nothing of a part fits that has to.
+        UserError: nothing fits of a part that is required.
     """
     needed = ["actor"] if config.load == "auto" else [p for p in asked if p in learner.optimizers]
     missing = " and the ".join(part for part in needed if part not in parts)
@@ -85,7 +85,7 @@ def _told(
     nothing = f"nothing in {config.init_from} fits the {missing}"
     if not config.optional:
         raise UserError(f"--init_from: {nothing} ({'; '.join(report.lines())})")
-    return [f"warning: {nothing}, training starts anew", *report.lines()]
+    return [f"warning: {nothing}, training starts from scratch", *report.lines()]
 
 
 def load_weights(
@@ -95,11 +95,10 @@ def load_weights(
     load: Sequence[str] = ("actor",),
     task_map: Mapping[str, str] | None = None,
 ) -> Report:
-    """Copies the tensors of these parts that fit, and what follows them.
+    """Copy the tensors of these parts that fit, and their target networks.
 
     Raises:
-        UserError: ``task_map`` names a task that is not there, or layers of the file do not go
-            together.
+        UserError: ``task_map`` names an unknown task, or layers of the file do not fit together.
     """
     fit = Fit.of(learner.spec, source.facts, task_map or {}, path=source.path)
     report, of_followers = Report([], [], []), Report([], [], [])
@@ -117,13 +116,13 @@ def load_weights(
                 own.load_state_dict(module.state_dict())
                 load_module(own, given, follower, fit=fit, report=of_followers)
     except RuntimeError as error:
-        message = f"--init_from: {source.path}: its tensors are no networks ({error})"
+        message = f"--init_from: {source.path}: its tensors do not form a network ({error})"
         raise UserError(message) from None
     return report
 
 
 def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str]:
-    """The parts with weights to load; those that are not learned here are told as skipped."""
+    """The parts to load from the source; those not learned here are reported as skipped."""
     there = [part for part, name in WEIGHTS.items() if name in source.parts]
     if config.load == "auto":
         return there
@@ -136,7 +135,7 @@ def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str
 
 
 def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str, str]:
-    """The tasks that were taken over, by their names here and there."""
+    """Names of the paired tasks: in this run, and in the source."""
     here, there = learner.spec.tasks, source.facts.tasks
     if not there:
         return {}
@@ -148,4 +147,4 @@ def _load_temperatures(learner: Learner, theirs: Tensor, fit: Fit, report: Repor
     if "alpha" in learner.optimizers:
         load_temperatures(learner.get_parameter("log_alpha"), theirs, fit=fit, report=report)
     else:
-        report.skipped.append("log_alpha (no temperature is learned here)")
+        report.skipped.append("log_alpha (this run learns no temperature)")

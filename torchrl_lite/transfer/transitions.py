@@ -1,4 +1,4 @@
-"""Transitions of another run, task by task, into the replay buffer of this one."""
+"""Copies another run's transitions into the replay buffer of this one, task by task."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ from torchrl_lite.types import Spec
 def carry_over(
     path: Path, buffer: ReplayBuffer, spec: Spec, task_map: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Fills ``buffer`` with what the newest complete checkpoint of a run (or the one at ``path``)
-    remembers of the tasks that ours take over; of more than there is room for, the newest.
+    """Fill ``buffer`` with the transitions of paired tasks from the newest complete checkpoint of
+    a run (or the one at ``path``); if there are too many, only the newest.
 
-    Returns, as plain data, the checkpoint and how many transitions came for each task.
+    Returns, as plain data, the checkpoint and the number of transitions per task.
 
     Raises:
-        UserError: there is no such checkpoint, no task takes one over, or one has other
-            features than the one it takes over.
+        UserError: there is no such checkpoint, no tasks are paired, or the sizes of paired tasks
+            differ.
     """
     try:
         saved = complete_checkpoint(path)
@@ -35,12 +35,12 @@ def carry_over(
         fit = Fit.of(spec, facts, task_map, path=path)
         if not (facts.tasks and fit.tasks):
             raise CheckpointError(
-                f"{path}: none of its tasks is here; transfer.task_map pairs them"
+                f"{path}: none of its tasks is in this run; pair tasks with transfer.task_map"
             )
         for here, there in fit.tasks.items():
             _check_features(spec, here, facts.shapes[there], f"{facts.tasks[there]} of {path}")
         remembered = _remembered(saved, fit, buffer.capacity)
-        manifest = saved.path.with_suffix(".json").read_bytes()  # it vouches for all files
+        manifest = saved.path.with_suffix(".json").read_bytes()  # it has checksums of all files
     except (CheckpointError, OSError) as error:
         raise UserError(f"transfer.load: buffer: {error}") from None
     for here, there in fit.tasks.items():
@@ -62,7 +62,7 @@ def _check_features(spec: Spec, here: int, theirs: list[int] | None, name: str) 
 
 
 def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n D"]]:
-    """The newest ``room`` transitions of each task that is taken over, oldest first."""
+    """The newest ``room`` transitions of each paired task, oldest first."""
     width = sum(row_widths(*fit.there))
     chunks: dict[int, list[Tensor]] = {there: [] for there in fit.tasks.values()}
     try:
@@ -70,7 +70,7 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
         size = saved.state["config"]["replay_buffer"]["size"]
         for there, first, rows in saved.rows(width):
             if there in chunks:
-                # All but the newest has been overwritten.
+                # Older transitions are overwritten, or have no room here.
                 kept = written[there] - min(room, size // fit.tasks_there)
                 chunks[there].append(rows[max(0, kept - first) :])
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -79,7 +79,7 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
 
 
 def _laid_out(rows: Float[Tensor, "n D"], fit: Fit) -> Float[Tensor, "n d"]:
-    """Rows with this run's padding, each by itself: what followed it there is elsewhere here."""
+    """Transitions with this run's padding, each marked ``first``: successors are not adjacent."""
     result = rows.new_zeros(len(rows), sum(row_widths(*fit.here)))
     result[:, -3:-1] = rows[:, -3:-1]
     result[:, -1] = 1
