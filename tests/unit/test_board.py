@@ -76,7 +76,10 @@ def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
     assert charts["tasks", "success"] == {f"eval_success/{task}" for task in TASKS}
     assert charts["tasks", "return"] == {f"eval_return/{task}" for task in TASKS}
     assert charts["tasks", "temperature"] == {f"train_alpha/{task}" for task in TASKS}
-    assert charts["all tasks together", "success"] == {"eval/success_rate"}
+    assert charts["all tasks together", "success"] == {
+        "eval/success_rate",
+        "rollout/success_rate",
+    }
     assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
     assert charts["all tasks together", "loss of the critics"] == {
         "train/q1_loss",

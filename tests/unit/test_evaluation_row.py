@@ -42,6 +42,15 @@ def test_a_task_that_tells_nothing_of_success_is_no_failure() -> None:
     assert evaluation_row(by_task(silent), TASKS)["eval/success_rate"] is None
 
 
-def test_of_training_the_mean_over_the_episodes_that_ended_is_told() -> None:
-    assert training_row(EPISODES[:2]) == {"rollout/ep_rew_mean": 53.5, "rollout/ep_len_mean": 20.0}
-    assert training_row([]) == {"rollout/ep_rew_mean": None, "rollout/ep_len_mean": None}
+def test_training_episodes_have_success_and_return_per_task() -> None:
+    row = training_row(by_task(EPISODES[1:3]), TASKS)
+    assert row["rollout/success_rate"] == 0.5
+    assert row["rollout/ep_rew_mean"] == (EPISODES[1].ret + EPISODES[2].ret) / 2
+    for stats in EPISODES[1:3]:
+        assert row[f"rollout_success/{TASKS[stats.task]}"] == stats.success
+        assert row[f"rollout_return/{TASKS[stats.task]}"] == stats.ret
+
+
+def test_an_epoch_in_which_no_episode_ended_has_empty_cells() -> None:
+    empty = ("success_rate", "ep_rew_mean", "ep_len_mean")
+    assert training_row({}, TASKS) == {f"rollout/{name}": None for name in empty}

@@ -24,13 +24,14 @@ TASKS = ["drawer-close-v3", "reach-v3"]
 FRAMES = 40  # an epoch
 
 
-def start(folder: Path, **changes: Any) -> tuple[int, Path]:
+def start(folder: Path, *flags: str, **changes: Any) -> tuple[int, Path]:
     """Exit code and run directory."""
     (folder / "two.json").write_text("{}")
     env = {"env__tasks": TASKS, "env__num_envs": 4, "env__name": "two"}
     env |= {"env__group_size": 2, "env__max_episode_frames": 9}
     epochs = {"train__num_epochs": 3, "train__eval_interval": 1}
-    argv = short(folder / "log", "--config", folder / "two.json", **env | epochs | changes)
+    config = ("--config", folder / "two.json", *flags)
+    argv = short(folder / "log", *config, **env | epochs | changes)
     return launch.main("sac", argv, multi_task=True), folder / "log" / "x" / "two" / "1"
 
 

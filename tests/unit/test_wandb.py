@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_film import CONFIG
 from tiny_runs import ROOT, one_line, result_of, rows_of
 
 pytestmark = pytest.mark.wandb
 pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
 
 STARTER = ROOT / "starter" / "mt_sac.py"
+CONFIG = {
+    "env": {"tasks": ["drawer-close-v3", "reach-v3"], "name": "two", "num_envs": 4, "group_size": 2,
+            "max_episode_frames": 9, "num_goals": 6},
+    "net": {"hidden_shapes": [8]},
+    "replay_buffer": {"size": 1000},
+    "train": {"num_epochs": 3, "pretrain_epochs": 1, "epoch_frames": 10, "opt_steps": 2,
+              "batch_size": 4, "eval_interval": 1, "eval_episodes": 2, "final_eval_episodes": 2},
+    "system": {"workers": 0, "threads": 1},
+}  # fmt: skip
 KEY = "0123456789abcdef" * 3
 SECRET = "nobody-may-read-this"
 

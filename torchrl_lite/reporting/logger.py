@@ -43,6 +43,9 @@ def columns(
         "eval/ep_len_mean",
         "eval/td_error",
         *(f"eval_length/{task}" for task in tasks),
+        "rollout/success_rate",
+        *(f"rollout_success/{task}" for task in tasks),
+        *(f"rollout_return/{task}" for task in tasks),
         *more,
     ]
 

@@ -20,7 +20,10 @@ LAYOUT = {
         "temperature": ["Multiline", ["^train_alpha/"]],
     },
     "all tasks together": {
-        "success": ["Multiline", ["^eval/success_rate$", "^stage/success$"]],
+        "success": [
+            "Multiline",
+            ["^eval/success_rate$", "^rollout/success_rate$", "^stage/success$"],
+        ],
         "return": ["Multiline", ["^eval/return$", "^rollout/ep_rew_mean$"]],
         "loss of the critics": ["Multiline", ["^train/q._loss$", "^eval/td_error$"]],
     },

@@ -36,12 +36,18 @@ def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
     return row
 
 
-def training_row(episodes: Sequence[EpisodeStats]) -> Row:
-    """Return and length of the training episodes that ended in an epoch."""
-    return {
-        "rollout/ep_rew_mean": _mean([stats.ret for stats in episodes]),
-        "rollout/ep_len_mean": _mean([stats.length for stats in episodes]),
+def training_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
+    """The training episodes that ended in an epoch: success and return also per task."""
+    everything = [stats for group in episodes.values() for stats in group]
+    row: Row = {
+        "rollout/success_rate": success_rate(everything),
+        "rollout/ep_rew_mean": _mean([stats.ret for stats in everything]),
+        "rollout/ep_len_mean": _mean([stats.length for stats in everything]),
     }
+    for task, group in episodes.items():
+        row[f"rollout_success/{tasks[task]}"] = success_rate(group)
+        row[f"rollout_return/{tasks[task]}"] = _mean([stats.ret for stats in group])
+    return row
 
 
 def success_rate(episodes: Sequence[EpisodeStats]) -> float | None:

@@ -135,7 +135,7 @@ class RLAlgo:
             "epoch": self.epoch,
             "stage": self.stages.stage,
             "total_frames": self.total_frames,
-            **training_row(collected.episodes),
+            **training_row(by_task(collected.episodes), config.env.tasks),
             **{f"frames/{t}": n for t, n in zip(config.env.tasks, self.frames, strict=True)},
             "time/collect_s": waited,
             "time/cpu_s": collected.cost.cpu_s,  # of the workers; the run adds its own
