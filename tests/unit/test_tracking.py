@@ -96,7 +96,7 @@ def test_a_resumed_run_is_the_same_run_and_another_is_another(
     assert start(tmp_path, "--track", "--resume")[0] == 0
     assert start(tmp_path, "--track", "--until", "40", "--id", "other")[0] == 0
     first, second, other = wandb.runs
-    assert (first.given["project"], first.given["name"]) == ("mine", "two/two/1")
+    assert (first.given["project"], first.given["name"]) == ("mine", "x/two/1")
     assert first.id == second.id != other.id
     assert {run.given["resume"] for run in wandb.runs} == {"allow"}
     assert (list(first.rows), list(second.rows)) == ([40, 80], [120, 160])
