@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
+from torchrl_lite.config.multi_task_networks import CareConfig, MooreConfig, PacoConfig
 from torchrl_lite.config.section import (
     Count,
     Depth,
@@ -127,12 +128,16 @@ class CriticConfig(Section):
     )
 
 
+NEEDS_TASKS = ("paco", "moore", "film", "care")
+"""Architectures that are about what tasks share, and nothing else."""
+
+
 class NetConfig(Section):
     """Networks of actor and critics."""
 
-    kind: Literal["mlp", "multihead", "independent", "soft_module"] = Field(
-        "mlp", description="architecture"
-    )
+    kind: Literal[
+        "mlp", "multihead", "independent", "soft_module", "paco", "moore", "film", "care"
+    ] = Field("mlp", description="architecture")
     hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
         [256, 256], description="hidden units, layer by layer"
     )
@@ -154,6 +159,9 @@ class NetConfig(Section):
     soft_module: SoftModuleConfig = Field(
         SoftModuleConfig(), description="sizes, where kind is soft_module"
     )
+    paco: PacoConfig = Field(PacoConfig(), description="sizes, where kind is paco")
+    moore: MooreConfig = Field(MooreConfig(), description="sizes, where kind is moore")
+    care: CareConfig = Field(CareConfig(), description="sizes, where kind is care")
     init: Literal["garage", "metaworld_algorithms", "torch"] = Field(
         "metaworld_algorithms",
         description="whose initialisation: Xavier, He with small heads, or that of torch.nn.Linear",
@@ -163,10 +171,15 @@ class NetConfig(Section):
     def _check(self) -> Self:
         if self.task_input == "embedding" and self.kind not in ("mlp", "multihead"):
             raise ValueError(f'task_input: "embedding" is not for kind {self.kind!r}')
-        if self.residual and self.kind == "soft_module":
-            raise ValueError('residual: is not for kind "soft_module"')
+        if self.residual and self.kind in ("soft_module", *NEEDS_TASKS):
+            raise ValueError(f'residual: is not for kind "{self.kind}"')
         for name in ("hidden_shapes", "actor_hidden_shapes"):
             shapes = getattr(self, name)
+            if self.kind == "moore" and shapes and self.moore.num_experts > shapes[-1]:
+                raise ValueError(
+                    f"moore.num_experts: {self.moore.num_experts} representations of {shapes[-1]} "
+                    "numbers cannot be orthogonal"
+                )
             if self.residual and shapes and len(set(shapes)) > 1:
                 raise ValueError(f"{name}: {shapes}: residual layers need one width")
         return self
@@ -388,6 +401,8 @@ class Config(Section):
                 f"{self.algo}.temperature_weights: would couple agents that are independent"
             )
         tasks, batch = self.num_tasks, self.train.batch_size
+        if tasks == 1 and self.net.kind in NEEDS_TASKS:
+            raise ValueError(f'net.kind: "{self.net.kind}" needs several tasks, but there is one')
         if batch % tasks:
             raise ValueError(f"train.batch_size: {batch} is no multiple of the {tasks} tasks")
         per_task = self.frames_per_epoch // tasks

@@ -12,7 +12,12 @@ from torchrl_lite.network.task_rows import places_of_task_rows
 from torchrl_lite.transfer.pairing import Fit, Pairs
 
 CRITICS = ("critic", "target")
-READS_INPUT = ("body.trunk.layers.0.weight", "body.observation.layers.0.weight")
+READS_INPUT = (
+    "body.trunk.layers.0.weight",
+    "body.observation.layers.0.weight",
+    "body.hidden.0.weight",
+    "body.trunk.experts.layers.0.weight",
+)
 """The layers that read the observation, in a critic followed by the action."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
