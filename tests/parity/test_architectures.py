@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, FULL, make_spec, random_batch, random_noise, rows_of_tasks
+from helpers import CPU, FULL, KINDS, make_spec, random_batch, random_noise, rows_of_tasks
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
@@ -16,7 +16,6 @@ from torchrl_lite.network.initialisation import Init, xavier_normal
 from torchrl_lite.network.soft_module import Modules, SoftModuleNetwork
 from torchrl_lite.types import Batch, Noise, Spec
 
-KINDS = ("mlp", "multihead", "independent", "soft_module")
 SMALL = {"num_modules": 3, "num_layers": 3, "module_hidden": 6, "gating_hidden": 7}
 
 
@@ -112,6 +111,7 @@ def test_a_head_gets_no_gradient_from_another_task(kind: str, network: str) -> N
 FIRST_BIAS = {"trunk.layers.0.bias"}
 HEAD = {"head.weight", "head.bias"}
 LAYERS = {f"trunk.layers.{depth}.{part}" for depth in (0, 1) for part in ("weight", "bias")}
+PARTS = ("delta", "beta")
 OWN = {
     ("mlp", "onehot", "none"): FIRST_BIAS,
     ("mlp", "embedding", "none"): {"trunk.embedding.rows"},
@@ -122,6 +122,10 @@ OWN = {
     ("multihead", "onehot", "layer"): FIRST_BIAS | HEAD,
     ("independent", "onehot", "layer"): LAYERS | HEAD,
     ("soft_module", "onehot", "layer"): {"task_rows"},
+    ("paco", "onehot", "none"): {"w"},
+    ("moore", "onehot", "layer"): {"trunk.w"} | HEAD,
+    ("film", "onehot", "layer"): {f"trunk.films.{d}.{part}" for d in (0, 1) for part in PARTS},
+    ("care", "onehot", "none"): {"trunk.task_rows"},
 }
 """What each task has of its own in every network, beside its temperature."""
 

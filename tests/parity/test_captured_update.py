@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, random_block
+from helpers import CPU, KINDS, make_learner, make_spec, random_block
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -67,7 +67,7 @@ def test_the_mode_sees_what_cannot_be_captured(attempt: Callable[[Tensor], Any])
 @pytest.mark.parametrize(
     ("algo", "kind", "critic"),
     [
-        *(("sac", kind, "scalar") for kind in ("mlp", "multihead", "independent", "soft_module")),
+        *(("sac", kind, "scalar") for kind in KINDS),
         ("td3", "mlp", "scalar"),
         ("ddpg", "mlp", "scalar"),
         ("sac", "mlp", "hl_gauss"),

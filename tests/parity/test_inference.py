@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import make_learner, padded_spec
+from helpers import KINDS, make_learner, padded_spec
 
 from torchrl_lite.collector.inference import Inference, exact_inference
 
@@ -10,7 +10,7 @@ SPEC = padded_spec([5, 4, 3], [2, 2, 1])
 ROWS = torch.tensor([2, 0, 0, 1])
 
 
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algo", ["sac", "td3"])
 @pytest.mark.parametrize("explore", [True, False])
 def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:

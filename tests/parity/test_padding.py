@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import FULL, make_learner, make_spec, padded_spec, random_batch, random_noise
+from helpers import FULL, KINDS, make_learner, make_spec, padded_spec, random_batch, random_noise
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
@@ -37,7 +37,7 @@ def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict
     return told | learner.state_dict()
 
 
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("algo", "config"), AGENTS.values(), ids=AGENTS.keys())
 def test_padding_reaches_nothing(algo: str, config: dict[str, Any], kind: str) -> None:
     clean = train(algo, kind, (0.0, 0.0), **config)

@@ -1103,7 +1103,7 @@ def test_temperature_weights_need_temperatures(other: dict[str, object]) -> None
     assert "sac.temperature_weights" in error_of(checked, tree)
 
 
-@pytest.mark.parametrize("kind", ["independent", "soft_module"])
+@pytest.mark.parametrize("kind", ["independent", "soft_module", "paco", "moore", "film", "care"])
 def test_an_embedding_that_no_layer_would_read_is_refused(kind: str) -> None:
     tree = one_task(net={"kind": kind, "task_input": "embedding"})
     assert "net.task_input" in error_of(checked, tree)

@@ -506,6 +506,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "net__kind": "soft_module",
         "net__soft_module": {"module_hidden": 8, "gating_hidden": 8},
     },
+    **{kind: {"net__kind": kind} for kind in ("paco", "moore", "film", "care")},
 }
 # At least, of actor and critic a parameter and its moments, and the targets; of SAC the actor has
 # no target, and there are log_alpha and its moments.

@@ -81,9 +81,10 @@ def error_of(path: Path) -> str:
                 "critic": {"kind": "hl_gauss", "bins": 11},
             },
         ),
+        *((3, {"kind": kind}) for kind in ("paco", "moore", "film", "care")),
     ],
     ids=["one task", "mlp", "embedding", "multihead", "independent", "soft_module",
-         "residual", "normed agents", "normed soft_module"],
+         "residual", "normed agents", "normed soft_module", "paco", "moore", "film", "care"],
 )  # fmt: skip
 def test_an_actor_acts_as_before(
     algo: str, tasks: int, net: dict[str, Any], tmp_path: Path

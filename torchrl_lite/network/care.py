@@ -61,7 +61,7 @@ class CareTrunk(nn.Module):
         self.task_rows = nn.Parameter(torch.randn(ensemble, num_tasks, size))
         self.context = small(size, size, ensemble)
         self.attention = small(size, config.num_encoders, ensemble)
-        self.mlp = MLP(2 * size + act_dim, hidden_shapes, ensemble=ensemble, norm=norm, init=init)
+        self.mlp = MLP(act_dim + 2 * size, hidden_shapes, ensemble=ensemble, norm=norm, init=init)
 
     def forward(
         self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]
@@ -71,8 +71,9 @@ class CareTrunk(nn.Module):
         context = self.context(self.task_rows[:, task][:, :, None], task)  # [E, T, 1, D]
         alpha = self.alpha(context, task)
         mixture = torch.einsum("ektbd,etk->etbd", encodings, alpha)
-        others = [part.expand(*mixture.shape[:3], -1) for part in (context, act)]
-        return self.mlp(torch.cat((mixture, *others), dim=-1), task)
+        rows = mixture.shape[:3]
+        parts = (act.expand(*rows, -1), mixture, context.expand(*rows, -1))
+        return self.mlp(torch.cat(parts, dim=-1), task)
 
     def alpha(
         self, context: Float[Tensor, "E T 1 D"], task: Int[Tensor, " T"]
