@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_learner, make_spec, padded_spec, random_batch, random_noise
+from test_initialisation import assert_uniform
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
@@ -122,7 +123,7 @@ LITERAL: dict[str, Callable[[Any, Tensor, int, int], Tensor]] = {
 @pytest.mark.parametrize("kind", LITERAL)
 def test_a_network_is_its_textbook_form(kind: str, role: str, norm: str) -> None:
     """Outputs and the gradient of every parameter, for tasks in another order."""
-    body, x, task = body_of(kind, role=role, norm=norm), inputs(role), [2, 0, 2]
+    body, x, task = body_of(kind, role=role, norm=norm), inputs(role), [2, 0, 1]
     out = body(x, torch.tensor(task))
     literal = torch.stack(
         [
@@ -191,6 +192,22 @@ def test_composed_layers_start_with_the_variance_of_the_initialisation(num_tasks
     assert torch.corrcoef(layer.flatten(1)).fill_diagonal_(0).abs().max() < 0.06
 
 
+@pytest.mark.parametrize("kind", ["moore", "care"])
+def test_experts_and_encoders_start_independently(kind: str) -> None:
+    """As ensemble members do, by the initialisation that is configured."""
+    net = {"kind": kind, "hidden_shapes": [64, 64], "care": {"encoder_hidden": 64}}
+    torch.manual_seed(0)
+    spec = make_spec(3, obs_dim=64)
+    body: Any = build(NetConfig.model_validate(net), spec, role="actor", outputs=4, ensemble=2)
+    first = (body.trunk.experts if kind == "moore" else body.trunk.encoders).layers[0]
+    members = first.weight.detach()[:, 0]
+    assert len(members) == 2 * (4 if kind == "moore" else 6)
+    for member in members:
+        assert_uniform(member, (6 / 64) ** 0.5)  # He et al. 2015
+    assert torch.corrcoef(members.flatten(1)).fill_diagonal_(0).abs().max() < 0.06
+    assert not first.bias.any()
+
+
 # --- MOORE ----------------------------------------------------------------------------------------
 
 
@@ -217,6 +234,16 @@ def test_representations_without_a_direction_of_their_own_break_nothing(dtype: t
     assert lengths[1] == 0 and (lengths <= 1 + 1e-3).all()
     (grad,) = torch.autograd.grad(v.square().sum() + v.sum(), [u])
     assert grad.isfinite().all() and float(grad.abs().max()) <= 10 / SHORTEST
+
+
+def test_rounded_inner_products_of_almost_parallel_representations_break_nothing() -> None:
+    """As with ``system.matmul_precision`` "medium", whose products are those of bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    a, *noise = torch.randn(4, 100, 1, 400, generator=generator)
+    u = torch.cat((a, *(a + 0.03 * one for one in noise)), dim=1)
+    gram = u.bfloat16().float() @ u.bfloat16().float().mT
+    lengths = (gram_schmidt(gram) @ u).norm(dim=-1)
+    assert (lengths < 10).all()
 
 
 # --- CARE -----------------------------------------------------------------------------------------

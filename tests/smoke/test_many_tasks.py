@@ -29,7 +29,7 @@ TINY = {
 }
 
 
-KINDS = ["", "_multihead", "_soft_module", "_independent"]
+KINDS = ["", "_multihead", "_soft_module", "_independent", "_paco", "_moore", "_film", "_care"]
 
 
 def arguments(config: str, log_dir: Path, **extra: object) -> list[str]:

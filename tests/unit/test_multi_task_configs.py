@@ -8,6 +8,7 @@ from metaworld import env_dict
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import Config, NetConfig, load
+from torchrl_lite.config.multi_task_networks import CareConfig
 from torchrl_lite.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -15,6 +16,7 @@ MLPS = ["mt3", "mt10", "mt25", "mt50"]
 HEADS = ["mt10_multihead", "mt50_multihead"]
 SOFT = ["mt10_soft_module", "mt50_soft_module"]
 DEEP = ["mt10_soft_module_deep", "mt50_soft_module_deep"]
+SHARED = [f"{mt}_{kind}" for mt in ("mt10", "mt50") for kind in ("paco", "moore", "film", "care")]
 INDEPENDENT = ["mt10_independent", "mt50_independent"]
 
 
@@ -31,12 +33,12 @@ def test_the_smallest_set_are_the_first_three_of_mt10() -> None:
     assert config_of("mt3").env.tasks == config_of("mt10").env.tasks[:3]
 
 
-@pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *INDEPENDENT])
+@pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *SHARED, *INDEPENDENT])
 def test_a_variant_trains_on_the_tasks_of_its_set(name: str) -> None:
     assert config_of(name).env == config_of(name.split("_")[0]).env
 
 
-@pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP])
+@pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *SHARED])
 def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
     """Per task: 4,000 random frames, then 2 million with an update of 128 transitions at each."""
     config = config_of(name)
@@ -79,6 +81,27 @@ def test_soft_modules_have_the_published_sizes(
             hidden,
         )
         assert (sizes.num_gating_layers, sizes.gating_hidden) == (2, 256)
+
+
+@pytest.mark.parametrize(
+    ("mt", "sets", "experts", "encoders"), [("mt10", 5, 4, 6), ("mt50", 20, 6, 10)]
+)
+def test_networks_that_mix_have_the_published_sizes(
+    mt: str, sets: int, experts: int, encoders: int
+) -> None:
+    for kind in ("paco", "moore", "film", "care"):
+        net = config_of(f"{mt}_{kind}").net
+        assert (net.kind, net.hidden_shapes, net.norm) == (kind, [400] * 3, "none")
+    assert config_of(f"{mt}_paco").net.paco.num_sets == sets
+    assert config_of(f"{mt}_moore").net.moore.num_experts == experts
+    care = config_of(f"{mt}_care").net.care
+    assert care == CareConfig(
+        num_encoders=encoders,
+        encoder_layers=2,
+        encoder_hidden=50,
+        embedding_dim=50,
+        temperature=1.0,
+    )
 
 
 @pytest.mark.parametrize("name", INDEPENDENT)

@@ -13,8 +13,9 @@ The authors' code for Meta-World does the following, and so does this:
 
 Deviations of our own:
 
-4. What is shorter than `SHORTEST` after the projections is not brought to unit length: it is little
-   more than rounding. The authors divide by any length, also by 0.
+4. What the projections leave of a representation is not brought to unit length where it is shorter
+   than a hundredth of it: in low matrix precision it is rounding. The authors divide by any length,
+   also by 0.
 5. ``w`` starts as a layer on a one-hot task under ``net.init``; in the authors' code by Xavier.
 """
 
@@ -27,7 +28,8 @@ from torch import Tensor, nn
 from torchrl_lite.network.initialisation import Init
 from torchrl_lite.network.mlp import MLP
 
-SHORTEST = 1e-3
+SHORTEST = 1e-2
+"""Of what the projections leave, relative to the representation."""
 
 
 def gram_schmidt(gram: Float[Tensor, "*rows K K"]) -> Float[Tensor, "*rows K K"]:
@@ -44,7 +46,8 @@ def gram_schmidt(gram: Float[Tensor, "*rows K K"]) -> Float[Tensor, "*rows K K"]
         for unit in rows:
             along = (unit * gram[..., k]).sum(-1, keepdim=True)
             row, square = row - along * unit, square - along.square()
-        rows.append(row * square.clamp_min(SHORTEST**2).rsqrt())
+        shortest = SHORTEST**2 * (1 + gram[..., k, k, None])  # representations may be all zero
+        rows.append(row * torch.maximum(square, shortest).rsqrt())
     return torch.stack(rows, dim=-2)
 
 
