@@ -14,8 +14,8 @@ The authors' code for Meta-World does the following, and so does this:
 Deviations of our own:
 
 4. What the projections leave of a representation is not brought to unit length where it is shorter
-   than a hundredth of it: in low matrix precision it is rounding. The authors divide by any length,
-   also by 0.
+   than a hundredth of it, or than 0.01: in low matrix precision it is rounding. The authors divide
+   by any length, also by 0.
 5. ``w`` starts as a layer on a one-hot task under ``net.init``; in the authors' code by Xavier.
 """
 
