@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,6 +22,8 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
+KINDS = get_args(NetConfig.model_fields["kind"].annotation)
+"""Every architecture."""
 FULL = "critic+policy+target"
 """The variant of SAC's update with all its parts."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, random_block
+from helpers import CPU, KINDS, make_learner, make_spec, random_block
 
 from torchrl_lite.algo.accel import Stepper, check
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -101,7 +101,7 @@ def assert_close(
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["graph", "compile"])
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_every_mode_gives_the_updates_of_eager_mode(algo: str, kind: str, mode: str) -> None:
     device, spec = torch.device("cuda:0"), make_spec(3)
@@ -125,7 +125,7 @@ def test_every_mode_gives_the_updates_of_eager_mode(algo: str, kind: str, mode: 
 
 @needs_gpu
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", ["mlp", "multihead", "independent", "soft_module"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None:
     """As a curriculum has them: tasks join, leave with data that gets old, and return."""
     device, spec = torch.device("cuda:0"), make_spec(3)

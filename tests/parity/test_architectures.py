@@ -74,6 +74,10 @@ def test_independent_agents_equal_separate_learners(
         ("sac", "mlp", ["trunk.embedding.rows"]),
         ("sac", "independent", ["trunk.layers.1.weight", "head.bias"]),
         ("sac", "soft_module", ["task_rows"]),
+        ("sac", "paco", ["w"]),
+        ("sac", "moore", ["trunk.w", "head.weight"]),
+        ("sac", "film", ["trunk.films.0.delta", "trunk.films.1.beta"]),
+        ("sac", "care", ["trunk.task_rows"]),
         ("td3", "multihead", ["trunk.embedding.rows", "head.weight", "head.bias"]),
     ],
 )

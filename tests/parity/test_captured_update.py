@@ -52,7 +52,7 @@ def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
     [
         ("sac", "mlp", "hl_gauss"),
         ("sac", "independent", "c51"),
-        ("sac", "soft_module", "scalar"),
+        *(("sac", kind, "scalar") for kind in ("soft_module", "paco", "moore", "film", "care")),
         ("td3", "multihead", "two_hot"),
         ("ddpg", "mlp", "scalar"),
     ],

@@ -12,7 +12,13 @@ ROWS = torch.tensor([2, 0, 0, 1])
 
 @pytest.mark.parametrize(
     ("algo", "kind"),
-    [("sac", "mlp"), ("td3", "multihead"), ("sac", "independent"), ("sac", "soft_module")],
+    [
+        ("sac", "mlp"),
+        ("td3", "multihead"),
+        ("sac", "independent"),
+        ("sac", "soft_module"),
+        *(("sac", kind) for kind in ("paco", "moore", "film", "care")),
+    ],
 )
 @pytest.mark.parametrize("explore", [True, False])
 def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:

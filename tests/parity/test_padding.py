@@ -35,7 +35,7 @@ def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict
     [
         ("sac", "mlp", {}),
         ("sac", "multihead", {"policy": "deterministic"}),
-        ("sac", "soft_module", {}),
+        *(("sac", kind, {}) for kind in ("soft_module", "paco", "moore", "film", "care")),
         ("td3", "mlp", {"policy_delay": 1}),
     ],
 )

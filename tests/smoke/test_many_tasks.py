@@ -12,7 +12,7 @@ from torchrl_lite.algo.sac import SAC
 from torchrl_lite.command.launch import main
 from torchrl_lite.types import Batch, Noise
 
-KINDS = ["", "_multihead", "_soft_module", "_independent"]
+KINDS = ["", "_multihead", "_soft_module", "_independent", "_paco", "_moore", "_film", "_care"]
 
 
 def run(config: str, tasks: int, log_dir: Path, **extra: object) -> Path:

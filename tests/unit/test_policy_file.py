@@ -72,6 +72,7 @@ SMALL_MODULES = {"module_hidden": 6, "gating_hidden": 5}
         ("td3", 3, {"kind": "multihead", "residual": True, "hidden_shapes": [9, 9, 9]}),
         ("sac", 3, {"kind": "independent", "norm": "layer", "actor_hidden_shapes": [7]}),
         ("sac", 3, {"kind": "soft_module", "soft_module": SMALL_MODULES, "norm": "layer"}),
+        *(("sac", 3, {"kind": kind}) for kind in ("paco", "moore", "film", "care")),
     ],
 )
 def test_an_actor_acts_as_before(

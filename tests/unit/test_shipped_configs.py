@@ -17,6 +17,7 @@ MLPS = ["mt3", "mt10", "mt25", "mt50"]
 HEADS = ["mt10_multihead", "mt50_multihead"]
 SOFT = ["mt10_soft_module", "mt50_soft_module"]
 DEEP = ["mt10_soft_module_deep", "mt50_soft_module_deep"]
+MIXED = [f"{mt}_{kind}" for mt in ("mt10", "mt50") for kind in ("paco", "moore", "film", "care")]
 INDEPENDENT = ["mt10_independent", "mt50_independent"]
 ANY_TASK = 'env.tasks=["reach-v3"]'
 
@@ -53,7 +54,7 @@ def test_a_set_has_the_tasks_of_meta_world_in_its_order(number: int) -> None:
     assert config_of("mt3").env.tasks == config_of("mt10").env.tasks[:3]
 
 
-@pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *INDEPENDENT])
+@pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *MIXED, *INDEPENDENT])
 def test_a_variant_trains_on_the_tasks_of_its_set(name: str) -> None:
     assert config_of(name).env == config_of(name.split("_")[0]).env
 
@@ -88,7 +89,7 @@ def test_one_task_trains_as_garage_does() -> None:
     assert_fields(config, ADAM | own | {"train.batch_size": 256, "sac.adam_eps": 1e-8})
 
 
-@pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP])
+@pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *MIXED])
 def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
     """Per task: 4,000 random frames, then 2 million with an update of 128 transitions at each."""
     config = config_of(name)
@@ -107,6 +108,10 @@ def soft_module(**sizes: int) -> dict[str, Any]:
     return {"kind": "soft_module", "hidden_shapes": [400, 400], "soft_module": own}
 
 
+def mixed(kind: str, **sizes: int) -> dict[str, Any]:
+    return {"kind": kind, "hidden_shapes": [400] * 3, kind: sizes}
+
+
 @pytest.mark.parametrize(
     ("names", "net"),
     [
@@ -114,8 +119,15 @@ def soft_module(**sizes: int) -> dict[str, Any]:
         (HEADS, {"kind": "multihead", "hidden_shapes": [400] * 3}),
         (SOFT, soft_module(num_layers=2, num_modules=2, module_hidden=256)),
         (DEEP, soft_module(num_layers=4, num_modules=4, module_hidden=128)),
+        (["mt10_film", "mt50_film"], {"kind": "film", "hidden_shapes": [400] * 3}),
+        (["mt10_paco"], mixed("paco", num_sets=5)),
+        (["mt50_paco"], mixed("paco", num_sets=20)),
+        (["mt10_moore"], mixed("moore", num_experts=4)),
+        (["mt50_moore"], mixed("moore", num_experts=6)),
+        (["mt10_care"], mixed("care", num_encoders=6, encoder_hidden=50, embedding_dim=50)),
+        (["mt50_care"], mixed("care", num_encoders=10, encoder_hidden=50, embedding_dim=50)),
     ],
-    ids=["mlp", "multihead", "soft_module", "deep"],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_networks_have_the_published_sizes(names: list[str], net: dict[str, Any]) -> None:
     for name in names:

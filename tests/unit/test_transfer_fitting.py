@@ -24,6 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "residual": {"net": {"norm": "layer", "residual": True, "hidden_shapes": [12, 12]}},
     "normed agents": {"kind": "independent", "net": {"norm": "layer", "critic": {"kind": "c51"}}},
     "normed modules": {"kind": "soft_module", "net": {"norm": "layer"}},
+    **{kind: {"kind": kind} for kind in ("paco", "moore", "film", "care")},
 }
 THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 ALL = ["actor", "critic", "alpha"]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import nearest
+from torchrl_lite.config.multi_task_networks import CareConfig, MooreConfig, PacoConfig
 from torchrl_lite.config.section import (
     Count,
     Depth,
@@ -128,12 +129,16 @@ class CriticConfig(Section):
     )
 
 
+NEEDS_TASKS = ("paco", "moore", "film", "care")
+"""Architectures that only make sense for several tasks."""
+
+
 class NetConfig(Section):
     """Networks of the actor and the critics."""
 
-    kind: Literal["mlp", "multihead", "independent", "soft_module"] = Field(
-        "mlp", description="architecture"
-    )
+    kind: Literal[
+        "mlp", "multihead", "independent", "soft_module", "paco", "moore", "film", "care"
+    ] = Field("mlp", description="architecture")
     hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
         [256, 256], description="hidden units per layer"
     )
@@ -155,6 +160,9 @@ class NetConfig(Section):
     soft_module: SoftModuleConfig = Field(
         SoftModuleConfig(), description="sizes for kind soft_module"
     )
+    paco: PacoConfig = Field(PacoConfig(), description="sizes for kind paco")
+    moore: MooreConfig = Field(MooreConfig(), description="sizes for kind moore")
+    care: CareConfig = Field(CareConfig(), description="sizes for kind care")
     init: Literal["garage", "metaworld_algorithms", "torch"] = Field(
         "metaworld_algorithms",
         description="initialisation: Xavier (garage), He with small heads (metaworld_algorithms), "
@@ -165,10 +173,15 @@ class NetConfig(Section):
     def _check(self) -> Self:
         if self.task_input == "embedding" and self.kind not in ("mlp", "multihead"):
             raise ValueError(f'task_input: "embedding" is not supported for kind {self.kind!r}')
-        if self.residual and self.kind == "soft_module":
-            raise ValueError('residual: is not supported for kind "soft_module"')
+        if self.residual and self.kind in ("soft_module", *NEEDS_TASKS):
+            raise ValueError(f'residual: is not supported for kind "{self.kind}"')
         for name in ("hidden_shapes", "actor_hidden_shapes"):
             shapes = getattr(self, name)
+            if self.kind == "moore" and shapes and self.moore.num_experts > shapes[-1]:
+                raise ValueError(
+                    f"moore.num_experts: {self.moore.num_experts} representations of {shapes[-1]} "
+                    "numbers cannot be orthogonal"
+                )
             if self.residual and shapes and len(set(shapes)) > 1:
                 raise ValueError(f"{name}: {shapes}: residual layers need equal widths")
         return self
@@ -386,6 +399,8 @@ class Config(Section):
         if weighted and self.net.kind == "independent":
             raise ValueError(f"{self.algo}.temperature_weights: would couple independent agents")
         tasks, batch = self.num_tasks, self.train.batch_size
+        if tasks == 1 and self.net.kind in NEEDS_TASKS:
+            raise ValueError(f'net.kind: "{self.net.kind}" needs several tasks, but there is one')
         if batch % tasks:
             raise ValueError(f"train.batch_size: {batch} is not a multiple of the {tasks} tasks")
         per_task = self.frames_per_epoch // tasks

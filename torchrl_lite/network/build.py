@@ -7,10 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
+from torchrl_lite.network.care import CareTrunk
 from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
+from torchrl_lite.network.film import FilmMLP
 from torchrl_lite.network.initialisation import SCHEMES, Scheme
 from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.moore import MooreTrunk
+from torchrl_lite.network.paco import PacoNetwork
 from torchrl_lite.network.soft_module import SoftModuleNetwork
 from torchrl_lite.network.task_input import TaskInput
 from torchrl_lite.types import Spec
@@ -79,11 +83,67 @@ def _soft_module(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
     )
 
 
+def _paco(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    return PacoNetwork(
+        shape.in_features,
+        shape.hidden,
+        outputs=shape.outputs,
+        num_tasks=spec.num_tasks,
+        num_sets=net.paco.num_sets,
+        ensemble=shape.ensemble,
+        norm=net.norm == "layer",
+        hidden_init=shape.scheme.hidden,
+        head_init=shape.scheme.head,
+    )
+
+
+def _moore(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    trunk = MooreTrunk(
+        shape.in_features,
+        shape.hidden,
+        num_tasks=spec.num_tasks,
+        num_experts=net.moore.num_experts,
+        ensemble=shape.ensemble,
+        norm=net.norm == "layer",
+        init=shape.scheme.hidden,
+    )
+    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=spec.num_tasks))
+
+
+def _film(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    trunk = FilmMLP(
+        shape.in_features,
+        shape.hidden,
+        num_tasks=spec.num_tasks,
+        ensemble=shape.ensemble,
+        norm=net.norm == "layer",
+        init=shape.scheme.hidden,
+    )
+    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=1))
+
+
+def _care(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+    trunk = CareTrunk(
+        net,
+        num_tasks=spec.num_tasks,
+        obs_dim=spec.obs_dim,
+        act_dim=shape.in_features - spec.obs_dim,
+        hidden_shapes=shape.hidden,
+        ensemble=shape.ensemble,
+        init=shape.scheme.hidden,
+    )
+    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=1))
+
+
 _BODIES: dict[str, Callable[[NetConfig, Spec, _Shape], nn.Module]] = {
     "mlp": _mlp,
     "multihead": _mlp,
     "independent": _mlp,
     "soft_module": _soft_module,
+    "paco": _paco,
+    "moore": _moore,
+    "film": _film,
+    "care": _care,
 }
 
 

@@ -1,8 +1,8 @@
 """Copies tensors of other networks into ours: task by task for per-task parameters, and feature by
 feature where padding differs."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,15 @@ from torchrl_lite.network.task_rows import places_of_task_rows
 from torchrl_lite.transfer.pairing import Fit, Pairs
 
 CRITICS = ("critic", "target")
-READS_INPUT = ("body.trunk.layers.0.weight", "body.observation.layers.0.weight")
+READS_INPUT = (
+    "body.trunk.layers.0.weight",
+    "body.observation.layers.0.weight",
+    "body.hidden.0.weight",
+    "body.trunk.experts.layers.0.weight",
+)
 """Weights of the layers that read the observation (in a critic, followed by the action)."""
+_ENCODERS, _BEHIND_THEM = "body.trunk.encoders.layers.0.weight", "body.trunk.mlp.layers.0.weight"
+"""CARE's: they read the observation alone, and in a critic the action before the encodings."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
 
@@ -100,10 +107,8 @@ def _features(
     name: str, mine: Tensor, theirs: Tensor, *, critic: bool, fit: Fit
 ) -> tuple[Pairs | None, int, str]:
     """The features to copy (None if their number differs), their axis and a note."""
-    if name in READS_INPUT:
-        fits = theirs.shape[-2] == (sum(fit.there) if critic else fit.there[0])
-        pairs = fit.features("obs", "act") if critic else fit.features("obs")
-        return pairs if fits else None, -2, ""
+    if kinds := _reads(name, critic=critic):
+        return _inputs(mine, theirs, kinds, fit), -2, ""
     if name.startswith(_HEAD) and not critic:  # the mean, and possibly the log standard deviation
         there, rest = divmod(theirs.shape[-1], fit.there[1])
         here = mine.shape[-1] // fit.here[1]
@@ -111,6 +116,30 @@ def _features(
         pairs = fit.features("act", "act") if here == there == 2 else fit.features("act")
         return pairs if fits else None, -1, " (the mean)" if here != there else ""
     return _all(mine, theirs, -1), -1, ""
+
+
+def _reads(name: str, *, critic: bool) -> Sequence[Literal["obs", "act"]]:
+    """What of a network's input a layer reads, before anything else."""
+    if name in READS_INPUT:
+        return ("obs", "act") if critic else ("obs",)
+    if name == _BEHIND_THEM and critic:
+        return ("act",)
+    return ("obs",) if name == _ENCODERS else ()
+
+
+def _inputs(
+    mine: Tensor, theirs: Tensor, kinds: Sequence[Literal["obs", "act"]], fit: Fit
+) -> Pairs | None:
+    """Features of these kinds, and all inputs behind them; None where those are not as many."""
+    index = [("obs", "act").index(kind) for kind in kinds]
+    here, there = sum(fit.here[i] for i in index), sum(fit.there[i] for i in index)
+    rest = mine.shape[-2] - here
+    if theirs.shape[-2] != there + rest:
+        return None
+    pairs = fit.features(*kinds)
+    return Pairs(
+        [*pairs.here, *range(here, here + rest)], [*pairs.there, *range(there, there + rest)]
+    )
 
 
 def _plan(

@@ -1,0 +1,95 @@
+"""MOORE, a mixture of orthogonal experts (Hendawy et al. 2024, arXiv:2311.11385).
+
+``K`` experts represent a state as ``U = [u_1 ... u_K]``. The Gram-Schmidt process makes the
+representations of each state orthonormal, and a vector per task mixes them:
+
+    V = GramSchmidt(U),    v_task = V w_task,    output = f_task(v_task)
+
+The authors' code for Meta-World does the following, and so does this:
+
+1. The last layer of an expert has no ReLU, and a tanh stands behind the mixture.
+2. The output is a linear layer per task (multi-head).
+3. ``w`` is free: no softmax and no bias.
+
+Deviations of our own:
+
+4. What the projections leave of a representation is not brought to unit length where it is shorter
+   than a hundredth of it, or than 0.01: in low matrix precision it is rounding. The authors divide
+   by any length, also by 0.
+5. ``w`` starts as a layer on a one-hot task under ``net.init``; in the authors' code by Xavier.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from torchrl_lite.network.initialisation import Init
+from torchrl_lite.network.mlp import MLP
+
+SHORTEST = 1e-2
+"""Of what the projections leave, relative to the representation."""
+
+
+def gram_schmidt(gram: Float[Tensor, "*rows K K"]) -> Float[Tensor, "*rows K K"]:
+    """The Gram-Schmidt process on vectors whose inner products are ``gram``.
+
+    Row k says what the k-th orthonormal vector is made of: ``V = C U``, where C is triangular. The
+    process on products is a third of the work of one on the vectors themselves.
+    """
+    size = gram.shape[-1]
+    identity = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    rows: list[Tensor] = []
+    for k in range(size):
+        row, square = identity[k].expand(gram.shape[:-1]), gram[..., k, k, None]
+        for unit in rows:
+            along = (unit * gram[..., k]).sum(-1, keepdim=True)
+            row, square = row - along * unit, square - along.square()
+        shortest = SHORTEST**2 * (1 + gram[..., k, k, None])  # representations may be all zero
+        rows.append(row * torch.maximum(square, shortest).rsqrt())
+    return torch.stack(rows, dim=-2)
+
+
+class MooreTrunk(nn.Module):
+    """Experts, and what each task makes of their orthonormal representations."""
+
+    task_parameters = ("w",)
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_shapes: Sequence[int],
+        *,
+        num_tasks: int,
+        num_experts: int,
+        ensemble: int,
+        norm: bool,
+        init: Init,
+    ) -> None:
+        super().__init__()
+        self.num_experts = num_experts
+        self.experts = MLP(
+            in_features,
+            hidden_shapes,
+            ensemble=ensemble * num_experts,  # experts are members of an ensemble, too
+            norm=norm,
+            linear_output=True,
+            init=init,
+        )
+        self.w = nn.Parameter(torch.empty(ensemble, num_tasks, num_experts))
+        init.weight(self.w.data, num_tasks, num_experts)
+
+    def forward(
+        self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "E T B H"]:
+        u, coefficients = self.representations(x, task)
+        w = self.w[:, task, None, None]  # [E, T, 1, 1, K]
+        return torch.tanh((w @ coefficients @ u).squeeze(-2))  # V itself is never made
+
+    def representations(
+        self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]
+    ) -> tuple[Float[Tensor, "E T B K H"], Float[Tensor, "E T B K K"]]:
+        """The experts' representations of each state, and what makes them orthonormal."""
+        u = self.experts(x, task).unflatten(0, (-1, self.num_experts)).movedim(1, 3).contiguous()
+        return u, gram_schmidt(u @ u.mT)
