@@ -16,6 +16,7 @@ FIELDS = SHORT | {
     "net.critic.bins": 11,
     "train.batch_size": 6,
     "train.opt_steps": 1,
+    "train.eval_interval": 2,
 }
 
 
