@@ -8,6 +8,7 @@ checkpoint consists of: its state, and the rows of all saves that it builds on.
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -112,14 +113,15 @@ class Store:
         """``keep`` is how many complete checkpoints stay."""
         self._folder, self._keep = folder, keep
         self._good: list[_Kept] = []
+        self._bad = False
 
     def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest good checkpoint, and a line about each one that is not good.
+        """The newest good checkpoint, and a line about each one that is not good. Nothing is
+        changed.
 
         Raises:
             CheckpointError: there are checkpoints, but no good one.
         """
-        remove_temporaries(self._folder)
         newest: Saved | None = None
         bad: list[str] = []
         for epoch in _epochs(self._folder):
@@ -134,10 +136,18 @@ class Store:
             raise CheckpointError(f"no good checkpoint: {'; '.join(bad)}")
         if newest is None and (old := self._folder / "last.pt").exists():
             raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
-        if newest and not bad:
-            self._good = self._good[-self._keep :]
-            self._prune()  # a save may have been killed before it came to that
+        if newest:
+            bad = [*_without_manifest(self._folder, behind=self._good[-1].epoch), *bad]
+        self._bad = bool(bad)
         return newest, bad
+
+    def tidy(self) -> None:
+        """Removes what a killed save left behind; files of a checkpoint that is not good stay
+        until the next save."""
+        remove_temporaries(self._folder)
+        if self._good and not self._bad:
+            self._good = self._good[-self._keep :]
+            self._prune()
 
     def save(self, epoch: int, state: dict[str, Any], buffer: Rows) -> int:
         """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
@@ -233,6 +243,21 @@ def _epochs(folder: Path) -> list[int]:
     """Of the checkpoints there are, good or not, newest first."""
     found = [_OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
     return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def _without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
+    """A line about each checkpoint after epoch ``behind`` that has files, but no manifest."""
+    epochs: dict[int, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("last_*")):
+        if match := _OURS.fullmatch(path.name):
+            epochs[int(match[1])].append(path.name)
+    for epoch, names in sorted(epochs.items(), reverse=True):
+        manifest = f"last_{epoch}.json"
+        if epoch > behind and manifest not in names:
+            yield (
+                f"{folder / names[0]}: {manifest} is missing (the save was cut short, or the "
+                "file is lost)"
+            )
 
 
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:

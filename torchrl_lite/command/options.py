@@ -6,7 +6,8 @@ Every file is read once, and every mistake is a `UserError`.
 import json
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.checkpoint.traces import listed, traces
 from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
+from torchrl_lite.config.reading import reason
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
@@ -69,7 +72,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
     folder = args.log_dir / name / config.env.set_name / str(args.seed)
     stored = folder / "params.json"
-    resuming = args.resume and stored.exists()
+    resuming = args.resume and _is_resumable(folder)
     if not args.resume:
         check_unused(folder)
     if resuming:
@@ -174,13 +177,37 @@ def check_unused(folder: Path, *, resume: bool = False) -> None:
     Raises:
         UserError: there is a run in ``folder``, or it cannot be looked into.
     """
-    try:
+    with _looking_into(folder):
         used = folder.exists() and any(folder.iterdir())
         used = (folder / "params.json").exists() if resume else used
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be used ({error.strerror})") from None
     if used:
         raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+
+
+def _is_resumable(folder: Path) -> bool:
+    """Whether there is a run; False where ``--resume`` may begin one.
+
+    Raises:
+        UserError: there is a run without its configuration, or it cannot be looked into.
+    """
+    with _looking_into(folder):
+        if (folder / "params.json").exists():
+            return True
+        found = traces(folder)
+    if found:
+        raise UserError(
+            f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; restore it, "
+            "or choose another --id or --seed"
+        )
+    return False
+
+
+@contextmanager
+def _looking_into(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used ({reason(error)})") from None
 
 
 def find_device(name: str) -> torch.device:

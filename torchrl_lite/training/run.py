@@ -14,6 +14,7 @@ import torch
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved, Store
+from torchrl_lite.checkpoint.traces import listed, never_had_a_checkpoint, traces
 from torchrl_lite.config import Config, flat
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
@@ -59,7 +60,7 @@ class Run(NullRun):
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._cpu_s = time.process_time()
-        self._saved_epoch = 0
+        self._saved_epoch, self._has_checkpoint = 0, False
         self._saved: Row = {}
         """What the last checkpoint took, for the next row."""
 
@@ -83,15 +84,17 @@ class Run(NullRun):
         self._stack.close()
 
     def newest(self) -> Saved | None:
-        """The newest good checkpoint.
+        """The newest good checkpoint; None where the run never had one.
 
         Raises:
             CheckpointError: there are checkpoints, but no good one.
-            UserError: the run was on another kind of device.
+            UserError: they are lost, or the run was on another kind of device.
         """
         saved, self._damaged = self._store.newest()
         if saved is None:
+            self._check_not_lost()
             return None
+        self._has_checkpoint = True
         try:
             trained_on = saved.state["learner"]["device"]
             sum(saved.state["frames"])
@@ -100,6 +103,15 @@ class Run(NullRun):
         if trained_on != self._device.type:
             raise UserError(f"--device: the run is on {trained_on}, not on {self._device.type}")
         return saved
+
+    def _check_not_lost(self) -> None:
+        found = traces(self.folder)
+        if found and not never_had_a_checkpoint(self.folder):
+            raise UserError(
+                f"{self.folder}: has no complete checkpoint any more, only {listed(found)}; restore "
+                "checkpoint/last_<epoch>.json with the files it names, or choose another --id or "
+                "--seed"
+            )
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
         """Opens the view and says where the run begins. Nothing is written."""
@@ -131,7 +143,14 @@ class Run(NullRun):
         """
         config = self.config
         files.remove_temporaries(self.folder)
-        origin.write_head(self.folder, config, self._device, self._seed)
+        self._store.tidy()
+        origin.write_head(
+            self.folder,
+            config,
+            self._device,
+            seed=self._seed,
+            has_checkpoint=self._has_checkpoint,
+        )
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         for name in ("result.json", "policy.safetensors"):  # they will be others
             (self.folder / name).unlink(missing_ok=True)
@@ -315,7 +334,9 @@ class Run(NullRun):
             **self._identity(algo),
         }
         size = self._store.save(algo.epoch, state, algo.buffer)
-        self._saved_epoch = algo.epoch
+        if not self._has_checkpoint:
+            origin.write_versions(self.folder, self._device, seed=self._seed, has_checkpoint=True)
+        self._saved_epoch, self._has_checkpoint = algo.epoch, True
         self._saved = {"time/save_s": time.perf_counter() - started, "time/save_mb": size / 1e6}
 
     def _save_weights(self, algo: RLAlgo, name: str) -> None:
