@@ -7,31 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from torchrl_lite.command.launch import main
-
-TASK = "reach-v3"
-TINY = {
-    "env.max_episode_frames": 15,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 1000,
-    "train.epoch_frames": 10,
-    "train.opt_steps": 2,
-    "train.pretrain_epochs": 1,
-    "train.num_epochs": 4,
-    "train.batch_size": 8,
-    "train.eval_interval": 10,
-    "train.final_eval_episodes": 1,
-    "train.save_interval": 1,
-    "system.threads": 1,
-    "system.workers": 0,
-}
-
-
-def resume(log_dir: Path, *more: str, sets: bool = False) -> int:
-    flags = ["--task", TASK, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    fields = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items()] if sets else []
-    return main("sac", [*flags, *fields, *more])
+from tiny_runs import TASK, contents, resume
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +22,6 @@ def folder(three_epochs: Path, tmp_path: Path) -> Path:
     """A run directory of its own for each test."""
     shutil.copytree(three_epochs, tmp_path, dirs_exist_ok=True)
     return tmp_path / "x" / TASK / "1"
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def remove(folder: Path, pattern: str) -> None:

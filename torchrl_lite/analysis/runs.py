@@ -1,21 +1,21 @@
 """Run directories, read back as curves and final results."""
 
-import csv
-import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from pydantic import BaseModel, ValidationError
 
+from torchrl_lite.checkpoint.records import Result, read_result
+from torchrl_lite.config import read_tree
 from torchrl_lite.errors import UserError
-from torchrl_lite.reporting.logger import read_rows
+from torchrl_lite.reporting.rows import read_rows
 
 Metric = Literal["success", "return"]
 Axis = Literal["frames", "updates", "hours", "core_hours"]
@@ -37,6 +37,16 @@ AXES: dict[Axis, Place] = {
 }
 
 
+class _Env(BaseModel):
+    tasks: list[str]
+
+
+class _Params(BaseModel):
+    """What plots need of a configuration, which may be of another version."""
+
+    env: _Env
+
+
 @dataclass(frozen=True)
 class Run:
     """A directory ``{log_dir}/{experiment}/{env}/{seed}``."""
@@ -52,44 +62,32 @@ class Run:
         return self.path.name
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        with self._reading("params.json") as path:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            if not all(isinstance(task, str) for task in config["env"]["tasks"]):
-                raise TypeError
-            return config
-
-    @property
     def tasks(self) -> list[str]:
-        return self.config["env"]["tasks"]
+        """Those of its configuration.
+
+        Raises:
+            UserError: ``params.json`` is none.
+        """
+        path = self.path / "params.json"
+        try:
+            return _Params.model_validate(read_tree(path)).env.tasks
+        except ValidationError:
+            raise UserError(f"{path}: is damaged, or not written by a run (env.tasks)") from None
 
     @cached_property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """``result.json``; None where the run has not ended."""
-        if not (self.path / "result.json").exists():
-            return None
-        with self._reading("result.json") as path:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            return result | {"frames": int(result["frames"])}
+        return read_result(self.path)
 
     def final(self, task: str, metric: Metric) -> float | None:
         """A task's final evaluation; None where there is none."""
-        return (self.result or {}).get(f"eval_{metric}/{task}")
+        return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
     def _rows(self) -> list[dict[str, float]]:
         """What was measured, epoch by epoch."""
-        with self._reading("log.csv") as path:
-            return [
-                {name: float(cell) for name, cell in row.items() if cell} for row in read_rows(path)
-            ]
-
-    @contextmanager
-    def _reading(self, name: str) -> Iterator[Path]:
-        try:
-            yield self.path / name
-        except (ValueError, LookupError, TypeError, RecursionError, csv.Error):
-            raise UserError(f"{self.path / name}: is damaged, or of no run of ours") from None
+        rows = read_rows(self.path / "log.csv")
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
     def curve(
         self, task: str, *, metric: Metric, axis: Axis

@@ -44,7 +44,7 @@ class Result(Record):
     __pydantic_extra__: dict[str, float | bool | None]
     frames: _Count
     epochs: _Count | None = None
-    origin: list[dict[str, Any]] = []
+    origin: list[dict[str, Any]] = Field(default_factory=list)
 
 
 def read_versions(folder: Path) -> Versions | None:

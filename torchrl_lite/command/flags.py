@@ -11,6 +11,9 @@ from typing import NoReturn
 from torchrl_lite.config import MAX_AT_ONCE, nearest
 from torchrl_lite.errors import RunError, UserError
 
+MAX_NAME = 255
+"""Characters of a folder's name that a file system takes."""
+
 
 def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) -> int:
     """The exit code of a starter: what ``run`` returns; that of an error of ours, whose message is
@@ -101,6 +104,8 @@ def _stage(text: str) -> int:
 
 
 def _name(text: str) -> str:
+    if len(text) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"a name of {len(text)} characters; at most {MAX_NAME}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no name of letters, digits and _ . + - (it becomes a folder)"

@@ -16,6 +16,7 @@ import torch
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.traces import listed, traces
+from torchrl_lite.command.report import TRACEBACK
 from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
 from torchrl_lite.config.reading import reason
 from torchrl_lite.config.trust import check_cluster, check_imports
@@ -178,7 +179,7 @@ def check_unused(folder: Path, *, resume: bool = False) -> None:
         UserError: there is a run in ``folder``, or it cannot be looked into.
     """
     with _looking_into(folder):
-        used = folder.exists() and any(folder.iterdir())
+        used = folder.exists() and any(path.name != TRACEBACK for path in folder.iterdir())
         used = (folder / "params.json").exists() if resume else used
     if used:
         raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
@@ -196,8 +197,8 @@ def _is_resumable(folder: Path) -> bool:
         found = traces(folder)
     if found:
         raise UserError(
-            f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; restore it, "
-            "or choose another --id or --seed"
+            f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; "
+            "restore it, or choose another --id or --seed"
         )
     return False
 

@@ -21,6 +21,7 @@ from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.console import Row, make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
+from torchrl_lite.reporting.rows import rows_until
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
 from torchrl_lite.training.curriculum import Check
@@ -108,9 +109,9 @@ class Run(NullRun):
         found = traces(self.folder)
         if found and not never_had_a_checkpoint(self.folder):
             raise UserError(
-                f"{self.folder}: has no complete checkpoint any more, only {listed(found)}; restore "
-                "checkpoint/last_<epoch>.json with the files it names, or choose another --id or "
-                "--seed"
+                f"{self.folder}: has no complete checkpoint any more, only {listed(found)}; "
+                "restore checkpoint/last_<epoch>.json with the files it names, or choose another "
+                "--id or --seed"
             )
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
@@ -139,9 +140,13 @@ class Run(NullRun):
         ``tracked_as`` also shows it on Weights & Biases, under this name.
 
         Raises:
-            UserError: the directory cannot be written, or W&B takes no run.
+            UserError: the log is not that of this run, the directory cannot be written, or W&B
+                takes no run.
         """
         config = self.config
+        more = curriculum.columns(config.env.tasks) if config.curriculum else []
+        header = columns(config.env.tasks, algo.learner.metric_names, more)
+        earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
         files.remove_temporaries(self.folder)
         self._store.tidy()
         origin.write_head(
@@ -152,12 +157,14 @@ class Run(NullRun):
             has_checkpoint=self._has_checkpoint,
         )
         tracker = None if tracked_as is None else self._tracker(tracked_as)
-        for name in ("result.json", "policy.safetensors"):  # they will be others
+        for name in ("result.json", "policy.safetensors", "error.txt"):  # they will be others
             (self.folder / name).unlink(missing_ok=True)
-        more = curriculum.columns(config.env.tasks) if config.curriculum else []
-        header = columns(config.env.tasks, algo.learner.metric_names, more)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
+        if len(earlier) < algo.epoch:
+            self.say(
+                f"warning: log.csv has the rows of {len(earlier)} of {algo.epoch} epochs so far"
+            )
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(
