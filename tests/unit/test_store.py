@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.checkpoint.store import MAX_MANIFEST, Store
+from torchrl_lite.checkpoint.manifest import MAX_MANIFEST
+from torchrl_lite.checkpoint.store import Store
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.training.signals import Interrupted
 

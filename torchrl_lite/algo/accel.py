@@ -1,5 +1,6 @@
 """How an update is run: eagerly, compiled, or as a CUDA graph."""
 
+import importlib
 import os
 import shutil
 import warnings
@@ -10,6 +11,9 @@ import torch
 
 from torchrl_lite.errors import UserError
 
+_LATE = ("torch._dynamo", "torch.utils.serialization.config")
+_COMPILER = ("torch._inductor.compile_fx",)
+
 
 def check(mode: str, device: torch.device) -> None:
     """Raises UserError where a mode cannot run on this machine's device."""
@@ -19,6 +23,13 @@ def check(mode: str, device: torch.device) -> None:
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
             raise UserError(f"system.accel: compile needs a C++ compiler; there is no {compiler}")
+
+
+def import_all(mode: str) -> None:
+    """What torch would import later, in the middle of a training. A signal that interrupts an
+    import becomes another error there."""
+    for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):
+        importlib.import_module(name)
 
 
 def compiled(update: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,36 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from pydantic import BaseModel, ValidationError
 
+from torchrl_lite.analysis.axes import AXES, Axis, Metric
 from torchrl_lite.checkpoint.records import Result, read_result
 from torchrl_lite.config import read_tree
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
-
-Metric = Literal["success", "return"]
-Axis = Literal["frames", "updates", "hours", "core_hours"]
-
-
-class Place(NamedTuple):
-    """How a row of the log tells where on an axis it is."""
-
-    column: str
-    adds_up: bool
-    """Whether the column has the seconds of an epoch."""
-
-
-AXES: dict[Axis, Place] = {
-    "frames": Place("total_frames", adds_up=False),
-    "updates": Place("updates", adds_up=False),
-    "hours": Place("time/total_s", adds_up=True),
-    "core_hours": Place("time/cpu_s", adds_up=True),
-}
 
 
 class _Env(BaseModel):

@@ -7,8 +7,6 @@ checkpoint consists of: its state, and the rows of all saves that it builds on.
 
 import hashlib
 import json
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -24,11 +22,15 @@ from torchrl_lite.checkpoint.files import (
     write_atomically,
     write_text,
 )
+from torchrl_lite.checkpoint.manifest import (
+    OURS,
+    check_file,
+    digest_of,
+    epochs_in,
+    read_manifest,
+    without_manifest,
+)
 from torchrl_lite.errors import CheckpointError
-
-MAX_MANIFEST = 2**24
-"""Bytes of a manifest; one of a thousand files has a hundred thousand."""
-_OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
 
 
 class Rows(Protocol):
@@ -124,7 +126,7 @@ class Store:
         """
         newest: Saved | None = None
         bad: list[str] = []
-        for epoch in _epochs(self._folder):
+        for epoch in epochs_in(self._folder):
             try:
                 saved, kept = _read(self._folder, epoch)
             except CheckpointError as error:
@@ -137,7 +139,7 @@ class Store:
         if newest is None and (old := self._folder / "last.pt").exists():
             raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
         if newest:
-            bad = [*_without_manifest(self._folder, behind=self._good[-1].epoch), *bad]
+            bad = [*without_manifest(self._folder, behind=self._good[-1].epoch), *bad]
         self._bad = bool(bad)
         return newest, bad
 
@@ -189,7 +191,7 @@ class Store:
         torch.save(state | {"buffer": buffer.state_dict() | names}, content)
         new[f"last_{epoch}.pt"] = self._write(f"last_{epoch}.pt", [content.getbuffer()])
         files |= new
-        tree = {"files": files, "sha256": _digest(files)}
+        tree = {"files": files, "sha256": digest_of(files)}
         manifest = json.dumps(tree, separators=(",", ":"))
         write_text(self._folder / f"last_{epoch}.json", manifest)
 
@@ -215,7 +217,7 @@ class Store:
         gone = [
             path
             for path in self._folder.iterdir()
-            if _OURS.fullmatch(path.name) and path.name not in needed
+            if OURS.fullmatch(path.name) and path.name not in needed
         ]
         # Manifests first: without its own a checkpoint is none, rather than a damaged one.
         for path in sorted(gone, key=lambda path: path.suffix != ".json"):
@@ -223,10 +225,10 @@ class Store:
 
 
 def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
-    files = _manifest(folder / f"last_{epoch}.json")
+    files = read_manifest(folder / f"last_{epoch}.json")
     path = folder / f"last_{epoch}.pt"
     for name, entry in files.items():
-        _check(folder / name, entry)
+        check_file(folder / name, entry)
     try:
         state = load(path)
         chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
@@ -239,70 +241,10 @@ def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
     return Saved(path, state, chunks), kept
 
 
-def _epochs(folder: Path) -> list[int]:
-    """Of the checkpoints there are, good or not, newest first."""
-    found = [_OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
-    return sorted((int(match[1]) for match in found if match), reverse=True)
-
-
-def _without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
-    """A line about each checkpoint after epoch ``behind`` that has files, but no manifest."""
-    epochs: dict[int, list[str]] = defaultdict(list)
-    for path in sorted(folder.glob("last_*")):
-        if match := _OURS.fullmatch(path.name):
-            epochs[int(match[1])].append(path.name)
-    for epoch, names in sorted(epochs.items(), reverse=True):
-        manifest = f"last_{epoch}.json"
-        if epoch > behind and manifest not in names:
-            yield (
-                f"{folder / names[0]}: {manifest} is missing (the save was cut short, or the "
-                "file is lost)"
-            )
-
-
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
     """Whether some of its rows are still in the ring."""
     spans = zip(chunk.starts, chunk.counts, oldest, strict=True)
     return any(start + count > old for start, count, old in spans if count)
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        if path.stat().st_size > MAX_MANIFEST:
-            raise CheckpointError(f"{path}: larger than any manifest")
-        tree = json.loads(path.read_bytes())
-        files = tree["files"]
-        good = tree["sha256"] == _digest(files) and all(
-            _OURS.fullmatch(name)  # so that nothing outside the folder is ever named
-            and type(entry["bytes"]) is int
-            and type(entry["sha256"]) is str
-            for name, entry in files.items()
-        )
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        good = False
-    if not good:
-        raise CheckpointError(f"{path}: damaged")
-    return files
-
-
-def _digest(files: dict[str, dict[str, Any]]) -> str:
-    """Of a manifest itself."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-def _check(path: Path, entry: dict[str, Any]) -> None:
-    try:
-        size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise CheckpointError(f"{path}: has {size} of its {entry['bytes']} bytes")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    if digest != entry["sha256"]:
-        raise CheckpointError(f"{path}: damaged (its checksum differs)")
 
 
 def weights_of_run(run: Path) -> Path | None:
@@ -312,7 +254,7 @@ def weights_of_run(run: Path) -> Path | None:
     if best.exists():
         return best
     numbered = [(int(name[1]), path) for path in folder.glob("last_*.pt")
-                if (name := _OURS.fullmatch(path.name))]  # fmt: skip
+                if (name := OURS.fullmatch(path.name))]  # fmt: skip
     return max(numbered)[1] if numbered else None
 
 
@@ -324,9 +266,9 @@ def complete_checkpoint(path: Path) -> Saved:
     Raises:
         CheckpointError: there is no good one.
     """
-    match = _OURS.fullmatch(path.name)
+    match = OURS.fullmatch(path.name)
     folder = path / "checkpoint" if path.is_dir() else path.parent
-    epochs = _epochs(folder) if path.is_dir() else [int(match[1])] if match else []
+    epochs = epochs_in(folder) if path.is_dir() else [int(match[1])] if match else []
     why = "holds no complete checkpoint"
     for epoch in epochs:
         try:

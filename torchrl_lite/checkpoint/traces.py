@@ -37,9 +37,22 @@ def listed(names: list[str]) -> str:
     return f"{names[0]}{more}"
 
 
-def never_had_a_checkpoint(folder: Path) -> bool:
-    """Whether ``versions.json`` says so: a run that was killed before its first save was complete
-    may start again, one whose checkpoints are lost may not."""
+def check_not_lost(folder: Path) -> None:
+    """Of a run directory without any complete checkpoint. A run that was killed before its first
+    save was complete may start again, as ``versions.json`` says.
+
+    Raises:
+        UserError: the checkpoints are lost.
+    """
+    found = traces(folder)
+    if found and not _never_had_a_checkpoint(folder):
+        raise UserError(
+            f"{folder}: has no complete checkpoint any more, only {listed(found)}; restore "
+            "checkpoint/last_<epoch>.json with the files it names, or choose another --id or --seed"
+        )
+
+
+def _never_had_a_checkpoint(folder: Path) -> bool:
     try:
         versions = read_versions(folder)
     except UserError:

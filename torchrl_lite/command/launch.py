@@ -18,7 +18,8 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.protocol import WorkerPool
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.command import flags
-from torchrl_lite.command.options import check_unused, find_device, request, resolve
+from torchrl_lite.command.folder import check_unused
+from torchrl_lite.command.options import find_device, request, resolve
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import Config, SystemConfig, model, reference
 from torchrl_lite.env.make import make_spec
@@ -48,11 +49,6 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
             file=sys.stderr,
         )
         return 1
-    except Interrupted as interrupted:
-        print(
-            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
-        )
-        return 128 + interrupted.signum
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -68,8 +64,14 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             print(f"{key} = {default}\n    {meaning} ({kind})")
         return 0
     asked, folder, resuming = request(args, algo, multi_task=multi_task)
-    with telling(folder):
-        return _run(asked, args, folder, resuming=resuming)
+    try:
+        with telling(folder):
+            return _run(asked, args, folder, resuming=resuming)
+    except Interrupted as interrupted:
+        print(
+            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
+        )
+        return 128 + interrupted.signum
 
 
 def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int:
@@ -92,6 +94,7 @@ def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int
 def _train(
     config: Config, args: Namespace, folder: Path, device: torch.device, *, resuming: bool
 ) -> int:
+    accel.import_all(config.system.accel)
     with SignalGuard(config.system.grace_seconds) as guard, ExitStack() as stack:
         pool = _worker_pool(config.system, stack)
         learner = _learner(config, device, args.seed)

@@ -6,8 +6,7 @@ Every file is read once, and every mistake is a `UserError`.
 import json
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.checkpoint.traces import listed, traces
-from torchrl_lite.command.report import TRACEBACK
+from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
-from torchrl_lite.config.reading import reason
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
@@ -72,8 +69,9 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
         )
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
     folder = args.log_dir / name / config.env.set_name / str(args.seed)
+    check_text(folder)
     stored = folder / "params.json"
-    resuming = args.resume and _is_resumable(folder)
+    resuming = args.resume and is_resumable(folder)
     if not args.resume:
         check_unused(folder)
     if resuming:
@@ -170,45 +168,6 @@ def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
     if args.config is None:
         return f"MT10_Individual_Tasks{behind}"
     return args.config.stem + ("" if names_algo else behind)
-
-
-def check_unused(folder: Path, *, resume: bool = False) -> None:
-    """With ``resume``, leftovers without a configuration are no run.
-
-    Raises:
-        UserError: there is a run in ``folder``, or it cannot be looked into.
-    """
-    with _looking_into(folder):
-        used = folder.exists() and any(path.name != TRACEBACK for path in folder.iterdir())
-        used = (folder / "params.json").exists() if resume else used
-    if used:
-        raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
-
-
-def _is_resumable(folder: Path) -> bool:
-    """Whether there is a run; False where ``--resume`` may begin one.
-
-    Raises:
-        UserError: there is a run without its configuration, or it cannot be looked into.
-    """
-    with _looking_into(folder):
-        if (folder / "params.json").exists():
-            return True
-        found = traces(folder)
-    if found:
-        raise UserError(
-            f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; "
-            "restore it, or choose another --id or --seed"
-        )
-    return False
-
-
-@contextmanager
-def _looking_into(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be used ({reason(error)})") from None
 
 
 def find_device(name: str) -> torch.device:

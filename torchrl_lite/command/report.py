@@ -14,8 +14,8 @@ TRACEBACK = "error.txt"
 
 
 @contextmanager
-def telling(folder: Path) -> Iterator[None]:
-    """Around the work on a run directory.
+def telling(folder: Path | None = None) -> Iterator[None]:
+    """Around the work on a run directory, where there is one.
 
     Raises:
         RunError: an environment failed, here or in a worker, or foreign code called `sys.exit`.
@@ -35,12 +35,12 @@ def telling(folder: Path) -> Iterator[None]:
     raise _told(failure, folder) from None
 
 
-def _told(failure: Failure, folder: Path) -> RunError:
+def _told(failure: Failure, folder: Path | None) -> RunError:
     """Prints the frames, stores the traceback, and returns the line that is left to say."""
     line = " ".join(failure.message.split())
     if failure.own_frames:
         print(failure.own_frames, file=sys.stderr)
-    if not failure.traceback or not folder.is_dir():
+    if not failure.traceback or folder is None or not folder.is_dir():
         return RunError(line)
     path = folder / TRACEBACK
     try:

@@ -14,7 +14,7 @@ import torch
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved, Store
-from torchrl_lite.checkpoint.traces import listed, never_had_a_checkpoint, traces
+from torchrl_lite.checkpoint.traces import check_not_lost
 from torchrl_lite.config import Config, flat
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
@@ -22,6 +22,7 @@ from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.console import Row, make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
 from torchrl_lite.reporting.rows import rows_until
+from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
 from torchrl_lite.training.curriculum import Check
@@ -57,6 +58,7 @@ class Run(NullRun):
         self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         self._stack = ExitStack()
         self._damaged: list[str] = []
+        self._output_is_lost = False
         self._origin: list[dict[str, Any]] = []
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
@@ -93,7 +95,7 @@ class Run(NullRun):
         """
         saved, self._damaged = self._store.newest()
         if saved is None:
-            self._check_not_lost()
+            check_not_lost(self.folder)
             return None
         self._has_checkpoint = True
         try:
@@ -104,15 +106,6 @@ class Run(NullRun):
         if trained_on != self._device.type:
             raise UserError(f"--device: the run is on {trained_on}, not on {self._device.type}")
         return saved
-
-    def _check_not_lost(self) -> None:
-        found = traces(self.folder)
-        if found and not never_had_a_checkpoint(self.folder):
-            raise UserError(
-                f"{self.folder}: has no complete checkpoint any more, only {listed(found)}; "
-                "restore checkpoint/last_<epoch>.json with the files it names, or choose another "
-                "--id or --seed"
-            )
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
         """Opens the view and says where the run begins. Nothing is written."""
@@ -225,6 +218,7 @@ class Run(NullRun):
         if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
             self._save_weights(algo, f"epoch_{algo.epoch}")
         self._log(row)
+        self._mark_lost_output(algo.total_frames)
         stop = self._guard.requested is not None
         stop |= self._until is not None and algo.total_frames >= self._until
         last = algo.epoch == self.config.total_epochs
@@ -238,6 +232,14 @@ class Run(NullRun):
 
     def _say_stopped(self, algo: RLAlgo) -> None:
         self.say(f"stopped at frame {algo.total_frames} with a checkpoint; go on with --resume")
+
+    def _mark_lost_output(self, frames: int) -> None:
+        """Once, in TensorBoard: what is printed does not arrive."""
+        lost = why_lost()
+        if lost and not self._output_is_lost:
+            self._output_is_lost = True
+            text = f"frame {frames}: nothing more is printed ({lost}); the run continues"
+            self._logger.mark("console", text, frames=frames)
 
     def _log(self, row: Row) -> None:
         before, self._cpu_s = self._cpu_s, time.process_time()
