@@ -5,10 +5,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.command.flags import Parser, answer, check_file, count, processors, seed
-
 
 def parse() -> Namespace:
+    from torchrl_lite.command.flags import Parser, count, processors, seed
+
     cores = len(os.sched_getaffinity(0))
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
@@ -37,6 +37,7 @@ def run(args: Namespace) -> int:
     from torchrl_lite.algo import accel
     from torchrl_lite.bench import collect, env, envpool, ray_workers, solve, train, update
     from torchrl_lite.bench.measure import hardware, write
+    from torchrl_lite.command.flags import check_file
     from torchrl_lite.command.options import find_device
     from torchrl_lite.env.metaworld import MT10, check_task
 
@@ -77,4 +78,6 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, but run nothing in it
-    sys.exit(answer(lambda: run(parse())))
+    from torchrl_lite.command.start import command
+
+    sys.exit(command(parse, run, needs=["torchrl_lite.bench.solve", "torchrl_lite.bench.update"]))

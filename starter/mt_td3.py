@@ -3,6 +3,6 @@
 import sys
 
 if __name__ == "__main__":  # rollout workers import this file too, and need nothing of it
-    from torchrl_lite.command.launch import main
+    from torchrl_lite.command.start import train
 
-    sys.exit(main("td3", multi_task=True))
+    sys.exit(train("td3", multi_task=True))

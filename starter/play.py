@@ -6,19 +6,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.command.flags import (
-    Parser,
-    answer,
-    check_file,
-    check_folder,
-    episodes,
-    processors,
-    seed,
-)
-from torchrl_lite.errors import UserError
-
 
 def parse() -> Namespace:
+    from torchrl_lite.command.flags import Parser, episodes, processors, seed
+
     parser = Parser(description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="a run directory: its best weights")
@@ -66,6 +57,8 @@ def run(args: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from torchrl_lite.command.flags import check_file, check_folder
+    from torchrl_lite.errors import UserError
     from torchrl_lite.policies import play
     from torchrl_lite.policies import shipped as pretrained
 
@@ -125,6 +118,6 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":  # workers import this file too, and need nothing of it
-    from torchrl_lite.errors import EpisodeError
+    from torchrl_lite.command.start import command
 
-    sys.exit(answer(lambda: run(parse()), told=(EpisodeError,)))
+    sys.exit(command(parse, run, needs=["torchrl_lite.policies.shipped"]))

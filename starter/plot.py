@@ -4,16 +4,13 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from torchrl_lite.analysis import forward_transfer, results
-from torchrl_lite.analysis.figures import learning_curves
-from torchrl_lite.analysis.runs import AXES, by_experiment, find_runs
-from torchrl_lite.command.flags import Parser, answer, check_file
-from torchrl_lite.errors import UserError
-
 FORMATS = (".png", ".svg", ".pdf")
 
 
 def parse() -> Namespace:
+    from torchrl_lite.analysis.axes import AXES
+    from torchrl_lite.command.flags import Parser
+
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("runs", nargs="*", type=Path, help="run directories, or folders that contain some")
@@ -27,6 +24,12 @@ def parse() -> Namespace:
 
 
 def run(args: Namespace) -> int:
+    from torchrl_lite.analysis import forward_transfer, results
+    from torchrl_lite.analysis.figures import learning_curves
+    from torchrl_lite.analysis.runs import by_experiment, find_runs
+    from torchrl_lite.command.flags import check_file
+    from torchrl_lite.errors import UserError
+
     if not args.runs + args.compare:
         raise UserError("give a run directory, or a folder that contains some")
     if args.out and args.out.suffix not in FORMATS:
@@ -59,4 +62,6 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(answer(lambda: run(parse())))
+    from torchrl_lite.command.start import command
+
+    sys.exit(command(parse, run, needs=["torchrl_lite.analysis.figures"]))

@@ -2,7 +2,20 @@
 
 import sys
 
-if __name__ == "__main__":
+
+def start() -> int:
+    from torchrl_lite.command.start import begin, mistake_in
+
+    begin()
+    from torchrl_lite.sweep import flags
+
+    mistake = mistake_in(flags.parse)
+    if mistake:
+        return mistake
     from torchrl_lite.sweep.command import main
 
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

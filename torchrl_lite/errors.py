@@ -1,5 +1,7 @@
 """What ends a run or a command with one line, and the exit code that goes with it."""
 
+from typing import NamedTuple
+
 
 class RunError(RuntimeError):
     """Something went wrong that the user did not ask for; the message is for a person."""
@@ -32,8 +34,29 @@ class NotFiniteError(RunError):
     """A NaN or an infinity; the message names the task, the frame and the quantity."""
 
 
+class Failure(NamedTuple):
+    """An error as it travels between processes."""
+
+    message: str
+    own_frames: str = ""
+    """The part of the traceback that is the user's code, or another package's."""
+    traceback: str = ""
+    """All of it; empty where nothing was raised."""
+
+
 class WorkerError(RunError):
     """A worker failed; the message has its traceback, or how it died."""
+
+    def __init__(self, worker: str, failure: Failure | None = None) -> None:
+        if failure is None:
+            super().__init__(worker)
+            return
+        failure = failure._replace(message=f"{worker}: {failure.message}")
+        parts = (failure.message, failure.traceback)
+        super().__init__("\n\n".join(part for part in parts if part))
+        self.failure = failure
+
+    failure: Failure | None = None
 
 
 class WorkerDiedError(WorkerError):

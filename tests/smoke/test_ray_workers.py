@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
 ODD = """
+import os
 import sys
 import threading
 import gymnasium as gym
@@ -49,11 +50,16 @@ class Hangs(PendulumEnv):
 
 class Exits(PendulumEnv):
     def step(self, action):
-        sys.exit(5)
+        os._exit(5)
+
+class Leaves(PendulumEnv):
+    def step(self, action):
+        sys.exit(0)
 
 gym.register("Raises-v0", Raises)
 gym.register("Exits-v0", Exits)
 gym.register("Hangs-v0", Hangs)
+gym.register("Leaves-v0", Leaves)
 """
 
 
@@ -225,7 +231,7 @@ def test_a_node_that_leaves_takes_nothing_with_it(
     assert line.endswith("a new one replays its environments")
 
 
-@pytest.mark.parametrize("task", ["Raises-v0", "Hangs-v0"])
+@pytest.mark.parametrize("task", ["Raises-v0", "Hangs-v0", "Leaves-v0"])
 def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
     open_collector: Open, task: str
 ) -> None:

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.checkpoint.store import MAX_MANIFEST, Store
+from torchrl_lite.checkpoint.manifest import MAX_MANIFEST
+from torchrl_lite.checkpoint.store import Store
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.training.signals import Interrupted
 
@@ -43,6 +44,7 @@ class Run:
     def go_on(self) -> tuple[int, list[str]]:
         """From the newest: its epoch, and what is said of others."""
         saved, lines = self.store.newest()
+        self.store.tidy()
         assert saved is not None
         self.buffer.load_state_dict(saved.state["buffer"])
         saved.fill(self.buffer)
@@ -163,9 +165,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     """Whichever of its files it is: the first rows are not those of the checkpoint before."""
     Run(tmp_path).live(1, 2, 3)
     damage(tmp_path / name)
-    gone = name == "last_3.json" and damage is Path.unlink  # as if that save had never ended
-    lines = assert_goes_on_from(tmp_path, 2, passed=0 if gone else 1)
-    assert gone or name in lines[0]
+    assert name in assert_goes_on_from(tmp_path, 2, passed=1)[0]
 
 
 def test_damage_to_the_one_before_is_named_and_nothing_builds_on_it(tmp_path: Path) -> None:
@@ -290,8 +290,9 @@ def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
         message = r"epoch 3 could not be written \(No space left on device\); that of epoch 2 stan"
         with pytest.raises(CheckpointError, match=message):
             run.live(3)
-    assert names(tmp_path) - before <= {"last_3.rows", "last_3.pt"}  # not complete: no manifest
-    assert_goes_on_from(tmp_path, 2)
+    new = names(tmp_path) - before
+    assert new <= {"last_3.rows", "last_3.pt"}  # not complete: no manifest
+    assert_goes_on_from(tmp_path, 2, passed=int(bool(new)))
 
 
 def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
@@ -353,7 +354,9 @@ def test_a_kill_between_two_operations_leaves_the_old_checkpoint_or_the_new(
         for name, content in files.items():
             (folder / name).write_bytes(content)
         ends.append(4 if "last_4.json" in files else 3)
-        assert_goes_on_from(folder, ends[-1])
+        cut_short = ends[-1] == 3 and any(name.startswith("last_4.") for name in files)
+        lines = assert_goes_on_from(folder, ends[-1], passed=int(cut_short))
+        assert all("last_4.json is missing (the save was cut short" in line for line in lines)
         assert not list(folder.glob(".*"))
     assert ends == sorted(ends) and set(ends) == {3, 4}
 
@@ -390,4 +393,6 @@ def test_a_failure_of_any_operation_leaves_the_old_checkpoint_or_the_new(
             with pytest.raises(expected_error, match=message):
                 run.live(4)
         assert not list(folder.glob(".*"))
-        assert_goes_on_from(folder, 4 if (folder / "last_4.json").exists() else 3)
+        saved = (folder / "last_4.json").exists()
+        cut_short = not saved and any(folder.glob("last_4.*"))
+        assert_goes_on_from(folder, 4 if saved else 3, passed=int(cut_short))

@@ -81,7 +81,7 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
     new, _ = trials(tmp_path, *flags)
     new.folder.mkdir(parents=True)
     (new.folder / "params.json").write_text(config_of(new).model_dump_json())
-    (new.folder / "result.json").write_text(json.dumps({"epochs": 100}))
+    (new.folder / "result.json").write_text(json.dumps({"epochs": 100, "frames": 1}))
     assert [trial.finished for trial in trials(tmp_path, *flags)] == [True, False]
     longer = [*flags, "--set", "train.num_epochs=96"]
     assert [trial.finished for trial in trials(tmp_path, *longer)] == [False, False]

@@ -1,5 +1,6 @@
 """Update modes: eager, compiled, or a CUDA graph."""
 
+import importlib
 import os
 import shutil
 import warnings
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 
 from torchrl_lite.errors import UserError
+
+_LATE = ("torch._dynamo", "torch.utils.serialization.config")
+_COMPILER = ("torch._inductor.compile_fx",)
 
 
 def check(mode: str, device: torch.device) -> None:
@@ -21,6 +25,13 @@ def check(mode: str, device: torch.device) -> None:
             raise UserError(
                 f"system.accel: compile needs a C++ compiler, but {compiler} is missing"
             )
+
+
+def import_all(mode: str) -> None:
+    """What torch would import later, in the middle of a training. A signal that interrupts an
+    import becomes another error there."""
+    for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):
+        importlib.import_module(name)
 
 
 def compiled(update: Callable[..., Any]) -> Callable[..., Any]:

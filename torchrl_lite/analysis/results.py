@@ -51,7 +51,7 @@ def _row(experiment: str, name: str, runs: Sequence[Run], tasks: Sequence[str]) 
         experiment,
         name,
         max(len(success), len(ret)),
-        sorted({run.result["frames"] for run in own if run.result}),
+        sorted({run.result.frames for run in own if run.result}),
         over_seeds(success) if len(success) else None,
         over_seeds(ret) if len(ret) else None,
     )

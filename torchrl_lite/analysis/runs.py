@@ -1,40 +1,31 @@
 """Run directories, read as curves and final results."""
 
-import csv
-import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from pydantic import BaseModel, ValidationError
 
+from torchrl_lite.analysis.axes import AXES, Axis, Metric
+from torchrl_lite.checkpoint.records import Result, read_result
+from torchrl_lite.config import read_tree
 from torchrl_lite.errors import UserError
-from torchrl_lite.reporting.logger import read_rows
-
-Metric = Literal["success", "return"]
-Axis = Literal["frames", "updates", "hours", "core_hours"]
+from torchrl_lite.reporting.rows import read_rows
 
 
-class Place(NamedTuple):
-    """How to compute the position of a log row on an axis."""
-
-    column: str
-    adds_up: bool
-    """Whether the column has seconds per epoch, which must be summed."""
+class _Env(BaseModel):
+    tasks: list[str]
 
 
-AXES: dict[Axis, Place] = {
-    "frames": Place("total_frames", adds_up=False),
-    "updates": Place("updates", adds_up=False),
-    "hours": Place("time/total_s", adds_up=True),
-    "core_hours": Place("time/cpu_s", adds_up=True),
-}
+class _Params(BaseModel):
+    """What plots need of a configuration, which may be of another version."""
+
+    env: _Env
 
 
 @dataclass(frozen=True)
@@ -52,46 +43,32 @@ class Run:
         return self.path.name
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        with self._reading("params.json") as path:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            if not all(isinstance(task, str) for task in config["env"]["tasks"]):
-                raise TypeError
-            return config
-
-    @property
     def tasks(self) -> list[str]:
-        return self.config["env"]["tasks"]
+        """Those of its configuration.
+
+        Raises:
+            UserError: ``params.json`` is none.
+        """
+        path = self.path / "params.json"
+        try:
+            return _Params.model_validate(read_tree(path)).env.tasks
+        except ValidationError:
+            raise UserError(f"{path}: is damaged, or not written by a run (env.tasks)") from None
 
     @cached_property
-    def result(self) -> dict[str, Any] | None:
-        """``result.json``; None if the run has not ended."""
-        if not (self.path / "result.json").exists():
-            return None
-        with self._reading("result.json") as path:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            return result | {"frames": int(result["frames"])}
+    def result(self) -> Result | None:
+        """``result.json``; None where the run has not ended."""
+        return read_result(self.path)
 
     def final(self, task: str, metric: Metric) -> float | None:
-        """A task's final evaluation; None if there is none."""
-        return (self.result or {}).get(f"eval_{metric}/{task}")
+        """A task's final evaluation; None where there is none."""
+        return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
     def _rows(self) -> list[dict[str, float]]:
-        """The measured values of each epoch."""
-        with self._reading("log.csv") as path:
-            return [
-                {name: float(cell) for name, cell in row.items() if cell} for row in read_rows(path)
-            ]
-
-    @contextmanager
-    def _reading(self, name: str) -> Iterator[Path]:
-        try:
-            yield self.path / name
-        except (ValueError, LookupError, TypeError, RecursionError, csv.Error):
-            raise UserError(
-                f"{self.path / name}: damaged, or not written by torchrl_lite"
-            ) from None
+        """What was measured, epoch by epoch."""
+        rows = read_rows(self.path / "log.csv")
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
     def curve(
         self, task: str, *, metric: Metric, axis: Axis

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
-from torchrl_lite.reporting.logger import read_rows
+from torchrl_lite.reporting.rows import read_rows
 
 CONFIGS = Path(__file__).parents[2] / "config"
 SUCCESS, IN_A_ROW = 0.95, 3

@@ -7,7 +7,6 @@ checkpoint consists of: its state, and the rows of all saves that it builds on.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -23,11 +22,15 @@ from torchrl_lite.checkpoint.files import (
     write_atomically,
     write_text,
 )
+from torchrl_lite.checkpoint.manifest import (
+    OURS,
+    check_file,
+    digest_of,
+    epochs_in,
+    read_manifest,
+    without_manifest,
+)
 from torchrl_lite.errors import CheckpointError
-
-MAX_MANIFEST = 2**24
-"""Bytes of a manifest; one of a thousand files has a hundred thousand."""
-_OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
 
 
 class Rows(Protocol):
@@ -112,17 +115,18 @@ class Store:
         """``keep`` is how many complete checkpoints stay."""
         self._folder, self._keep = folder, keep
         self._good: list[_Kept] = []
+        self._bad = False
 
     def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest good checkpoint, and a line about each one that is not good.
+        """The newest good checkpoint, and a line about each one that is not good. Nothing is
+        changed.
 
         Raises:
             CheckpointError: there are checkpoints, but no good one.
         """
-        remove_temporaries(self._folder)
         newest: Saved | None = None
         bad: list[str] = []
-        for epoch in _epochs(self._folder):
+        for epoch in epochs_in(self._folder):
             try:
                 saved, kept = _read(self._folder, epoch)
             except CheckpointError as error:
@@ -134,10 +138,18 @@ class Store:
             raise CheckpointError(f"no good checkpoint: {'; '.join(bad)}")
         if newest is None and (old := self._folder / "last.pt").exists():
             raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
-        if newest and not bad:
-            self._good = self._good[-self._keep :]
-            self._prune()  # a save may have been killed before it came to that
+        if newest:
+            bad = [*without_manifest(self._folder, behind=self._good[-1].epoch), *bad]
+        self._bad = bool(bad)
         return newest, bad
+
+    def tidy(self) -> None:
+        """Removes what a killed save left behind; files of a checkpoint that is not good stay
+        until the next save."""
+        remove_temporaries(self._folder)
+        if self._good and not self._bad:
+            self._good = self._good[-self._keep :]
+            self._prune()
 
     def save(self, epoch: int, state: dict[str, Any], buffer: Rows) -> int:
         """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
@@ -179,7 +191,7 @@ class Store:
         torch.save(state | {"buffer": buffer.state_dict() | names}, content)
         new[f"last_{epoch}.pt"] = self._write(f"last_{epoch}.pt", [content.getbuffer()])
         files |= new
-        tree = {"files": files, "sha256": _digest(files)}
+        tree = {"files": files, "sha256": digest_of(files)}
         manifest = json.dumps(tree, separators=(",", ":"))
         write_text(self._folder / f"last_{epoch}.json", manifest)
 
@@ -205,7 +217,7 @@ class Store:
         gone = [
             path
             for path in self._folder.iterdir()
-            if _OURS.fullmatch(path.name) and path.name not in needed
+            if OURS.fullmatch(path.name) and path.name not in needed
         ]
         # Manifests first: without its own a checkpoint is none, rather than a damaged one.
         for path in sorted(gone, key=lambda path: path.suffix != ".json"):
@@ -213,10 +225,10 @@ class Store:
 
 
 def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
-    files = _manifest(folder / f"last_{epoch}.json")
+    files = read_manifest(folder / f"last_{epoch}.json")
     path = folder / f"last_{epoch}.pt"
     for name, entry in files.items():
-        _check(folder / name, entry)
+        check_file(folder / name, entry)
     try:
         state = load(path)
         chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
@@ -229,55 +241,10 @@ def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
     return Saved(path, state, chunks), kept
 
 
-def _epochs(folder: Path) -> list[int]:
-    """Of the checkpoints there are, good or not, newest first."""
-    found = [_OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
-    return sorted((int(match[1]) for match in found if match), reverse=True)
-
-
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
     """Whether some of its rows are still in the ring."""
     spans = zip(chunk.starts, chunk.counts, oldest, strict=True)
     return any(start + count > old for start, count, old in spans if count)
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        if path.stat().st_size > MAX_MANIFEST:
-            raise CheckpointError(f"{path}: larger than any manifest")
-        tree = json.loads(path.read_bytes())
-        files = tree["files"]
-        good = tree["sha256"] == _digest(files) and all(
-            _OURS.fullmatch(name)  # so that nothing outside the folder is ever named
-            and type(entry["bytes"]) is int
-            and type(entry["sha256"]) is str
-            for name, entry in files.items()
-        )
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        good = False
-    if not good:
-        raise CheckpointError(f"{path}: damaged")
-    return files
-
-
-def _digest(files: dict[str, dict[str, Any]]) -> str:
-    """Of a manifest itself."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-def _check(path: Path, entry: dict[str, Any]) -> None:
-    try:
-        size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise CheckpointError(f"{path}: has {size} of its {entry['bytes']} bytes")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    if digest != entry["sha256"]:
-        raise CheckpointError(f"{path}: damaged (its checksum differs)")
 
 
 def weights_of_run(run: Path) -> Path | None:
@@ -287,7 +254,7 @@ def weights_of_run(run: Path) -> Path | None:
     if best.exists():
         return best
     numbered = [(int(name[1]), path) for path in folder.glob("last_*.pt")
-                if (name := _OURS.fullmatch(path.name))]  # fmt: skip
+                if (name := OURS.fullmatch(path.name))]  # fmt: skip
     return max(numbered)[1] if numbered else None
 
 
@@ -299,9 +266,9 @@ def complete_checkpoint(path: Path) -> Saved:
     Raises:
         CheckpointError: there is no good one.
     """
-    match = _OURS.fullmatch(path.name)
+    match = OURS.fullmatch(path.name)
     folder = path / "checkpoint" if path.is_dir() else path.parent
-    epochs = _epochs(folder) if path.is_dir() else [int(match[1])] if match else []
+    epochs = epochs_in(folder) if path.is_dir() else [int(match[1])] if match else []
     why = "holds no complete checkpoint"
     for epoch in epochs:
         try:

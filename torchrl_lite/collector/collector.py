@@ -3,6 +3,7 @@
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,7 @@ from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_nam
 from torchrl_lite.collector.supervision import SupervisedWorker
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.config import EnvConfig
+from torchrl_lite.errors import EpisodeError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block, Spec
 
@@ -176,8 +178,9 @@ class Collector:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        with suppress(EpisodeError) if error else nullcontext():  # the first error is the cause
+            self.close()
 
     def _tell_restarted(self, names: list[str]) -> None:
         new = [name for name in names if name not in self._told]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
-from torchrl_lite.errors import EpisodeError
+from torchrl_lite.collector.failure import RAISED, of_environment
 
 TRAIN, EVAL = 0, 1
 """Purpose of an episode, for `EpisodeKey`."""
@@ -147,5 +147,5 @@ class EpisodeRunner:
     def _guard(self, call: Any) -> Any:
         try:
             return call()
-        except Exception as error:
-            raise EpisodeError(f"{self.name}: {type(error).__name__}: {error}") from error
+        except RAISED as error:
+            raise of_environment(self.name, error) from error

@@ -72,7 +72,7 @@ class GuardedEnv(gym.Wrapper):
     """Passes everything on, observations as float64; a hanging call is told by the watchdog.
 
     Raises a ValueError or TypeError for an observation of another shape, or a reward, an end or a
-    success that is none.
+    success that is none. A success of NaN would count as a failure, so it is none either.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class GuardedEnv(gym.Wrapper):
         finally:
             self._watchdog.leave()
         if "success" in info:
-            info["success"] = _number("success", info["success"])
+            info["success"] = _success(info["success"])
         return (
             self._checked(obs),
             _number("reward", rew),
@@ -110,6 +110,13 @@ class GuardedEnv(gym.Wrapper):
         if np.shape(obs) != self._shape:
             raise ValueError(f"the observation has shape {np.shape(obs)}, not {self._shape}")
         return np.asarray(obs, np.float64)
+
+
+def _success(value: Any) -> float:
+    success = _number("success", value)
+    if success != success:
+        raise ValueError("the success is nan, not a number")
+    return success
 
 
 def _number(name: str, value: Any) -> float:

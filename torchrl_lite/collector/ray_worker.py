@@ -18,7 +18,7 @@ from torchrl_lite.collector import ray_connection as ray_package
 from torchrl_lite.collector.protocol import Assignment, Worker
 from torchrl_lite.collector.worker import serve, signals_blocked
 from torchrl_lite.config import RayConfig
-from torchrl_lite.errors import WorkerDiedError, WorkerError
+from torchrl_lite.errors import Failure, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
@@ -121,7 +121,7 @@ class RayWorker:
             raise self._failed(error) from None
         value = pickle.loads(answer.value)
         if not answer.good:
-            raise WorkerError(f"rollout worker {self._index}: {value}")
+            raise WorkerError(f"rollout worker {self._index}", value)
         answer.rows.copy_to(self._block)
         return value
 
@@ -154,9 +154,12 @@ class _Host:
 
     def _serve(self, work: Assignment) -> None:
         try:
-            serve(self._pipe, work, self._block, bark=lambda said: self._pipe.send((False, said)))
-        except BaseException:  # such as SystemExit, which would only end this thread
+            serve(self._pipe, work, self._block, bark=self._bark)
+        except BaseException:  # it would end this thread alone
             os._exit(1)
+
+    def _bark(self, message: str) -> None:
+        self._pipe.send((False, Failure(message)))
 
     def ready(self) -> Answer:
         """Answer once the environments are ready."""

@@ -1,6 +1,7 @@
 """Steps groups of environments with a frozen policy. The same code in process and in workers."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torchrl_lite.collector.episode import (
     EpisodeStats,
     Transition,
 )
+from torchrl_lite.collector.failure import named
 from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference, exact_inference
 from torchrl_lite.config import EnvConfig
@@ -61,6 +63,11 @@ def _as_row(
     next_obs = np.zeros_like(obs)
     next_obs[: len(step.next_obs)] = step.next_obs
     return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont, 1), np.float32)))
+
+
+def _close(runner: EpisodeRunner) -> None:
+    with named(runner.name):
+        runner.env.close()
 
 
 class Rollout:
@@ -188,13 +195,18 @@ class Rollout:
         return elsewhere
 
     def close(self) -> None:
+        """
+        Raises:
+            EpisodeError: an environment could not be closed; the others are.
+        """
         self._watchdog.close()
-        for runner in [*self._runners.values(), *self._eval_runners.values()]:
-            runner.env.close()
+        with ExitStack() as stack:
+            for runner in [*self._runners.values(), *self._eval_runners.values()]:
+                stack.callback(_close, runner)
 
     def _runner(self, site: Site) -> EpisodeRunner:
         name = site_name(self._config, site)
-        with self._watchdog.watching(name):
+        with self._watchdog.watching(name), named(name):
             env: gym.Env = make_task_env(self._config, site.task, seed=self._seed)
         shape = (self._obs_dims[site.task],)
         env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)

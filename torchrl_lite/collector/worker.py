@@ -5,7 +5,6 @@ import pickle
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process, resource_tracker
@@ -14,10 +13,11 @@ from typing import Any, Protocol
 
 import torch
 
+from torchrl_lite.collector.failure import RAISED, failure_of
 from torchrl_lite.collector.guard import Watchdog
 from torchrl_lite.collector.protocol import Assignment, Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
-from torchrl_lite.errors import WorkerDiedError, WorkerError
+from torchrl_lite.errors import EpisodeError, Failure, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
@@ -73,7 +73,7 @@ class ProcessWorker:
         except (EOFError, ConnectionResetError):
             raise self._died() from None
         if not good:
-            raise WorkerError(f"rollout worker {self.index}: {value}")
+            raise WorkerError(f"rollout worker {self.index}", value)
         return value
 
     def kill(self) -> None:
@@ -111,7 +111,7 @@ class Pipe(Protocol):
         """A method and its arguments; raises EOFError once the main process is gone."""
 
     def send(self, answer: tuple[bool, Any], /) -> None:
-        """True and the answer, or False and an error message."""
+        """True and the answer, or False and a `Failure`."""
 
 
 def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], None]) -> None:
@@ -143,18 +143,18 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
                 pipe.send((True, getattr(rollout, method)(*args)))
     except EOFError:
         pass
-    except Exception as error:
-        with_traceback = f"{error}\n\n{traceback.format_exc().rstrip()}"
+    except RAISED as error:
         with suppress(OSError):
-            pipe.send((False, with_traceback))
+            pipe.send((False, failure_of(error)))
     finally:
         if rollout is not None:
-            rollout.close()
+            with suppress(EpisodeError):  # nobody listens any more
+                rollout.close()
 
 
 def _serve_main_process(pipe: Connection, work: Assignment, block: Block) -> None:
     def bark(message: str) -> None:
-        pipe.send((False, message))  # safe: the main thread hangs and does not write
+        pipe.send((False, Failure(message)))  # safe: the main thread hangs and does not write
         os._exit(1)
 
     _die_with_parent()

@@ -10,20 +10,26 @@ from typing import NoReturn
 
 from torchrl_lite.config import MAX_AT_ONCE, nearest
 from torchrl_lite.errors import RunError, UserError
+from torchrl_lite.training.signals import Interrupted
+
+MAX_NAME = 255
+"""Characters of a folder's name that a file system takes."""
 
 
-def answer(run: Callable[[], int], *, told: tuple[type[Exception], ...] = ()) -> int:
+def answer(run: Callable[[], int]) -> int:
     """The exit code of a starter: what ``run`` returns; that of an error of ours, whose message is
-    enough; 1 for what the system refuses and for what is in ``told``; 130 for Ctrl-C."""
-    failures: tuple[type[Exception], ...] = (OSError, *told)
+    enough; 1 for what the system refuses; 130 or 143 for a signal."""
     try:
         return run()
     except (RunError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except failures as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interrupted:
+        print(f"stopped by {interrupted}", file=sys.stderr)
+        return 128 + interrupted.signum
     except KeyboardInterrupt:
         print("stopped by SIGINT", file=sys.stderr)
         return 130
@@ -101,6 +107,8 @@ def _stage(text: str) -> int:
 
 
 def _name(text: str) -> str:
+    if len(text) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"a name of {len(text)} characters; at most {MAX_NAME}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no name of letters, digits and _ . + - (it becomes a folder)"

@@ -1,6 +1,5 @@
 """From a command line to a finished run: everything that a starter does."""
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,11 +13,14 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.malloc import keep_freed_memory
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.checkpoint.records import read_result
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.protocol import WorkerPool
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.command import flags
-from torchrl_lite.command.options import check_unused, find_device, request, resolve
+from torchrl_lite.command.folder import check_unused
+from torchrl_lite.command.options import find_device, request, resolve
+from torchrl_lite.command.report import telling
 from torchrl_lite.config import Config, SystemConfig, model, reference
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError
@@ -47,11 +49,6 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
             file=sys.stderr,
         )
         return 1
-    except Interrupted as interrupted:
-        print(
-            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
-        )
-        return 128 + interrupted.signum
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -67,8 +64,20 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             print(f"{key} = {default}\n    {meaning} ({kind})")
         return 0
     asked, folder, resuming = request(args, algo, multi_task=multi_task)
+    try:
+        with telling(folder):
+            return _run(asked, args, folder, resuming=resuming)
+    except Interrupted as interrupted:
+        print(
+            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
+        )
+        return 128 + interrupted.signum
+
+
+def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int:
+    """Checks all that can be checked before anything is built, and trains."""
     config, device = resolve(asked), find_device(args.device)
-    if resuming and epochs_of_result(folder / "result.json") >= config.total_epochs:
+    if resuming and epochs_of_result(folder) >= config.total_epochs:
         print(f"{folder} is finished; train.num_epochs can make it longer")
         return 0
     make_spec(config.env)  # names and spaces of tasks, before anything is built
@@ -85,6 +94,7 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
 def _train(
     config: Config, args: Namespace, folder: Path, device: torch.device, *, resuming: bool
 ) -> int:
+    accel.import_all(config.system.accel)
     with SignalGuard(config.system.grace_seconds) as guard, ExitStack() as stack:
         pool = _worker_pool(config.system, stack)
         learner = _learner(config, device, args.seed)
@@ -157,9 +167,10 @@ def _collector(
     )
 
 
-def epochs_of_result(path: Path) -> int:
+def epochs_of_result(folder: Path) -> int:
     """How far a finished run came; -1 without a readable result."""
     try:
-        return int(json.loads(path.read_text())["epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
+        result = read_result(folder)
+    except UserError:
         return -1
+    return -1 if result is None or result.epochs is None else result.epochs

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
@@ -68,8 +69,9 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
         )
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
     folder = args.log_dir / name / config.env.set_name / str(args.seed)
+    check_text(folder)
     stored = folder / "params.json"
-    resuming = args.resume and stored.exists()
+    resuming = args.resume and is_resumable(folder)
     if not args.resume:
         check_unused(folder)
     if resuming:
@@ -166,21 +168,6 @@ def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
     if args.config is None:
         return f"MT10_Individual_Tasks{behind}"
     return args.config.stem + ("" if names_algo else behind)
-
-
-def check_unused(folder: Path, *, resume: bool = False) -> None:
-    """With ``resume``, leftovers without a configuration are no run.
-
-    Raises:
-        UserError: there is a run in ``folder``, or it cannot be looked into.
-    """
-    try:
-        used = folder.exists() and any(folder.iterdir())
-        used = (folder / "params.json").exists() if resume else used
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be used ({error.strerror})") from None
-    if used:
-        raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
 
 
 def find_device(name: str) -> torch.device:

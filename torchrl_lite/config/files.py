@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**22
@@ -97,7 +98,12 @@ def parse_json(text: str) -> Any:
 
 
 def _parse_yaml(text: str) -> Any:
-    tree = yaml.load(text, _YamlLoader)
+    try:
+        tree = yaml.load(text, _YamlLoader)
+    except yaml.YAMLError:
+        raise
+    except (LookupError, AttributeError, TypeError) as error:  # as in `!!bool x`, `!!timestamp x`
+        raise ValueError(f"a value does not fit its tag ({error!r})") from None
     left, todo = MAX_VALUES, [tree]
     while todo:
         value = todo.pop()
@@ -114,16 +120,12 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise UserError(f"{path}: a configuration ends in .json, .yaml or .yml")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise UserError(f"larger than {MAX_BYTES} bytes")
-        text = content.decode()
+        text = read_bytes(path, most=MAX_BYTES).decode()
         tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such configuration{_beside(path)}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}: no valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
@@ -131,8 +133,8 @@ def _read(path: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: no valid {path.suffix[1:].upper()}: {reason}") from None
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: no valid {path.suffix[1:].upper()}: {why}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a configuration is an object of sections")
     return tree

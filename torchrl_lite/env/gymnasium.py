@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
 from torchrl_lite.env.viewing import choose_camera, follow, open_window
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import EpisodeError, UserError
 
 _EXTRAS = {"sai_mujoco": "soccer"}
 """Packages that one of our extras installs."""
@@ -114,7 +114,10 @@ def horizon(task: str, config: EnvConfig) -> int:
 @lru_cache(maxsize=64)
 def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[int, int]:
     env = GymnasiumEnv(task, horizon=horizon, imports=imports)
-    env.close()
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        raise EpisodeError(f"{task}: {_told(error)}") from error
     assert env.observation_space.shape and env.action_space.shape
     return env.observation_space.shape[0], env.action_space.shape[0]
 

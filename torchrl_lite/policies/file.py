@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.files import write_atomically
+from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
 from torchrl_lite.errors import CheckpointError
@@ -67,7 +68,7 @@ class PolicyHeader(Section):
     obs_dims: list[_Size] = Field(description="sizes of each task's observation")
     act_dims: list[_Size] = Field(description="of its action, in [-1, 1] for any environment")
     frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
-    seed: int = Field(ge=0, le=2**63 - 1, description="of the training, which drew the goals")
+    seed: int = Field(ge=0, le=MAX_SEED, description="of the training, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
     config: dict[str, Any] = Field(description="the whole configuration of the training")

@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 
 from torchrl_lite.collector.episode import EVAL, EpisodeKey, EpisodeRunner
+from torchrl_lite.collector.failure import RAISED, named
 from torchrl_lite.collector.rollout import Inference, exact_inference
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec, make_task_env, task_horizon
@@ -53,13 +54,13 @@ def check_renderer(
                 env.close()
         except UserError:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise UserError(f"{source}: nothing draws here ({_line(error)})") from None
         if picture is None:
             raise UserError(f"{source}: {config.tasks[task]!r} draws no pictures")
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -69,7 +70,8 @@ def watch(
     """The first episode that an evaluation makes of a task, in a window; False where the user
     closes it."""
     try:
-        env = _environment(config, task, seed, "human", camera)
+        with named(config.tasks[task]):
+            env = _environment(config, task, seed, "human", camera)
         for _ in _episode(config, policy, task, env, seed=seed):
             pass  # each step draws itself
     except WindowClosed:
@@ -91,11 +93,16 @@ def record(
     Raises:
         EpisodeError: the environment failed.
     """
-    env = _environment(config, task, seed, "rgb_array", camera)
+    with named(config.tasks[task]):
+        env = _environment(config, task, seed, "rgb_array", camera)
     rate = env.metadata.get("render_fps", fps)
     every = max(1, round(rate / fps))
     steps = _episode(config, policy, task, env, seed=seed)
-    pictures: list[Any] = [env.render() for step in steps if (step - 1) % every == 0]
+    pictures: list[Any] = []
+    for step in steps:
+        if (step - 1) % every == 0:
+            with named(config.tasks[task]):
+                pictures.append(env.render())
     return Film(pictures, round(rate / every))
 
 
@@ -125,4 +132,5 @@ def _episode(
             runner.step(act[:act_dim])
             yield runner.frame
     finally:
-        env.close()
+        with named(runner.name):
+            env.close()

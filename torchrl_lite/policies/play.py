@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +13,15 @@ from scipy.stats import binomtest
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.analysis.statistics import mean
 from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import (
     Config,
     check,
     nearest,
-    parse_json,
 )
+from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.config.trust import check_imports
 from torchrl_lite.env import metaworld, rendering
 from torchrl_lite.env.make import make_spec, make_task_env
@@ -28,7 +30,7 @@ from torchrl_lite.network.actor import Actor
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.policies.film import check_renderer, record, watch
-from torchrl_lite.policies.sources import facts_of
+from torchrl_lite.policies.head import MAX_BYTES, read_head
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 from torchrl_lite.reporting.film import check_film, write_film
 
@@ -92,8 +94,14 @@ def load_policy(path: Path, *, task: str | None = None, trust_imports: bool = Fa
         raise UserError(f"{path}: there is no such file")
     if path.suffix == policy_file.SUFFIX:
         return _of_policy_file(path, trust_imports=trust_imports)
-    agent = read_sb3_policy(path.read_bytes(), path)
-    return _of_checkpoint(path, trust_imports) if agent is None else _of_sb3(agent, path, task)
+    try:
+        content = read_bytes(path, most=MAX_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+    agent = read_sb3_policy(content, path)
+    if agent is not None:
+        return _of_sb3(agent, path, task)
+    return _of_checkpoint(files.load(path, BytesIO(content)), path, trust_imports)
 
 
 def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
@@ -140,39 +148,25 @@ def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> N
         )
 
 
-def _of_checkpoint(path: Path, trust_imports: bool) -> Policy:
-    state = files.load(path)
-    networks = state.get("networks", state.get("learner", {}).get("networks"))
+def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
     tree = state.get("config")
-    if networks is None or not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
         raise CheckpointError(f"{path}: holds no weights with their configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         check_imports(config, path)
+    head = read_head(state, path)
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
     )
     try:
-        learner.load_state_dict(networks)
+        learner.load_state_dict(head.weights or {})
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    facts = facts_of(state, path)
-    return Policy(learner.actor, config, facts.frames or 0, *_training(path), facts.origin)
-
-
-def _training(path: Path) -> tuple[int, dict[str, str]]:
-    """Seed and versions of the run that a checkpoint lies in."""
-    file = path.parent.parent / "versions.json"
-    if not file.exists():
-        return 1, {}
-    try:
-        tree = parse_json(file.read_text(encoding="utf-8"))
-        machine = ("seed", "platform", "device")
-        versions = {str(name): str(value) for name, value in tree.items() if name not in machine}
-        return int(tree["seed"]), versions
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{file}: is damaged; it tells the seed and the versions") from None
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+    versions = read_versions(path.parent.parent)
+    seed, packages = (1, {}) if versions is None else (versions.seed, versions.others)
+    return Policy(learner.actor, config, head.total_frames, seed, packages, head.origin)
 
 
 def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:

@@ -3,7 +3,6 @@ Stable-Baselines3's. Nothing in a file is ever executed: tensors are read with `
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +13,10 @@ from torch import Tensor
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.config import nearest
+from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.head import MAX_BYTES, read_head
 from torchrl_lite.policies.plain import check_names, linears, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
@@ -64,7 +65,7 @@ def read_source(path: Path) -> Source:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, most=MAX_BYTES)
         digest = hashlib.sha256(content).hexdigest()
         if path.suffix == policy_file.SUFFIX:
             return Source(path, digest, *_of_policy_file(path))
@@ -73,8 +74,10 @@ def read_source(path: Path) -> Source:
             return Source(path, digest, {"actor": agent.body}, Facts())
         state = files.load(path, BytesIO(content))
         return Source(path, digest, _of_state(state, path), facts_of(state, path))
-    except (CheckpointError, OSError) as error:
+    except CheckpointError as error:
         raise UserError(f"--init_from: {error}") from None
+    except OSError as error:
+        raise UserError(f"--init_from: {path}: cannot be read ({reason(error)})") from None
     except (RuntimeError, ValueError) as error:  # shapes that do not go together
         raise UserError(f"--init_from: {path}: its tensors are no networks ({error})") from None
 
@@ -95,25 +98,9 @@ def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
     """
     if not isinstance(state.get("config"), dict):
         return Facts()
-    try:
-        tasks = [str(task) for task in state["config"]["env"]["tasks"]]
-        shapes = dict(state.get("shapes", {}))
-        pairs = [shapes.get(task) and [int(size) for size in shapes[task]] for task in tasks]
-        if any(pair is not None and (len(pair) != 2 or min(pair) < 1) for pair in pairs):
-            raise ValueError
-        frames = state["frames"]
-        count = sum(frames) if isinstance(frames, list) else int(frames)
-        origin = [dict(link) for link in _as_json(state.get("origin", []))]
-        return Facts(tasks, pairs, count, origin)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise CheckpointError(
-            f"{path}: its tasks, frames or origin are not those of a run"
-        ) from None
-
-
-def _as_json(value: Any) -> Any:
-    """The same, if it can stand in ``result.json`` one day."""
-    return json.loads(json.dumps(value, allow_nan=False))
+    head = read_head(state, path)
+    tasks = head.config.env.tasks
+    return Facts(tasks, [head.shapes.get(task) for task in tasks], head.total_frames, head.origin)
 
 
 def _of_state(state: dict, path: Path) -> Parts:

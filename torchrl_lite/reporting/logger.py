@@ -11,6 +11,7 @@ from typing import Protocol
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.reporting.console import Row, View
 from torchrl_lite.reporting.film import Film, write_film
+from torchrl_lite.reporting.rows import rows_until
 from torchrl_lite.reporting.tensorboard import Board
 
 
@@ -79,7 +80,7 @@ class Logger:
         """Rows behind frame ``keep_until`` are dropped: the run that resumes writes them anew."""
         self._folder, self._header, self._view = folder, list(header), view
         path = folder / "log.csv"
-        rows = _rows_until(path, keep_until) if path.exists() else []
+        rows = rows_until(path, header, keep_until)
         write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
         self._file = path.open("a", encoding="utf-8", newline="")
         self._board = Board(folder, keep_until=keep_until)
@@ -158,18 +159,6 @@ def _final_names(header: Sequence[str]) -> dict[str, str]:
 def finite(value: float | int | None) -> float | int | None:
     """The value, or None where it is no number: an empty cell, null in JSON."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``log.csv``; the last line may be torn, as a run was killed or still writes."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
-
-
-def _rows_until(path: Path, frames: int) -> list[dict[str, str]]:
-    rows = read_rows(path)
-    return [row for row in rows if row["total_frames"] and int(row["total_frames"]) <= frames]
 
 
 def _csv(rows: Sequence[Mapping[str, object]], header: Sequence[str]) -> str:

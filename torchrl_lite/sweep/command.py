@@ -1,20 +1,18 @@
 """The command line of sweeps."""
 
-import math
 import signal
 import sys
 import time
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from torchrl_lite.analysis.runs import Run
-from torchrl_lite.command.flags import Parser, answer, check_folder, count
+from torchrl_lite.command.flags import answer, check_folder
 from torchrl_lite.config import check_address
 from torchrl_lite.errors import UserError
-from torchrl_lite.sweep import plan, report
+from torchrl_lite.sweep import flags, plan, report
 from torchrl_lite.sweep.cluster import Cluster
 from torchrl_lite.sweep.progress import Line, Logged, Logs, State, make_view
 from torchrl_lite.sweep.task import CONSOLE
@@ -27,44 +25,24 @@ REFRESH_S = 2.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 all runs finished, 1 some failed, 2 user error, 130 / 143 stopped by
     a signal."""
+    return answer(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
-        return answer(lambda: _run(parse(argv)))
+        with SignalGuard(grace=0.0):
+            return _run(parse(argv))
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}; the same command continues", file=sys.stderr)
         return 128 + interrupted.signum
 
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (0 <= value < 1 or (value >= 1 and value.is_integer())):
-        raise ArgumentTypeError(f"{text!r} must be a fraction below 1 or a whole number")
-    return value
-
-
 def parse(argv: Sequence[str] | None) -> Namespace:
-    parser = Parser(prog="sweep.py", description="Many runs on Ray.", allow_abbrev=False)
-    add = parser.add_argument
-    add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
-    add("--config", type=Path, metavar="PATH", help="as for the starters")
-    add("--tasks", metavar="0-9|NAME,…", help="Meta-World tasks, one per run")
-    add("--seeds", default="1", metavar="1-5", help="seeds (default 1)")
-    add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeatable")
-    add("--set", action="append", default=[], metavar="a.b=value", help="for all runs; repeatable")
-    add("--id", metavar="NAME", help="experiment name, as for the starters")
-    add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="log root (default log)")
-    add(
-        "--address",
-        default="local",
-        metavar="auto|local|HOST:PORT",
-        help="Ray cluster (default local)",
-    )
-    add("--cpus", type=count, default=1, metavar="N", help="per run (default 1)")
-    add("--gpus", type=_share, default=0.0, metavar="X", help="per run, such as 0.25 (default 0)")
-    add("--out", type=Path, metavar="DIR", help="table and curves (default LOG_DIR/sweep)")
-    args = parser.parse_args(argv)
+    """
+    Raises:
+        UserError: a flag, or what it names, is wrong.
+    """
+    args = flags.parse(argv)
     try:
         check_address(args.address)
     except ValueError as error:

@@ -101,7 +101,7 @@ def _trial(
         system = resolve(config, cores=args.cpus).system
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
-    done = epochs_of_result(folder / "result.json") >= config.total_epochs
+    done = epochs_of_result(folder) >= config.total_epochs
     return Trial(starter, tuple(argv), folder, config.total_frames, done)
 
 

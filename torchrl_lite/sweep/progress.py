@@ -1,6 +1,5 @@
 """Progress of a sweep's runs, read from their directories and displayed."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from torchrl_lite.reporting.logger import read_rows
+from torchrl_lite.reporting.rows import read_rows
 from torchrl_lite.sweep.trial import Trial
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -54,7 +53,7 @@ class Logs:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if self._known.get(folder, (None,))[0] != stamp:
                 self._known[folder] = (stamp, _logged(path))
-        except (OSError, ValueError, LookupError, csv.Error):
+        except (OSError, ValueError, LookupError):
             return Logged()
         return self._known[folder][1]
 

@@ -1,6 +1,5 @@
 """What a run was made from and with: its configuration, versions and machine."""
 
-import json
 import os
 import platform
 from importlib.metadata import version
@@ -10,23 +9,36 @@ import torch
 
 from torchrl_lite import __version__
 from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.checkpoint.records import Versions
 from torchrl_lite.config import Config
 from torchrl_lite.errors import UserError
 
 
-def write_head(folder: Path, config: Config, device: torch.device, seed: int) -> None:
-    """``params.json`` and ``versions.json``.
+def write_head(
+    folder: Path, config: Config, device: torch.device, *, seed: int, has_checkpoint: bool
+) -> None:
+    """``params.json`` and ``versions.json``, in this order.
 
     Raises:
         UserError: they cannot be written.
     """
-    machine = {"platform": platform.platform(), "device": describe(device)}
     try:
         write_text(folder / "params.json", config.model_dump_json(indent=2) + "\n")
-        text = json.dumps({**versions(), **machine, "seed": seed}, indent=2)
-        write_text(folder / "versions.json", text + "\n")
+        write_versions(folder, device, seed=seed, has_checkpoint=has_checkpoint)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def write_versions(folder: Path, device: torch.device, *, seed: int, has_checkpoint: bool) -> None:
+    """``versions.json``; ``has_checkpoint``: a complete checkpoint has been written."""
+    record = Versions(
+        seed=seed,
+        platform=platform.platform(),
+        device=describe(device),
+        has_checkpoint=has_checkpoint,
+        **versions(),
+    )
+    write_text(folder / "versions.json", record.model_dump_json(indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -14,12 +14,15 @@ import torch
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved, Store
+from torchrl_lite.checkpoint.traces import check_not_lost
 from torchrl_lite.config import Config, flat
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.console import Row, make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
+from torchrl_lite.reporting.rows import rows_until
+from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
 from torchrl_lite.training.curriculum import Check
@@ -55,11 +58,12 @@ class Run(NullRun):
         self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         self._stack = ExitStack()
         self._damaged: list[str] = []
+        self._output_is_lost = False
         self._origin: list[dict[str, Any]] = []
         self._best: tuple[float, float] | None = None
         self._wall_time_before, self._started = 0.0, time.perf_counter()
         self._cpu_s = time.process_time()
-        self._saved_epoch = 0
+        self._saved_epoch, self._has_checkpoint = 0, False
         self._saved: Row = {}
         """What the last checkpoint took, for the next row."""
 
@@ -83,15 +87,17 @@ class Run(NullRun):
         self._stack.close()
 
     def newest(self) -> Saved | None:
-        """The newest good checkpoint.
+        """The newest good checkpoint; None where the run never had one.
 
         Raises:
             CheckpointError: there are checkpoints, but no good one.
-            UserError: the run was on another kind of device.
+            UserError: they are lost, or the run was on another kind of device.
         """
         saved, self._damaged = self._store.newest()
         if saved is None:
+            check_not_lost(self.folder)
             return None
+        self._has_checkpoint = True
         try:
             trained_on = saved.state["learner"]["device"]
             sum(saved.state["frames"])
@@ -127,18 +133,31 @@ class Run(NullRun):
         ``tracked_as`` also shows it on Weights & Biases, under this name.
 
         Raises:
-            UserError: the directory cannot be written, or W&B takes no run.
+            UserError: the log is not that of this run, the directory cannot be written, or W&B
+                takes no run.
         """
         config = self.config
-        files.remove_temporaries(self.folder)
-        origin.write_head(self.folder, config, self._device, self._seed)
-        tracker = None if tracked_as is None else self._tracker(tracked_as)
-        for name in ("result.json", "policy.safetensors"):  # they will be others
-            (self.folder / name).unlink(missing_ok=True)
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
         header = columns(config.env.tasks, algo.learner.metric_names, more)
+        earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
+        files.remove_temporaries(self.folder)
+        self._store.tidy()
+        origin.write_head(
+            self.folder,
+            config,
+            self._device,
+            seed=self._seed,
+            has_checkpoint=self._has_checkpoint,
+        )
+        tracker = None if tracked_as is None else self._tracker(tracked_as)
+        for name in ("result.json", "policy.safetensors", "error.txt"):  # they will be others
+            (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
+        if len(earlier) < algo.epoch:
+            self.say(
+                f"warning: log.csv has the rows of {len(earlier)} of {algo.epoch} epochs so far"
+            )
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(
@@ -199,6 +218,7 @@ class Run(NullRun):
         if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
             self._save_weights(algo, f"epoch_{algo.epoch}")
         self._log(row)
+        self._mark_lost_output(algo.total_frames)
         stop = self._guard.requested is not None
         stop |= self._until is not None and algo.total_frames >= self._until
         last = algo.epoch == self.config.total_epochs
@@ -212,6 +232,14 @@ class Run(NullRun):
 
     def _say_stopped(self, algo: RLAlgo) -> None:
         self.say(f"stopped at frame {algo.total_frames} with a checkpoint; go on with --resume")
+
+    def _mark_lost_output(self, frames: int) -> None:
+        """Once, in TensorBoard: what is printed does not arrive."""
+        lost = why_lost()
+        if lost and not self._output_is_lost:
+            self._output_is_lost = True
+            text = f"frame {frames}: nothing more is printed ({lost}); the run continues"
+            self._logger.mark("console", text, frames=frames)
 
     def _log(self, row: Row) -> None:
         before, self._cpu_s = self._cpu_s, time.process_time()
@@ -315,7 +343,9 @@ class Run(NullRun):
             **self._identity(algo),
         }
         size = self._store.save(algo.epoch, state, algo.buffer)
-        self._saved_epoch = algo.epoch
+        if not self._has_checkpoint:
+            origin.write_versions(self.folder, self._device, seed=self._seed, has_checkpoint=True)
+        self._saved_epoch, self._has_checkpoint = algo.epoch, True
         self._saved = {"time/save_s": time.perf_counter() - started, "time/save_mb": size / 1e6}
 
     def _save_weights(self, algo: RLAlgo, name: str) -> None:

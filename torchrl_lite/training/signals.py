@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, Self
 
@@ -27,6 +27,7 @@ class SignalGuard:
 
     `Interrupted` is raised again until the guard is left: Python drops what is raised in a
     callback of a weak reference (a compiler has thousands), and a foreign ``except:`` takes all.
+    Where foreign code turns it into another error, leaving the guard raises it once more.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,6 +39,7 @@ class SignalGuard:
         self._grace = grace
         self._in_epoch = False
         self._first = 0.0
+        self._ended_by: int | None = None
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
@@ -53,10 +55,12 @@ class SignalGuard:
         self._old[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if self._ended_by is not None and isinstance(error, Exception):
+            raise Interrupted(self._ended_by) from error
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -69,7 +73,8 @@ class SignalGuard:
             self._end(signum)
         name = signal.Signals(signum).name
         message = f"\n{name}: stopping after this epoch, or in {self._grace:g} s; again: at once\n"
-        os.write(2, message.encode())  # a handler may not enter what it interrupted
+        with suppress(OSError):  # nobody listens
+            os.write(2, message.encode())  # a handler may not enter what it interrupted
         signal.setitimer(signal.ITIMER_REAL, self._grace)
 
     def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
@@ -77,5 +82,6 @@ class SignalGuard:
         self._end(self.requested)
 
     def _end(self, signum: int) -> NoReturn:
+        self._ended_by = signum
         signal.setitimer(signal.ITIMER_REAL, self.AGAIN)
         raise Interrupted(signum)

@@ -1,0 +1,177 @@
+"""Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from resumed_runs import TASK, TINY, resume
+
+from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
+from torchrl_lite.collector import rollout
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import load
+from torchrl_lite.env import gymnasium as suite
+from torchrl_lite.env.make import make_spec, make_task_env
+from torchrl_lite.errors import EpisodeError
+from torchrl_lite.policies import film
+
+PACKAGE = """
+import os, sys
+import gymnasium as gym
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+def failure():
+    if os.environ["FAILURE"] == "exit":
+        sys.exit(0)
+    raise ArithmeticError("first\\nsecond")
+
+class Failing(PendulumEnv):
+    def _fail(self, method):
+        if os.environ["WHERE"] == method:
+            failure()
+
+    def reset(self, **options):
+        self._fail("reset")
+        return super().reset(**options)
+
+    def step(self, action):
+        self._fail("step")
+        obs, reward, ended, cut, info = super().step(action)
+        if os.environ["WHERE"] == "success":
+            info["success"] = float("nan")
+        return obs, reward, ended, cut, info
+
+    def render(self):
+        self._fail("render")
+        return super().render()
+
+    def close(self):
+        self._fail("close")
+        super().close()
+
+gym.register("Failing-v0", Failing, max_episode_steps=15)
+"""
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    (folder / "failing_envs.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+    yield
+    suite._shape.cache_clear()
+    gym.registry.pop("Failing-v0", None)
+    sys.modules.pop("failing_envs", None)
+
+
+def train(log_dir: Path, **changes: Any) -> int:
+    env = {"suite": "gymnasium", "imports": ["failing_envs"], "tasks": ["Failing-v0"]}
+    fields = TINY | {f"env.{key}": value for key, value in env.items()} | changes
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in fields.items()]
+    return main("sac", ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir), *sets])
+
+
+@pytest.mark.parametrize(
+    ("where", "failure", "workers"),
+    [
+        ("step", "exit", 0),
+        ("step", "exit", 1),
+        ("reset", "exit", 0),
+        ("close", "exit", 0),
+        ("close", "raise", 0),
+        ("step", "raise", 0),
+        ("step", "raise", 1),
+    ],
+)
+def test_a_failing_environment_is_named_with_its_own_frames(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    failure: str,
+    workers: int,
+) -> None:
+    monkeypatch.setenv("FAILURE", failure)
+    monkeypatch.setenv("WHERE", where)
+
+    assert train(tmp_path, **{"system.workers": workers}) == 1
+
+    err = capsys.readouterr().err
+    *frames, last = err.splitlines()
+    said = "SystemExit: 0" if failure == "exit" else "ArithmeticError: first second"
+    assert "Failing-v0" in last and said in last
+    own = [line for line in frames if line.startswith("  File ")]
+    assert [line.rpartition(" ")[2] for line in own if "failing_envs.py" in line][-1] == "failure"
+    assert not any("/gymnasium/" in line or "/torchrl_lite/" in line for line in own)
+    if where != "close":  # that fails as the shapes are asked for, before there is a directory
+        assert "(copy 0)" in last
+        (trace,) = tmp_path.rglob("error.txt")
+        assert "Traceback" in trace.read_text() and str(trace) in last
+
+
+def test_a_failed_start_leaves_room_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its traceback goes when the run is begun."""
+    monkeypatch.setenv("FAILURE", "raise")
+    for where, code in (("step", 1), ("nowhere", 2)):
+        monkeypatch.setenv("WHERE", where)
+        assert train(tmp_path, **{"train.num_epochs": 1}) == code
+    (params,) = tmp_path.rglob("params.json")
+    argv = ["--config", str(params), "--id", "x", "--device", "cpu", "--log_dir", str(tmp_path)]
+    assert main("sac", [*argv, "--resume"]) == 0
+    assert not list(tmp_path.rglob("error.txt"))
+
+
+def test_a_success_of_nan_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHERE", "success")
+    assert train(tmp_path) == 1
+    assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
+
+
+def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILURE", "exit")
+    monkeypatch.setenv("WHERE", "render")
+    sets = ['env.suite="gymnasium"', 'env.imports=["failing_envs"]', 'env.tasks=["Failing-v0"]']
+    config = load(None, sets, sections=SECTIONS)
+    learner = ALGORITHMS["sac"][0](
+        config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=0
+    )
+    with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
+        film.record(config.env, learner.actor, 0, seed=1)
+
+
+def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Sticky(gym.Wrapper):
+        def close(self) -> None:
+            sys.exit(0)
+
+    def sticky(*args: Any, **options: Any) -> gym.Env:
+        return Sticky(make_task_env(*args, **options))
+
+    monkeypatch.setattr(rollout, "make_task_env", sticky)
+    assert resume(tmp_path, sets=True) == 1
+    assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.rglob("result.json"))
+
+
+def test_a_long_name_is_a_mistake_with_resume_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--task", "reach-v3", "--log_dir", str(tmp_path)]
+    for name, more in (("x" * 300, []), ("x" * 300, ["--resume"])):
+        assert main("sac", [*flags, "--id", name, *more]) == 2
+    deep = str(tmp_path / "/".join(["x" * 200] * 30))
+    assert main("sac", ["--task", "reach-v3", "--log_dir", deep, "--resume"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3

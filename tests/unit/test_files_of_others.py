@@ -1,0 +1,167 @@
+"""Files that a spreadsheet, an editor or a stranger has written: read, or refused in one line."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from resumed_runs import TASK, contents, resume
+
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.checkpoint.records import read_result, read_versions
+from torchrl_lite.config import read_tree
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.policies.play import load_policy
+from torchrl_lite.policies.sources import read_source
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("two")
+    assert resume(log_dir, "--until", "20", sets=True) == 0
+    return log_dir
+
+
+@pytest.fixture
+def folder(two_epochs: Path, tmp_path: Path) -> Path:
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "x" / TASK / "1"
+
+
+# --- log.csv -------------------------------------------------------------------------------------
+
+REFUSED: dict[str, Callable[[bytes], bytes]] = {
+    "semicolons": lambda log: log.replace(b",", b";"),
+    "a column": lambda log: log.replace(b"\n", b",1\n").replace(b",1\n", b",mine\n", 1),
+    "more cells": lambda log: log + b"1" + b"," * 500 + b"\n",
+    "no text": lambda log: log.replace(b"epoch", b"ep\xff\xfech"),
+    "a long field": lambda log: log + b'"' + b"x" * 200_000 + b'",\n',
+    "a word": lambda log: log.replace(b"\n2,", b"\ntwo,"),
+}
+
+
+@pytest.mark.parametrize("edit", REFUSED)
+def test_a_log_that_was_changed_is_one_line_and_nothing_is_lost(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], edit: str
+) -> None:
+    log = folder / "log.csv"
+    log.write_bytes(REFUSED[edit](log.read_bytes()))
+    before = contents(folder)
+
+    assert resume(tmp_path, "--resume") == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(log) in line
+    assert contents(folder) == before
+
+
+def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> None:
+    """A mark of byte order, other line ends, and numbers that are whole."""
+    log = folder / "log.csv"
+    text = log.read_text().replace("2,20,", "2,20.0,").replace("\n", "\r\n")
+    log.write_text(text, encoding="utf-8-sig", newline="")
+    assert resume(tmp_path, "--resume", "--until", "30") == 0
+    assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["epoch", *"123"]
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_rows_that_are_gone_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: bool
+) -> None:
+    log = folder / "log.csv"
+    log.unlink() if missing else log.write_text("")
+    assert resume(tmp_path, "--resume", "--until", "20") == 0
+    assert "warning: log.csv has the rows of 0 of 2 epochs" in capsys.readouterr().out
+
+
+# --- result.json, versions.json, configurations --------------------------------------------------
+
+DEEP, LONG = "[" * 100_000, "0" * 5000
+DAMAGED = ["", "[]", "{}", "null", '{"seed": 1e999, "frames": 1e999}', DEEP, "\ud800",
+           '{"seed": 4294967296, "frames": -1}', '{"seed": 1, "seed": 1, "frames": 1, "frames": 1}',
+           '{"seed": 1, "torch": 2, "frames": 1, "eval_return/a": "x"}',
+           f'{{"seed": 1{LONG}, "frames": 1{LONG}}}']  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: ascii(text)[:30])
+def test_damaged_records_are_one_line(tmp_path: Path, text: str) -> None:
+    for name, read in (("versions.json", read_versions), ("result.json", read_result)):
+        (tmp_path / name).write_bytes(text.encode(errors="surrogatepass"))
+        with pytest.raises(UserError, match=rf"{name}: is damaged, or not written by a run \("):
+            read(tmp_path)
+    with pytest.raises(UserError, match=r"result\.json"):
+        Run(tmp_path).final("a", "return")
+
+
+TAGS = ["!!bool x", "!!int x", "!!float x", "!!timestamp x", "!!binary é", "!!set x", "!!omap x",
+        "!!python/object:os.system x", "!!null x", "!!int ''", "!!float ''"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", TAGS)
+def test_a_tag_of_yaml_that_does_not_fit_is_one_line(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"sac:\n  alpha: {value}\n", encoding="utf-8")
+    try:
+        read_tree(path)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1 and str(path) in str(error)
+
+
+# --- devices, pipes, sizes -----------------------------------------------------------------------
+
+
+def odd_files(folder: Path) -> dict[str, Path]:
+    os.mkfifo(folder / "pipe.json")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    with (folder / "large.json").open("wb") as file:
+        file.truncate(2**33)  # sparse
+    return {name: folder / f"{name}.json" for name in ("pipe", "zero", "large")}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["pipe", "zero", "large"])
+def test_only_regular_files_of_some_size_are_read(tmp_path: Path, name: str) -> None:
+    path = odd_files(tmp_path)[name]
+    for read in (read_tree, read_source, load_policy):
+        with pytest.raises(UserError, match=name):
+            read(path)
+
+
+# --- heads of checkpoints ------------------------------------------------------------------------
+
+HEADS: list[dict[str, Any]] = [
+    {"learner": [1], "config": {}},
+    {"networks": {"a": 1}},
+    {"networks": [torch.ones(1)]},
+    {"frames": "many"},
+    {"frames": 1e999},
+    {"config": {"env": {"tasks": [1]}}},
+    {"shapes": {TASK: [39]}},
+    {"origin": [1]},
+]
+
+
+@pytest.mark.parametrize("change", HEADS, ids=repr)
+def test_a_checkpoint_with_another_head_is_one_line(
+    folder: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    newest = folder / "checkpoint" / "last_2.pt"
+    state = torch.load(newest, weights_only=True)
+    weights = {"networks": state["learner"]["networks"], **{k: state[k] for k in ("frames",)}}
+    whole = weights | {"config": state["config"], "shapes": state["shapes"], "origin": []}
+    path = tmp_path / "changed.pt"
+    torch.save(change if "learner" in change else whole | change, path)
+    with pytest.raises((UserError, CheckpointError)) as caught:
+        load_policy(path)
+    assert len(str(caught.value).splitlines()) == 1 and str(path) in str(caught.value)
+
+
+def test_a_seed_that_no_run_can_have_is_one_line(folder: Path) -> None:
+    head = json.loads((folder / "versions.json").read_text())
+    (folder / "versions.json").write_text(json.dumps(head | {"seed": 2**32}))
+    with pytest.raises(UserError, match=r"versions\.json: is damaged.* \(seed: "):
+        load_policy(folder / "checkpoint" / "last_2.pt")

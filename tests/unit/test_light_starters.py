@@ -1,0 +1,125 @@
+"""What a starter does before its work: flags without torch, and a signal in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STARTERS = sorted(path.name for path in (ROOT / "starter").glob("*.py"))
+HEAVY = """
+import atexit, runpy, sys
+heavy = {"torch", "gymnasium", "metaworld", "ray", "matplotlib"}
+atexit.register(lambda: print("heavy:", sorted(heavy & sys.modules.keys())))
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def python(*argv: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | options,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", [*STARTERS])
+def test_help_and_a_wrong_flag_need_no_torch(name: str) -> None:
+    for flag, code in (("--help", 0), ("--no_such_flag", 2)):
+        done = python("-c", HEAVY, ROOT / "starter" / name, flag)
+        assert done.returncode == code, done.stderr
+        assert done.stdout.splitlines()[-1] == "heavy: []"
+        assert len(done.stderr.splitlines()) == (1 if code else 0)
+
+
+# A signal at the import of each of these, the first and the last of a starter's own.
+AT_IMPORT = """
+import os, runpy, signal, sys
+from importlib.abc import MetaPathFinder
+
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), number)
+        return None
+
+module, number, *sys.argv = sys.argv[1:]
+number = int(number)
+sys.meta_path.insert(0, Finder())
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("starter", "module"),
+    [
+        ("st_sac.py", "torchrl_lite.reporting.streams"),
+        ("st_sac.py", "pydantic"),
+        ("st_sac.py", "torch"),
+        ("mt_td3.py", "torch.nn.functional"),
+        ("play.py", "scipy.stats"),
+        ("plot.py", "matplotlib"),
+        ("sweep.py", "torch"),
+        ("bench.py", "torch"),
+    ],
+)
+def test_a_signal_while_a_starter_imports_is_one_line(
+    starter: str, module: str, number: signal.Signals
+) -> None:
+    argv = {"play.py": ["--pretrained", "x"], "plot.py": ["x"], "bench.py": ["env"]}
+    flags = argv.get(starter, ["--starter", "st_sac"] if starter == "sweep.py" else [])
+    done = python("-c", AT_IMPORT, module, str(int(number)), ROOT / "starter" / starter, *flags)
+    assert done.returncode == 128 + number
+    assert done.stderr == f"stopped by {number.name}\n"
+
+
+# --- the guard -----------------------------------------------------------------------------------
+
+
+def test_a_signal_that_foreign_code_turns_into_an_error_is_still_a_signal() -> None:
+    from torchrl_lite.training.signals import Interrupted, SignalGuard
+
+    with pytest.raises(Interrupted, match="SIGTERM"), SignalGuard(grace=0.0):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Interrupted as error:
+            raise RuntimeError("cannot import torch._dynamo") from error
+
+
+def test_building_imports_nothing_of_torch_within_the_guard(
+    tmp_path: Path,
+) -> None:
+    """In a process of its own: this one has imported everything."""
+    script = tmp_path / "probe.py"
+    script.write_text(
+        "import sys\n"
+        "from torchrl_lite.training.signals import SignalGuard\n"
+        "enter = SignalGuard.__enter__\n"
+        "def entered(self):\n"
+        "    global before\n"
+        "    before = set(sys.modules)\n"
+        "    return enter(self)\n"
+        "SignalGuard.__enter__ = entered\n"
+        "from torchrl_lite.training.rl_algo import RLAlgo\n"
+        "train = RLAlgo.train\n"
+        "def trained(self):\n"
+        "    print(sorted(name for name in set(sys.modules) - before if name[:6] == 'torch.'))\n"
+        "    return train(self)\n"
+        "RLAlgo.train = trained\n"
+        "from resumed_runs import resume\n"
+        "from pathlib import Path\n"
+        "log_dir = Path(sys.argv[1])\n"
+        "assert resume(log_dir, '--until', '10', sets=True) == 0\n"
+        "assert resume(log_dir, '--resume', '--until', '20') == 0\n"
+    )
+    path = f"{ROOT}:{ROOT / 'tests'}"
+    done = python(script, tmp_path, PYTHONPATH=path, OMP_NUM_THREADS="1")
+    assert [line for line in done.stdout.splitlines() if line[:1] == "["] == ["[]"] * 2, done

@@ -1,0 +1,78 @@
+"""Output that cannot be written ends no training, and its log says so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from resumed_runs import TASK, TINY
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from torchrl_lite.command.launch import main
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [f"--set={key}={str(value).lower()}" for key, value in TINY.items()]
+COMMAND = [sys.executable, str(ROOT / "starter" / "st_sac.py"), "--task", TASK, "--id", "x",
+           "--device", "cpu", *FLAGS]  # fmt: skip
+
+
+def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """``$@`` in ``shell`` is the command."""
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}", "bash", *COMMAND, "--log_dir", str(log_dir)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | env,
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shell", "why"),
+    [
+        ('"$@" | head -1', "Broken pipe"),
+        ('"$@" >/dev/full', "No space left on device"),
+        ('"$@" >&-', "closed at the start"),
+        ('"$@" >&- 2>&- <&-', "closed at the start"),
+        ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),
+    ],
+)
+def test_a_run_goes_on_though_nobody_listens(tmp_path: Path, shell: str, why: str) -> None:
+    done = train(shell, tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    folder = tmp_path / "x" / TASK / "1"
+    assert (folder / "result.json").exists()
+    assert len((folder / "log.csv").read_text().splitlines()) == 6
+    board = EventAccumulator(str(folder)).Reload()
+    (text,) = board.Tensors("console/text_summary")
+    assert why in text.tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["ascii", "C"],
+)
+def test_a_stream_that_lacks_letters_ends_nothing(tmp_path: Path, env: dict[str, str]) -> None:
+    """With another locale, TensorBoard cannot name a folder: one line says what would help."""
+    done = train('"$@"', tmp_path / "läufe", **env)
+    if "LC_ALL" in env:
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert b"--log_dir" in line and b"PYTHONUTF8=1" in line
+    else:
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert rb"l\xe4ufe" in done.stdout
+
+
+def test_a_log_directory_that_is_no_text_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_dir = os.fsdecode(bytes(tmp_path) + b"/\xff")
+    assert main("sac", ["--task", TASK, "--log_dir", log_dir]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--log_dir" in line and "UTF-8" in line

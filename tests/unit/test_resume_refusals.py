@@ -1,0 +1,104 @@
+"""``--resume`` where a part of the run is gone: one line, and every file stays as it is."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from resumed_runs import TASK, contents, resume
+
+
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("three")
+    assert resume(log_dir, "--until", "30", sets=True) == 0
+    return log_dir
+
+
+@pytest.fixture
+def folder(three_epochs: Path, tmp_path: Path) -> Path:
+    """A run directory of its own for each test."""
+    shutil.copytree(three_epochs, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "x" / TASK / "1"
+
+
+def remove(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        path.unlink()
+
+
+def only_log(folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "params.json").unlink()
+
+
+def only_weights(folder: Path) -> None:
+    remove(folder, "*.*")
+    remove(folder, "checkpoint/last_*")
+    (folder / "checkpoint" / "best.pt").write_bytes(b"weights")
+
+
+def no_head(folder: Path) -> None:
+    remove(folder, "checkpoint/*.json")
+    (folder / "versions.json").unlink()
+
+
+def damaged_head(folder: Path) -> None:
+    remove(folder, "checkpoint/*.json")
+    (folder / "versions.json").write_text("{")
+
+
+LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "params.json": (lambda f: (f / "params.json").unlink(), "params.json: is missing"),
+    "all but log.csv": (only_log, "holds log.csv"),
+    "all but weights": (only_weights, "holds checkpoint/best.pt"),
+    "manifests": (lambda f: remove(f, "checkpoint/*.json"), "no complete checkpoint any more"),
+    "checkpoints": (lambda f: shutil.rmtree(f / "checkpoint"), "only log.csv"),
+    "manifests and head": (no_head, "no complete checkpoint any more"),
+    "manifests and half the head": (damaged_head, "no complete checkpoint any more"),
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    lose, said = LOSSES[lost]
+    lose(folder)
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    (folder / "checkpoint" / ".last_4.pt.x.tmp").write_bytes(b"half")
+    before = contents(folder)
+
+    assert resume(tmp_path, "--resume") == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and str(folder) in line
+    assert contents(folder) == before
+
+
+def test_a_lost_manifest_is_named_and_the_checkpoint_before_is_used(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "checkpoint" / "last_3.json").unlink()
+
+    assert resume(tmp_path, "--resume", "--until", "30") == 0
+
+    said = capsys.readouterr().out
+    assert re.search(r"warning: passed over .*last_3\.\w+: last_3\.json is missing", said)
+    assert "going on from frame 20" in said
+
+
+def test_a_run_that_never_had_a_checkpoint_starts_again(folder: Path, tmp_path: Path) -> None:
+    """As a kill within the first save leaves it: all files but the manifest."""
+    remove(folder, "checkpoint/*.json")
+    versions = folder / "versions.json"
+    head = json.loads(versions.read_text())
+    assert head.pop("has_checkpoint") is True
+    versions.write_text(json.dumps(head | {"has_checkpoint": False}))
+
+    assert resume(tmp_path, "--resume", "--until", "10") == 0
+
+    assert json.loads(versions.read_text())["has_checkpoint"] is True
+    assert len((folder / "log.csv").read_text().splitlines()) == 2

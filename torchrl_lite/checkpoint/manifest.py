@@ -1,0 +1,76 @@
+"""Manifests: ``last_<epoch>.json`` has the size and SHA-256 of every file of a checkpoint."""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torchrl_lite.errors import CheckpointError
+
+MAX_MANIFEST = 2**24
+"""Bytes of a manifest; one of a thousand files has a hundred thousand."""
+OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
+"""The names of a checkpoint's files."""
+
+
+def epochs_in(folder: Path) -> list[int]:
+    """Of the checkpoints there are, good or not, newest first."""
+    found = [OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
+    """A line about each checkpoint after epoch ``behind`` that has files, but no manifest."""
+    epochs: dict[int, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("last_*")):
+        if match := OURS.fullmatch(path.name):
+            epochs[int(match[1])].append(path.name)
+    for epoch, names in sorted(epochs.items(), reverse=True):
+        manifest = f"last_{epoch}.json"
+        if epoch > behind and manifest not in names:
+            yield (
+                f"{folder / names[0]}: {manifest} is missing (the save was cut short, or the "
+                "file is lost)"
+            )
+
+
+def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        if path.stat().st_size > MAX_MANIFEST:
+            raise CheckpointError(f"{path}: larger than any manifest")
+        tree = json.loads(path.read_bytes())
+        files = tree["files"]
+        good = tree["sha256"] == digest_of(files) and all(
+            OURS.fullmatch(name)  # so that nothing outside the folder is ever named
+            and type(entry["bytes"]) is int
+            and type(entry["sha256"]) is str
+            for name, entry in files.items()
+        )
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise CheckpointError(f"{path}: damaged")
+    return files
+
+
+def digest_of(files: dict[str, dict[str, Any]]) -> str:
+    """Of a manifest itself."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def check_file(path: Path, entry: dict[str, Any]) -> None:
+    try:
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise CheckpointError(f"{path}: has {size} of its {entry['bytes']} bytes")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    if digest != entry["sha256"]:
+        raise CheckpointError(f"{path}: damaged (its checksum differs)")

@@ -1,0 +1,60 @@
+"""Whether a run directory holds work that must not be overwritten."""
+
+from pathlib import Path
+
+from torchrl_lite.checkpoint.records import read_versions
+from torchrl_lite.errors import UserError
+
+RESULTS = ("result.json", "policy.safetensors")
+
+
+def traces(folder: Path) -> list[str]:
+    """The files that training made: rows of the log, checkpoints and results, but not the head
+    that a run writes before its first epoch.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    checkpoints = folder / "checkpoint"
+    found = [path for path in checkpoints.glob("*") if path.name.startswith("last_")]
+    found += [path for path in checkpoints.glob("*.pt") if path not in found]
+    log = folder / "log.csv"
+    if log.is_file() and _has_rows(log):
+        found.append(log)
+    found += [path for name in RESULTS if (path := folder / name).exists()]
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def _has_rows(log: Path) -> bool:
+    with log.open("rb") as file:
+        file.readline(2**20)
+        return bool(file.read(1))
+
+
+def listed(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
+
+
+def check_not_lost(folder: Path) -> None:
+    """Of a run directory without any complete checkpoint. A run that was killed before its first
+    save was complete may start again, as ``versions.json`` says.
+
+    Raises:
+        UserError: the checkpoints are lost.
+    """
+    found = traces(folder)
+    if found and not _never_had_a_checkpoint(folder):
+        raise UserError(
+            f"{folder}: has no complete checkpoint any more, only {listed(found)}; restore "
+            "checkpoint/last_<epoch>.json with the files it names, or choose another --id or --seed"
+        )
+
+
+def _never_had_a_checkpoint(folder: Path) -> bool:
+    try:
+        versions = read_versions(folder)
+    except UserError:
+        return False
+    return versions is not None and not versions.has_checkpoint

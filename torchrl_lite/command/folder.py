@@ -1,0 +1,63 @@
+"""Whether a run directory may be begun, or its run resumed. Nothing here changes it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchrl_lite.checkpoint.traces import listed, traces
+from torchrl_lite.command.report import TRACEBACK
+from torchrl_lite.config.reading import reason
+from torchrl_lite.errors import UserError
+
+
+def check_unused(folder: Path, *, resume: bool = False) -> None:
+    """With ``resume``, leftovers without a configuration are no run.
+
+    Raises:
+        UserError: there is a run in ``folder``, or it cannot be looked into.
+    """
+    with _looking_into(folder):
+        used = folder.exists() and any(path.name != TRACEBACK for path in folder.iterdir())
+        used = (folder / "params.json").exists() if resume else used
+    if used:
+        raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+
+
+def check_text(folder: Path) -> None:
+    """
+    Raises:
+        UserError: the path is no text, under which TensorBoard can write.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--log_dir: {str(folder)!r} is not UTF-8; choose another, or set PYTHONUTF8=1 if the "
+            "locale is C"
+        ) from None
+
+
+def is_resumable(folder: Path) -> bool:
+    """Whether there is a run; False where ``--resume`` may begin one.
+
+    Raises:
+        UserError: there is a run without its configuration, or it cannot be looked into.
+    """
+    with _looking_into(folder):
+        if (folder / "params.json").exists():
+            return True
+        found = traces(folder)
+    if found:
+        raise UserError(
+            f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; "
+            "restore it, or choose another --id or --seed"
+        )
+    return False
+
+
+@contextmanager
+def _looking_into(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used ({reason(error)})") from None

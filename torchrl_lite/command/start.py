@@ -1,0 +1,73 @@
+"""What a starter does first: signals and streams, then its flags, and then what takes long.
+
+Until it has begun its work, nothing needs to be cleaned up: a signal ends the process at once. An
+exception could become another one in an import, or be lost.
+"""
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from types import FrameType
+
+
+def begin() -> None:
+    """From here on, SIGINT and SIGTERM are one line, and output that fails ends nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    from torchrl_lite.reporting.streams import make_safe
+
+    make_safe()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+
+def train(algo: str, *, multi_task: bool = False) -> int:
+    """A starter that trains; returns its exit code."""
+    begin()
+    from torchrl_lite.command import flags
+
+    mistake = mistake_in(lambda: flags.parse(algo, sys.argv[1:], multi_task=multi_task))
+    if mistake:
+        return mistake
+    from torchrl_lite.command.launch import main
+
+    return main(algo, multi_task=multi_task)
+
+
+def mistake_in(parse: Callable[[], object]) -> int:
+    """The exit code of wrong flags, which are told before torch is imported; 0 for good ones."""
+    from torchrl_lite.command.flags import answer
+
+    def check() -> int:
+        parse()
+        return 0
+
+    return answer(check)
+
+
+def command(
+    parse: Callable[[], Namespace], run: Callable[[Namespace], int], *, needs: Sequence[str]
+) -> int:
+    """Any other starter; ``needs``: the modules that ``run`` imports."""
+    begin()
+    from torchrl_lite.command.flags import answer
+
+    def whole() -> int:
+        args = parse()
+        for name in needs:
+            import_module(name)
+        from torchrl_lite.command.report import telling
+        from torchrl_lite.training.signals import SignalGuard
+
+        with SignalGuard(grace=0.0), telling():
+            return run(args)
+
+    return answer(whole)

@@ -1,0 +1,78 @@
+"""What a checkpoint says of its run besides its tensors, read through one model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import Tensor
+
+from torchrl_lite.errors import CheckpointError
+
+MAX_BYTES = 2**32
+"""Of a file with weights; one with the networks of 50 tasks has tens of millions."""
+_Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+_Shape = Annotated[list[Annotated[int, Field(ge=1, le=2**31)]], Field(min_length=2, max_length=2)]
+
+
+class _Part(BaseModel):
+    """Exact types; keys that are not read here are left to those who read them."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+
+class _Env(_Part):
+    tasks: list[str] = Field(min_length=1)
+
+
+class _Config(_Part):
+    env: _Env
+
+
+class _Learner(_Part):
+    networks: dict[str, Tensor]
+
+
+class Head(_Part):
+    """Of the weights of a run, or of a complete checkpoint, whose weights are its learner's."""
+
+    config: _Config
+    frames: _Count | list[_Count]
+    shapes: dict[str, _Shape | None] = Field(default_factory=dict)
+    origin: list[dict[str, Any]] = Field(default_factory=list)
+    networks: dict[str, Tensor] | None = None
+    learner: _Learner | None = None
+
+    @field_validator("origin")
+    @classmethod
+    def _as_json(cls, value: Any) -> Any:
+        """It will stand in ``result.json`` one day."""
+        try:
+            return json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, RecursionError):
+            raise ValueError("not what JSON knows") from None
+
+    @property
+    def total_frames(self) -> int:
+        return self.frames if isinstance(self.frames, int) else sum(self.frames)
+
+    @property
+    def weights(self) -> dict[str, Tensor] | None:
+        return self.learner.networks if self.learner else self.networks
+
+
+def read_head(state: Mapping[str, Any], path: Path) -> Head:
+    """
+    Raises:
+        CheckpointError: it is not what a run writes.
+    """
+    try:
+        return Head.model_validate(dict(state))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        why = f"{where}: {first['msg']}" if where else first["msg"]
+    except RecursionError:
+        why = "nested too deeply"
+    raise CheckpointError(f"{path}: its tasks, frames or origin are not those of a run ({why})")

@@ -1,0 +1,76 @@
+"""``log.csv``, read back: by a run that resumes, by plots, by a sweep."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.errors import UserError
+
+MAX_BYTES = 2**30
+"""Of a log; one of 50 tasks has about 4 kB a row."""
+Cells = dict[str, str]
+"""A row by its columns; a cell is a number or empty."""
+
+
+def read_rows(path: Path) -> list[Cells]:
+    """The rows of a ``log.csv``; the last line may be torn, as a run was killed or still writes.
+    A byte order mark and other line ends, which a spreadsheet writes, mean nothing.
+
+    Raises:
+        UserError: it is not as a run writes it.
+        FileNotFoundError: there is none.
+    """
+    try:
+        text = read_bytes(path, most=MAX_BYTES).decode("utf-8-sig")
+        whole = text[: text.rfind("\n") + 1]
+        return list(_checked(csv.DictReader(io.StringIO(whole, newline=""))))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: is damaged, or not written by a run ({error})") from None
+
+
+def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
+    for row in rows:
+        if None in row:
+            raise ValueError(f"line {rows.line_num} has more cells than the header")
+        if None in row.values():  # torn
+            continue
+        for name, cell in row.items():
+            _check_number(name, cell, rows.line_num)
+        yield row
+
+
+def _check_number(name: str, cell: str, line: int) -> None:
+    try:
+        if cell:
+            float(cell)
+    except ValueError:
+        raise ValueError(f"{name[:40]!r} in line {line} is {cell[:40]!r}, not a number") from None
+
+
+def rows_until(path: Path, header: Sequence[str], frames: int) -> list[Cells]:
+    """The rows up to frame ``frames`` of a run that resumes with this header; none without a log.
+
+    Raises:
+        UserError: it is not the log of such a run.
+    """
+    try:
+        rows = read_rows(path)
+    except FileNotFoundError:
+        return []
+    if rows:
+        _check_columns(path, list(rows[0]), header)
+    return [row for row in rows if row["total_frames"] and float(row["total_frames"]) <= frames]
+
+
+def _check_columns(path: Path, columns: Sequence[str], header: Sequence[str]) -> None:
+    unknown = [name[:40] for name in columns if name not in header]
+    if not unknown and "total_frames" in columns:
+        return
+    what = f"unknown column {unknown[0]!r}" if unknown else "no column 'total_frames'"
+    raise UserError(f"{path}: {what}; restore the file, or move it away to resume without its rows")
