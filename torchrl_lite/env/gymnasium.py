@@ -117,7 +117,7 @@ def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[in
     try:
         env.close()
     except (Exception, SystemExit) as error:
-        raise EpisodeError(f"{task}: {_told(error)}") from error
+        raise EpisodeError(f"{task}: {_message(error)}") from error
     assert env.observation_space.shape and env.action_space.shape
     return env.observation_space.shape[0], env.action_space.shape[0]
 
