@@ -142,7 +142,7 @@ def test_sigterm_without_grace_ends_a_run_at_once(tmp_path: Path) -> None:
     stopped = stop_run(tmp_path, signal.SIGTERM, after="epoch 6 ", **at_once)
     assert stopped.code == 143, stopped.err
     last = stopped.err.splitlines()[-1]
-    assert last == "stopped by SIGTERM; --resume goes on from the last checkpoint"
+    assert last == "stopped by SIGTERM; --resume continues from the last checkpoint"
     assert_goes_on(folder_of(tmp_path))
 
 
