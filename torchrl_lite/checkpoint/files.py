@@ -84,7 +84,7 @@ def _check_archive(source: Path | BytesIO) -> None:
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
     if sum(entry.file_size for entry in entries) > size:
-        raise ValueError("it would unpack to more than its own size")
+        raise ValueError("it unpacks to more than its own size")
     for entry in entries:
         if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
             raise ValueError(f"it names {entry.filename!r}")
