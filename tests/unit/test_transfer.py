@@ -255,7 +255,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt"])
 def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) -> None:
     members = {"data": b"{}", "policy.pth": saved({}), name: b"x"}
-    assert "leads out" in error_of(read_source, write_zip(tmp_path / "sb3.zip", members))
+    assert "outside the archive" in error_of(read_source, write_zip(tmp_path / "sb3.zip", members))
 
 
 def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:

@@ -75,4 +75,4 @@ def read_head(state: Mapping[str, Any], path: Path) -> Head:
         why = f"{where}: {first['msg']}" if where else first["msg"]
     except RecursionError:
         why = "nested too deeply"
-    raise CheckpointError(f"{path}: its tasks, frames or origin are not those of a run ({why})")
+    raise CheckpointError(f"{path}: its tasks, frames or origin are invalid ({why})")

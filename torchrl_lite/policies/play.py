@@ -77,7 +77,7 @@ def weights_of(folder: Path) -> Path:
     path = weights_of_run(folder)
     if path is None:
         below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
-        hint = f"; below it there is {below[0]}" if below else ""
+        hint = f"; did you mean {below[0]}?" if below else ""
         raise UserError(f"--run: {folder} is not a run directory: it has no checkpoint{hint}")
     return path
 

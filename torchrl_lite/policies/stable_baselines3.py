@@ -42,7 +42,7 @@ def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
         raise CheckpointError(f"{path}: damaged zip ({error})") from None
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-            raise CheckpointError(f"{path}: {name!r} leads out of the archive")
+            raise CheckpointError(f"{path}: {name!r} is outside the archive")
     return members
 
 
@@ -112,8 +112,8 @@ def _check_chain(
     own = [name for name in tensors if name.startswith("actor.")]
     if len(layers) < 2 or len(log_std) > 1 or len(own) != 2 * (len(layers) + len(log_std)):
         raise CheckpointError(
-            f"{path}: its actor is no plain network of SAC, TD3 or DDPG (feature extractors, gSDE "
-            "and networks without hidden layers are not supported)"
+            f"{path}: its actor is not a plain network of SAC, TD3 or DDPG (feature extractors, "
+            "gSDE and networks without hidden layers are not supported)"
         )
     inputs = layers[0].weight.shape[1]
     for layer in layers:
