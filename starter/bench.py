@@ -77,7 +77,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":  # workers import this file too, but run nothing in it
+if __name__ == "__main__":  # workers import this file too, but must not run it
     from torchrl_lite.command.start import command
 
     sys.exit(command(parse, run, needs=["torchrl_lite.bench.solve", "torchrl_lite.bench.update"]))

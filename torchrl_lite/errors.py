@@ -1,16 +1,16 @@
-"""What ends a run or a command with one line, and the exit code that goes with it."""
+"""Errors that end a run or a command with one line, and their exit codes."""
 
 from typing import NamedTuple
 
 
 class RunError(RuntimeError):
-    """Something went wrong that the user did not ask for; the message is for a person."""
+    """A failure that is not a user's mistake."""
 
     exit_code = 1
 
 
 class UserError(ValueError):
-    """A user's mistake, in one line whatever it quotes."""
+    """A user's mistake. Unprintable characters are escaped, so the message is one line."""
 
     exit_code = 2
 
@@ -27,25 +27,25 @@ class CheckpointError(RunError):
 
 
 class EpisodeError(RuntimeError):
-    """An environment failed; the message names it, its cause has what its author needs."""
+    """An environment failed; the message names it, ``__cause__`` is the original error."""
 
 
 class NotFiniteError(RunError):
-    """A NaN or an infinity; the message names the task, the frame and the quantity."""
+    """A NaN or infinity; the message names the task, the frame and the quantity."""
 
 
 class Failure(NamedTuple):
-    """An error as it travels between processes."""
+    """An error in a form that can be sent between processes."""
 
     message: str
     own_frames: str = ""
-    """The part of the traceback that is the user's code, or another package's."""
+    """The part of the traceback in the user's code or another package."""
     traceback: str = ""
-    """All of it; empty where nothing was raised."""
+    """The full traceback; empty if nothing was raised."""
 
 
 class WorkerError(RunError):
-    """A worker failed; the message has its traceback, or how it died."""
+    """A worker failed; the message contains its traceback, or how it died."""
 
     def __init__(self, worker: str, failure: Failure | None = None) -> None:
         if failure is None:
@@ -60,4 +60,4 @@ class WorkerError(RunError):
 
 
 class WorkerDiedError(WorkerError):
-    """A worker's process is gone and left no message."""
+    """A worker's process died without a message."""

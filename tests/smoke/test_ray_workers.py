@@ -342,7 +342,7 @@ def test_sigterm_to_all_lets_an_epoch_that_is_nearly_over_finish(tmp_path: Path)
     stopped = stop_run(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
     said = stopped.out + stopped.err
     assert stopped.code == 143, said
-    assert "with a checkpoint; go on with --resume" in said
+    assert "checkpoint saved; continue with --resume" in said
     assert "Traceback" not in said and "died" not in said
 
 

@@ -84,7 +84,7 @@ def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> Non
     third = start(path, log)
     out, _ = third.communicate()
     assert third.returncode == 0, out
-    assert "going on from frame" in out
+    assert "resuming from frame" in out
     assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
 
     flags = ["--task_id", "0", "--seed", "2", "--device", "cpu", "--set", "system.threads=1", *SETS]

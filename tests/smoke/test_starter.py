@@ -130,7 +130,7 @@ def test_ctrl_c_lets_an_epoch_whose_end_is_near_finish(tmp_path: Path) -> None:
     near = {"system__workers": 1, "train__save_interval": 10_000}
     stopped = stop_run(tmp_path, signal.SIGINT, after="epoch 6 ", group=True, **near)
     assert stopped.code == 130, stopped.err
-    assert "with a checkpoint; go on with --resume" in stopped.out
+    assert "checkpoint saved; continue with --resume" in stopped.out
     folder = folder_of(tmp_path)
     saved = torch.load(newest_checkpoint(folder), weights_only=True)
     assert saved["epoch"] == int(rows_of(folder)[-1]["epoch"]) >= 6
@@ -142,7 +142,7 @@ def test_sigterm_without_grace_ends_a_run_at_once(tmp_path: Path) -> None:
     stopped = stop_run(tmp_path, signal.SIGTERM, after="epoch 6 ", **at_once)
     assert stopped.code == 143, stopped.err
     last = stopped.err.splitlines()[-1]
-    assert last == "stopped by SIGTERM; --resume goes on from the last checkpoint"
+    assert last == "stopped by SIGTERM; --resume continues from the last checkpoint"
     assert_goes_on(folder_of(tmp_path))
 
 

@@ -138,7 +138,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(
     again = start(cluster, tmp_path, "--seeds", "1-4")
     out, err = again.communicate()
     assert again.returncode == 0, err
-    assert "going on from frame" in (middle / "console.log").read_text()
+    assert "resuming from frame" in (middle / "console.log").read_text()
     assert_all_done_once(tmp_path, single)
 
     before = [(folder / "console.log").read_bytes() for folder in folders(tmp_path)]
@@ -171,7 +171,7 @@ def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path:
     cluster.remove_node(node, allow_graceful=False)
     _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
-    assert "going on from frame" in (moved / "console.log").read_text()
+    assert "resuming from frame" in (moved / "console.log").read_text()
     assert_all_done_once(tmp_path, single)
 
 
@@ -196,6 +196,6 @@ def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path)
         os.kill(pid, signal.SIGKILL)
     assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command continues\n")
     console = (folder / "console.log").read_text()
-    assert console.endswith("with a checkpoint; go on with --resume\n")
+    assert console.endswith("checkpoint saved; continue with --resume\n")
     assert survivors == set()
     assert set(SHARED_MEMORY.iterdir()) == shared_before

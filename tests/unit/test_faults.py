@@ -259,7 +259,7 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
     argv = command(tmp_path, system__workers=workers, system__env_timeout_s=1)
     done = run_script(tmp_path / "hangs.py", HANGS, *argv)
     assert done.returncode == 1
-    said = f"{TASK} (copy 0): no answer for 1 s (system.env_timeout_s)"
+    said = f"{TASK} (copy 0): no response for 1 s (system.env_timeout_s)"
     assert said in done.stderr.splitlines()[-1]
 
 

@@ -75,7 +75,7 @@ def test_rows_that_are_gone_are_told(
     log = folder / "log.csv"
     log.unlink() if missing else log.write_text("")
     assert resume(tmp_path, "--resume", "--until", "20") == 0
-    assert "warning: log.csv has the rows of 0 of 2 epochs" in capsys.readouterr().out
+    assert "warning: log.csv has rows for 0 of 2 epochs" in capsys.readouterr().out
 
 
 # --- result.json, versions.json, configurations --------------------------------------------------

@@ -144,7 +144,7 @@ def assert_refused(code: int, folder: Path, told: str, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "words"),
-    [("", ["libegl1", "libosmesa6"]), ("watercolour", ["nothing draws here", "watercolour"])],
+    [("", ["libegl1", "libosmesa6"]), ("watercolour", ["rendering fails", "watercolour"])],
 )
 def test_without_a_renderer_nothing_begins(
     tmp_path: Path,

@@ -360,7 +360,7 @@ def test_what_cannot_be_written_is_told_before_the_work(
     file.touch()
     assert run_starter(*arguments, file / "below.png") == 2
     error = capsys.readouterr().err
-    assert error == f"error: {flag}: {file} cannot be written: {file} is no folder\n"
+    assert error == f"error: {flag}: {file} cannot be written: {file} is not a folder\n"
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:

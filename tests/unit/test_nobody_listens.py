@@ -33,8 +33,8 @@ def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[
     [
         ('"$@" | head -1', "Broken pipe"),
         ('"$@" >/dev/full', "No space left on device"),
-        ('"$@" >&-', "closed at the start"),
-        ('"$@" >&- 2>&- <&-', "closed at the start"),
+        ('"$@" >&-', "closed at startup"),
+        ('"$@" >&- 2>&- <&-', "closed at startup"),
         ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),
     ],
 )

@@ -76,7 +76,7 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
 
 
 def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
-    with pytest.raises(UserError, match=re.escape(f"below it there is {run}")):
+    with pytest.raises(UserError, match=re.escape(f"did you mean {run}?")):
         weights_of(run.parents[1])
 
 

@@ -138,12 +138,12 @@ def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("tensors", "data", "needle"),
     [
-        ({}, {}, "no plain network"),
-        (linear("actor.mu", 39, 4), {}, "no plain network"),  # no hidden layer
-        (SAC | linear("actor.features_extractor.linear.0", 39, 39), {}, "no plain network"),
-        ({k: v for k, v in SAC.items() if k != "actor.mu.bias"}, {}, "no plain network"),
-        (SAC | linear("actor.latent_pi.2", 5, 4), {}, "do not go together"),
-        (SAC | linear("actor.log_std", 4, 3), {}, "do not go together"),
+        ({}, {}, "not a plain network"),
+        (linear("actor.mu", 39, 4), {}, "not a plain network"),  # no hidden layer
+        (SAC | linear("actor.features_extractor.linear.0", 39, 39), {}, "not a plain network"),
+        ({k: v for k, v in SAC.items() if k != "actor.mu.bias"}, {}, "not a plain network"),
+        (SAC | linear("actor.latent_pi.2", 5, 4), {}, "do not fit each other"),
+        (SAC | linear("actor.log_std", 4, 3), {}, "do not fit each other"),
         (SAC | {"actor.mu.bias": torch.zeros(4).double()}, {}, "float32"),
         (SAC, {"policy_kwargs": {"activation_fn": "torch.nn.Tanh"}}, "Tanh"),
     ],

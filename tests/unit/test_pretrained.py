@@ -120,22 +120,22 @@ def test_a_name_is_found_and_others_are_told(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=r"'mine' is not there; there is none$"):
+    with pytest.raises(UserError, match=r"'mine' does not exist; available: none$"):
         pretrained.find("mine")
     for name in ("mine", "other"):
         (tmp_path / f"{name}.safetensors").write_bytes((run / "policy.safetensors").read_bytes())
     assert pretrained.find("mine") == tmp_path / "mine.safetensors"
-    message = r"'mime' is not there; there is mine, other; did you mean 'mine'\?"
+    message = r"'mime' does not exist; available: mine, other; did you mean 'mine'\?"
     with pytest.raises(UserError, match=message):
         pretrained.find("mime")
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         pretrained.find("../mine")
 
 
 def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(play.weights_of(run).read_bytes())
     policy = play.load_policy(tmp_path / "loose.pt")
-    with pytest.raises(UserError, match="--export: needs a policy of a run"):
+    with pytest.raises(UserError, match="--export: needs a policy from a run"):
         pretrained.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
 

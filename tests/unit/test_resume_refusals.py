@@ -86,8 +86,8 @@ def test_a_lost_manifest_is_named_and_the_checkpoint_before_is_used(
     assert resume(tmp_path, "--resume", "--until", "30") == 0
 
     said = capsys.readouterr().out
-    assert re.search(r"warning: passed over .*last_3\.\w+: last_3\.json is missing", said)
-    assert "going on from frame 20" in said
+    assert re.search(r"warning: skipped .*last_3\.\w+: last_3\.json is missing", said)
+    assert "resuming from frame 20" in said
 
 
 def test_a_run_that_never_had_a_checkpoint_starts_again(folder: Path, tmp_path: Path) -> None:

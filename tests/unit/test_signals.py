@@ -61,7 +61,7 @@ def test_a_running_epoch_is_finished(
     signal.raise_signal(signum)
     assert guard.requested == signum
     assert capfd.readouterr().err == (
-        f"\n{signum.name}: stopping after this epoch, or in 20 s; again: at once\n"
+        f"\n{signum.name}: stopping after this epoch or in 20 s; repeat to end at once\n"
     )
 
 

@@ -140,7 +140,7 @@ def test_where_nothing_can_be_written_is_told_before_anything_starts(
     argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no:1"]
     assert command.main(argv) == 2
     said = capsys.readouterr().err
-    assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is no folder\n"
+    assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is not a folder\n"
 
 
 def test_without_ray_one_line_says_how_to_get_it(

@@ -120,7 +120,7 @@ def test_a_failure_on_the_way_stops_nothing(
     assert code == 0
     assert_same_training(folder, plain)
     out = capsys.readouterr().out
-    assert out.count("warning: Weights & Biases failed (the cable); going on without it") == 1
+    assert out.count("warning: Weights & Biases failed (the cable); continuing without it") == 1
     assert len(wandb.runs) == 1
 
 

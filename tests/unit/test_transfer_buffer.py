@@ -155,7 +155,7 @@ def test_rows_of_another_width_are_a_mistake(tmp_path: Path) -> None:
     theirs = written(tmp_path, THREE, blocks=1, capacity=100, shapes={})
     assert torch.equal(carried(tmp_path, THREE)[2], theirs[2])
     other = make_spec(obs_dim=6)._replace(tasks=("push",))
-    assert "another shape" in error_of(carried, tmp_path, other)
+    assert "differ in shape" in error_of(carried, tmp_path, other)
 
 
 @pytest.mark.parametrize("changes", [{"config": {}}, {"config": None}, {"frames": None}])
@@ -180,4 +180,4 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
     (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
     assert torch.equal(carried(tmp_path, THREE)[0], theirs[0][:20])
     (tmp_path / "checkpoint" / "last_2.pt").write_bytes(b"x")
-    assert "no good checkpoint" in error_of(carried, tmp_path, THREE)
+    assert "no valid checkpoint" in error_of(carried, tmp_path, THREE)

@@ -1,4 +1,4 @@
-"""What curves show, and over what."""
+"""Metrics and x-axes of learning curves."""
 
 from typing import Literal, NamedTuple
 
@@ -7,11 +7,11 @@ Axis = Literal["frames", "updates", "hours", "core_hours"]
 
 
 class Place(NamedTuple):
-    """How a row of the log tells where on an axis it is."""
+    """How a row of the log is placed on an axis."""
 
     column: str
     adds_up: bool
-    """Whether the column has the seconds of an epoch."""
+    """Whether the column has the seconds of one epoch, to be summed."""
 
 
 AXES: dict[Axis, Place] = {

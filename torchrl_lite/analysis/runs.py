@@ -23,7 +23,7 @@ class _Env(BaseModel):
 
 
 class _Params(BaseModel):
-    """What plots need of a configuration, which may be of another version."""
+    """The part of a configuration that plots need; it may be from another version."""
 
     env: _Env
 
@@ -44,10 +44,10 @@ class Run:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """Those of its configuration.
+        """Tasks of its configuration.
 
         Raises:
-            UserError: ``params.json`` is none.
+            UserError: ``params.json`` is damaged or missing.
         """
         path = self.path / "params.json"
         try:
@@ -57,16 +57,16 @@ class Run:
 
     @cached_property
     def result(self) -> Result | None:
-        """``result.json``; None where the run has not ended."""
+        """``result.json``; None if the run has not finished."""
         return read_result(self.path)
 
     def final(self, task: str, metric: Metric) -> float | None:
-        """A task's final evaluation; None where there is none."""
+        """A task's final evaluation, if there is one."""
         return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
     def _rows(self) -> list[dict[str, float]]:
-        """What was measured, epoch by epoch."""
+        """The measured values of each epoch."""
         rows = read_rows(self.path / "log.csv")
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
@@ -77,7 +77,7 @@ class Run:
         column, place, points = f"eval_{metric}/{task}", 0.0, []
         position, adds_up = AXES[axis]
         for row in self._rows:
-            if position not in row:  # an older version did not log it
+            if position not in row:  # older versions did not log it
                 continue
             place = place + row[position] / 3600 if adds_up else row[position]
             if column in row:

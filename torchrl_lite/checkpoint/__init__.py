@@ -1,1 +1,1 @@
-"""What a run leaves on disk so that it can go on: files, the store of checkpoints, the lock."""
+"""What a run keeps on disk to be resumable: files, the checkpoint store, the lock."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read without executing anything in them."""
+"""Atomic writes, and reads that execute nothing."""
 
 import os
 import pickle
@@ -14,11 +14,11 @@ import torch
 from torchrl_lite.errors import CheckpointError
 
 TEMPORARY = ".tmp"
-"""What the names of files that are being written end with; they begin with a dot."""
+"""Suffix of files that are still being written; their names start with a dot."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """``path`` holds the old content or the new one, also after a crash or on a full disk."""
+    """``path`` holds either the old or the new content, even after a crash or on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself
+        os.fsync(folder)  # makes the rename durable
     finally:
         os.close(folder)
 
@@ -44,19 +44,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """``state`` holds tensors, numbers, strings, lists and dictionaries; nothing else loads."""
-    content = BytesIO()  # torch tells of a full disk in its own way, and not why
+    """`load` reads only tensors, numbers, strings, lists and dictionaries."""
+    content = BytesIO()  # torch's own error for a full disk does not name the cause
     torch.save(state, content)
     write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
 def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
-    """Tensors on the CPU. ``content`` is what is read where it is not the file itself, but a part
-    of it.
+    """Loads tensors to the CPU, from ``content`` instead of the file if given.
 
     Raises:
-        CheckpointError: the file is damaged or holds objects.
-        FileNotFoundError: there is none.
+        CheckpointError: the file is damaged or holds Python objects.
+        FileNotFoundError: it does not exist.
     """
     try:
         _check_archive(content or path)
@@ -66,7 +65,7 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: holds more than data, or is damaged; not loaded") from None
+        raise CheckpointError(f"{path}: not loaded: contains objects, or is damaged") from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
@@ -76,22 +75,22 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
 
 
 def _check_archive(source: Path | BytesIO) -> None:
-    """An archive may neither unpack to more than it is nor name files outside itself.
+    """Refuses an archive that unpacks to more than its own size or names files outside itself.
 
     Raises:
-        ValueError, zipfile.BadZipFile: it does, or it is none.
+        ValueError, zipfile.BadZipFile: it does, or is not a zip archive.
     """
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
     if sum(entry.file_size for entry in entries) > size:
-        raise ValueError("it claims to hold more than its own size")
+        raise ValueError("it unpacks to more than its own size")
     for entry in entries:
         if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
             raise ValueError(f"it names {entry.filename!r}")
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what killed writes left behind."""
+    """Removes the leftovers of killed writes."""
     for path in folder.glob(f".*{TEMPORARY}"):
         path.unlink()

@@ -13,8 +13,8 @@ from torchrl_lite.errors import BusyError
 def locked(folder: Path) -> Iterator[None]:
     """Holds ``folder`` for this process.
 
-    The lock is on the directory itself and belongs to the process (``flock``): no file is left,
-    and the kernel gives it back however the process ends. Its children do not inherit it.
+    The lock (``flock``) is on the directory itself and belongs to the process. It leaves no file,
+    the kernel releases it however the process ends, and child processes do not inherit it.
 
     Raises:
         BusyError: another process holds it.

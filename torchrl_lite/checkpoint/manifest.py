@@ -1,4 +1,4 @@
-"""Manifests: ``last_<epoch>.json`` has the size and SHA-256 of every file of a checkpoint."""
+"""Manifests: ``last_<epoch>.json`` lists the size and SHA-256 of every file of a checkpoint."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from typing import Any
 from torchrl_lite.errors import CheckpointError
 
 MAX_MANIFEST = 2**24
-"""Bytes of a manifest; one of a thousand files has a hundred thousand."""
+"""Maximum bytes of a manifest; one of a thousand files has a hundred thousand."""
 OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
 """The names of a checkpoint's files."""
 
 
 def epochs_in(folder: Path) -> list[int]:
-    """Of the checkpoints there are, good or not, newest first."""
+    """Epochs that have a manifest, valid or not, newest first."""
     found = [OURS.fullmatch(path.name) for path in folder.glob("last_*.json")]
     return sorted((int(match[1]) for match in found if match), reverse=True)
 
 
 def without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
-    """A line about each checkpoint after epoch ``behind`` that has files, but no manifest."""
+    """A line for each checkpoint after epoch ``behind`` that has files but no manifest."""
     epochs: dict[int, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("last_*")):
         if match := OURS.fullmatch(path.name):
@@ -32,7 +32,7 @@ def without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
         manifest = f"last_{epoch}.json"
         if epoch > behind and manifest not in names:
             yield (
-                f"{folder / names[0]}: {manifest} is missing (the save was cut short, or the "
+                f"{folder / names[0]}: {manifest} is missing (the save was interrupted, or the "
                 "file is lost)"
             )
 
@@ -40,11 +40,11 @@ def without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
 def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     try:
         if path.stat().st_size > MAX_MANIFEST:
-            raise CheckpointError(f"{path}: larger than any manifest")
+            raise CheckpointError(f"{path}: too large for a manifest")
         tree = json.loads(path.read_bytes())
         files = tree["files"]
         good = tree["sha256"] == digest_of(files) and all(
-            OURS.fullmatch(name)  # so that nothing outside the folder is ever named
+            OURS.fullmatch(name)  # names no file outside the folder
             and type(entry["bytes"]) is int
             and type(entry["sha256"]) is str
             for name, entry in files.items()
@@ -59,7 +59,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def digest_of(files: dict[str, dict[str, Any]]) -> str:
-    """Of a manifest itself."""
+    """SHA-256 of a manifest's own content."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
@@ -73,4 +73,4 @@ def check_file(path: Path, entry: dict[str, Any]) -> None:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     if digest != entry["sha256"]:
-        raise CheckpointError(f"{path}: damaged (its checksum differs)")
+        raise CheckpointError(f"{path}: damaged (checksum mismatch)")

@@ -1,4 +1,4 @@
-"""The small JSON files of a run directory, each read through one model."""
+"""The small JSON files of a run directory, each validated by a model."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,14 +10,14 @@ from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**24
-"""Of one of these files; one of a run on 50 tasks has about ten thousand."""
+"""Maximum size of such a file; a run on 50 tasks writes about ten thousand bytes."""
 MAX_SEED = 2**31 - 1
 _Count = Annotated[int, Field(ge=0, le=10**15)]
 _Record = TypeVar("_Record", bound="Record")
 
 
 class Record(Section):
-    """Beside its own fields, a file may have others of one type."""
+    """A file may have further fields, all of one type."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -34,8 +34,8 @@ class Versions(Record):
     platform: str = ""
     device: str = ""
     has_checkpoint: bool = True
-    """Whether a complete checkpoint was ever written. Only an explicit ``false`` lets ``--resume``
-    start at frame 0 where there is none."""
+    """Whether a complete checkpoint was ever written. Without any checkpoint, ``--resume`` starts
+    at frame 0 only if this is explicitly ``false``."""
 
 
 class Result(Record):
@@ -48,7 +48,7 @@ class Result(Record):
 
 
 def read_versions(folder: Path) -> Versions | None:
-    """None where a run directory has none.
+    """None if the file does not exist.
 
     Raises:
         UserError: the file is damaged.
@@ -57,7 +57,7 @@ def read_versions(folder: Path) -> Versions | None:
 
 
 def read_result(folder: Path) -> Result | None:
-    """None where a run has not ended.
+    """None if the run has not finished.
 
     Raises:
         UserError: the file is damaged.

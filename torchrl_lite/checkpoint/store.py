@@ -1,8 +1,8 @@
-"""The complete checkpoints of a run: the newest good one is found, and only what is new is written.
+"""The complete checkpoints of a run: finds the newest valid one, writes only new transitions.
 
-``last_<epoch>.pt`` holds the state, ``last_<epoch>.rows`` the transitions that its predecessor
-lacks, and ``last_<epoch>.json``, written last, the size and SHA-256 of every file that the
-checkpoint consists of: its state, and the rows of all saves that it builds on.
+``last_<epoch>.pt`` holds the state, ``last_<epoch>.rows`` the transitions that the checkpoint it
+builds on lacks. ``last_<epoch>.json``, written last, lists the size and SHA-256 of every file of
+the checkpoint: its state, and the transitions of all saves that it builds on.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ from torchrl_lite.errors import CheckpointError
 
 
 class Rows(Protocol):
-    """What a checkpoint asks of a replay buffer: row number n of a task, counted from the first
-    that it ever got, as long as it holds it."""
+    """A replay buffer as a checkpoint needs it. Transition n of a task is counted from the first
+    one ever added; only those still in the buffer are available."""
 
     @property
     def bytes_per_transition(self) -> int: ...
@@ -45,18 +45,19 @@ class Rows(Protocol):
 
     @property
     def written(self) -> list[int]:
-        """How many rows each task has ever got."""
+        """Transitions ever added, for each task."""
 
     def rows(self, task: int, start: int) -> Tensor: ...
 
     def restore(self, task: int, start: int, rows: Tensor) -> None: ...
 
     def state_dict(self) -> dict[str, object]:
-        """What there is besides the rows."""
+        """Everything except the transitions."""
 
 
 class Chunk(NamedTuple):
-    """A file of rows: of every task in turn ``counts`` from ``starts`` on, raw float32."""
+    """A ``.rows`` file: raw float32; for each task in turn, ``counts`` transitions from ``starts``
+    on."""
 
     file: str
     starts: list[int]
@@ -64,23 +65,24 @@ class Chunk(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A checkpoint that was read and found good, but for its rows, which `fill` reads."""
+    """A checkpoint that was read and verified; `fill` reads its transitions."""
 
     path: Path
     state: dict[str, Any]
     chunks: list[Chunk]
 
     def fill(self, buffer: Rows) -> None:
-        """Puts the transitions into ``buffer``.
+        """Restores the transitions to ``buffer``.
 
         Raises:
-            CheckpointError: they have other shapes than the buffer.
+            CheckpointError: their shape does not match the buffer's.
         """
         for task, first, rows in self.rows(buffer.bytes_per_transition // 4):
             buffer.restore(task, first, rows)
 
     def rows(self, width: int) -> Iterator[tuple[int, int, Tensor]]:
-        """A task, a number and the rows from this number on, ``[n, width]``, in rising order.
+        """A task, a number and the transitions from this number on, ``[n, width]``, in ascending
+        order.
 
         Raises:
             CheckpointError: they have another width.
@@ -88,41 +90,42 @@ class Saved(NamedTuple):
         for chunk in self.chunks:
             flat = np.fromfile(self.path.parent / chunk.file, np.float32)
             if flat.size != sum(chunk.counts) * width:
-                raise CheckpointError(f"{self.path}: its rows have another shape than this run's")
+                raise CheckpointError(
+                    f"{self.path}: its transitions differ in shape from this run's"
+                )
             parts = torch.from_numpy(flat).view(-1, width).split(chunk.counts)
             for task, (first, rows) in enumerate(zip(chunk.starts, parts, strict=True)):
                 yield task, first, rows
 
 
 class _Kept(NamedTuple):
-    """What is known of a good checkpoint without reading it again."""
+    """What the store remembers of a valid checkpoint."""
 
     epoch: int
     written: list[int]
     chunks: list[Chunk]
     files: dict[str, dict[str, Any]]
-    """Size and checksum of each."""
+    """Size and checksum by file name."""
 
 
 class Store:
-    """The folder ``checkpoint`` of one run, to be used under the run's lock.
+    """The folder ``checkpoint`` of one run; use it only under the run's lock.
 
-    The kept checkpoints share no file, so that no damage to one harms another: each builds on the
-    rows of the one that it replaces, ``keep`` saves before it.
+    Kept checkpoints share no file, so damage to one cannot affect another: each builds on the
+    transitions of the one it replaces, ``keep`` saves earlier.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        """``keep`` is how many complete checkpoints stay."""
+        """``keep`` is the number of complete checkpoints to keep."""
         self._folder, self._keep = folder, keep
         self._good: list[_Kept] = []
         self._bad = False
 
     def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest good checkpoint, and a line about each one that is not good. Nothing is
-        changed.
+        """The newest valid checkpoint, and a line for each invalid one. Changes nothing.
 
         Raises:
-            CheckpointError: there are checkpoints, but no good one.
+            CheckpointError: there are checkpoints, but none is valid.
         """
         newest: Saved | None = None
         bad: list[str] = []
@@ -135,35 +138,35 @@ class Store:
             newest = newest or saved
             self._good.insert(0, kept)
         if bad and newest is None:
-            raise CheckpointError(f"no good checkpoint: {'; '.join(bad)}")
+            raise CheckpointError(f"no valid checkpoint: {'; '.join(bad)}")
         if newest is None and (old := self._folder / "last.pt").exists():
-            raise CheckpointError(f"{old}: written by an earlier version, which can go on from it")
+            raise CheckpointError(f"{old}: written by an earlier version; resume with that version")
         if newest:
             bad = [*without_manifest(self._folder, behind=self._good[-1].epoch), *bad]
         self._bad = bool(bad)
         return newest, bad
 
     def tidy(self) -> None:
-        """Removes what a killed save left behind; files of a checkpoint that is not good stay
-        until the next save."""
+        """Removes the leftovers of a killed save; files of an invalid checkpoint stay until the
+        next save."""
         remove_temporaries(self._folder)
         if self._good and not self._bad:
             self._good = self._good[-self._keep :]
             self._prune()
 
     def save(self, epoch: int, state: dict[str, Any], buffer: Rows) -> int:
-        """Writes a checkpoint, removes what no kept one needs, and returns the bytes written.
+        """Writes a checkpoint, removes files that no kept one needs, and returns the bytes written.
 
-        ``state`` holds what `load` reads; its key ``buffer`` is added here.
+        ``state`` contains what `load` can read; the key ``buffer`` is added here.
 
         Raises:
-            CheckpointError: the disk refused; the checkpoints from before stand.
-            OSError: it is written, and an old one could not be removed.
+            CheckpointError: writing failed; earlier checkpoints remain valid.
+            OSError: the checkpoint was written, but an old one could not be removed.
         """
         try:
             size = self._save(epoch, state, buffer)
         except OSError as error:
-            stands = f"; that of epoch {self._good[-1].epoch} stands" if self._good else ""
+            stands = f"; epoch {self._good[-1].epoch} remains valid" if self._good else ""
             raise CheckpointError(
                 f"{self._folder}: the checkpoint of epoch {epoch} could not be written "
                 f"({error.strerror or error}){stands}"
@@ -211,7 +214,7 @@ class Store:
         return {"bytes": size, "sha256": digest.hexdigest()}
 
     def _prune(self) -> None:
-        """Removes what no kept checkpoint needs."""
+        """Removes files that no kept checkpoint needs."""
         needed = {name for kept in self._good for name in kept.files}
         needed |= {f"last_{kept.epoch}.json" for kept in self._good}
         gone = [
@@ -219,7 +222,7 @@ class Store:
             for path in self._folder.iterdir()
             if OURS.fullmatch(path.name) and path.name not in needed
         ]
-        # Manifests first: without its own a checkpoint is none, rather than a damaged one.
+        # Manifests first: files without a manifest do not count as a damaged checkpoint.
         for path in sorted(gone, key=lambda path: path.suffix != ".json"):
             path.unlink()
 
@@ -237,18 +240,18 @@ def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
     except (FileNotFoundError, KeyError, TypeError):
         complete = False
     if not complete:
-        raise CheckpointError(f"{path}: does not belong to its manifest")
+        raise CheckpointError(f"{path}: does not match its manifest")
     return Saved(path, state, chunks), kept
 
 
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
-    """Whether some of its rows are still in the ring."""
+    """Whether some of its transitions are still in the replay buffer."""
     spans = zip(chunk.starts, chunk.counts, oldest, strict=True)
     return any(start + count > old for start, count, old in spans if count)
 
 
 def weights_of_run(run: Path) -> Path | None:
-    """The file with a run's best weights, or with its newest where it was not evaluated yet."""
+    """The file with a run's best weights, or its newest ones if it has not been evaluated."""
     folder = run / "checkpoint"
     best = folder / "best.pt"
     if best.exists():
@@ -259,12 +262,12 @@ def weights_of_run(run: Path) -> Path | None:
 
 
 def complete_checkpoint(path: Path) -> Saved:
-    """The newest good one of a run directory, or the one whose state file ``path`` is.
+    """The newest valid checkpoint of a run directory, or the one with the state file ``path``.
 
-    Nothing in that run is changed, whoever works on it.
+    Changes nothing in that run, which may be in progress.
 
     Raises:
-        CheckpointError: there is no good one.
+        CheckpointError: there is no valid one.
     """
     match = OURS.fullmatch(path.name)
     folder = path / "checkpoint" if path.is_dir() else path.parent
@@ -274,5 +277,5 @@ def complete_checkpoint(path: Path) -> Saved:
         try:
             return _read(folder, epoch)[0]
         except CheckpointError as error:
-            why = f"no good checkpoint ({error})"
+            why = f"no valid checkpoint ({error})"
     raise CheckpointError(f"{path}: {why}")

@@ -9,8 +9,8 @@ RESULTS = ("result.json", "policy.safetensors")
 
 
 def traces(folder: Path) -> list[str]:
-    """The files that training made: rows of the log, checkpoints and results, but not the head
-    that a run writes before its first epoch.
+    """Files that training wrote: a log with rows, checkpoints, results. Files that a run writes
+    before its first epoch do not count.
 
     Raises:
         OSError: the directory cannot be read.
@@ -32,14 +32,14 @@ def _has_rows(log: Path) -> bool:
 
 
 def listed(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
+    """The first name, and the number of further ones."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]}{more}"
 
 
 def check_not_lost(folder: Path) -> None:
-    """Of a run directory without any complete checkpoint. A run that was killed before its first
-    save was complete may start again, as ``versions.json`` says.
+    """For a run directory without a complete checkpoint. If the run was killed before its first
+    complete save, as recorded in ``versions.json``, it may start again.
 
     Raises:
         UserError: the checkpoints are lost.
@@ -48,7 +48,7 @@ def check_not_lost(folder: Path) -> None:
     if found and not _never_had_a_checkpoint(folder):
         raise UserError(
             f"{folder}: has no complete checkpoint any more, only {listed(found)}; restore "
-            "checkpoint/last_<epoch>.json with the files it names, or choose another --id or --seed"
+            "checkpoint/last_<epoch>.json and the files it names, or use another --id or --seed"
         )
 
 

@@ -1,4 +1,4 @@
-"""Non-finite values, found before they are stored or saved."""
+"""Detects non-finite values before they are stored or saved."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ _QUANTITIES = {
 def check_block(
     block: Block, tasks: Sequence[int], names: Sequence[str], *, before: Sequence[int]
 ) -> None:
-    """``before`` is how many frames an environment of each task had lived before this epoch.
+    """``before`` is the number of earlier frames per environment, for each task.
 
     Raises:
-        NotFiniteError: the first frame with something that is not finite in these tasks' rows.
+        NotFiniteError: these tasks have a non-finite value; names the first such frame.
     """
     found: list[tuple[int, int, int, str]] = []
     for name, tensor in block._asdict().items():
@@ -39,16 +39,15 @@ def check_block(
         frame, task, copy, name = min(found, key=lambda place: place[0])
         place = f"{names[task]} (copy {copy}): the {_QUANTITIES[name]}"
         raise NotFiniteError(
-            f"{place} at frame {before[task] + frame + 1} is not finite; "
-            "nothing of this epoch was stored"
+            f"{place} at frame {before[task] + frame + 1} is not finite; this epoch was not stored"
         )
 
 
 def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: int) -> None:
-    """``metrics`` is what `Learner.flush` returns; those of one task tell more than a mean.
+    """``metrics`` is the result of `Learner.flush`; per-task metrics are named before means.
 
     Raises:
-        NotFiniteError: one is not finite, so that the weights are not to be trusted.
+        NotFiniteError: one is not finite, so the weights cannot be trusted.
     """
     bad = [name for name, value in metrics.items() if not -float("inf") < value < float("inf")]
     if bad:
@@ -61,11 +60,11 @@ def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: 
 
 
 def check_episodes(episodes: Sequence[EpisodeStats], names: Sequence[str], *, frame: int) -> None:
-    """``episodes`` are those of an evaluation after so many frames of training.
+    """``episodes`` are from an evaluation after ``frame`` frames of training.
 
     Raises:
-        NotFiniteError: one has a reward that is not finite, or an observation among those that are
-            looked at, so that no best weights are to be chosen by it.
+        NotFiniteError: a return or a sampled transition is not finite, so the evaluation cannot
+            decide on the best weights.
     """
     for stats in episodes:
         good = stats.sample is None or bool(np.isfinite(stats.sample).all())
@@ -73,5 +72,5 @@ def check_episodes(episodes: Sequence[EpisodeStats], names: Sequence[str], *, fr
             quantity = "an observation, action or reward" if not good else "the return"
             raise NotFiniteError(
                 f"{names[stats.task]}: {quantity} in the evaluation at frame {frame} is not "
-                "finite; the last checkpoint stands"
+                "finite; the last checkpoint remains valid"
             )

@@ -1,4 +1,4 @@
-"""Environments whose calls are watched and whose answers are checked."""
+"""Guards environments: a watchdog for hung calls, and checks of what they return."""
 
 import os
 import sys
@@ -14,16 +14,16 @@ from numpy import ndarray
 
 
 class Watchdog:
-    """Tells of a call that does not return, from a thread, since the call itself cannot.
+    """Reports a call that does not return, from a separate thread.
 
-    The time is looked at by the thread alone: a watched call costs two assignments. A machine that
-    stood still is no reason to bark: the thread must have looked four times.
+    Only the thread reads the clock, so a watched call costs two assignments. The thread must find
+    the same call four times: a machine that was suspended does not trigger it.
     """
 
     LOOKS = 4
 
     def __init__(self, seconds: float, bark: Callable[[str], None]) -> None:
-        """``bark`` is told what hangs, and should end the process."""
+        """``bark`` is called with what hangs, and should end the process."""
         self._seconds, self._bark = seconds, bark
         self._what: str | None = None
         self._calls = 0
@@ -57,22 +57,22 @@ class Watchdog:
             looks = looks + 1 if what is not None and calls == last else 0
             last = calls
             if what is not None and looks >= self.LOOKS:
-                self._bark(f"{what}: no answer for {self._seconds:g} s (system.env_timeout_s)")
+                self._bark(f"{what}: no response for {self._seconds:g} s (system.env_timeout_s)")
                 return
 
 
 def end_process(message: str) -> None:
-    """Ends the main process at once, with the cause last; the last checkpoint stands."""
+    """Ends the main process at once, printing the cause last. The last checkpoint remains valid."""
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 class GuardedEnv(gym.Wrapper):
-    """Passes everything on, observations as float64; a hanging call is told by the watchdog.
+    """Forwards every call, observations as float64. The watchdog reports a hung call.
 
-    Raises a ValueError or TypeError for an observation of another shape, or a reward, an end or a
-    success that is none. A success of NaN would count as a failure, so it is none either.
+    Raises a ValueError or TypeError for an observation of the wrong shape, or an invalid reward,
+    end of episode or success. A success of NaN is invalid: it would count as a failure.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class GuardedEnv(gym.Wrapper):
 def _success(value: Any) -> float:
     success = _number("success", value)
     if success != success:
-        raise ValueError("the success is nan, not a number")
+        raise ValueError("the success is nan")
     return success
 
 
 def _number(name: str, value: Any) -> float:
-    if type(value) is float:  # nearly always, and what follows takes its time
+    if type(value) is float:  # the fast path, nearly always taken
         return value
     if np.shape(value) != ():
-        raise ValueError(f"the {name} has shape {np.shape(value)}, not that of a number")
+        raise ValueError(f"the {name} has shape {np.shape(value)}, but must be a scalar")
     if value is None or isinstance(value, str):
         raise TypeError(f"the {name} is {value!r}, not a number")
     return float(value)

@@ -1,4 +1,4 @@
-"""Steps groups of environments with a frozen policy. The same code in process and in workers."""
+"""Steps groups of environments with a frozen policy, in the main process or in a worker."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -30,20 +30,20 @@ from torchrl_lite.types import Block, Spec
 
 
 class Site(NamedTuple):
-    """The place of an environment in a Block: copy number ``copy`` of task ``task``."""
+    """Position of an environment in a Block: copy ``copy`` of task ``task``."""
 
     task: int
     copy: int
 
 
 def site_name(config: EnvConfig, site: Site) -> str:
-    """What messages call an environment."""
+    """Name of an environment in messages."""
     return f"{config.tasks[site.task]} (copy {site.copy})"
 
 
 def groups(sites: Sequence[Site], size: int) -> list[list[Site]]:
-    """Sites that act together. The split never depends on the number of workers: a row's bits
-    depend on the size of the batch it is computed in."""
+    """Sites whose actions are computed in one batch. The split does not depend on the number of
+    workers, because the exact bits of a result depend on the batch size."""
     return [list(sites[start : start + size]) for start in range(0, len(sites), size)]
 
 
@@ -52,14 +52,15 @@ def training_sites(config: EnvConfig) -> list[Site]:
 
 
 def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
-    """Episode ``copy`` of each task, tasks innermost, so that a group meets few copies of one."""
+    """Sites of the evaluation: ``copy`` is the episode. Tasks vary fastest, so that a group needs
+    few environments of one task."""
     return [Site(task, copy) for copy in range(episodes) for task in tasks]
 
 
 def _as_row(
     obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
 ) -> Float32[ndarray, " D"]:
-    """A transition as a replay buffer has it, alone."""
+    """A single transition in the replay buffer's layout."""
     next_obs = np.zeros_like(obs)
     next_obs[: len(step.next_obs)] = step.next_obs
     return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont, 1), np.float32)))
@@ -71,10 +72,10 @@ def _close(runner: EpisodeRunner) -> None:
 
 
 class Rollout:
-    """The environments of some groups, and the episodes they are in."""
+    """The environments of some groups and their current episodes."""
 
     SAMPLE = 50
-    """Transitions that an evaluation keeps of an episode of full length, evenly spread."""
+    """Transitions that an evaluation keeps of a full-length episode, evenly spaced."""
 
     def __init__(
         self,
@@ -97,9 +98,9 @@ class Rollout:
         self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
-        """Fills the rows of these groups' environments; returns the episodes that ended.
+        """Fills the block's entries of these environments; returns the episodes that ended.
 
-        An environment of a task that does not take part drops its episode.
+        Environments of tasks not in ``tasks`` drop their episode.
         """
         views = [tensor.numpy() for tensor in block]
         stats: list[EpisodeStats] = []
@@ -142,13 +143,13 @@ class Rollout:
         return stats
 
     def evaluate(self, group: Sequence[Site], episodes: int) -> list[EpisodeStats]:
-        """One deterministic episode for each site of a group, in environments of their own."""
+        """Runs one deterministic episode for each site of a group, in separate environments."""
         infer, task = self._infer.clear(), self._rows(group)
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
         samples: dict[Site, list[ndarray]] = {site: [] for site in group}
         for row, site in enumerate(group):
-            # A task's environment is used again for any of its episodes.
+            # A task's environments are reused for all its episodes.
             place = Site(site.task, sum(other.task == site.task for other in group[:row]))
             runner = self._eval_runners.get(place) or self._runner(place)
             self._eval_runners[place] = runner
@@ -171,7 +172,7 @@ class Rollout:
         return [stats[site] for site in group]
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Position of every environment that is in an episode, and its episode's number."""
+        """For each environment, the number of its episode and the position in it, if running."""
         return {
             f"{site.task}/{site.copy}": {
                 "episode": self._episodes[site],
@@ -181,8 +182,8 @@ class Rollout:
         }
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> list[str]:
-        """Replays the running episodes; returns the names of those that led elsewhere than before
-        and therefore restarted."""
+        """Replays the running episodes; returns the names of environments whose replay diverged
+        and whose episode was therefore restarted."""
         elsewhere = []
         for site, runner in self._runners.items():
             saved = state[f"{site.task}/{site.copy}"]
@@ -197,7 +198,7 @@ class Rollout:
     def close(self) -> None:
         """
         Raises:
-            EpisodeError: an environment could not be closed; the others are.
+            EpisodeError: an environment could not be closed; the others were.
         """
         self._watchdog.close()
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Command lines: what all starters share, and the flags of those that train."""
+"""Command lines: helpers for all starters, and the flags of the training starters."""
 
 import argparse
 import os
@@ -13,12 +13,15 @@ from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
 
 MAX_NAME = 255
-"""Characters of a folder's name that a file system takes."""
+"""Maximum length of a folder name, in characters."""
 
 
 def answer(run: Callable[[], int]) -> int:
-    """The exit code of a starter: what ``run`` returns; that of an error of ours, whose message is
-    enough; 1 for what the system refuses; 130 or 143 for a signal."""
+    """Calls ``run`` and returns a starter's exit code.
+
+    That is the return value of ``run``; the ``exit_code`` of a `RunError` or `UserError`, of which
+    only the message is printed; 1 after an `OSError`; 130 or 143 after a signal.
+    """
     try:
         return run()
     except (RunError, UserError) as error:
@@ -36,20 +39,20 @@ def answer(run: Callable[[], int]) -> int:
 
 
 def check_folder(flag: str, folder: Path) -> None:
-    """Before the work whose results go there.
+    """Checks, before any work, that results can be written to ``folder``.
 
     Raises:
-        UserError: nothing can be written there.
+        UserError: they cannot.
     """
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not place.is_dir():
-        raise UserError(f"{flag}: {folder} cannot be written: {place} is no folder")
+        raise UserError(f"{flag}: {folder} cannot be written: {place} is not a folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{flag}: {folder} cannot be written: {place} is closed to you")
+        raise UserError(f"{flag}: {folder} cannot be written: no permission for {place}")
 
 
 def check_file(flag: str, path: Path | None) -> None:
-    """The same of a file, where one is asked for."""
+    """The same for a file; None passes."""
     if path is None:
         return
     if path.is_dir():
@@ -58,7 +61,7 @@ def check_file(flag: str, path: Path | None) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes are `UserError`s: one line, like every other mistake."""
+    """Raises a one-line `UserError` instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
@@ -68,25 +71,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def count(text: str, most: int = 10**9) -> int:
-    """A flag's value from 1 on."""
+    """A flag's value, an integer from 1 to ``most``."""
     if not (text.isdecimal() and 1 <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1 to {most}")
     return int(text)
 
 
 def episodes(text: str) -> int:
-    """As many as a configuration may ask for."""
+    """A number of episodes, limited as in a configuration."""
     return count(text, MAX_AT_ONCE)
 
 
 def processors(text: str) -> int:
-    """Threads or processes."""
+    """A number of threads or processes."""
     return count(text, 2**10)
 
 
 def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0 to {2**31 - 1}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to {2**31 - 1}")
     return int(text)
 
 
@@ -96,58 +99,59 @@ def _frames(text: str) -> int:
     except ValueError:
         value = 0.0
     if not (value >= 1 and value.is_integer()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of frames")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of frames")
     return int(value)
 
 
 def _stage(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a stage, counted from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a stage index (0 or greater)")
     return int(text)
 
 
 def _name(text: str) -> str:
     if len(text) > MAX_NAME:
-        raise argparse.ArgumentTypeError(f"a name of {len(text)} characters; at most {MAX_NAME}")
+        raise argparse.ArgumentTypeError(f"{len(text)} characters; at most {MAX_NAME} are allowed")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no name of letters, digits and _ . + - (it becomes a folder)"
+            f"{text!r} names a folder: it may contain only letters, digits and _ . + -, and must "
+            "start with a letter or digit"
         )
     return text
 
 
 def _label(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("a name is not empty")
+        raise argparse.ArgumentTypeError("must not be empty")
     return text
 
 
 def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Namespace:
     """
     Raises:
-        UserError: an unknown flag, or a value that it does not take.
+        UserError: an unknown flag or an invalid value.
     """
     kind = "many tasks with one policy" if multi_task else "one task"
     parser = Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
     add = parser.add_argument
     add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
     if not multi_task:
-        add("--task_id", metavar="I", help="Meta-World task by its place in MT10, 0 to 9")
-        add("--task", metavar="NAME", help="any of the 50 Meta-World v3 tasks")
+        add("--task_id", metavar="I", help="index of a Meta-World task in MT10, 0 to 9")
+        add("--task", metavar="NAME", help="one of the 50 Meta-World v3 tasks")
     add("--seed", type=seed, default=1, metavar="N", help="default 1")
     add(
-        "--id", type=_name, metavar="NAME", help="experiment, the first folder in the log directory"
+        "--id", type=_name, metavar="NAME", help="experiment: top-level folder in the log directory"
     )
     add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
     add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
-    add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
-    add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    add("--set", action="append", default=[], metavar="a.b=value", help="set a field; repeatable")
+    add("--until", type=_frames, metavar="FRAMES", help="stop after the epoch that reaches FRAMES")
     if multi_task:
-        add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
-    add("--resume", action="store_true", help="go on from the newest checkpoint")
-    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
-    add("--track", action="store_true", help="log to Weights & Biases too")
-    add("--run_name", type=_label, metavar="NAME", help="of the run there")
-    add("--trust_imports", action="store_true", help="import and join what a stored run names")
-    add("--help_config", action="store_true", help="every field of the configuration")
+        add("--stage", type=_stage, metavar="K", help="curriculum stage to start at, from 0")
+    add("--resume", action="store_true", help="continue from the last checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="initial weights: run, checkpoint or file")
+    add("--track", action="store_true", help="also log to Weights & Biases")
+    add("--run_name", type=_label, metavar="NAME", help="name of the run there")
+    add("--trust_imports", action="store_true", help="trust a stored run's imports and cluster")
+    add("--help_config", action="store_true", help="list every configuration field")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Whether a run directory may be begun, or its run resumed. Nothing here changes it."""
+"""Read-only checks whether a run directory is free for a new run, or holds one to resume."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ from torchrl_lite.errors import UserError
 
 
 def check_unused(folder: Path, *, resume: bool = False) -> None:
-    """With ``resume``, leftovers without a configuration are no run.
+    """With ``resume``, leftovers without a configuration do not count as a run.
 
     Raises:
-        UserError: there is a run in ``folder``, or it cannot be looked into.
+        UserError: ``folder`` holds a run or cannot be read.
     """
     with _looking_into(folder):
         used = folder.exists() and any(path.name != TRACEBACK for path in folder.iterdir())
         used = (folder / "params.json").exists() if resume else used
     if used:
-        raise UserError(f"{folder} exists; go on with --resume, or choose another --id or --seed")
+        raise UserError(f"{folder} exists; use --resume to continue it, or another --id or --seed")
 
 
 def check_text(folder: Path) -> None:
     """
     Raises:
-        UserError: the path is no text, under which TensorBoard can write.
+        UserError: the path is not valid UTF-8, which TensorBoard needs.
     """
     try:
         str(folder).encode()
@@ -38,10 +38,10 @@ def check_text(folder: Path) -> None:
 
 
 def is_resumable(folder: Path) -> bool:
-    """Whether there is a run; False where ``--resume`` may begin one.
+    """Whether ``folder`` holds a run; if not, ``--resume`` may start one.
 
     Raises:
-        UserError: there is a run without its configuration, or it cannot be looked into.
+        UserError: there is a run without its configuration, or ``folder`` cannot be read.
     """
     with _looking_into(folder):
         if (folder / "params.json").exists():
@@ -50,7 +50,7 @@ def is_resumable(folder: Path) -> bool:
     if found:
         raise UserError(
             f"{folder / 'params.json'}: is missing, but {folder} holds {listed(found)}; "
-            "restore it, or choose another --id or --seed"
+            "restore it, or use another --id or --seed"
         )
     return False
 

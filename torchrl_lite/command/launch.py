@@ -1,4 +1,4 @@
-"""From a command line to a finished run: everything that a starter does."""
+"""From a command line to a finished run."""
 
 import sys
 from argparse import Namespace
@@ -33,8 +33,8 @@ from torchrl_lite.transfer.start import start_from
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = False) -> int:
-    """Runs a starter and returns its exit code: 0 done, 2 a user's mistake, 130 / 143 stopped by
-    a signal, 1 anything else."""
+    """Runs a starter and returns its exit code: 0 done, 2 a user error, 130 or 143 stopped by a
+    signal, 1 anything else."""
     try:
         return flags.answer(
             lambda: _main(algo, sys.argv[1:] if argv is None else argv, multi_task=multi_task)
@@ -52,7 +52,7 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool = Fal
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """On the CPU, torch has no class for it."""
+    """torch has no exception class for it on the CPU."""
     on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
     return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
@@ -69,25 +69,26 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool) -> int:
             return _run(asked, args, folder, resuming=resuming)
     except Interrupted as interrupted:
         print(
-            f"stopped by {interrupted}; --resume goes on from the last checkpoint", file=sys.stderr
+            f"stopped by {interrupted}; --resume continues from the last checkpoint",
+            file=sys.stderr,
         )
         return 128 + interrupted.signum
 
 
 def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int:
-    """Checks all that can be checked before anything is built, and trains."""
+    """Checks everything that can be checked before building anything, then trains."""
     config, device = resolve(asked), find_device(args.device)
     if resuming and epochs_of_result(folder) >= config.total_epochs:
-        print(f"{folder} is finished; train.num_epochs can make it longer")
+        print(f"{folder} is finished; raise train.num_epochs to extend it")
         return 0
-    make_spec(config.env)  # names and spaces of tasks, before anything is built
+    make_spec(config.env)  # checks task names and spaces
     accel.check(config.system.accel, device)
     if config.log.video:
         check_renderer(config.env, seed=args.seed)
     if args.track:
         wandb.check()
     elif args.run_name is not None:
-        raise UserError("--run_name: names a run on Weights & Biases, so it needs --track")
+        raise UserError("--run_name: names the run on Weights & Biases, so it needs --track")
     return _train(config, args, folder, device, resuming=resuming)
 
 
@@ -99,12 +100,12 @@ def _train(
         pool = _worker_pool(config.system, stack)
         learner = _learner(config, device, args.seed)
         buffer = _buffer(config, learner)
-        # A new run's weights are read before anything is written.
+        # Read a new run's initial weights before writing anything.
         start = None if resuming else start_from(learner, buffer, config.transfer)
         run = stack.enter_context(
             Run(folder, config, seed=args.seed, device=device, guard=guard, until=args.until)
         )
-        if not resuming:  # begun since, by a process that has ended
+        if not resuming:  # another process may have used it since the first check
             check_unused(folder, resume=args.resume)
         saved = run.newest() if resuming else None
         if saved is None:
@@ -114,7 +115,7 @@ def _train(
         algo = RLAlgo(config, learner, collector, buffer, run)
         if saved is not None:
             algo.resume(saved)
-        del saved  # a second copy of networks and moments
+        del saved  # frees a second copy of the networks and Adam's moments
         name = args.run_name or "/".join(folder.parts[-3:])
         run.begin(algo, tracked_as=name if args.track else None)
         finished = algo.train()
@@ -122,7 +123,7 @@ def _train(
 
 
 def _worker_pool(system: SystemConfig, stack: ExitStack) -> WorkerPool:
-    """Where workers come from, until ``stack`` is left."""
+    """The source of workers; closed with ``stack``."""
     if system.workers != "ray":
         return ProcessPool()
     from torchrl_lite.collector.ray_worker import RayPool
@@ -134,7 +135,7 @@ def _learner(config: Config, device: torch.device, seed: int) -> Learner:
     keep_freed_memory()
     torch.set_num_threads(int(config.system.threads))
     torch.set_float32_matmul_precision(config.system.matmul_precision)
-    torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
+    torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     return learner(
         config.agent, config.net, spec, device=device, seed=seed, accel=config.system.accel
@@ -168,7 +169,7 @@ def _collector(
 
 
 def epochs_of_result(folder: Path) -> int:
-    """How far a finished run came; -1 without a readable result."""
+    """Epochs of a finished run; -1 without a readable result."""
     try:
         result = read_result(folder)
     except UserError:

@@ -1,4 +1,4 @@
-"""From flags to what is to be run: a checked configuration, a folder, a device.
+"""From flags to a checked configuration, a run directory and a device.
 
 Every file is read once, and every mistake is a `UserError`.
 """
@@ -29,31 +29,31 @@ RESUMABLE = (
     "system.ray.*",
     "log.*",
 )
-"""What may be changed when a run goes on."""
+"""Fields that ``--resume`` may change."""
 RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}
-"""Fields whose ``auto`` depends on the machine or on other fields: a run stores what it chose."""
+"""Fields whose ``auto`` depends on the machine or other fields; a run stores the resolved value."""
 
 Tree = dict[str, Any]
 Override = tuple[list[str], Any]
-"""A path and a value."""
+"""The path of a field, and its value."""
 
 
 class Request(NamedTuple):
-    """What a command line asks for, checked."""
+    """A checked command line."""
 
     config: Config
-    """With ``auto`` as it stands; `resolve` says what it means here."""
+    """``auto`` is not resolved yet; see `resolve`."""
     folder: Path
     """The run directory."""
     resuming: bool
-    """There is a run to go on with, and ``config`` is its own."""
+    """``folder`` holds a run to resume, and ``config`` is that run's."""
 
 
 def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
-    """What the flags of a starter ask for.
+    """Reads and checks what a starter's flags ask for.
 
     Raises:
-        UserError: a mistake, or a run directory that is there without ``--resume``.
+        UserError: a mistake, or an existing run without ``--resume``.
     """
     if multi_task and args.config is None:
         raise UserError("--config: a multi-task starter needs one, e.g. config/mt10.json")
@@ -65,7 +65,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
     config = _requested(args, path, read, overrides, algo=algo, task=task)
     if config.num_tasks > 1 and not multi_task:
         raise UserError(
-            f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
+            f"env.tasks: {config.num_tasks} tasks; this starter trains one, use mt_{algo}.py"
         )
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
     folder = args.log_dir / name / config.env.set_name / str(args.seed)
@@ -88,9 +88,9 @@ def _requested(
     algo: str,
     task: str | None,
 ) -> Config:
-    """The file with everything that the flags change in it."""
+    """The configuration file with the changes of the flags."""
     tree = _with_overrides(read, overrides)
-    if "stage" in args:  # of a starter for several tasks
+    if "stage" in args:  # a multi-task starter
         if args.stage is not None:
             if tree.get("curriculum") is None:
                 raise UserError(f"--stage: {path} has no curriculum")
@@ -98,7 +98,7 @@ def _requested(
         return check(tree, algo=algo, sections=SECTIONS, source=str(path))
     if task is not None:
         if any(_names_tasks(*override) for override in overrides):
-            raise UserError(f"--set env.tasks: {task} was named by --task or --task_id already")
+            raise UserError(f"--set env.tasks: --task or --task_id already chose {task}")
         tree = _with_overrides(read, [(["env", "tasks"], [task]), *overrides])
     elif "tasks" not in _env(tree):
         raise UserError(
@@ -108,7 +108,7 @@ def _requested(
 
 
 def _overrides(args: Namespace) -> list[Override]:
-    """``--set``, and ``--init_from`` as what it stands for; from any folder it is the same file."""
+    """``--set``, and ``--init_from`` as an absolute path in ``transfer.init_from``."""
     overrides = [parse_override(text) for text in args.set]
     if args.init_from is None:
         return overrides
@@ -124,15 +124,15 @@ def _with_overrides(tree: Mapping[str, Any], overrides: Sequence[Override]) -> T
 
 def _env(tree: Tree) -> Tree:
     env = tree.get("env", {})
-    return env if isinstance(env, dict) else {"tasks": None}  # told by the check to come
+    return env if isinstance(env, dict) else {"tasks": None}  # `check` reports it later
 
 
 def _check_gymnasium(args: Namespace, env: Tree) -> None:
     named = args.task is not None or args.task_id is not None
     if named or "tasks" not in env:
-        what = "--task, --task_id: for Meta-World" if named else "env.tasks: no task"
+        what = "--task, --task_id: only for Meta-World" if named else "env.tasks: no task"
         raise UserError(
-            f'{what}; with env.suite "gymnasium", tasks stand in env.tasks, as in '
+            f'{what}; with env.suite "gymnasium", set env.tasks, e.g. '
             """--set 'env.tasks=["Pendulum-v1"]'"""
         )
 
@@ -143,12 +143,12 @@ def _names_tasks(path: Sequence[str], value: Any) -> bool:
 
 
 def _task(args: Namespace, tree: Tree) -> str | None:
-    """The Meta-World task that is named by a flag; ``tree`` is asked for otherwise."""
+    """The Meta-World task named by a flag; ``tree`` is the configuration it belongs to."""
     if _env(tree).get("suite") == "gymnasium":
         _check_gymnasium(args, _env(tree))
         return None
     if args.task is not None and args.task_id is not None:
-        raise UserError("--task and --task_id: give one of them")
+        raise UserError("--task and --task_id: give only one")
     if args.task_id is not None:
         if args.task_id not in [str(index) for index in range(len(metaworld.MT10))]:
             raise UserError(f"--task_id: {args.task_id!r} is not one of {metaworld.ten()}")
@@ -162,8 +162,7 @@ def _default_config(task: str | None) -> Path:
 
 
 def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
-    """The first folder below the log directory, where ``--id`` does not name it; ``names_algo``:
-    the configuration says which algorithm it is for."""
+    """Default of ``--id``; ``names_algo``: the configuration names its algorithm."""
     behind = "" if algo == "sac" else f"_{algo}"
     if args.config is None:
         return f"MT10_Individual_Tasks{behind}"
@@ -173,21 +172,21 @@ def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
 def find_device(name: str) -> torch.device:
     """
     Raises:
-        UserError: there is no such device here.
+        UserError: this machine has no such device.
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
         return torch.device("cuda:0" if len(there) > 1 else "cpu")
     full = "cuda:0" if name == "cuda" else name
     if full not in there:
-        raise UserError(f"--device: {name!r} is not there; there is {', '.join(there)}")
+        raise UserError(f"--device: {name!r} is not available; choose from {', '.join(there)}")
     return torch.device(full)
 
 
 def resolve(config: Config, *, cores: int | None = None) -> Config:
-    """Every ``auto`` that depends on the machine or on other fields becomes what it stands for.
+    """Resolves every ``auto`` that depends on the machine or other fields.
 
-    ``cores``: those that the run may use; by default all that this process may use.
+    ``cores`` is the number of CPU cores for the run; default: all available to this process.
     """
     cores = cores or len(os.sched_getaffinity(0))
     env, system = config.env, config.system
@@ -213,10 +212,10 @@ def _resumed(
     *,
     algo: str,
 ) -> Config:
-    """The stored configuration with the changes that a run may meet.
+    """The stored configuration with the requested changes.
 
     Raises:
-        UserError: another change, by its key.
+        UserError: a field that is not in ``RESUMABLE`` would change.
     """
     own = load(stored, sections=SECTIONS, algo=algo)
     if not args.trust_imports:
@@ -228,7 +227,7 @@ def _resumed(
     else:
         new = flat(new_config.model_dump())
     old = flat(tree)
-    for key in {**old, **new}:  # a section that is null in one has keys in the other
+    for key in {**old, **new}:  # a section may be null in one of them
         value, wanted = old.get(key), new.get(key)
         if wanted == value or (wanted == "auto" and key in RESOLVED):
             continue
@@ -236,7 +235,7 @@ def _resumed(
             raise UserError(
                 f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
                 f"with --resume only {', '.join(RESUMABLE)} may change "
-                "(where a --config is given, so is every --set of the start)"
+                "(with --config, repeat every --set of the first start)"
             )
         tree = merge(tree, nest(key.split("."), wanted))
     config = check(tree, algo=algo, sections=SECTIONS, source="--resume")

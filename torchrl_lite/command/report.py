@@ -1,4 +1,4 @@
-"""What is printed of an environment's failure: its author's own frames and one line."""
+"""Reports an environment's failure: the stack frames of its author's code, and one line."""
 
 import sys
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from torchrl_lite.collector.failure import failure_of
 from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerError
 
 TRACEBACK = "error.txt"
-"""In a run directory: the whole traceback of what ended the run."""
+"""In a run directory: the full traceback of the error that ended the run."""
 
 
 @contextmanager
 def telling(folder: Path | None = None) -> Iterator[None]:
-    """Around the work on a run directory, where there is one.
+    """Turns an environment's failure into a reported `RunError`; ``folder``: the run directory.
 
     Raises:
         RunError: an environment failed, here or in a worker, or foreign code called `sys.exit`.
@@ -36,7 +36,7 @@ def telling(folder: Path | None = None) -> Iterator[None]:
 
 
 def _told(failure: Failure, folder: Path | None) -> RunError:
-    """Prints the frames, stores the traceback, and returns the line that is left to say."""
+    """Prints the frames, stores the traceback, and returns an error with the remaining line."""
     line = " ".join(failure.message.split())
     if failure.own_frames:
         print(failure.own_frames, file=sys.stderr)
@@ -48,4 +48,4 @@ def _told(failure: Failure, folder: Path | None) -> RunError:
     except OSError:
         print(failure.traceback, file=sys.stderr)
         return RunError(line)
-    return RunError(f"{line} (the whole traceback is in {path})")
+    return RunError(f"{line} (full traceback in {path})")

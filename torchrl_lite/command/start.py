@@ -1,7 +1,7 @@
-"""What a starter does first: signals and streams, then its flags, and then what takes long.
+"""The start of every starter: signals and streams, then flags, then the slow imports.
 
-Until it has begun its work, nothing needs to be cleaned up: a signal ends the process at once. An
-exception could become another one in an import, or be lost.
+Nothing needs cleaning up before the actual work begins, so a signal ends the process at once. An
+exception raised during an import could be replaced by another one, or lost.
 """
 
 import os
@@ -15,7 +15,7 @@ from types import FrameType
 
 
 def begin() -> None:
-    """From here on, SIGINT and SIGTERM are one line, and output that fails ends nothing."""
+    """From here on, SIGINT and SIGTERM print one line, and failing output does not end a run."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     from torchrl_lite.reporting.streams import make_safe
@@ -30,7 +30,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def train(algo: str, *, multi_task: bool = False) -> int:
-    """A starter that trains; returns its exit code."""
+    """Runs a training starter and returns its exit code."""
     begin()
     from torchrl_lite.command import flags
 
@@ -43,7 +43,7 @@ def train(algo: str, *, multi_task: bool = False) -> int:
 
 
 def mistake_in(parse: Callable[[], object]) -> int:
-    """The exit code of wrong flags, which are told before torch is imported; 0 for good ones."""
+    """Reports wrong flags before torch is imported; returns the exit code, 0 if they are valid."""
     from torchrl_lite.command.flags import answer
 
     def check() -> int:
@@ -56,7 +56,7 @@ def mistake_in(parse: Callable[[], object]) -> int:
 def command(
     parse: Callable[[], Namespace], run: Callable[[Namespace], int], *, needs: Sequence[str]
 ) -> int:
-    """Any other starter; ``needs``: the modules that ``run`` imports."""
+    """Runs any other starter; ``needs`` names the modules that ``run`` imports."""
     begin()
     from torchrl_lite.command.flags import answer
 

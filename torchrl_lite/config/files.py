@@ -1,4 +1,4 @@
-"""Configuration files and overrides as plain trees: reading, extending, merging."""
+"""Reads, extends and merges configuration files and overrides as plain trees."""
 
 import difflib
 import json
@@ -13,28 +13,28 @@ from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**22
-"""Of a file, which may be another's; a configuration has a few thousand."""
+"""Maximum size of a file, which may be untrusted; a configuration has a few thousand bytes."""
 
 
 MAX_VALUES = 100_000
-"""In a YAML file, whose aliases multiply; a configuration has a hundred."""
+"""Maximum in a YAML file, where aliases multiply values; a configuration has about a hundred."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or nothing where no name is near."""
+    """``; did you mean 'x'?``, or an empty string if no name is close."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML with the values of JSON: what looks like a date or an octal number is none."""
+    """YAML restricted to JSON values: no dates or octal numbers."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         pairs = [(self.construct_object(key, deep=True), key) for key, _ in node.value]
         for name, key in pairs:
             if not isinstance(name, str):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} is no string", key.start_mark
+                    None, None, f"the key {name!r} is not a string", key.start_mark
                 )
         _unique_keys([(name, None) for name, _ in pairs])
         return super().construct_mapping(node, deep)
@@ -54,21 +54,21 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in pairs:
         if key in tree:
-            raise UserError(f"{key}: stands twice in one section")
+            raise UserError(f"{key}: duplicate key in one section")
         tree[key] = value
     return tree
 
 
 def _no_constant(name: str) -> None:
-    raise UserError(f"{name} is not a number that JSON or a configuration knows")
+    raise UserError(f"{name} is not a valid number")
 
 
 def plain(value: Any) -> Any:
-    """An integral float is an integer, everywhere.
+    """Converts integral floats to integers, at every level.
 
     Raises:
-        UserError: half a character in a string.
-        RecursionError: nested without end.
+        UserError: a string contains a lone surrogate.
+        RecursionError: nested too deeply.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -85,14 +85,14 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{text!r} is no text") from None
+        raise UserError(f"{text!r} is not valid text") from None
 
 
 def parse_json(text: str) -> Any:
-    """Strict JSON: no NaN, no key twice.
+    """Strict JSON: no NaN, no duplicate keys.
 
     Raises:
-        ValueError: anything else.
+        ValueError: the text is not strict JSON.
     """
     return plain(json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant))
 
@@ -118,25 +118,25 @@ def _parse_yaml(text: str) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
-        raise UserError(f"{path}: a configuration ends in .json, .yaml or .yml")
+        raise UserError(f"{path}: a configuration must end in .json, .yaml or .yml")
     try:
         text = read_bytes(path, most=MAX_BYTES).decode()
         tree = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such configuration{_beside(path)}") from None
+        raise UserError(f"{path}: no such configuration{_beside(path)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}: no valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+            f"{path}: not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{path}: no valid {path.suffix[1:].upper()}: {why}") from None
+        raise UserError(f"{path}: not valid {path.suffix[1:].upper()}: {why}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: a configuration is an object of sections")
+        raise UserError(f"{path}: a configuration must be an object of sections")
     return tree
 
 
@@ -146,7 +146,7 @@ def _beside(path: Path) -> str:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections merge, everything else replaces."""
+    """Merges sections recursively; any other value is replaced."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
@@ -157,10 +157,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The file with what it extends; ``extends`` is relative to the file it stands in.
+    """Reads a file and those it extends; ``extends`` is relative to the file that contains it.
 
     Raises:
-        UserError: a file is missing, unreadable, no valid JSON or YAML, or extends itself.
+        UserError: a file is missing, unreadable, not valid JSON or YAML, or extends itself.
     """
     trees: list[dict[str, Any]] = []
     seen: list[Path] = []
@@ -174,7 +174,7 @@ def read_tree(path: Path) -> dict[str, Any]:
         if parent is None:
             break
         if not isinstance(parent, str):
-            raise UserError(f"{path}: extends: a path relative to this file")
+            raise UserError(f"{path}: extends: must be a path relative to this file")
         path = path.parent / parent
     result: dict[str, Any] = {}
     for tree in reversed(trees):
@@ -191,26 +191,26 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise UserError(f"--set {text}: give it as section.key=value")
+        raise UserError(f"--set {text}: must be section.key=value")
     try:
         return path, parse_json(value)
     except UserError as error:
         raise UserError(f"--set {text}: {error}") from None
     except (ValueError, RecursionError):
-        # `.5` and `1.` are numbers to a person, though not to JSON.
+        # Accept `.5` and `1.`, which JSON does not.
         number = _NUMBER.fullmatch(value.strip())
         return path, plain(float(value)) if number else value
 
 
 def nest(path: list[str], value: Any) -> dict[str, Any]:
-    """The tree that holds one value at a path."""
+    """A tree with one value, at ``path``."""
     for key in reversed(path):
         value = {key: value}
     return value
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every field by its full name, such as ``sac.alpha``."""
+    """Every value by its full name, such as ``sac.alpha``."""
     fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Files that may be another's, read only where they are files and not too large."""
+"""Reads untrusted files: only regular files of limited size."""
 
 import os
 import stat
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 class UnreadableError(OSError):
-    """A file that is not read; the message says why, without the file's name."""
+    """A file was refused; the message says why, without the file's name."""
 
 
 def read_bytes(path: Path, *, most: int) -> bytes:
     """The content of a regular file of at most ``most`` bytes.
 
-    A device or a pipe is never read: it may have no end, or wait for a writer.
+    A device or pipe is never read: it may be endless, or block until there is a writer.
 
     Raises:
-        UnreadableError: it is no regular file, or larger.
-        OSError: it is missing or closed to the user.
+        UnreadableError: it is not a regular file, or larger.
+        OSError: it is missing, or the user may not read it.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
     with os.fdopen(handle, "rb") as file:
@@ -26,11 +26,11 @@ def read_bytes(path: Path, *, most: int) -> bytes:
         if status.st_size > most:
             raise UnreadableError(f"larger than {most} bytes")
         content = file.read(most + 1)
-    if len(content) > most:  # it grew meanwhile
+    if len(content) > most:  # it has grown since
         raise UnreadableError(f"larger than {most} bytes")
     return content
 
 
 def reason(error: OSError) -> str:
-    """Why a file is not read, for a person."""
+    """The cause of an error, as readable text."""
     return error.strerror or str(error)

@@ -1,1 +1,1 @@
-"""Weights in files: policies that play by themselves, and those of other libraries."""
+"""Weights in files: self-contained policies, and weights of other libraries."""

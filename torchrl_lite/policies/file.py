@@ -1,8 +1,8 @@
-"""Policies as files: an actor, and in the header of its safetensors all that playing it takes.
+"""Policy files: an actor as safetensors, with everything needed to play it in the header.
 
-The format is that of https://github.com/huggingface/safetensors: raw tensors behind a header of
-JSON. Its one metadata entry, ``policy``, is a `PolicyHeader` as JSON. Reading executes nothing and
-imports no package that a file names.
+The format is https://github.com/huggingface/safetensors: a JSON header, then raw tensors. The only
+metadata entry, ``policy``, is a `PolicyHeader` as JSON. Reading executes no code and imports no
+package named in a file.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from torchrl_lite.types import Spec
 
 SUFFIX = ".safetensors"
 MAX_HEADER = 2**24
-"""Characters of our metadata; those of 50 episodes of a task are about six thousand."""
+"""Maximum characters of the metadata; 50 episodes of one task take about six thousand."""
 _KEY = "policy"
 
 Kind = Literal["gaussian", "deterministic"]
@@ -35,13 +35,13 @@ _Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class TaskEvaluation(Section):
-    """Deterministic episodes of one task, number j on goal ``j * num_goals // n``."""
+    """Deterministic episodes of one task; episode j of n is on goal ``j * num_goals // n``."""
 
     task: str
     returns: list[float] = Field(min_length=1)
     lengths: list[int]
     successes: list[bool | None]
-    """None where an episode did not tell."""
+    """None for an episode that reported no success."""
 
     @classmethod
     def of(cls, task: str, episodes: Sequence[EpisodeStats]) -> Self:
@@ -56,27 +56,27 @@ class TaskEvaluation(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not len(self.returns) == len(self.lengths) == len(self.successes):
-            raise ValueError(f"{self.task}: returns, lengths and successes differ in number")
+            raise ValueError(f"{self.task}: returns, lengths and successes differ in length")
         return self
 
 
 class PolicyHeader(Section):
-    """What is told of an actor."""
+    """The metadata of a policy file."""
 
     format: Literal[1] = 1
     kind: Kind
-    obs_dims: list[_Size] = Field(description="sizes of each task's observation")
-    act_dims: list[_Size] = Field(description="of its action, in [-1, 1] for any environment")
+    obs_dims: list[_Size] = Field(description="size of each task's observation")
+    act_dims: list[_Size] = Field(description="size of its action, always scaled to [-1, 1]")
     frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
-    seed: int = Field(ge=0, le=MAX_SEED, description="of the training, which drew the goals")
+    seed: int = Field(ge=0, le=MAX_SEED, description="training seed, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
-    config: dict[str, Any] = Field(description="the whole configuration of the training")
-    origin: list[dict[str, Any]] = Field([], description="what it started from, the nearest first")
+    config: dict[str, Any] = Field(description="full training configuration")
+    origin: list[dict[str, Any]] = Field([], description="what it started from, most recent first")
 
 
 class PolicyFile(NamedTuple):
-    """A file that was read and found good: the tensors are those of `blank_actor`."""
+    """A file that was read and verified: ``tensors`` fit `blank_actor`."""
 
     header: PolicyHeader
     config: Config
@@ -97,7 +97,7 @@ def _spec(header: PolicyHeader, config: Config) -> Spec:
 
 
 def blank_actor(kind: Kind, net: NetConfig, spec: Spec) -> Actor:
-    """An actor to put weights into. How it would explore is not told by them, and means nothing."""
+    """An actor to load weights into. Its exploration settings are placeholders."""
     if kind == "gaussian":
         return GaussianPolicy(_body(kind, net, spec), spec, log_std_min=-20.0, log_std_max=2.0)
     return DeterministicPolicy(_body(kind, net, spec), spec, noise_std=0.0, noise_clip=0.0)
@@ -120,7 +120,7 @@ def write(
     evaluation: list[TaskEvaluation],
     origin: Sequence[dict[str, Any]] = (),
 ) -> PolicyHeader:
-    """Writes an actor, whole or not at all, and the same bytes for the same arguments."""
+    """Writes an actor atomically; equal arguments give identical bytes."""
     header = PolicyHeader(
         kind="gaussian" if isinstance(actor, GaussianPolicy) else "deterministic",
         obs_dims=list(spec.obs_dims),
@@ -129,7 +129,7 @@ def write(
         seed=seed,
         versions=versions,
         evaluation=evaluation,
-        config=parse_json(config.model_dump_json()),  # as it will be read
+        config=parse_json(config.model_dump_json()),  # as `read` will parse it
         origin=list(origin),
     )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
@@ -139,12 +139,12 @@ def write(
 
 
 def read(path: Path) -> PolicyFile:
-    """A policy, with every shape checked before any memory is taken for it.
+    """Reads a policy; checks every shape before allocating a network.
 
     Raises:
-        UserError: its configuration is none.
-        CheckpointError: the file is damaged, or is no policy, or its tensors are not those that
-            its configuration asks for.
+        UserError: its configuration is invalid.
+        CheckpointError: the file is damaged, is not a policy, or its tensors do not match its
+            configuration.
         OSError: it cannot be read.
     """
     try:
@@ -152,9 +152,9 @@ def read(path: Path) -> PolicyFile:
             text = (file.metadata() or {}).get(_KEY, "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged, or no safetensors ({error})") from None
+        raise CheckpointError(f"{path}: damaged, or not safetensors ({error})") from None
     if not text:
-        raise CheckpointError(f"{path}: its header tells of no policy of torchrl_lite")
+        raise CheckpointError(f"{path}: its header describes no policy of torchrl_lite")
     header = _header(text, path)
     config = check(
         header.config, algo=header.config.get("algo"), sections=SECTIONS, source=str(path)
@@ -174,22 +174,22 @@ def _header(text: str, path: Path) -> PolicyHeader:
         where = ".".join(str(part) for part in first["loc"]) or "policy"
         raise CheckpointError(f"{path}: header: {where}: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: header: no valid JSON ({error})") from None
+        raise CheckpointError(f"{path}: header: not valid JSON ({error})") from None
 
 
 def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
     tasks = config.env.tasks
     if not len(header.obs_dims) == len(header.act_dims) == len(tasks):
         raise CheckpointError(
-            f"{path}: header: sizes of another number than its {len(tasks)} tasks"
+            f"{path}: header: obs_dims and act_dims must have {len(tasks)} sizes, one per task"
         )
     for one in header.evaluation:
         if one.task not in tasks:
-            raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is none of its tasks")
+            raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is not in env.tasks")
 
 
 def _shapes(header: PolicyHeader, config: Config) -> dict[str, tuple[int, ...]]:
-    """Names and shapes that the configuration asks for; nothing of their size is allocated."""
+    """Names and shapes of the configured actor's tensors, without allocating them."""
     with torch.device("meta"):
         body = _body(header.kind, config.net, _spec(header, config))
     return {f"body.{name}": tuple(tensor.shape) for name, tensor in body.state_dict().items()}
@@ -199,12 +199,12 @@ def _check_tensors(
     tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path
 ) -> None:
     for name in sorted(tensors.keys() ^ shapes.keys()):
-        has = "holds" if name in tensors else "lacks"
+        has = "has" if name in tensors else "lacks"
         raise CheckpointError(f"{path}: {has} the tensor {name!r}, unlike its header")
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != shapes[name] or tensor.dtype != torch.float32:
             raise CheckpointError(
-                f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header asks for "
+                f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header requires "
                 f"{torch.float32} {list(shapes[name])}"
             )
         if not bool(tensor.isfinite().all()):

@@ -1,4 +1,4 @@
-"""Episodes to look at, in environments of their own: those that an evaluation begins with."""
+"""Films and windows: replays the first episodes of an evaluation in separate environments."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ from torchrl_lite.network.actor import Actor
 from torchrl_lite.reporting.film import Film
 
 FPS = 20
-"""Pictures a second of a film, about: Meta-World steps 80 times a second."""
+"""Approximate pictures per second of a film; Meta-World simulates 80 steps per second."""
 
 
 def check_renderer(
@@ -31,20 +31,20 @@ def check_renderer(
     camera: str | None = None,
     source: str = "log.video",
 ) -> None:
-    """Chooses a way to draw without a screen, and draws each of the tasks once.
+    """Chooses a headless rendering backend, and renders each of the tasks once.
 
     Raises:
-        UserError: nothing draws here, which ``source`` asked for, or there is no such camera.
+        UserError: rendering, requested by ``source``, does not work, or there is no such camera.
     """
     chosen = os.environ.get("MUJOCO_GL")
     try:
         if chosen and not draws(chosen):
-            raise UserError(f"nothing draws here with MUJOCO_GL={chosen}; without it, one is tried")
+            raise UserError(f"rendering fails with MUJOCO_GL={chosen}; unset it to try others")
         use_headless_backend()
     except UserError as error:
         if config.suite == "metaworld":
             raise UserError(f"{source}: {error}") from None
-        # other environments may need no MuJoCo: the pictures below decide
+        # other environments may not need MuJoCo; the test renderings below decide
     for task in tasks:
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -55,9 +55,9 @@ def check_renderer(
         except UserError:
             raise
         except RAISED as error:
-            raise UserError(f"{source}: nothing draws here ({_line(error)})") from None
+            raise UserError(f"{source}: rendering fails ({_line(error)})") from None
         if picture is None:
-            raise UserError(f"{source}: {config.tasks[task]!r} draws no pictures")
+            raise UserError(f"{source}: {config.tasks[task]!r} renders no pictures")
 
 
 def _line(error: BaseException) -> str:
@@ -67,13 +67,12 @@ def _line(error: BaseException) -> str:
 def watch(
     config: EnvConfig, policy: Actor, task: int, *, seed: int, camera: str | None = None
 ) -> bool:
-    """The first episode that an evaluation makes of a task, in a window; False where the user
-    closes it."""
+    """Shows the first evaluation episode of a task in a window; False if the user closes it."""
     try:
         with named(config.tasks[task]):
             env = _environment(config, task, seed, "human", camera)
         for _ in _episode(config, policy, task, env, seed=seed):
-            pass  # each step draws itself
+            pass  # each step renders itself
     except WindowClosed:
         return False
     return True
@@ -88,7 +87,8 @@ def record(
     camera: str | None = None,
     fps: int = FPS,
 ) -> Film:
-    """The same in real time, with about ``fps`` pictures a second; ``policy`` is on the CPU.
+    """Films the same episode in real time, with about ``fps`` pictures per second; ``policy`` is
+    on the CPU.
 
     Raises:
         EpisodeError: the environment failed.
@@ -116,7 +116,7 @@ def _environment(
 def _episode(
     config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int
 ) -> Iterator[int]:
-    """Steps through it, to the last bit as the evaluation does; yields its length so far."""
+    """Steps through the episode, bit-identical to the evaluation; yields its length so far."""
     spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
     rows[0], act_dim = task, spec.act_dims[task]
     infer = Inference(policy, spec, config.group_size)

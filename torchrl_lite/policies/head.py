@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run besides its tensors, read through one model."""
+"""A checkpoint's data about its run, validated by a model."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from torch import Tensor
 from torchrl_lite.errors import CheckpointError
 
 MAX_BYTES = 2**32
-"""Of a file with weights; one with the networks of 50 tasks has tens of millions."""
+"""Maximum size of a weights file; networks for 50 tasks take tens of millions of bytes."""
 _Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Shape = Annotated[list[Annotated[int, Field(ge=1, le=2**31)]], Field(min_length=2, max_length=2)]
 
 
 class _Part(BaseModel):
-    """Exact types; keys that are not read here are left to those who read them."""
+    """Strict types; other keys are ignored."""
 
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
@@ -35,7 +35,7 @@ class _Learner(_Part):
 
 
 class Head(_Part):
-    """Of the weights of a run, or of a complete checkpoint, whose weights are its learner's."""
+    """The data of a weights file or of a complete checkpoint, whose weights are in ``learner``."""
 
     config: _Config
     frames: _Count | list[_Count]
@@ -47,11 +47,11 @@ class Head(_Part):
     @field_validator("origin")
     @classmethod
     def _as_json(cls, value: Any) -> Any:
-        """It will stand in ``result.json`` one day."""
+        """A run writes it to ``result.json``."""
         try:
             return json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, RecursionError):
-            raise ValueError("not what JSON knows") from None
+            raise ValueError("not representable in JSON") from None
 
     @property
     def total_frames(self) -> int:
@@ -65,7 +65,7 @@ class Head(_Part):
 def read_head(state: Mapping[str, Any], path: Path) -> Head:
     """
     Raises:
-        CheckpointError: it is not what a run writes.
+        CheckpointError: no run writes such a state.
     """
     try:
         return Head.model_validate(dict(state))
@@ -75,4 +75,4 @@ def read_head(state: Mapping[str, Any], path: Path) -> Head:
         why = f"{where}: {first['msg']}" if where else first["msg"]
     except RecursionError:
         why = "nested too deeply"
-    raise CheckpointError(f"{path}: its tasks, frames or origin are not those of a run ({why})")
+    raise CheckpointError(f"{path}: its tasks, frames or origin are invalid ({why})")

@@ -1,4 +1,4 @@
-"""Networks without our names: linear layers in their order, with ReLU between."""
+"""Plain networks of any naming: consecutive linear layers with ReLU between them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +14,18 @@ def check_names(tensors: Mapping[Any, Any], path: Path) -> None:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: {name!r} is no named tensor, as in a state_dict all are"
+                f"{path}: {name!r} is not a named tensor, as a state_dict requires"
             )
 
 
 class Linear(NamedTuple):
     weight: Tensor
-    """``[out, in]``, as ``torch.nn.Linear`` has it."""
+    """``[out, in]``, as in ``torch.nn.Linear``."""
     bias: Tensor
 
 
 def linears(tensors: Mapping[str, Tensor], prefix: str = "") -> list[Linear]:
-    """The linear layers below ``prefix``, in the order of the file."""
+    """The linear layers under ``prefix``, in file order."""
     weights = {
         name: value
         for name, value in tensors.items()
@@ -39,7 +39,7 @@ def linears(tensors: Mapping[str, Tensor], prefix: str = "") -> list[Linear]:
 
 def plain_actor(layers: list[Linear], path: Path) -> dict[str, Tensor]:
     if not layers:
-        raise CheckpointError(f"{path}: holds no linear layers of an actor")
+        raise CheckpointError(f"{path}: has no linear layers of an actor")
     if len(layers) > 1 and _are_two_heads(*layers[-2:]):
         mean, log_std = layers[-2:]
         both = Linear(
@@ -50,12 +50,12 @@ def plain_actor(layers: list[Linear], path: Path) -> dict[str, Tensor]:
 
 
 def _are_two_heads(one: Linear, other: Linear) -> bool:
-    """Whether two layers read the same features, rather than one the other's."""
+    """Whether two layers share their input, instead of one feeding the other."""
     return one.weight.shape == other.weight.shape and len(one.weight) != other.weight.shape[1]
 
 
 def body_of(layers: Sequence[Linear]) -> dict[str, Tensor]:
-    """A plain network with the names and the layout of ours."""
+    """A plain network in our names and layout."""
     named: dict[str, Tensor] = {}
     for depth, layer in enumerate(layers):
         place = "head" if depth == len(layers) - 1 else f"trunk.layers.{depth}"

@@ -1,4 +1,4 @@
-"""A trained policy, evaluated and filmed."""
+"""Evaluates and films trained policies."""
 
 import time
 from collections.abc import Sequence
@@ -36,24 +36,25 @@ from torchrl_lite.reporting.film import check_film, write_film
 
 
 class Policy(NamedTuple):
-    """An actor and what it was trained for."""
+    """An actor and its training."""
 
     actor: Actor
     config: Config
     frames: int
     seed: int
-    """Of its training, which drew the goals; 1 where that is not known."""
+    """Training seed, which drew the goals; 1 if unknown."""
     versions: dict[str, str]
-    """Those of its training; empty where they are not known."""
+    """Package versions of its training; empty if unknown."""
     origin: Sequence[dict[str, Any]] = ()
-    """What its training started from, the nearest first."""
+    """What its training started from, most recent first."""
 
 
 class TaskSummary(NamedTuple):
-    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence
-    (Wilson), ``ret_low`` and ``ret_high`` the mean return (bootstrap).
+    """Statistics of one task: ``low`` and ``high`` are the 95 % Wilson interval of the success
+    rate, ``ret_low`` and ``ret_high`` the 95 % bootstrap interval of the mean return.
 
-    The first three are None where the task does not tell of success, the last two of one episode.
+    ``success``, ``low`` and ``high`` are None if the task reports no success, ``ret_low`` and
+    ``ret_high`` if there is only one episode.
     """
 
     task: str
@@ -68,7 +69,7 @@ class TaskSummary(NamedTuple):
 
 
 def weights_of(folder: Path) -> Path:
-    """The weights of a run directory: its best, else its newest.
+    """The weights file of a run directory: its best, else its newest.
 
     Raises:
         UserError: it has none.
@@ -76,22 +77,23 @@ def weights_of(folder: Path) -> Path:
     path = weights_of_run(folder)
     if path is None:
         below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
-        hint = f"; below it there is {below[0]}" if below else ""
-        raise UserError(f"--run: {folder} is no run directory: it has no checkpoint{hint}")
+        hint = f"; did you mean {below[0]}?" if below else ""
+        raise UserError(f"--run: {folder} is not a run directory: it has no checkpoint{hint}")
     return path
 
 
 def load_policy(path: Path, *, task: str | None = None, trust_imports: bool = False) -> Policy:
-    """The policy in a file: a checkpoint, a policy file, or a zip of Stable-Baselines3, which does
-    not name its ``task``: a Meta-World task or an id of Gymnasium.
+    """Loads a policy from a checkpoint, a policy file or a Stable-Baselines3 zip.
+
+    A zip does not name its ``task``: a Meta-World task or a Gymnasium id.
 
     Raises:
-        UserError: there is no such file, its configuration is none, or names packages to import
-            and is not trusted; its shapes are not those of its tasks.
-        CheckpointError: it is damaged, or holds no policy.
+        UserError: there is no such file; its configuration is invalid, or imports packages and is
+            not trusted; its shapes do not match its tasks.
+        CheckpointError: it is damaged, or contains no policy.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path}: no such file")
     if path.suffix == policy_file.SUFFIX:
         return _of_policy_file(path, trust_imports=trust_imports)
     try:
@@ -119,11 +121,11 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
 
 def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
     if task is None:
-        raise UserError(f"--task: {path} does not name its environment; name one")
+        raise UserError(f"--task: {path} does not name its environment; give its task")
     known = [*metaworld.TASKS, *gym.registry]
     if task not in known:
         raise UserError(
-            f"--task: {task!r} is neither a Meta-World v3 task nor an id of Gymnasium"
+            f"--task: {task!r} is neither a Meta-World v3 task nor a Gymnasium id"
             f"{nearest(task, known)}"
         )
     suite = "metaworld" if task in metaworld.TASKS else "gymnasium"
@@ -151,7 +153,7 @@ def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> N
 def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
     tree = state.get("config")
     if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
-        raise CheckpointError(f"{path}: holds no weights with their configuration")
+        raise CheckpointError(f"{path}: has no weights with a configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         check_imports(config, path)
@@ -170,16 +172,16 @@ def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Po
 
 
 def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
-    """Numbers of the named tasks; all of them without a name.
+    """Indices of the named tasks; of all tasks if no name is given.
 
     Raises:
-        UserError: the policy was not trained on one.
+        UserError: the policy was not trained on one of them.
     """
     known = policy.config.env.tasks
     for name in names:
         if name not in known:
             raise UserError(
-                f"--task: {name!r} is none of this policy's; it has {', '.join(known)}"
+                f"--task: {name!r} is not a task of this policy; it has {', '.join(known)}"
                 f"{nearest(name, known)}"
             )
     return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
@@ -188,7 +190,7 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
 def evaluate(
     policy: Policy, tasks: Sequence[int], *, episodes: int, seed: int, workers: int
 ) -> tuple[list[TaskEvaluation], float]:
-    """Deterministic episodes on goals spread over all of them; and the frames per second."""
+    """Runs deterministic episodes on evenly spread goals; also returns the frames per second."""
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
     with Collector(
         config, make_spec(config), policy.actor, epoch_frames=1, seed=seed, workers=workers
@@ -222,10 +224,10 @@ def summary(evaluation: TaskEvaluation) -> TaskSummary:
 
 
 def check_video(path: Path, policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
-    """Before an evaluation, which may take long.
+    """Checks, before a long evaluation, that its films can be made.
 
     Raises:
-        UserError: no film can be made under this name, here, or with this camera.
+        UserError: the file name, the rendering or the camera does not work.
     """
     check_film(path)
     config = policy.config.env
@@ -233,7 +235,11 @@ def check_video(path: Path, policy: Policy, tasks: Sequence[int], *, camera: str
 
 
 def check_window(policy: Policy, tasks: Sequence[int], *, camera: str | None) -> None:
-    """The same for a window."""
+    """Checks that a window can be opened.
+
+    Raises:
+        UserError: it cannot, or there is no such camera.
+    """
     rendering.check_window()
     for task in tasks if camera else ():
         make_task_env(
@@ -242,10 +248,10 @@ def check_window(policy: Policy, tasks: Sequence[int], *, camera: str | None) ->
 
 
 def show(policy: Policy, task: int, *, seed: int, camera: str | None) -> bool:
-    """The first episode of an evaluation, in a window; False where the user closes it."""
+    """Shows the first evaluation episode in a window; False if the user closes it."""
     return watch(policy.config.env, policy.actor, task, seed=seed, camera=camera)
 
 
 def film(path: Path, policy: Policy, task: int, *, seed: int, camera: str | None) -> None:
-    """The same in real time, as a film."""
+    """Films the same episode in real time."""
     write_film(path, record(policy.config.env, policy.actor, task, seed=seed, camera=camera))

@@ -1,4 +1,4 @@
-"""Policies that ship with the repository, each with a card that its file is the source of."""
+"""Policies that ship with the repository, each with a card generated from its file."""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def names() -> list[str]:
 def find(name: str) -> Path:
     """
     Raises:
-        UserError: there is none of this name; the message lists those that are there.
+        UserError: there is none of this name; the message lists the available ones.
     """
     there = names()
     if name not in there:
         raise UserError(
-            f"--pretrained: {name!r} is not there; there is {', '.join(there) or 'none'}"
+            f"--pretrained: {name!r} does not exist; available: {', '.join(there) or 'none'}"
             f"{nearest(name, there)}"
         )
     return FOLDER / f"{name}{SUFFIX}"
@@ -36,17 +36,17 @@ def find(name: str) -> Path:
 def check_export(policy: Policy) -> None:
     """
     Raises:
-        UserError: the policy is of no run.
+        UserError: the policy is not from a run.
     """
     if not policy.versions:
-        raise UserError("--export: needs a policy of a run, whose versions.json is there")
+        raise UserError("--export: needs a policy from a run that has its versions.json")
 
 
 def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
-    """Writes ``path`` with the suffixes of a policy file and of its card.
+    """Writes a policy file and its card to ``path`` with their suffixes; returns both paths.
 
     Raises:
-        UserError: the policy is of no run.
+        UserError: the policy is not from a run.
     """
     check_export(policy)
     name = path.name.removesuffix(SUFFIX)
@@ -67,7 +67,7 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
 
 
 def card(name: str, header: PolicyHeader) -> str:
-    """What a person should know of a policy, in Markdown."""
+    """A policy's card, in Markdown."""
     tasks, algo = header.config["env"]["tasks"], header.config["algo"]
     starter = f"{'st' if len(tasks) == 1 else 'mt'}_{algo}.py"
     until = f"--until {header.frames}"

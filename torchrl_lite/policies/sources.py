@@ -1,5 +1,5 @@
-"""What a file to start from holds: a checkpoint or a policy of ours, a plain file, or
-Stable-Baselines3's. Nothing in a file is ever executed: tensors are read with ``weights_only``.
+"""Reads the weights a run starts from: our checkpoints and policy files, plain files, and
+Stable-Baselines3 zips. No code in a file is executed: tensors are read with ``weights_only``.
 """
 
 import hashlib
@@ -21,37 +21,37 @@ from torchrl_lite.policies.plain import check_names, linears, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
 Parts = dict[str, dict[str, Tensor]]
-"""Named tensors of each part (``actor``, ``critic``, ...), with our names and in our layout."""
+"""Named tensors of each part (``actor``, ``critic``, ...), in our names and layout."""
 
 
 class Facts(NamedTuple):
-    """What a checkpoint tells about its run; nothing, where it is a plain file."""
+    """A checkpoint's data about its run; empty for a plain file."""
 
     tasks: Sequence[str] = ()
-    """In the order of their rows."""
+    """In the order of the networks' task dimension."""
     shapes: Sequence[list[int] | None] = ()
-    """Observation features and action dimensions of each, None where that is not told."""
+    """Observation and action size of each; None if unknown."""
     frames: int | None = None
     origin: Sequence[dict[str, Any]] = ()
-    """What that run had started from, the nearest first."""
+    """What that run started from, most recent first."""
 
 
 class Source(NamedTuple):
-    """What was read."""
+    """The weights of a file."""
 
     path: Path
-    """The file; of a run directory, the one in it."""
+    """The file; for a run directory, the file inside it."""
     sha256: str
     parts: Parts
     facts: Facts
 
 
 def read_source(path: Path) -> Source:
-    """The weights in a file, or in a run directory (its best checkpoint, else its last).
+    """Reads the weights of a file, or of a run directory (its best checkpoint, else its last).
 
-    A file is a checkpoint of ours, a policy file, a ``state_dict`` of an actor (ours, or linear
-    layers in their order with ReLU between, the mean and the log standard deviation in one head
-    or in two), or a zip that Stable-Baselines3 saved of SAC, TD3 or DDPG.
+    A file is one of our checkpoints, a policy file, an actor's ``state_dict``, or a
+    Stable-Baselines3 zip of SAC, TD3 or DDPG. The actor is ours, or consecutive linear layers with
+    ReLU between them, with the mean and the log standard deviation in one head or two.
 
     Raises:
         UserError: there is no such file, or it is none of these.
@@ -59,11 +59,11 @@ def read_source(path: Path) -> Source:
     if path.is_dir():
         weights = weights_of_run(path)
         if weights is None:
-            raise UserError(f"--init_from: {path} is no run directory: it has no checkpoint")
+            raise UserError(f"--init_from: {path} is not a run directory: it has no checkpoint")
         path = weights
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"--init_from: {path} is not there{nearest(path.name, beside)}")
+        raise UserError(f"--init_from: {path} does not exist{nearest(path.name, beside)}")
     try:
         content = read_bytes(path, most=MAX_BYTES)
         digest = hashlib.sha256(content).hexdigest()
@@ -78,8 +78,8 @@ def read_source(path: Path) -> Source:
         raise UserError(f"--init_from: {error}") from None
     except OSError as error:
         raise UserError(f"--init_from: {path}: cannot be read ({reason(error)})") from None
-    except (RuntimeError, ValueError) as error:  # shapes that do not go together
-        raise UserError(f"--init_from: {path}: its tensors are no networks ({error})") from None
+    except (RuntimeError, ValueError) as error:  # shapes do not match each other
+        raise UserError(f"--init_from: {path}: its tensors form no network ({error})") from None
 
 
 def _of_policy_file(path: Path) -> tuple[Parts, Facts]:
@@ -91,10 +91,10 @@ def _of_policy_file(path: Path) -> tuple[Parts, Facts]:
 
 
 def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
-    """Those of a loaded checkpoint; one of an earlier version tells no shapes and no origin.
+    """The facts of a loaded checkpoint; earlier versions stored no shapes and no origin.
 
     Raises:
-        CheckpointError: they are not what a run writes.
+        CheckpointError: no run writes such data.
     """
     if not isinstance(state.get("config"), dict):
         return Facts()
@@ -109,7 +109,7 @@ def _of_state(state: dict, path: Path) -> Parts:
         state = learner
     networks = state.get("networks", state)
     if not isinstance(networks, dict) or not networks:
-        raise CheckpointError(f"{path}: holds no weights")
+        raise CheckpointError(f"{path}: has no weights")
     check_names(networks, path)
     if any(name.startswith("actor.body.") for name in networks):
         parts: Parts = {}
@@ -117,7 +117,7 @@ def _of_state(state: dict, path: Path) -> Parts:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest or name] = value
         if "log_alpha" not in networks or not networks["log_alpha"].isfinite().all():
-            parts.pop("log_alpha", None)  # a temperature of 0 has none
+            parts.pop("log_alpha", None)  # a temperature of 0 has no finite logarithm
         return parts
     if any(name.startswith("body.") for name in networks):
         return {"actor": networks}

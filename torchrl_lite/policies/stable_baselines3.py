@@ -1,7 +1,7 @@
-"""Agents that Stable-Baselines3 saved.
+"""Reads agents saved by Stable-Baselines3.
 
-``policy.pth`` holds the tensors. The data are JSON with pickles in them, as text, which are never
-opened; what we ask of them, the activation, stands in plain words too. Nothing is unpacked to disk.
+``policy.pth`` has the tensors. ``data`` is JSON that contains pickles as text. They are never
+loaded: the activation, which we need, is also in plain text. Nothing is unpacked to disk.
 """
 
 import json
@@ -27,7 +27,7 @@ _MEMBERS = ("data", "policy.pth")
 
 
 def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
-    """The members that we read, or None where it is no zip of Stable-Baselines3."""
+    """The members that we read; None if it is not a Stable-Baselines3 zip."""
     try:
         if not zipfile.is_zipfile(BytesIO(content)):
             return None
@@ -36,13 +36,13 @@ def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
             if "policy.pth" not in names:
                 return None  # torch's own files are zips too
             if sum(entry.file_size for entry in archive.infolist()) > len(content):
-                raise ValueError("it claims to hold more than its own size")  # none is compressed
+                raise ValueError("it unpacks to more than its own size")  # none is compressed
             members = {name: archive.read(name) for name in names if name in _MEMBERS}
-    except Exception as error:  # a damaged zip raises a dozen kinds
-        raise CheckpointError(f"{path}: a damaged zip ({error})") from None
+    except Exception as error:  # a damaged zip raises many types
+        raise CheckpointError(f"{path}: damaged zip ({error})") from None
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-            raise CheckpointError(f"{path}: {name!r} leads out of the archive")
+            raise CheckpointError(f"{path}: {name!r} is outside the archive")
     return members
 
 
@@ -51,13 +51,13 @@ def _check_activation(data: bytes, path: Path) -> None:
         kwargs = json.loads(data).get("policy_kwargs") or {}
         activation = str(kwargs.get("activation_fn", "ReLU"))
     except (ValueError, AttributeError, RecursionError):
-        raise CheckpointError(f"{path}: its data are not those of Stable-Baselines3") from None
+        raise CheckpointError(f"{path}: its data is not from Stable-Baselines3") from None
     if "ReLU" not in activation:
-        raise CheckpointError(f"{path}: its networks use {activation}, ours ReLU")
+        raise CheckpointError(f"{path}: its networks use {activation}; only ReLU is supported")
 
 
 class Sb3Policy(NamedTuple):
-    """The actor of an agent, with the names and in the layout of ours."""
+    """An agent's actor, in our names and layout."""
 
     algo: str
     body: dict[str, Tensor]
@@ -72,13 +72,13 @@ class Sb3Policy(NamedTuple):
 
 
 def read_sb3_policy(content: bytes, path: Path) -> Sb3Policy | None:
-    """What acts in a zip that Stable-Baselines3 saved of SAC, TD3 or DDPG; None for other files.
+    """The actor in a Stable-Baselines3 zip of SAC, TD3 or DDPG; None for other files.
 
-    Its deterministic action is tanh(mean), scaled to the bounds of the environment, as ours is.
-    Statistics of a ``VecNormalize`` are not in the zip.
+    Like ours, its deterministic action is tanh(mean), scaled to the environment's bounds. The zip
+    does not contain the statistics of a ``VecNormalize``.
 
     Raises:
-        CheckpointError: it is damaged, or its actor is no plain network with ReLU.
+        CheckpointError: it is damaged, or its actor is not a plain network with ReLU.
     """
     members = _members(content, path)
     if members is None:
@@ -108,19 +108,19 @@ def read_sb3_policy(content: bytes, path: Path) -> Sb3Policy | None:
 def _check_chain(
     layers: list[Linear], log_std: list[Linear], tensors: Mapping[str, Tensor], path: Path
 ) -> None:
-    """The actor is these layers, one behind the other, and nothing else."""
+    """Checks that the actor consists of exactly these layers, in sequence."""
     own = [name for name in tensors if name.startswith("actor.")]
     if len(layers) < 2 or len(log_std) > 1 or len(own) != 2 * (len(layers) + len(log_std)):
         raise CheckpointError(
-            f"{path}: its actor is no plain network of SAC, TD3 or DDPG (feature extractors, gSDE "
-            "and networks without hidden layers are not read)"
+            f"{path}: its actor is not a plain network of SAC, TD3 or DDPG (feature extractors, "
+            "gSDE and networks without hidden layers are not supported)"
         )
     inputs = layers[0].weight.shape[1]
     for layer in layers:
         if layer.weight.shape[1] != inputs or layer.bias.shape != layer.weight.shape[:1]:
-            raise CheckpointError(f"{path}: the layers of its actor do not go together")
+            raise CheckpointError(f"{path}: the layers of its actor do not fit each other")
         inputs = len(layer.weight)
     if log_std and [part.shape for part in log_std[0]] != [part.shape for part in layers[-1]]:
-        raise CheckpointError(f"{path}: the layers of its actor do not go together")
+        raise CheckpointError(f"{path}: the layers of its actor do not fit each other")
     if any(part.dtype != torch.float32 for layer in (*layers, *log_std) for part in layer):
         raise CheckpointError(f"{path}: the layers of its actor are not float32")

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live view on a terminal, else a line per epoch."""
+"""Console output of a run: a live view on a terminal, else one line per epoch."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Row = dict[str, float | int | None]
 
 
 class View(Protocol):
-    """Is told of each epoch, of the phases within it, and how many frames the run will have."""
+    """Shows epochs, the phases within them, and progress towards the expected total of frames."""
 
     def expect(self, total_frames: int) -> None: ...
 
@@ -30,7 +30,7 @@ class View(Protocol):
 def make_view(
     kind: str, *, title: str, tasks: Sequence[str], total_frames: int, done_frames: int
 ) -> View:
-    """``auto`` is live on a terminal that can move its cursor, and plain elsewhere."""
+    """``auto`` is live on a terminal with cursor control, else plain."""
     console = Console()
     live = kind == "live" or (
         kind == "auto" and console.is_terminal and not console.is_dumb_terminal
@@ -89,7 +89,7 @@ class PlainView:
 
 
 class LiveView:
-    """A progress bar with the time left, the rates, and the last and best evaluation."""
+    """A progress bar with the remaining time, rates, and the last and best evaluation."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class LiveView:
         return Group(self._bar, table, *([self._task_table()] if self._tasks else []))
 
     def _task_table(self) -> Table:
-        """A line per task with a bar for success; in columns where there are many."""
+        """A line per task with a success bar; several columns for many tasks."""
         columns = min(-(-len(self._tasks) // 12), max(1, self._live.console.width // 60))
         lines = -(-len(self._tasks) // columns)
         table = Table(box=None, padding=(0, 1))

@@ -1,4 +1,4 @@
-"""Films: pictures at a rate, and the files that hold them."""
+"""Films: pictures with a frame rate, and their files."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -17,20 +17,23 @@ SUFFIXES = (".mp4", ".gif")
 
 
 def check_film(path: Path) -> None:
-    """Raises UserError where a film cannot be written under this name."""
+    """
+    Raises:
+        UserError: the suffix is not that of a film.
+    """
     if path.suffix not in SUFFIXES:
-        raise UserError(f"--video: {path.name!r} ends in none of {', '.join(SUFFIXES)}")
+        raise UserError(f"--video: {path.name!r} must end in one of {', '.join(SUFFIXES)}")
 
 
 class Film(NamedTuple):
-    """Pictures, the right way up, and how many of them a second takes."""
+    """Pictures, upright, and pictures per second."""
 
     pictures: Sequence[UInt8[ndarray, "H W 3"]]
     fps: int
 
 
 def write_film(path: Path, film: Film) -> None:
-    """As .mp4, or as .gif."""
+    """Writes a .gif or .mp4 file, by its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
         path.write_bytes(as_gif(film))
@@ -39,10 +42,10 @@ def write_film(path: Path, film: Film) -> None:
 
 
 def as_gif(film: Film) -> bytes:
-    """An animated picture of half the size, which is large enough.
+    """An animated GIF at half the resolution.
 
-    All pictures share their colours, undithered: noise that differs from picture to picture makes
-    the file sixteen times as large.
+    All pictures share one palette, without dithering: noise that differs between pictures would
+    make the file sixteen times as large.
     """
     small = [Image.fromarray(picture[::2, ::2]) for picture in film.pictures]
     sample = np.concatenate([picture[::8, ::8] for picture in film.pictures])

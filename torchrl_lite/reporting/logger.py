@@ -1,4 +1,4 @@
-"""One row an epoch, under the same names wherever it is written or shown."""
+"""Logs one row per epoch, under the same names in every output."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from torchrl_lite.reporting.tensorboard import Board
 def columns(
     tasks: Sequence[str], train_names: Sequence[str], more: Sequence[str] = ()
 ) -> list[str]:
-    """The header of ``log.csv``: fixed before the first epoch."""
+    """The header of ``log.csv``, fixed before the first epoch."""
     return [
         "epoch",
         "total_frames",
@@ -52,7 +52,7 @@ def columns(
 
 
 class Sink(Protocol):
-    """A place beside ``log.csv`` that shows a run: TensorBoard, Weights & Biases."""
+    """A destination besides ``log.csv``: TensorBoard, Weights & Biases."""
 
     def row(self, row: Row, *, frames: int) -> None: ...
 
@@ -67,7 +67,7 @@ class Sink(Protocol):
 
 
 class Logger:
-    """Writes rows; a value that was not measured is an empty cell, never a nan."""
+    """Writes rows; a value that was not measured is an empty cell, never nan."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Logger:
         *,
         keep_until: int = 0,
     ) -> None:
-        """Rows behind frame ``keep_until`` are dropped: the run that resumes writes them anew."""
+        """Drops rows after frame ``keep_until``: a resumed run writes them again."""
         self._folder, self._header, self._view = folder, list(header), view
         path = folder / "log.csv"
         rows = rows_until(path, header, keep_until)
@@ -87,18 +87,18 @@ class Logger:
         self._sinks: list[Sink] = [self._board]
 
     def add_sink(self, sink: Sink) -> None:
-        """Shows the run there too, and closes it in the end."""
+        """Adds a destination, which `close` closes."""
         self._sinks.append(sink)
 
     def describe(self, values: Mapping[str, object]) -> None:
-        """The configuration, flat, that TensorBoard compares runs by."""
+        """Passes the flat configuration to TensorBoard, which compares runs by it."""
         self._board.describe(values, list(_final_names(self._header).values()))
 
     def dump(self, row: Row, *, best: float | None) -> None:
-        """One epoch.
+        """Logs an epoch.
 
         Raises:
-            KeyError: a name that is not in the header.
+            KeyError: a name is not in the header.
         """
         unknown = row.keys() - set(self._header)
         if unknown:
@@ -107,18 +107,18 @@ class Logger:
         self._file.write(_csv([clean], self._header))
         self._file.flush()
         frames = int(clean["total_frames"] or 0)
-        shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the axis
+        shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the x-axis
         for sink in self._sinks:
             sink.row(shown, frames=frames)
         self._view.epoch(clean, best=best)
 
     def mark(self, name: str, text: str, *, frames: int) -> None:
-        """An event between two epochs: a line for people, a text in TensorBoard."""
+        """Logs an event between epochs, on the console and as text in TensorBoard."""
         self._board.text(name, text, frames=frames)
         self._view.say(text)
 
     def film(self, task: str, film: Film, *, frames: int) -> None:
-        """A film of one task, as ``video/<frames>_<task>.mp4`` too."""
+        """Logs a film of one task and writes it to ``video/<frames>_<task>.mp4``."""
         name = task.replace("/", "_")
         path = self._folder / "video" / f"{frames}_{name}.mp4"
         write_film(path, film)
@@ -126,7 +126,7 @@ class Logger:
             sink.film(name, film, path, frames=frames)
 
     def final(self, evaluation: Row, *, frames: int) -> None:
-        """The last evaluation, which ``result.json`` has under its own names."""
+        """Logs the final evaluation as ``final/...``; ``result.json`` keeps the original names."""
         names = _final_names(self._header)
         metrics = {
             names[k]: v for k, v in evaluation.items() if k in names and finite(v) is not None
@@ -135,7 +135,7 @@ class Logger:
             sink.final(metrics, frames=frames)
 
     def flush(self) -> None:
-        """Everything so far is on disk, as a checkpoint promises."""
+        """Writes everything so far to disk; called before each checkpoint."""
         self._file.flush()
         os.fsync(self._file.fileno())
         for sink in self._sinks:
@@ -148,7 +148,7 @@ class Logger:
 
 
 def _final_names(header: Sequence[str]) -> dict[str, str]:
-    """``final/success_rate`` for ``eval/success_rate``; each task's where there are several."""
+    """``eval/success_rate`` to ``final/success_rate`` etc.; per task only if there are several."""
     several = sum(name.startswith("eval_return/") for name in header) > 1
     kinds = ("eval_success/", "eval_return/") if several else ()
     names = [name for name in header if name in ("eval/success_rate", "eval/return")]
@@ -157,7 +157,7 @@ def _final_names(header: Sequence[str]) -> dict[str, str]:
 
 
 def finite(value: float | int | None) -> float | int | None:
-    """The value, or None where it is no number: an empty cell, null in JSON."""
+    """The value, or None if it is not finite: an empty cell, null in JSON."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""``log.csv``, read back: by a run that resumes, by plots, by a sweep."""
+"""Reads ``log.csv`` back, for resumed runs, plots and sweeps."""
 
 import csv
 import io
@@ -9,18 +9,18 @@ from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**30
-"""Of a log; one of 50 tasks has about 4 kB a row."""
+"""Maximum size of a log; with 50 tasks, a row takes about 4 kB."""
 Cells = dict[str, str]
-"""A row by its columns; a cell is a number or empty."""
+"""A row: each cell by its column, a number or empty."""
 
 
 def read_rows(path: Path) -> list[Cells]:
-    """The rows of a ``log.csv``; the last line may be torn, as a run was killed or still writes.
-    A byte order mark and other line ends, which a spreadsheet writes, mean nothing.
+    """The rows of a ``log.csv``. An incomplete last line, of a killed or running run, is dropped.
+    A byte order mark and other line endings, as spreadsheets write them, are ignored.
 
     Raises:
-        UserError: it is not as a run writes it.
-        FileNotFoundError: there is none.
+        UserError: it is not in the format a run writes.
+        FileNotFoundError: it does not exist.
     """
     try:
         text = read_bytes(path, most=MAX_BYTES).decode("utf-8-sig")
@@ -38,7 +38,7 @@ def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
     for row in rows:
         if None in row:
             raise ValueError(f"line {rows.line_num} has more cells than the header")
-        if None in row.values():  # torn
+        if None in row.values():  # incomplete
             continue
         for name, cell in row.items():
             _check_number(name, cell, rows.line_num)
@@ -54,7 +54,7 @@ def _check_number(name: str, cell: str, line: int) -> None:
 
 
 def rows_until(path: Path, header: Sequence[str], frames: int) -> list[Cells]:
-    """The rows up to frame ``frames`` of a run that resumes with this header; none without a log.
+    """The rows up to frame ``frames``, for a resumed run with this header; none without a log.
 
     Raises:
         UserError: it is not the log of such a run.

@@ -1,4 +1,4 @@
-"""Standard streams that never end a run: what nobody can read is dropped."""
+"""Standard streams whose failure does not end a run: undeliverable output is dropped."""
 
 import os
 import sys
@@ -7,20 +7,21 @@ from typing import Any
 
 
 class Output:
-    """A text stream whose failure is remembered instead of raised.
+    """A text stream that records a failure instead of raising it.
 
-    After it, the file descriptor leads to ``/dev/null``, for other libraries and child processes.
+    After a failure, its file descriptor points to ``/dev/null``, also for other libraries and
+    child processes.
     """
 
     def __init__(self, stream: TextIOWrapper) -> None:
         self._stream = stream
         self.lost: str | None = None
-        """Why nothing is written any more."""
+        """Why output is no longer written; None while it is."""
 
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except (OSError, ValueError) as error:  # a ValueError where it is closed
+        except (OSError, ValueError) as error:  # a ValueError if it is closed
             self._lose(error)
         return len(text)
 
@@ -41,14 +42,14 @@ class Output:
 
 
 def make_safe() -> None:
-    """For ``stdout`` and ``stderr`` of this process. Characters that their encoding lacks are
-    escaped; a descriptor that was closed leads to ``/dev/null``, so that no file gets its number.
+    """Makes ``stdout`` and ``stderr`` of this process safe. Characters outside their encoding are
+    escaped. A closed descriptor is opened on ``/dev/null``, so no other file can get its number.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
             os.set_inheritable(null, True)  # as standard streams are
     for number, name in ((1, "stdout"), (2, "stderr")):
         if not isinstance(getattr(sys, name), Output):
@@ -58,12 +59,12 @@ def make_safe() -> None:
 def _safe(number: int, stream: TextIOWrapper | None) -> Output:
     if stream is None:
         output = Output(open(number, "w", closefd=False))  # noqa: SIM115
-        output.lost = "it was closed at the start"
+        output.lost = "it was closed at startup"
         return output
     stream.reconfigure(errors="backslashreplace")
     return Output(stream)
 
 
 def why_lost() -> str | None:
-    """Why nothing that is printed arrives any more; None as long as it does."""
+    """Why printed output is lost; None while it is not."""
     return getattr(sys.stdout, "lost", None)

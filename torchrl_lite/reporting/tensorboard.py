@@ -1,4 +1,4 @@
-"""A run in TensorBoard: its curves, its hyperparameters, its films, all in one event file."""
+"""A run in TensorBoard: curves, hyperparameters and films in one event file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,21 +28,21 @@ LAYOUT = {
         "loss of the critics": ["Multiline", ["^train/q._loss$", "^eval/td_error$"]],
     },
 }
-"""The page "custom scalars": its charts, and the names that each shows as regular expressions."""
+"""Charts of the page "custom scalars", each with the names it shows, as regular expressions."""
 
 
 class Board:
-    """Writes one event file; the names are those of ``log.csv``."""
+    """Writes one event file, with the names of ``log.csv``."""
 
     def __init__(self, folder: Path, *, keep_until: int = 0) -> None:
-        """Points behind frame ``keep_until`` are hidden: the run that resumes writes them anew."""
+        """Hides points after frame ``keep_until``: a resumed run writes them again."""
         self._writer = SummaryWriter(str(folder), purge_step=keep_until + 1)
         self._end: Summary | None = None
 
     def describe(self, values: Mapping[str, object], metrics: Sequence[str]) -> None:
-        """What "hparams" compares runs by (of lists, those of numbers), and the final metrics.
+        """Writes the hyperparameters for "hparams" (lists only if numeric) and its final metrics.
 
-        `SummaryWriter.add_hparams` would make a run of its own below this one.
+        `SummaryWriter.add_hparams` would create a separate run below this one.
         """
         shown = {key: text for key, value in values.items() if (text := _shown(value)) is not None}
         experiment, start, self._end = hparam_summaries(shown, dict.fromkeys(metrics, 0.0))
@@ -58,7 +58,7 @@ class Board:
         self._writer.add_text(name, text, frames)
 
     def film(self, task: str, film: Film, _path: Path, *, frames: int) -> None:
-        """An animated image: `SummaryWriter.add_video` does the same, but needs moviepy."""
+        """Writes an animated image, like `SummaryWriter.add_video` but without moviepy."""
         gif = as_gif(film)
         width, height = Image.open(BytesIO(gif)).size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)

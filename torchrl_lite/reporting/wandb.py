@@ -1,4 +1,4 @@
-"""A run on Weights & Biases, whose package is optional and imported only where it is asked for."""
+"""A run on Weights & Biases. The package is optional and only imported if needed."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.film import Film
 
 PATIENCE_S = 30
-"""Seconds that the end of a run waits for an upload; what is left is on disk for ``wandb sync``."""
+"""Seconds a run waits for uploads at its end; the rest stays on disk for ``wandb sync``."""
 ID_FILE = "wandb_id.txt"
-"""In a run directory: the id by which a resumed run is found again."""
+"""In a run directory: the W&B id, with which a resumed run continues."""
 
 
 def check() -> None:
     """
     Raises:
-        UserError: the package is not there, or the server does not know the user.
+        UserError: the package is missing, or the login fails.
     """
     wandb = _package()
     if wandb.setup(settings=wandb.Settings(silent=True)).settings.mode != "online":
@@ -31,8 +31,8 @@ def check() -> None:
         known, reason = False, _line(error)
     if not known:
         raise UserError(
-            f"--track: no login at Weights & Biases ({reason}); `wandb login` makes one, "
-            "WANDB_MODE=offline needs none"
+            f"--track: no login at Weights & Biases ({reason}); run `wandb login`, or set "
+            "WANDB_MODE=offline"
         )
 
 
@@ -41,9 +41,9 @@ def _package() -> Any:
         wandb = importlib.import_module("wandb")
     except ImportError:
         wandb = None
-    if not hasattr(wandb, "init"):  # a folder of runs named wandb can be imported too
+    if not hasattr(wandb, "init"):  # a folder named wandb can be imported too
         raise UserError(
-            "--track: the package wandb is not there; python -m pip install -e '.[wandb]'"
+            "--track: the package wandb is missing; python -m pip install -e '.[wandb]'"
         )
     return wandb
 
@@ -53,7 +53,7 @@ def _line(error: Exception) -> str:
 
 
 class Tracker:
-    """Never stops a run: where W&B fails, that is said once and the run goes on without it."""
+    """Never stops a run: a failure of W&B is reported once, and the run continues without it."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class Tracker:
         say: Callable[[str], None],
     ) -> None:
         """
-        ``values`` is what W&B shows as the configuration; nothing else is handed to it.
+        ``values`` is the configuration shown on W&B; nothing else is passed to it.
 
         Raises:
-            UserError: W&B takes no run.
+            UserError: W&B refuses the run.
         """
         self._wandb, self._folder, self._say = _package(), folder, say
         settings = self._wandb.Settings(
-            console="off",  # the terminal is the view's
+            console="off",  # the terminal belongs to the view
             silent=True,
             finish_timeout=PATIENCE_S,
             finish_timeout_raises=True,
@@ -84,7 +84,7 @@ class Tracker:
             )  # fmt: skip
             self._run.config.update(dict(values), allow_val_change=True)
         except Exception as error:
-            raise UserError(f"--track: Weights & Biases takes no run ({_line(error)})") from None
+            raise UserError(f"--track: Weights & Biases refuses the run ({_line(error)})") from None
         say(
             f"Weights & Biases: {self._run.url or f'run {self._run.id}, offline in {folder}/wandb'}"
         )
@@ -115,7 +115,7 @@ class Tracker:
         except Exception as error:
             self._run = None
             self._say(
-                f"warning: Weights & Biases failed ({_line(error)}); going on without it, "
+                f"warning: Weights & Biases failed ({_line(error)}); continuing without it; "
                 f"`wandb sync` uploads what is in {self._folder}/wandb"
             )
 

@@ -1,4 +1,4 @@
-"""What a run was made from and with: its configuration, versions and machine."""
+"""Provenance of a run: its configuration, versions and machine."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from torchrl_lite.errors import UserError
 def write_head(
     folder: Path, config: Config, device: torch.device, *, seed: int, has_checkpoint: bool
 ) -> None:
-    """``params.json`` and ``versions.json``, in this order.
+    """Writes ``params.json`` and ``versions.json``, in this order.
 
     Raises:
         UserError: they cannot be written.
@@ -30,7 +30,7 @@ def write_head(
 
 
 def write_versions(folder: Path, device: torch.device, *, seed: int, has_checkpoint: bool) -> None:
-    """``versions.json``; ``has_checkpoint``: a complete checkpoint has been written."""
+    """Writes ``versions.json``; ``has_checkpoint``: whether a complete checkpoint exists."""
     record = Versions(
         seed=seed,
         platform=platform.platform(),

@@ -1,4 +1,4 @@
-"""The epoch loop: a `Learner` owns the mathematics, a `Run` all that is written and shown."""
+"""The epoch loop. A `Learner` does the mathematics; a `Run` writes and shows the results."""
 
 import time
 from collections.abc import Mapping
@@ -25,23 +25,23 @@ from torchrl_lite.training.evaluation import (
 
 
 class NullRun:
-    """Writes nothing and shows nothing: for a notebook, a test, or another rank."""
+    """Writes and shows nothing: for a notebook, a test, or another rank."""
 
     def phase(self, name: str) -> None:
-        """What the loop does now."""
+        """Reports what the loop is doing."""
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Shows a line on the console."""
 
     def expect(self, total_frames: int) -> None:
-        """How many frames there will be at the end."""
+        """Reports the total number of frames at the end."""
 
     def is_over(self, algo: "RLAlgo") -> bool:  # noqa: ARG002
-        """Whether there is nothing left to train."""
+        """Whether there is nothing to train."""
         return False
 
     def during_epoch(self) -> AbstractContextManager[object]:
-        """Around an epoch, its records included."""
+        """Wraps an epoch, including its logging and saving."""
         return nullcontext()
 
     def after_evaluation(self, algo: "RLAlgo", evaluation: Row) -> None: ...
@@ -49,7 +49,7 @@ class NullRun:
     def after_stage(self, algo: "RLAlgo", check: Check) -> None: ...
 
     def after_epoch(self, algo: "RLAlgo", row: Row) -> bool:  # noqa: ARG002
-        """Takes in an epoch; returns whether to stop."""
+        """Processes a finished epoch; returns whether to stop."""
         return False
 
     def finish(self, algo: "RLAlgo") -> None: ...
@@ -58,9 +58,9 @@ class NullRun:
 
 
 class RLAlgo:
-    """Collect, add, update, evaluate, tell the run; then the same again.
+    """Collects, updates, evaluates and reports to the run, epoch by epoch.
 
-    Never subclassed: what differs between algorithms is the learner.
+    Never subclassed: algorithms differ in their learner.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class RLAlgo:
         buffer: ReplayBuffer,
         run: NullRun | None = None,
     ) -> None:
-        """Without a ``run``, nothing is written and nothing shown."""
+        """Without a ``run``, writes and shows nothing."""
         self.config, self.learner, self.collector, self.buffer = config, learner, collector, buffer
         self.run = run or NullRun()
         self.stages = Stages(config)
         self.epoch = 0
         self.frames = [0] * config.num_tasks
         self.learned: Row = {}
-        """What the last epoch's updates measured."""
+        """Metrics of the last epoch's updates."""
         self._reward_scale = reward_scale(config)
-        self._compiled: set[tuple[int, ...]] = set()  # by this process, for so many rows
+        self._compiled: set[tuple[int, ...]] = set()  # sets of tasks compiled by this process
 
     @property
     def total_frames(self) -> int:
@@ -88,12 +88,12 @@ class RLAlgo:
 
     @property
     def frames_to_come(self) -> int:
-        """Of all epochs that are left, as long as the stage stays."""
+        """Frames of all remaining epochs, if the stage does not change."""
         epochs = self.config.total_epochs - self.epoch
         return epochs * self.stages.epoch_frames(self.stages.decided)
 
     def train(self) -> bool:
-        """Trains to the configured end; False where the run stops before it."""
+        """Trains to the configured end; False if the run stops earlier."""
         if self.run.is_over(self):
             return False
         while self.epoch < self.config.total_epochs:
@@ -107,7 +107,7 @@ class RLAlgo:
         return True
 
     def collect(self) -> Row:
-        """An epoch's transitions, into the buffer; where epochs overlap, the next one starts."""
+        """Adds an epoch's transitions to the buffer; with ``overlap``, starts the next epoch."""
         self.run.phase("collecting")
         started = time.perf_counter()
         if not self.collector.busy:
@@ -128,7 +128,7 @@ class RLAlgo:
             self.frames[task] += config.frames_per_epoch // config.num_tasks
         self.stages.collected()
         self.epoch += 1
-        if config.system.overlap:  # after the last epoch, too: a longer run would go on so
+        if config.system.overlap:  # even after the last epoch: the run may be extended
             self._submit()
         frames = self.stages.epoch_frames(self.stages.stage)
         return {
@@ -138,12 +138,12 @@ class RLAlgo:
             **training_row(by_task(collected.episodes), config.env.tasks),
             **{f"frames/{t}": n for t, n in zip(config.env.tasks, self.frames, strict=True)},
             "time/collect_s": waited,
-            "time/cpu_s": collected.cost.cpu_s,  # of the workers; the run adds its own
+            "time/cpu_s": collected.cost.cpu_s,  # workers only; the run adds its own process
             "rate/frames_per_second": frames / collected.cost.seconds,
         }
 
     def update(self) -> Row:
-        """``opt_steps`` updates on what is in the buffer; none in a pretrain epoch."""
+        """Runs ``opt_steps`` updates on the buffer; none in a pretrain epoch."""
         train, tasks = self.config.train, tuple(self.stages.tasks)
         if self.epoch <= train.pretrain_epochs:
             return {"time/update_s": 0.0, "updates": self.learner.updates}
@@ -168,7 +168,7 @@ class RLAlgo:
         }
 
     def evaluate(self, number: int) -> tuple[Row, ByTask]:
-        """So many episodes of each task with the current weights: their figures, and they."""
+        """Runs ``number`` episodes of each task; returns their statistics and the episodes."""
         self.run.phase("evaluating")
         everything = range(self.config.num_tasks)
         results = self.collector.evaluate(self.learner.actor, everything, number)
@@ -178,7 +178,7 @@ class RLAlgo:
         return evaluation_row(episodes, self.config.env.tasks) | {"eval/td_error": error}, episodes
 
     def measure(self) -> Row:
-        """The evaluation and the check of the stage that are due now; empty where none is."""
+        """Runs the evaluation and the stage check if due; an empty row if neither is."""
         started = time.perf_counter()
         row: Row = {}
         if self.epoch % self.config.train.eval_interval == 0:
@@ -194,7 +194,7 @@ class RLAlgo:
         return row
 
     def _check_stage(self) -> Row:
-        """Measures the stage's own tasks and moves on where their success allows it."""
+        """Evaluates the stage's tasks and advances the curriculum if their success allows it."""
         assert self.config.curriculum is not None
         self.run.phase("checking the stage")
         number = self.config.curriculum.stage_eval_episodes
@@ -211,14 +211,14 @@ class RLAlgo:
         self.collector.submit(self.learner.actor, self.stages.submit(), random=random)
 
     def _arrive(self) -> None:
-        """The transitions that come now, and all that is learned from them, are of this stage."""
+        """Enters the stage of the transitions that were just collected."""
         left = self.stages.arrive()
         if left is not None:
             self.buffer.retire(left)
             self.run.expect(self.total_frames + self.frames_to_come)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on, but for the replay buffer."""
+        """Everything the rest of the training depends on, except the replay buffer."""
         return {
             "epoch": self.epoch,
             "frames": list(self.frames),
@@ -230,11 +230,11 @@ class RLAlgo:
         }
 
     def resume(self, saved: Saved) -> None:
-        """Goes on from a checkpoint.
+        """Resumes from a checkpoint.
 
         Raises:
-            CheckpointError: it is not one of a run like this.
-            EpisodeError, WorkerError: an environment raised as its episode was replayed.
+            CheckpointError: it does not fit this run.
+            EpisodeError, WorkerError: an environment raised while its episode was replayed.
         """
         state = saved.state
         try:

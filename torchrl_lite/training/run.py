@@ -1,4 +1,4 @@
-"""What a run writes, shows and keeps: everything about it that is not learning."""
+"""Everything a run writes, shows and keeps: all of it except the learning."""
 
 import json
 import time
@@ -32,14 +32,14 @@ from torchrl_lite.training.signals import SignalGuard
 from torchrl_lite.transfer.start import Start
 
 FILM_FPS = 10
-"""Pictures a second of a film made while training waits."""
+"""Pictures per second of films made during training, which waits for them."""
 
 
 class Run(NullRun):
-    """A run directory, held under its lock from ``with`` on.
+    """A run directory, locked from ``with`` on.
 
-    `newest` reads its checkpoints, `show` opens the view, `begin` the records; then it follows an
-    `RLAlgo`.
+    `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
+    `RLAlgo` calls it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Run(NullRun):
         guard: SignalGuard,
         until: int | None = None,
     ) -> None:
-        """``until``: stop at the first epoch end at or after so many frames."""
+        """``until``: stop after the first epoch that reaches this many frames."""
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
         self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
@@ -65,20 +65,18 @@ class Run(NullRun):
         self._cpu_s = time.process_time()
         self._saved_epoch, self._has_checkpoint = 0, False
         self._saved: Row = {}
-        """What the last checkpoint took, for the next row."""
+        """Cost of the last checkpoint, for the next row."""
 
     def __enter__(self) -> Self:
         """
         Raises:
-            UserError: another process works on it, or it cannot be used.
+            UserError: another process uses the directory, or it is not accessible.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(locked(self.folder))
         except BusyError as error:
-            raise UserError(
-                f"{error}; wait for its end, or choose another --id or --seed"
-            ) from None
+            raise UserError(f"{error}; wait until it ends, or use another --id or --seed") from None
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be used ({error.strerror})") from None
         return self
@@ -87,11 +85,11 @@ class Run(NullRun):
         self._stack.close()
 
     def newest(self) -> Saved | None:
-        """The newest good checkpoint; None where the run never had one.
+        """The newest valid checkpoint; None if the run never had one.
 
         Raises:
-            CheckpointError: there are checkpoints, but no good one.
-            UserError: they are lost, or the run was on another kind of device.
+            CheckpointError: there are checkpoints, but none is valid.
+            UserError: they are lost, or the run used another type of device.
         """
         saved, self._damaged = self._store.newest()
         if saved is None:
@@ -104,11 +102,11 @@ class Run(NullRun):
         except (KeyError, TypeError):
             raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
         if trained_on != self._device.type:
-            raise UserError(f"--device: the run is on {trained_on}, not on {self._device.type}")
+            raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
         return saved
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
-        """Opens the view and says where the run begins. Nothing is written."""
+        """Opens the view and reports where the run starts. Writes nothing."""
         config, done = self.config, sum(saved.state["frames"]) if saved else 0
         self._view = make_view(
             config.log.console,
@@ -120,21 +118,25 @@ class Run(NullRun):
         self._stack.callback(self._view.close)
         self.say(f"{self.folder} on {origin.describe(self._device)}")
         if asked_to_resume:
-            self.say(f"going on from frame {done}" if saved else "no checkpoint yet: from frame 0")
+            self.say(
+                f"resuming from frame {done}"
+                if saved
+                else "no checkpoint yet; starting from frame 0"
+            )
         self._origin = start.origin if start else []
         notes = start.notes if start else []
-        for note in [*notes, *(f"warning: passed over {line}" for line in self._damaged)]:
+        for note in [*notes, *(f"warning: skipped {line}" for line in self._damaged)]:
             self.say(note)
 
     def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
-        """Writes the head of the run and opens its records where ``algo`` stands. Only now, as
-        everything that can fail has been tried, is anything changed that a run left before.
+        """Writes the run's configuration and opens its log at the state of ``algo``. Existing files
+        are not changed before this point, when everything that can fail has been tried.
 
-        ``tracked_as`` also shows it on Weights & Biases, under this name.
+        ``tracked_as`` also logs the run to Weights & Biases, under this name.
 
         Raises:
-            UserError: the log is not that of this run, the directory cannot be written, or W&B
-                takes no run.
+            UserError: the log is not from this run, the directory is not writable, or W&B refuses
+                the run.
         """
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
@@ -150,14 +152,12 @@ class Run(NullRun):
             has_checkpoint=self._has_checkpoint,
         )
         tracker = None if tracked_as is None else self._tracker(tracked_as)
-        for name in ("result.json", "policy.safetensors", "error.txt"):  # they will be others
+        for name in ("result.json", "policy.safetensors", "error.txt"):  # outdated
             (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
         if len(earlier) < algo.epoch:
-            self.say(
-                f"warning: log.csv has the rows of {len(earlier)} of {algo.epoch} epochs so far"
-            )
+            self.say(f"warning: log.csv has rows for {len(earlier)} of {algo.epoch} epochs so far")
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(
@@ -173,7 +173,7 @@ class Run(NullRun):
             say=self.say,
         )
 
-    # --- what the loop tells -----------------------------------------------------------------
+    # --- calls by the training loop ----------------------------------------------------------
 
     def phase(self, name: str) -> None:
         self._view.phase(name)
@@ -199,7 +199,7 @@ class Run(NullRun):
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
-        """Best by success, then by return; by return alone where no task tells of success."""
+        """Saves the best weights by success, then return; by return if no task reports success."""
         success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
         score = -inf if success is None else float(success), float(ret or 0)
         if self._best is None or score > self._best:
@@ -224,21 +224,21 @@ class Run(NullRun):
         last = algo.epoch == self.config.total_epochs
         if stop or last or algo.epoch % train.save_interval == 0:
             self._save(algo)
-        # A signal may have come during the save.
+        # A signal may have arrived during the save.
         stop |= self._guard.requested is not None and self._saved_epoch == algo.epoch
         if stop and not last:
             self._say_stopped(algo)
         return stop and not last
 
     def _say_stopped(self, algo: RLAlgo) -> None:
-        self.say(f"stopped at frame {algo.total_frames} with a checkpoint; go on with --resume")
+        self.say(f"stopped at frame {algo.total_frames}, checkpoint saved; continue with --resume")
 
     def _mark_lost_output(self, frames: int) -> None:
-        """Once, in TensorBoard: what is printed does not arrive."""
+        """Records once in TensorBoard that console output is lost."""
         lost = why_lost()
         if lost and not self._output_is_lost:
             self._output_is_lost = True
-            text = f"frame {frames}: nothing more is printed ({lost}); the run continues"
+            text = f"frame {frames}: console output is lost ({lost}); the run continues"
             self._logger.mark("console", text, frames=frames)
 
     def _log(self, row: Row) -> None:
@@ -256,8 +256,8 @@ class Run(NullRun):
         self._saved = {}
 
     def finish(self, algo: RLAlgo) -> None:
-        """The final evaluation, and the files that a finished run has beside its checkpoints."""
-        if self._saved_epoch == 0:  # nothing to train: what was asked for is still a complete run
+        """Runs the final evaluation and writes the result and policy of a finished run."""
+        if self._saved_epoch == 0:  # a run of 0 epochs is still a complete run
             self._save(algo)
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
@@ -271,7 +271,7 @@ class Run(NullRun):
         success = "" if rate is None else f"success {rate:.2f}, "
         self.say(
             f"done: {algo.total_frames} frames, {success}return {final['eval/return']:.1f} over "
-            f"{episodes_each} episodes a task"
+            f"{episodes_each} episodes per task"
         )
 
     def _result(self, algo: RLAlgo, final: Row) -> dict[str, Any]:
@@ -315,7 +315,7 @@ class Run(NullRun):
         return evaluations > 0 and epoch % (evaluations * self.config.train.eval_interval) == 0
 
     def _film(self, algo: RLAlgo) -> None:
-        """A film of every task, in environments of their own. One that fails stops nothing."""
+        """Films every task in separate environments. A failure does not stop the run."""
         self.phase("filming")
         policy = deepcopy(algo.learner.actor).cpu()
         for task, name in enumerate(self.config.env.tasks):
@@ -329,7 +329,7 @@ class Run(NullRun):
 
     @property
     def wall_time(self) -> float:
-        """Seconds of training, saving and evaluating, over all parts of the run."""
+        """Wall time in seconds of training, evaluating and saving, over all resumed parts."""
         return self._wall_time_before + time.perf_counter() - self._started
 
     def _save(self, algo: RLAlgo) -> None:
@@ -357,7 +357,7 @@ class Run(NullRun):
         files.save(self.folder / "checkpoint" / f"{name}.pt", state)
 
     def _identity(self, algo: RLAlgo) -> dict[str, Any]:
-        """What another run has to know that starts from this one."""
+        """What a run that starts from these weights needs to know."""
         return {
             "config": self.config.model_dump(mode="json"),
             "shapes": algo.learner.spec.shapes,

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM mean to a run."""
+"""Handling of SIGINT and SIGTERM."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from typing import NoReturn, Self
 
 
 class Interrupted(BaseException):
-    """Ends the run at once; the last checkpoint stands."""
+    """Ends the run at once; the last checkpoint remains valid."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -18,21 +18,21 @@ class Interrupted(BaseException):
 
 
 class SignalGuard:
-    """Gives a running epoch ``grace`` seconds to finish; raises `Interrupted` where it does not.
+    """Gives a running epoch ``grace`` seconds to finish, then raises `Interrupted`.
 
-    The first signal within an epoch sets ``requested``, and the loop stops at the epoch's end. If
-    that does not come in time, or a second signal comes, the run ends at once; so it does outside
-    an epoch. Repeats within a second count as one: a terminal and a scheduler both signal the
-    whole process group.
+    The first signal within an epoch sets ``requested``, and the loop stops at the epoch's end. The
+    run ends at once if the epoch does not end in time, if a second signal arrives, or if the signal
+    arrives outside an epoch. Signals within one second count as one: a terminal and a scheduler
+    both signal the whole process group.
 
-    `Interrupted` is raised again until the guard is left: Python drops what is raised in a
-    callback of a weak reference (a compiler has thousands), and a foreign ``except:`` takes all.
-    Where foreign code turns it into another error, leaving the guard raises it once more.
+    `Interrupted` is raised repeatedly until the guard is left. Python drops exceptions raised in
+    callbacks of weak references (a compiler has thousands), and a foreign ``except:`` catches
+    everything. If foreign code turns it into another error, leaving the guard raises it again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     AGAIN = 5.0
-    """Seconds; leaving takes less."""
+    """Seconds between repeated exceptions; cleanup takes less."""
 
     def __init__(self, grace: float) -> None:
         self.requested: int | None = None
@@ -43,7 +43,7 @@ class SignalGuard:
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """What is worth finishing: an epoch with its records."""
+        """Wraps work worth finishing: an epoch with its logging and saving."""
         self._in_epoch = True
         try:
             yield
@@ -72,9 +72,11 @@ class SignalGuard:
         if not self._in_epoch or self._grace == 0:
             self._end(signum)
         name = signal.Signals(signum).name
-        message = f"\n{name}: stopping after this epoch, or in {self._grace:g} s; again: at once\n"
-        with suppress(OSError):  # nobody listens
-            os.write(2, message.encode())  # a handler may not enter what it interrupted
+        message = (
+            f"\n{name}: stopping after this epoch or in {self._grace:g} s; repeat to end at once\n"
+        )
+        with suppress(OSError):  # stderr may be closed
+            os.write(2, message.encode())  # print is not reentrant
         signal.setitimer(signal.ITIMER_REAL, self._grace)
 
     def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
