@@ -95,9 +95,15 @@ class SAC(Learner):
         device: torch.device,
         seed: int,
         accel: str = "eager",
+        gradients: str = "mean",
     ) -> None:
         super().__init__(
-            spec, device=device, seed=seed, accel=accel, independent=net.kind == "independent"
+            spec,
+            device=device,
+            seed=seed,
+            accel=accel,
+            independent=net.kind == "independent",
+            gradients=gradients,
         )
         self.config = config
         self.actor = _actor(config, net, spec)
@@ -141,7 +147,13 @@ class SAC(Learner):
         y = self.td_target(batch, noise.act[0])
         prediction = self.critic(batch.obs, batch.act, task)
         q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step("critic", weight * q_losses.mean(0), task, max_norm=config.grad_clip)
+        q_norm = self.step(
+            "critic",
+            weight * q_losses.mean(0),
+            task,
+            max_norm=config.grad_clip,
+            again=lambda: self.critic.loss(self.critic(batch.obs, batch.act, task), y).mean(0),
+        )
         metrics = {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),
