@@ -1,5 +1,6 @@
 """Combined gradients against textbook loops: a backward pass per task, and flat vectors."""
 
+import pickle
 from copy import deepcopy
 from typing import Any
 
@@ -388,10 +389,13 @@ def test_a_frozen_policy_keeps_its_task_weights() -> None:
     assert not torch.equal(weights["critic"], torch.ones(3))
 
 
-def test_a_trained_policy_can_be_copied() -> None:
-    """As the collector does; a tensor left over from the last update would prevent it."""
+def test_a_copied_policy_is_a_plain_one() -> None:
+    """As the collector traces it; what the last update left over would prevent that."""
     learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 3)
     batch = random_batch(learner.spec, dtype=torch.float32)
-    with torch.no_grad():
-        expected = learner.actor.act(batch.obs, batch.task)
-        assert torch.equal(deepcopy(learner.actor).act(batch.obs, batch.task), expected)
+    learner.actor.act(batch.obs, batch.task)
+    for copy in (deepcopy(learner.actor), pickle.loads(pickle.dumps(learner.actor))):
+        assert learner.actor.copies is not None and copy.copies is None
+        with torch.no_grad():
+            expected = learner.actor.act(batch.obs, batch.task)
+        assert torch.equal(copy.act(batch.obs, batch.task), expected)

@@ -1,5 +1,7 @@
 """Base class of actors and critics: a body, and masks for padded tasks."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -30,6 +32,10 @@ class Role(nn.Module):
         if self.copies is None or x.requires_grad or not torch.is_grad_enabled():
             return self.body(x, task)
         return self.copies(x, task)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, here and in other processes; they act, and nobody trains them."""
+        return {name: value for name, value in self.__dict__.items() if name != "copies"}
 
     def mask_obs(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
