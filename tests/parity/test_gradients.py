@@ -47,7 +47,7 @@ class Mean:
     def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
         return sum(grads) / len(grads)
 
-    def after(self, grads: list[Tensor], losses: Tensor, again: Any) -> None: ...
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None: ...
 
 
 class Surgery(Mean):
@@ -98,8 +98,9 @@ class Adaptive(Mean):
         logs = sum(z[i] / (losses[i] + 1e-8) * grads[i] for i in range(self.tasks))
         return logs / (z / (losses + 1e-8)).sum()
 
-    def after(self, grads: list[Tensor], losses: Tensor, again: Any) -> None:  # noqa: ARG002
-        delta = (losses + 1e-8).log() - (again().detach() + 1e-8).log()
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None:  # noqa: ARG002
+        before, after = progress()
+        delta = (before + 1e-8).log() - (after + 1e-8).log()
         (self.xi.grad,) = torch.autograd.grad(self.xi.softmax(0), self.xi, delta)
         self.adam.step()
 
@@ -114,10 +115,10 @@ class Normed(Mean):
     def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
         return sum(self.w.detach()[i] * grads[i] for i in range(self.tasks)) / self.tasks
 
-    def after(self, grads: list[Tensor], losses: Tensor, again: Any) -> None:
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None:
         self.first = losses if self.first is None else self.first
         rate = losses / self.first / (losses / self.first).mean()
-        rate = rate**0.12 if again is not None else torch.ones_like(rate)
+        rate = rate**0.12 if progress is not None else torch.ones_like(rate)
         sizes = torch.stack([self.w[i] * grads[i].norm() for i in range(self.tasks)])
         l_grad = (sizes - sizes.mean().detach() * rate).abs().sum()
         (self.w.grad,) = torch.autograd.grad(l_grad, self.w)
@@ -135,7 +136,12 @@ def teach(learner: Any, other: Any, name: str, cosines: dict[str, float]) -> Non
     plain, books = learner.step, {}
 
     def step(
-        part: str, losses: Tensor, task: Tensor, *, max_norm: float | None = None, again: Any = None
+        part: str,
+        losses: Tensor,
+        task: Tensor,
+        *,
+        max_norm: float | None = None,
+        progress: Any = None,
     ) -> Tensor:
         if part == "alpha":
             return plain(part, losses, task)
@@ -164,7 +170,7 @@ def teach(learner: Any, other: Any, name: str, cosines: dict[str, float]) -> Non
                 start += p.numel()
         norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf"))
         learner.optimizers[part].step()
-        books[part].after(flat, losses.detach(), again)
+        books[part].after(flat, losses.detach(), progress)
         return norm.expand(3)
 
     learner.step = step
@@ -226,12 +232,16 @@ def test_two_conflicting_gradients_are_projected_by_hand() -> None:
 
 
 def test_the_order_of_projections_is_drawn() -> None:
-    method, generator = PCGrad(3), torch.Generator().manual_seed(0)
-    grads = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [-1.0, -2.0]])
+    """Two projections turn the first gradient against itself, which is no conflict."""
+    method, generator = PCGrad(3).double(), torch.Generator().manual_seed(0)
+    angles = torch.tensor([0.0, 170.0, 250.0], dtype=F64).deg2rad()
+    grads = torch.stack((angles.cos(), angles.sin()), dim=1)
     found = set()
     for _ in range(60):
         method.draw(generator)
-        found.add(tuple((method.weights(torch.ones(3), grads @ grads.T, ALL) @ grads).tolist()))
+        combined = method.weights(torch.ones(3), grads @ grads.T, ALL) @ grads
+        torch.testing.assert_close(combined, Surgery(3, method).direction(list(grads), grads))
+        found.add(tuple(combined.tolist()))
     assert len(found) > 2
 
 
@@ -271,24 +281,42 @@ def test_a_loss_that_falls_faster_loses_weight_by_hand() -> None:
     """z = (1/2, 1/2), delta = (0, log 2); Adam's first step has the size of its rate."""
     method, losses, task = FAMO(2), torch.tensor([1.0, 4.0]), torch.arange(2)
     torch.testing.assert_close(method.weights(losses, None, task), torch.tensor([0.8, 0.2]))
-    method.learn(losses, None, task, again=lambda: torch.tensor([1.0, 2.0]))
+    method.learn(losses, None, task, progress=lambda: (losses, torch.tensor([1.0, 2.0])))
     torch.testing.assert_close(method.logits, torch.tensor([0.025, -0.025]))
     share = torch.tensor([0.05, 0.0]).softmax(0) / losses
     torch.testing.assert_close(method.weights(losses, None, task), share / share.sum())
 
 
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None:
+    learner = make_learner(algo, make_spec(3), dtype=F64, gradients="famo", plr=1e-2, qlr=1e-2)
+    batch = random_batch(learner.spec, batch_size=9)
+    half = batch._replace(**{f: getattr(batch, f)[:, :5] for f in batch._fields if f != "task"})
+    noise, method = random_noise(batch), learner._combiners["critic"].method
+    target = learner.td_target(half, noise.act[0][:, :5])
+
+    def losses() -> Tensor:
+        return learner.critic.loss(learner.critic(half.obs, half.act, half.task), target).mean(0)
+
+    told, before = {}, losses()
+    method.learn = lambda *_, progress: told.update(found=progress())
+    learner.update(batch, noise, "critic")
+    assert not torch.equal(before, losses())
+    torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
+
+
 def test_a_small_gradient_and_a_slow_task_gain_weight_by_hand() -> None:
     method, task = GradNorm(2), torch.arange(2)
     losses, products = torch.tensor([3.0, 5.0]), torch.diag(torch.tensor([1.0, 9.0]))
-    method.learn(losses, products, task, again=lambda: losses)
+    method.learn(losses, products, task, progress=lambda: (losses, losses))
     torch.testing.assert_close(method.task_weights, torch.tensor([1.025, 0.975]))
     equal = GradNorm(2)
     for left in (1.0, 0.5):  # the second task's loss halves, the first one's does not
         now = torch.tensor([3.0, 5.0 * left])
-        equal.learn(now, torch.eye(2), task, again=lambda now=now: now)
+        equal.learn(now, torch.eye(2), task, progress=lambda: ())
     assert equal.task_weights[0] > 1 > equal.task_weights[1]
     for _ in range(400):
-        method.learn(losses, torch.diag(torch.tensor([1.0, 1e8])), task, again=None)
+        method.learn(losses, torch.diag(torch.tensor([1.0, 1e8])), task, progress=None)
         assert method.task_weights.min() > 0
 
 

@@ -6,6 +6,7 @@ and later work.
 """
 
 from copy import deepcopy
+from functools import partial
 from math import inf
 
 import torch
@@ -101,7 +102,7 @@ class DDPG(Learner):
             q_losses.mean(0),
             task,
             max_norm=clip,
-            again=lambda: self.critic.loss(self.critic(batch.obs, batch.act, task), y).mean(0),
+            progress=partial(self.critic_progress, batch, prediction, y),
         )
         metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
         q = self.critic.value(prediction.detach())  # [E, T, B]

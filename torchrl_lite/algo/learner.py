@@ -1,6 +1,6 @@
 """Base class of all learners: optimisers, the update loop, metrics without synchronisation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from torch.optim import Adam
 from torchrl_lite.algo.accel import Stepper, compiled
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import Combiner
+from torchrl_lite.algo.gradients.method import Progress
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
@@ -90,6 +91,19 @@ class Learner(nn.Module):
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
 
     @torch.no_grad()
+    def critic_progress(
+        self, batch: Batch, prediction: Float[Tensor, "E T B N"], target: Float[Tensor, "T B M"]
+    ) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
+        """The critics' losses of half of the batch: of its ``prediction``, and predicted again."""
+        half = (batch.rew.shape[1] + 1) // 2
+        again = self.critic(batch.obs[:, :half], batch.act[:, :half], batch.task)
+        before, after = (
+            self.critic.loss(either, target[:, :half]).mean(0)
+            for either in (prediction[:, :, :half], again)
+        )
+        return before, after
+
+    @torch.no_grad()
     def validate(self, batch: Batch) -> Float[Tensor, " T"]:
         """`td_error` with fixed noise."""
         generator = torch.Generator().manual_seed(0)
@@ -142,15 +156,14 @@ class Learner(nn.Module):
         task: Int[Tensor, " T"],
         *,
         max_norm: float | None = None,
-        again: Callable[[], Float[Tensor, " T"]] | None = None,
+        progress: Progress | None = None,
     ) -> Float[Tensor, " T"]:
         """One step of optimiser ``name`` on its own parameters; returns norms before clipping.
 
         The loss is the mean over tasks, unless a method combines their gradients. For independent
         agents it is the sum, and each task's gradient is clipped separately, so that they equal
         separate learners. Gradients are taken only with respect to these parameters: an actor loss
-        leaves the critics untouched. ``again`` is for losses that are never negative, and computes
-        them after the step.
+        leaves the critics untouched. ``progress`` is for losses that are never negative.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
@@ -172,7 +185,7 @@ class Learner(nn.Module):
             for parameter in parameters:
                 parameter.grad = None
             if combiner is not None:
-                combiner.learn(again)
+                combiner.learn(progress)
         return norm[task] if self.independent else norm.expand(len(task))
 
     def _clip(self, grads: Sequence[Tensor], max_norm: float | None) -> Tensor:

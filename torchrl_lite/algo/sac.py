@@ -6,6 +6,7 @@ policy. Each task has its own temperature.
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -152,7 +153,7 @@ class SAC(Learner):
             weight * q_losses.mean(0),
             task,
             max_norm=config.grad_clip,
-            again=lambda: self.critic.loss(self.critic(batch.obs, batch.act, task), y).mean(0),
+            progress=partial(self.critic_progress, batch, prediction, y),
         )
         metrics = {
             "q1_loss": q_losses[0].detach(),

@@ -1,7 +1,5 @@
 """The gradient of every task with respect to shared parameters, at the cost of about one."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -26,10 +24,6 @@ class TaskCopies:
         self._shared = {name: p for name, p in named.items() if id(p) not in own}
         self._latest: tuple[Tensor, ...] = ()
 
-    @property
-    def shared(self) -> Sequence[nn.Parameter]:
-        return list(self._shared.values())
-
     @torch.compiler.disable  # the copies must be the tensors that autograd knows
     def __call__(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
@@ -43,6 +37,6 @@ class TaskCopies:
         return vmap(one_task, in_dims=(0, 1, 0), out_dims=1)(copies, x, task).squeeze(2)
 
     def take(self) -> tuple[Tensor, ...]:
-        """The copies ``[T, *shape]`` of the last call, in the order of `shared`; only once."""
+        """The copies ``[T, *shape]`` of the last call, in the parameters' order; only once."""
         latest, self._latest = self._latest, ()
         return latest

@@ -1,13 +1,13 @@
 """One gradient for a network's parameters from the losses of several tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import Method
+from torchrl_lite.algo.gradients.method import Method, Progress
 from torchrl_lite.network.role import Role
 from torchrl_lite.network.task_copies import TaskCopies
 from torchrl_lite.network.task_rows import as_rows, task_parameters
@@ -38,11 +38,11 @@ class Combiner:
             return self._of_each_task(losses, task, self._role.copies.take())
         return self._of_weighted_loss(losses, task)
 
-    def learn(self, again: Callable[[], Float[Tensor, " n"]] | None) -> None:
+    def learn(self, progress: Progress | None) -> None:
         """After the network's step; see `Method.learn`."""
         losses, products, task = self._facts
         if len(task) > 1:
-            self.method.learn(losses, products, task, again=again)
+            self.method.learn(losses, products, task, progress=progress)
 
     def _of_each_task(
         self,

@@ -6,8 +6,8 @@ the losses, and the logits follow how much each loss l_i fell by the step (l'_i 
     sum_i w_i grad l_i,   w_i = c z_i / l_i,   c = 1 / sum_j z_j / l_j
     delta_i = log l_i - log l'_i,   xi <- xi - beta (J^T delta + gamma xi),   J = d z / d xi
 
-A task whose loss falls faster than that of others loses weight. l' is the loss of the same batch
-and targets: a forward pass without gradient.
+A task whose loss falls faster than that of others loses weight. l' is the loss of the same
+transitions and targets, which takes a forward pass without gradient.
 
 The authors' code for Meta-World does the following, and so does this:
 
@@ -15,18 +15,17 @@ The authors' code for Meta-World does the following, and so does this:
 2. Adam makes the step on the logits, where gamma xi is part of the gradient.
 3. 1e-8 is added to losses.
 
-Deviation of our own:
+Deviations of our own:
 
-4. Parameters of a single task keep the gradient of its own loss / n, without w.
+4. delta is of half of the batch; a forward pass of all of it would be an eighth of an update.
+5. Parameters of a single task keep the gradient of its own loss / n, without w.
 """
-
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import LR, Method, RowAdam
+from torchrl_lite.algo.gradients.method import LR, Method, Progress, RowAdam
 
 GAMMA, EPS = 0.01, 1e-8
 
@@ -55,15 +54,16 @@ class FAMO(Method):
     @torch.no_grad()
     def learn(
         self,
-        losses: Float[Tensor, " n"],
+        losses: Float[Tensor, " n"],  # noqa: ARG002
         products: None,  # noqa: ARG002
         task: Int[Tensor, " n"],
         *,
-        again: Callable[[], Float[Tensor, " n"]] | None,
+        progress: Progress | None,
     ) -> None:
-        assert again is not None
+        assert progress is not None
+        before, after = progress()
         xi = self.logits[task]
         z = xi.softmax(0)
-        delta = (losses + EPS).log() - (again() + EPS).log()
+        delta = (before + EPS).log() - (after + EPS).log()
         along = z * (delta - (z * delta).sum())  # J^T delta
         self.adam(self.logits, along + GAMMA * xi, task)

@@ -16,13 +16,11 @@ Deviations:
 4. Parameters of a single task keep the gradient of its own loss / n, without w.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import LR, Method, RowAdam
+from torchrl_lite.algo.gradients.method import LR, Method, Progress, RowAdam
 
 ALPHA = 0.12
 """The paper's value for tasks of similar difficulty, and that of metaworld-algorithms."""
@@ -57,11 +55,11 @@ class GradNorm(Method):
         products: Float[Tensor, "n n"],
         task: Int[Tensor, " n"],
         *,
-        again: Callable[[], Float[Tensor, " n"]] | None,
+        progress: Progress | None,
     ) -> None:
         norms = products.diagonal().clamp(min=0).sqrt()
         weighted = len(task) * self.weights(losses, products, task) * norms
-        target = weighted.mean() * (1 if again is None else self._rates(losses, task) ** ALPHA)
+        target = weighted.mean() * (1 if progress is None else self._rates(losses, task) ** ALPHA)
         self.adam(self.task_weights, norms * (weighted - target).sign(), task)
         w = self.task_weights[task].clamp(min=SMALLEST)
         self.task_weights.index_copy_(0, task, len(task) * w / w.sum())

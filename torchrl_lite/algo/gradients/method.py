@@ -11,6 +11,10 @@ LR = 0.025
 """Learning rate of task weights, of FAMO and GradNorm alike."""
 
 
+Progress = Callable[[], tuple[Tensor, Tensor]]
+"""Computes losses ``[n]`` of the same transitions before and after the network's step."""
+
+
 class Method(nn.Module):
     """Turns the gradients of ``n`` training tasks into one: ``sum_i weights_i gradient_i``.
 
@@ -46,9 +50,10 @@ class Method(nn.Module):
         products: Any,
         task: Int[Tensor, " n"],
         *,
-        again: Callable[[], Float[Tensor, " n"]] | None,
+        progress: Progress | None,
     ) -> None:
-        """Update task weights; the network's step is done, and ``again`` computes its losses."""
+        """Update task weights, once the network's step is done. ``progress`` is given for losses
+        that are never negative."""
 
 
 class RowAdam(nn.Module):
