@@ -419,7 +419,8 @@ def test_a_frozen_policy_keeps_its_task_weights() -> None:
 
 def test_a_copied_policy_is_a_plain_one() -> None:
     """As the collector traces it; what the last update left over would prevent that."""
-    learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 3)
+    learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 2)
+    assert not learner.actor.copies.take() and not learner.critic.copies.take()
     batch = random_batch(learner.spec, dtype=torch.float32)
     learner.actor.act(batch.obs, batch.task)
     for copy in (deepcopy(learner.actor), pickle.loads(pickle.dumps(learner.actor))):
