@@ -68,6 +68,7 @@ def make_learner(
     dtype: torch.dtype = torch.float32,
     device: torch.device = CPU,
     accel: str = "eager",
+    gradients: str = "mean",
     net: dict[str, Any] | None = None,
     **config: Any,
 ) -> Any:
@@ -77,7 +78,12 @@ def make_learner(
     own = {key: value for key, value in config.items() if key in section.model_fields}
     networks = {"kind": kind, "task_input": task_input, "hidden_shapes": list(hidden)}
     made = NetConfig.model_validate(networks | (net or {}))
-    return learner(section(**own), made, spec, device=device, seed=seed, accel=accel).to(dtype)
+    built = learner(
+        section(**own), made, spec, device=device, seed=seed, accel=accel, gradients=gradients
+    )
+    for combiner in built._combiners.values():
+        combiner.method.to(dtype)
+    return built.to(dtype)
 
 
 def rows_of_tasks(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:

@@ -34,19 +34,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpg": ("ddpg", {}),
     "sac, hl_gauss": ("sac", {"net": {"critic": {"kind": "hl_gauss"}, "norm": "layer"}}),
     "td3, c51": ("td3", {"policy_delay": 2, "net": {"critic": {"kind": "c51"}}}),
+    "sac, pcgrad": ("sac", {"gradients": "pcgrad"}),
+    "td3, famo": ("td3", {"policy_delay": 2, "gradients": "famo"}),
 }
 
 
 def told(case: str, accel: str) -> list[dict[str, float]]:
     """Metrics and norms of all parameters after each of some updates."""
     algo, config = CASES[case]
-    spec = make_spec(1)
+    spec = make_spec(2 if "gradients" in config else 1)
     learner = make_learner(algo, spec, hidden=(16,), accel=accel, grad_clip=1.0, **config)
     buffer = ReplayBuffer(spec, 500, CPU)
-    buffer.add_block(random_block(spec, 400), [0])
+    tasks = range(spec.num_tasks)
+    buffer.add_block(random_block(spec, 400), tasks)
     found = []
     for _ in range(4):
-        learner.run(buffer, [0], opt_steps=1, batch_size=16, n_step=3 if "net" in config else 1)
+        learner.run(buffer, tasks, opt_steps=1, batch_size=16, n_step=3 if "net" in config else 1)
         weights = {name: float(p.detach().norm()) for name, p in learner.named_parameters()}
         found.append(learner.flush() | weights)
     return found

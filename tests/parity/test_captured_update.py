@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from torchrl_lite.algo.accel import Stepper
+from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.types import Spec
 
@@ -48,21 +49,22 @@ def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
 
 
 @pytest.mark.parametrize(
-    ("algo", "kind", "critic"),
+    ("algo", "kind", "critic", "gradients"),
     [
-        ("sac", "mlp", "hl_gauss"),
-        ("sac", "independent", "c51"),
-        *(("sac", kind, "scalar") for kind in ("soft_module", "paco", "moore", "film", "care")),
-        ("td3", "multihead", "two_hot"),
-        ("ddpg", "mlp", "scalar"),
+        ("sac", "mlp", "hl_gauss", "mean"),
+        ("sac", "independent", "c51", "mean"),
+        *(("sac", k, "scalar", "mean") for k in ("soft_module", "paco", "moore", "film", "care")),
+        ("td3", "multihead", "two_hot", "mean"),
+        ("ddpg", "mlp", "scalar", "mean"),
+        *(("sac", "multihead", "scalar", name) for name in METHODS),
     ],
 )
-def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str) -> None:
+def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str, gradients: str) -> None:
     """Sampling, update and metrics; with all tasks and with some, frozen and not."""
     spec = make_spec(3)
     learner = make_learner(
         algo, spec, kind=kind, grad_clip=1.0, policy_delay=2, target_update_interval=3,
-        temperature_weights=True,
+        temperature_weights=True, gradients=gradients,
         net={"critic": {"kind": critic, "bins": 11}, "norm": "layer"},
     )  # fmt: skip
     learner.start_gently(lr_multiplier=0.5, frozen_updates=2)

@@ -250,6 +250,10 @@ MISFITS = {
     f"{TWO} net.kind=film net.residual=true": "net.residual: is not supported for kind",
     f"{TWO} net.kind=care net.task_input=embedding": "net.task_input: ",
     f"{TWO} net.kind=moore net.hidden_shapes=[3]": "net.moore.num_experts: 4 representations of 3",
+    "train.gradients=pcgrad": 'train.gradients: "pcgrad" needs several tasks, but there is one',
+    f"{TWO} train.gradients=cagrad net.kind=independent": 'train.gradients: "cagrad" combines',
+    f"{TWO} train.gradients=famo sac.temperature_weights=true": 'train.gradients: "famo" learns',
+    f"{TWO} train.gradients=gradnorm sac.temperature_weights=true": 'train.gradients: "gradnorm" l',
     "net.residual=true net.hidden_shapes=[16,12]": "net.hidden_shapes: [16, 12]: residual layers",
     "net.residual=true net.actor_hidden_shapes=[8,9]": "net.actor_hidden_shapes: [8, 9]: residual",
     "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is only for suite "meta',
@@ -271,6 +275,8 @@ def test_fields_that_do_not_fit_together_are_named(fields: str) -> None:
         "system.overlap=true system.workers=auto",
         "net.residual=true net.hidden_shapes=[8] net.actor_hidden_shapes=[16,16]",
         "curriculum=null transfer=null log.video=false",
+        f"{TWO} train.gradients=pcgrad sac.temperature_weights=true",
+        "train.gradients=mean",
     ],
 )
 def test_what_just_fits_is_taken(fields: str) -> None:

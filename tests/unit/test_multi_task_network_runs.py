@@ -1,4 +1,5 @@
-"""Runs of networks that mix what tasks share: resumed, started from, played."""
+"""Runs of networks that mix what tasks share, and of gradients that are combined: resumed, started
+from, played."""
 
 from pathlib import Path
 
@@ -22,13 +23,22 @@ FIELDS = SHORT | {
 
 def start(log_dir: Path, kind: str, *argv: str) -> Path:
     where = ["--config", str(ROOT / "config" / "mt3.json"), "--id", "x", "--log_dir", str(log_dir)]
-    fields = sets(FIELDS | {"net.kind": kind})
+    kind, _, gradients = kind.partition("-")
+    fields = sets(FIELDS | {"net.kind": kind, "train.gradients": gradients or "mean"})
     assert main("sac", [*where, *fields, "--device", "cpu", *argv], multi_task=True) == 0
     return log_dir / "x" / "MT3" / "1"
 
 
 @pytest.mark.parametrize(
-    "kind", ["care", *(pytest.param(k, marks=pytest.mark.slow) for k in ("paco", "moore", "film"))]
+    "kind",
+    [
+        "care",
+        "multihead-gradnorm",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("paco", "moore", "film", "mlp-pcgrad", "mlp-cagrad", "mlp-famo")
+        ),
+    ],
 )
 def test_a_run_resumes_bit_identically_starts_others_and_plays(kind: str, tmp_path: Path) -> None:
     whole = start(tmp_path / "whole", kind)

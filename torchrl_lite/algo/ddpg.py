@@ -6,6 +6,7 @@ and later work.
 """
 
 from copy import deepcopy
+from functools import partial
 from math import inf
 
 import torch
@@ -58,9 +59,15 @@ class DDPG(Learner):
         device: torch.device,
         seed: int,
         accel: str = "eager",
+        gradients: str = "mean",
     ) -> None:
         super().__init__(
-            spec, device=device, seed=seed, accel=accel, independent=net.kind == "independent"
+            spec,
+            device=device,
+            seed=seed,
+            accel=accel,
+            independent=net.kind == "independent",
+            gradients=gradients,
         )
         self.config = config
         body = build(net, spec, role="actor", outputs=spec.act_dim)
@@ -90,7 +97,13 @@ class DDPG(Learner):
         y = self.td_target(batch, noise.act[0])
         prediction = self.critic(batch.obs, batch.act, task)
         q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step("critic", q_losses.mean(0), task, max_norm=clip)
+        q_norm = self.step(
+            "critic",
+            q_losses.mean(0),
+            task,
+            max_norm=clip,
+            progress=partial(self.critic_progress, batch, prediction, y),
+        )
         metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
         q = self.critic.value(prediction.detach())  # [E, T, B]
         metrics |= {"q": q.mean((0, 2)), "critic_grad_norm": q_norm}

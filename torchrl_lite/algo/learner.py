@@ -6,15 +6,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from torchrl_lite.algo.accel import Stepper, compiled
+from torchrl_lite.algo.gradients import METHODS
+from torchrl_lite.algo.gradients.combine import Combiner
+from torchrl_lite.algo.gradients.method import Progress
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
-from torchrl_lite.network.task_rows import task_parameters
+from torchrl_lite.network.task_rows import as_rows, by_row, task_parameters
 from torchrl_lite.types import Batch, Noise, Spec
 
 
@@ -40,11 +43,25 @@ class Learner(nn.Module):
     entropy of a frozen policy cannot respond to it, so it would diverge."""
 
     def __init__(
-        self, spec: Spec, *, device: torch.device, seed: int, accel: str, independent: bool = False
+        self,
+        spec: Spec,
+        *,
+        device: torch.device,
+        seed: int,
+        accel: str,
+        independent: bool = False,
+        gradients: str = "mean",
     ) -> None:
+        """``gradients``: "mean", or how those of several tasks are combined, from `METHODS`."""
         super().__init__()
         self.spec = spec
         self.independent = independent
+        self._combine = METHODS.get(gradients)
+        self._combiners: dict[str, Combiner] = {}  # of networks, by the name of their optimisers
+        self._cosines: dict[str, Tensor] = {}
+        if self._combine is not None and self._combine.NEEDS_PRODUCTS:
+            cosines = ("critic_grad_cosine", "actor_grad_cosine")
+            self.METRICS, self.SHARED = (*self.METRICS, *cosines), (*self.SHARED, *cosines)
         self.device = device
         self.optimizers: dict[str, Adam] = {}
         self.updates = 0
@@ -72,6 +89,19 @@ class Learner(nn.Module):
         """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
+
+    @torch.no_grad()
+    def critic_progress(
+        self, batch: Batch, prediction: Float[Tensor, "E T B N"], target: Float[Tensor, "T B M"]
+    ) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
+        """The critics' losses of half of the batch: of its ``prediction``, and predicted again."""
+        half = (batch.rew.shape[1] + 1) // 2
+        again = self.critic(batch.obs[:, :half], batch.act[:, :half], batch.task)
+        before, after = (
+            self.critic.loss(either, target[:, :half]).mean(0)
+            for either in (prediction[:, :, :half], again)
+        )
+        return before, after
 
     @torch.no_grad()
     def validate(self, batch: Batch) -> Float[Tensor, " T"]:
@@ -126,17 +156,26 @@ class Learner(nn.Module):
         task: Int[Tensor, " T"],
         *,
         max_norm: float | None = None,
+        progress: Progress | None = None,
     ) -> Float[Tensor, " T"]:
         """One step of optimiser ``name`` on its own parameters; returns norms before clipping.
 
-        The loss is the mean over tasks. For independent agents it is the sum, and each task's
-        gradient is clipped separately, so that they equal separate learners. Gradients are taken
-        only with respect to these parameters: an actor loss leaves the critics untouched.
+        The loss is the mean over tasks, unless a method combines their gradients. For independent
+        agents it is the sum, and each task's gradient is clipped separately, so that they equal
+        separate learners. Gradients are taken only with respect to these parameters: an actor loss
+        leaves the critics untouched. ``progress`` is for losses that are never negative.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
-        loss = losses.sum() if self.independent else losses.mean()
-        grads = torch.autograd.grad(loss, parameters)
+        combiner = self._combiners.get(name)
+        grads: Sequence[Tensor]
+        if combiner is None:
+            loss = losses.sum() if self.independent else losses.mean()
+            grads = torch.autograd.grad(loss, parameters)
+        else:
+            grads = combiner.gradients(losses, task)
+            if combiner.cosine is not None:
+                self._cosines[f"{name}_grad_cosine"] = combiner.cosine.expand(len(task))
         norm = self._clip(grads, max_norm)
         if not (self._frozen and name in self.POLICY):
             for parameter, grad in zip(parameters, grads, strict=True):
@@ -145,6 +184,8 @@ class Learner(nn.Module):
                 optimizer.step()
             for parameter in parameters:
                 parameter.grad = None
+            if combiner is not None:
+                combiner.learn(progress)
         return norm[task] if self.independent else norm.expand(len(task))
 
     def _clip(self, grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
@@ -153,11 +194,11 @@ class Learner(nn.Module):
             if max_norm is not None:
                 torch._foreach_mul_(list(grads), (max_norm / (norm + 1e-6)).clamp(max=1.0))
             return norm
-        norm = torch.stack([_by_row(grad).square().sum(1) for grad in grads]).sum(0).sqrt()
+        norm = torch.stack([by_row(grad).square().sum(1) for grad in grads]).sum(0).sqrt()
         if max_norm is not None:
             scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
             for grad in grads:
-                grad.mul_(_as_rows(scale, grad))
+                grad.mul_(as_rows(scale, grad))
         return norm
 
     @contextmanager
@@ -186,7 +227,7 @@ class Learner(nn.Module):
         moved.index_fill_(0, task, True)  # an assignment would copy True from the host
         with torch.no_grad():
             for tensor, old in zip(still, before, strict=True):
-                tensor.copy_(torch.where(_as_rows(moved, tensor), tensor, old))
+                tensor.copy_(torch.where(as_rows(moved, tensor), tensor, old))
 
     @torch.no_grad()
     def follow(
@@ -201,6 +242,13 @@ class Learner(nn.Module):
         """Register the per-task parameters; call it once all parameters exist."""
         named = [*parameters, *task_parameters(self)]
         self._with_task_rows = {id(parameter) for parameter in named}
+        if self._combine is None:
+            return
+        roles = {"critic": self.critic, "actor": self.actor}
+        for name, role in roles.items():
+            if name == "critic" or not self._combine.NEEDS_POSITIVE_LOSSES:
+                method = self._combine(self.spec.num_tasks).to(self.device)
+                self._combiners[name] = Combiner(role, method)
 
     def run(
         self,
@@ -226,6 +274,8 @@ class Learner(nn.Module):
             self._frozen = self.updates < self._frozen_updates
             noise.pick.uniform_(generator=self._generator)
             noise.act.normal_(generator=self._generator)
+            for combiner in self._combiners.values():
+                combiner.method.draw(self._generator)
             self._stepper(
                 (buffer, tuple(tasks), batch_size, n_step, variant, self._frozen),
                 partial(self._sampled_update, buffer, task, noise, n_step, variant),
@@ -236,7 +286,9 @@ class Learner(nn.Module):
         self, buffer: ReplayBuffer, task: Tensor, noise: Noise, n_step: int, variant: str
     ) -> None:
         batch = buffer.sample(noise.pick, task, discount=self.config.discount, n_step=n_step)
+        self._cosines = {}
         metrics = self._update(batch, noise, variant)
+        metrics |= self._cosines
         zero = torch.zeros(len(task), device=self.device)
         one = torch.ones_like(zero)
         values = torch.stack([metrics.get(name, zero) for name in self.METRICS])
@@ -290,6 +342,7 @@ class Learner(nn.Module):
             "networks": self.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
             "device": self.device.type,
+            "gradients": {name: one.method.state_dict() for name, one in self._combiners.items()},
             "generator": self._generator.get_state(),
             "updates": self.updates,
             "frozen_updates": self._frozen_updates,
@@ -301,16 +354,8 @@ class Learner(nn.Module):
             optimizer.load_state_dict(state["optimizers"][name])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(float(group["lr"]))  # loaded tensors are on the CPU
+        for name, combiner in self._combiners.items():
+            combiner.method.load_state_dict(state["gradients"][name])
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
         self._frozen_updates = state["frozen_updates"]
-
-
-def _by_row(tensor: Tensor) -> Float[Tensor, "T n"]:
-    """A per-task parameter with its task dimension (the second, or the only one) first."""
-    return tensor[:, None] if tensor.ndim == 1 else tensor.transpose(0, 1).flatten(1)
-
-
-def _as_rows(values: Shaped[Tensor, " T"], tensor: Tensor) -> Tensor:
-    """One value per task, shaped to broadcast over a per-task parameter."""
-    return values if tensor.ndim == 1 else values.view(1, -1, *[1] * (tensor.ndim - 2))

@@ -6,6 +6,7 @@ policy. Each task has its own temperature.
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -95,9 +96,15 @@ class SAC(Learner):
         device: torch.device,
         seed: int,
         accel: str = "eager",
+        gradients: str = "mean",
     ) -> None:
         super().__init__(
-            spec, device=device, seed=seed, accel=accel, independent=net.kind == "independent"
+            spec,
+            device=device,
+            seed=seed,
+            accel=accel,
+            independent=net.kind == "independent",
+            gradients=gradients,
         )
         self.config = config
         self.actor = _actor(config, net, spec)
@@ -141,7 +148,13 @@ class SAC(Learner):
         y = self.td_target(batch, noise.act[0])
         prediction = self.critic(batch.obs, batch.act, task)
         q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step("critic", weight * q_losses.mean(0), task, max_norm=config.grad_clip)
+        q_norm = self.step(
+            "critic",
+            weight * q_losses.mean(0),
+            task,
+            max_norm=config.grad_clip,
+            progress=partial(self.critic_progress, batch, prediction, y),
+        )
         metrics = {
             "q1_loss": q_losses[0].detach(),
             "q2_loss": q_losses[1].detach(),

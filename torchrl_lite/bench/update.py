@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.malloc import keep_freed_memory
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -33,12 +34,13 @@ def _ours(
     tasks: int = 1,
     n_step: int = 1,
     accel: str = "eager",
+    gradients: str = "mean",
 ) -> Contender:
     """``rows``: transitions per task in a batch."""
     names = tuple(f"task {index}" for index in range(tasks))
     spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
     torch.manual_seed(0)
-    learner = SAC(agent, net, spec, device=device, seed=0, accel=accel)
+    learner = SAC(agent, net, spec, device=device, seed=0, accel=accel, gradients=gradients)
     buffer = ReplayBuffer(spec, FILLED, device)
     shape = (tasks, FILLED, 1)
     buffer.add_block(
@@ -161,7 +163,15 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
         title = f"SAC, {'-'.join(map(str, hidden))}, batch {batch}, {tasks} task(s), {on}"
         baseline = SB3 if SB3 in rates else OURS
         reports.append(Report(title, "updates/s", baseline, rates, ("matrix products", limit)))
-    return reports
+    return [*reports, _gradients(rounds, device, on)]
+
+
+def _gradients(rounds: int, device: torch.device, on: str) -> Report:
+    """Every way of combining the tasks' gradients, at MT10's sizes."""
+    net = NetConfig(hidden_shapes=[400, 400, 400])
+    ours = partial(_ours, SACConfig(), net, tasks=10, rows=128, steps=10, device=device)
+    rates = interleave({name: ours(gradients=name) for name in ("mean", *METHODS)}, rounds)
+    return Report(f"SAC, train.gradients, MT10, {on}", "updates/s", "mean", rates)
 
 
 def _medium(contender: Contender) -> Contender:

@@ -138,7 +138,13 @@ def _learner(config: Config, device: torch.device, seed: int) -> Learner:
     torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     return learner(
-        config.agent, config.net, spec, device=device, seed=seed, accel=config.system.accel
+        config.agent,
+        config.net,
+        spec,
+        device=device,
+        seed=seed,
+        accel=config.system.accel,
+        gradients=config.train.gradients,
     )
 
 

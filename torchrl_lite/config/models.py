@@ -208,6 +208,9 @@ class TrainConfig(Section):
     opt_steps: Natural = Field(500, description="updates per epoch")
     batch_size: Count = Field(256, description="transitions per update, over all tasks")
     n_step: Few = Field(1, description="n of the n-step returns")
+    gradients: Literal["mean", "pcgrad", "cagrad", "famo", "gradnorm"] = Field(
+        "mean", description="how the tasks' gradients are combined in shared parameters"
+    )
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="schedule of all learning rates"
     )
@@ -401,6 +404,7 @@ class Config(Section):
         tasks, batch = self.num_tasks, self.train.batch_size
         if tasks == 1 and self.net.kind in NEEDS_TASKS:
             raise ValueError(f'net.kind: "{self.net.kind}" needs several tasks, but there is one')
+        self._check_gradients(weighted=weighted)
         if batch % tasks:
             raise ValueError(f"train.batch_size: {batch} is not a multiple of the {tasks} tasks")
         per_task = self.frames_per_epoch // tasks
@@ -416,3 +420,20 @@ class Config(Section):
                 hint = nearest(task, self.env.tasks)
                 raise ValueError(f"transfer.task_map: {task!r} is not in env.tasks{hint}")
         return self
+
+    def _check_gradients(self, *, weighted: bool) -> None:
+        method = self.train.gradients
+        if method == "mean":
+            return
+        if self.num_tasks == 1:
+            raise ValueError(f'train.gradients: "{method}" needs several tasks, but there is one')
+        if self.net.kind == "independent":
+            raise ValueError(
+                f'train.gradients: "{method}" combines gradients in shared parameters, but '
+                "independent agents share none"
+            )
+        if weighted and method in ("famo", "gradnorm"):
+            raise ValueError(
+                f'train.gradients: "{method}" learns the weights of the tasks, which '
+                f"{self.algo}.temperature_weights would set"
+            )

@@ -30,7 +30,7 @@ class Critic(Role):
         self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B N"]:
         inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
-        return self.body(inputs[None], task)
+        return self.outputs(inputs[None], task)
 
     def combine(self, values: Float[Tensor, "E T B"]) -> Float[Tensor, "T B"]:
         """Reduce the ensemble to its minimum or mean."""

@@ -1,8 +1,12 @@
 """Base class of actors and critics: a body, and masks for padded tasks."""
 
+from typing import Any
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from torchrl_lite.network.task_copies import TaskCopies
 from torchrl_lite.types import Spec
 
 
@@ -11,6 +15,8 @@ class Role(nn.Module):
 
     obs_mask: Tensor
     act_mask: Tensor
+    copies: TaskCopies | None = None
+    """Computes the body where the gradient of each task is asked for."""
 
     def __init__(self, body: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -18,6 +24,18 @@ class Role(nn.Module):
         self.register_buffer("obs_mask", spec.obs_mask[:, None], persistent=False)
         self.register_buffer("act_mask", spec.act_mask[:, None], persistent=False)
         self._padded = len(set(zip(spec.obs_dims, spec.act_dims, strict=True))) > 1
+
+    def outputs(
+        self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "E T B O"]:
+        # An input with a gradient is another network's action: the loss is not this network's.
+        if self.copies is None or x.requires_grad or not torch.is_grad_enabled():
+            return self.body(x, task)
+        return self.copies(x, task)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, here and in other processes; they act, and nobody trains them."""
+        return {name: value for name, value in self.__dict__.items() if name != "copies"}
 
     def mask_obs(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from torchrl_lite.network.layers import EnsembleLinear
 
@@ -20,6 +21,16 @@ def places_of_task_rows(module: nn.Module) -> set[str]:
         for place, part in module.named_modules()
         for name in (linear if isinstance(part, EnsembleLinear) else _declared(part))
     }
+
+
+def by_row(tensor: Tensor) -> Float[Tensor, "T n"]:
+    """A per-task parameter with its task dimension (the second, or the only one) first."""
+    return tensor[:, None] if tensor.ndim == 1 else tensor.transpose(0, 1).flatten(1)
+
+
+def as_rows(values: Shaped[Tensor, " T"], tensor: Tensor) -> Tensor:
+    """One value per task, shaped to broadcast over a per-task parameter."""
+    return values if tensor.ndim == 1 else values.view(1, -1, *[1] * (tensor.ndim - 2))
 
 
 def _declared(module: nn.Module) -> Sequence[str]:

@@ -1,0 +1,430 @@
+"""Combined gradients against textbook loops: a backward pass per task, and flat vectors."""
+
+import pickle
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import (
+    CPU,
+    KINDS,
+    make_learner,
+    make_spec,
+    random_batch,
+    random_block,
+    random_noise,
+    rows_of_tasks,
+    through_a_file,
+)
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.optim import Adam
+
+from torchrl_lite.algo.gradients import METHODS
+from torchrl_lite.algo.gradients.cagrad import CAGrad
+from torchrl_lite.algo.gradients.famo import FAMO
+from torchrl_lite.algo.gradients.gradnorm import GradNorm
+from torchrl_lite.algo.gradients.pcgrad import PCGrad
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+
+F64 = torch.float64
+ALL = torch.arange(3)
+SHARING = [kind for kind in KINDS if kind != "independent"]
+SMALL = {"soft_module": {"module_hidden": 6, "gating_hidden": 7}, "hidden_shapes": [10, 8]}
+
+
+# --- textbooks ------------------------------------------------------------------------------------
+
+
+class Mean:
+    """What textbooks have in common: an update of their state after the step, by default none."""
+
+    def __init__(self, tasks: int, method: Any = None) -> None:
+        self.tasks, self.method = tasks, method
+
+    def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
+        return sum(grads) / len(grads)
+
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None: ...
+
+
+class Surgery(Mean):
+    def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
+        total = torch.zeros_like(grads[0])
+        for i, own in enumerate(grads):
+            g = own.clone()
+            for j in self.method.order[i].argsort().tolist():
+                if j != i and g @ grads[j] < 0:
+                    g -= (g @ grads[j]) / (grads[j] @ grads[j]) * grads[j]
+            total += g
+        return total / len(grads)
+
+
+class Averse(Mean):
+    def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
+        n = len(grads)
+        size = (sum(g @ g for g in grads) / n).sqrt()
+        units = [g / size for g in grads]
+        mean = sum(units) / n
+
+        def value(w: Tensor) -> Tensor:
+            mix = sum(w[i] * units[i] for i in range(n))
+            return mix @ mean + 0.5 * mean.norm() * mix.norm()
+
+        w, size = torch.full((n,), 1 / n, dtype=F64), float(n)
+        for _ in range(40):
+            (slope,) = torch.autograd.grad(value(w.requires_grad_()), w)
+            w = w.detach()
+            tried = w * (-size * slope).exp() / (w * (-size * slope).exp()).sum()
+            if better := bool(value(tried) < value(w)):
+                w = tried
+            size *= 2 if better else 0.5
+        mix = sum(w[i] * grads[i] for i in range(n))
+        mean = sum(grads) / n
+        return mean + 0.5 * mean.norm() * mix / mix.norm()
+
+
+class Adaptive(Mean):
+    def __init__(self, tasks: int, method: Any) -> None:
+        super().__init__(tasks, method)
+        self.xi = torch.zeros(tasks, dtype=F64, requires_grad=True)
+        self.adam = Adam([self.xi], lr=0.025, weight_decay=0.01)
+
+    def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:
+        """The gradient of sum_i z_i log l_i, with c."""
+        z = self.xi.detach().softmax(0)
+        logs = sum(z[i] / (losses[i] + 1e-8) * grads[i] for i in range(self.tasks))
+        return logs / (z / (losses + 1e-8)).sum()
+
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None:  # noqa: ARG002
+        before, after = progress()
+        delta = (before + 1e-8).log() - (after + 1e-8).log()
+        (self.xi.grad,) = torch.autograd.grad(self.xi.softmax(0), self.xi, delta)
+        self.adam.step()
+
+
+class Normed(Mean):
+    def __init__(self, tasks: int, method: Any) -> None:
+        super().__init__(tasks, method)
+        self.w = torch.ones(tasks, dtype=F64, requires_grad=True)
+        self.adam = Adam([self.w], lr=0.025)
+        self.first: Tensor | None = None
+
+    def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:  # noqa: ARG002
+        return sum(self.w.detach()[i] * grads[i] for i in range(self.tasks)) / self.tasks
+
+    def after(self, grads: list[Tensor], losses: Tensor, progress: Any) -> None:
+        self.first = losses if self.first is None else self.first
+        rate = losses / self.first / (losses / self.first).mean()
+        rate = rate**0.12 if progress is not None else torch.ones_like(rate)
+        sizes = torch.stack([self.w[i] * grads[i].norm() for i in range(self.tasks)])
+        l_grad = (sizes - sizes.mean().detach() * rate).abs().sum()
+        (self.w.grad,) = torch.autograd.grad(l_grad, self.w)
+        self.adam.step()
+        with torch.no_grad():
+            self.w *= self.tasks / self.w.sum()
+
+
+BOOKS = {"mean": Mean, "pcgrad": Surgery, "cagrad": Averse, "famo": Adaptive, "gradnorm": Normed}
+
+
+def teach(learner: Any, other: Any, name: str, cosines: dict[str, float]) -> None:
+    """Makes every step of ``learner`` a textbook's, with the random orders of ``other``."""
+    own = {id(p) for p in rows_of_tasks(learner, 3).values()}
+    plain, books = learner.step, {}
+
+    def step(
+        part: str,
+        losses: Tensor,
+        task: Tensor,
+        *,
+        max_norm: float | None = None,
+        progress: Any = None,
+    ) -> Tensor:
+        if part == "alpha":
+            return plain(part, losses, task)
+        if part not in books:
+            combiner = other._combiners.get(part)
+            by_name = BOOKS[name] if combiner else Mean
+            books[part] = by_name(3, combiner and combiner.method)
+        parameters = learner.optimizers[part].param_groups[0]["params"]
+        shared = [id(p) not in own for p in parameters]
+        each = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses]
+        flat = [
+            torch.cat(
+                [g.flatten() for g, is_shared in zip(grads, shared, strict=True) if is_shared]
+            )
+            for grads in each
+        ]
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        units = [g / g.norm() for g in flat]
+        cosines[part] = sum(float(units[i] @ units[j]) for i, j in pairs) / 3
+        combined = books[part].direction(flat, losses.detach())
+        start = 0
+        for p, *grads, is_shared in zip(parameters, *each, shared, strict=True):
+            p.grad = sum(grads) / 3
+            if is_shared:
+                p.grad = combined[start : start + p.numel()].view_as(p)
+                start += p.numel()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf"))
+        learner.optimizers[part].step()
+        books[part].after(flat, losses.detach(), progress)
+        return norm.expand(3)
+
+    learner.step = step
+
+
+CASES = [
+    *(("sac", kind, "pcgrad", {}) for kind in SHARING),
+    *(("sac", "multihead", name, {"grad_clip": 0.5}) for name in BOOKS),
+    ("sac", "film", "cagrad", {"temperature_weights": True, "critic": {"kind": "c51", "bins": 7}}),
+    ("sac", "mlp", "famo", {"critic": {"kind": "hl_gauss", "bins": 7}}),
+    ("td3", "multihead", "gradnorm", {"task_input": "embedding"}),
+    ("ddpg", "mlp", "pcgrad", {"norm": "layer"}),
+]
+
+
+@pytest.mark.parametrize(("algo", "kind", "name", "fields"), CASES, ids=str)
+def test_updates_are_the_textbooks(algo: str, kind: str, name: str, fields: dict[str, Any]) -> None:
+    """Gradients, norms, cosines, and all weights after four updates; TD3 delays its policy."""
+    fields = dict(fields)
+    net = SMALL | {key: fields.pop(key) for key in ("critic", "norm") if key in fields}
+
+    def make(gradients: str) -> Any:
+        return make_learner(
+            algo, make_spec(3), kind=kind, dtype=F64, net=net, gradients=gradients,
+            plr=1e-2, qlr=1e-2, adam_eps=1e-3, **fields,
+        )  # fmt: skip
+
+    ours, book, cosines = make(name), make("mean"), {}
+    teach(book, ours, name, cosines)
+    for step in range(4):
+        batch = random_batch(ours.spec, seed=step)
+        noise = random_noise(batch, seed=step)
+        generator = torch.Generator().manual_seed(step)
+        for combiner in ours._combiners.values():
+            combiner.method.draw(generator)
+        told = ours.update(batch, noise, ours.variant(step))
+        expected = book.update(batch, noise, book.variant(step))
+        for key, value in expected.items():
+            torch.testing.assert_close(told[key], value, rtol=1e-7, atol=1e-9)
+        if name in ("pcgrad", "cagrad", "gradnorm"):
+            for part, cosine in cosines.items():
+                measured = ours._cosines[f"{part}_grad_cosine"]
+                torch.testing.assert_close(measured, torch.full((3,), cosine, dtype=F64))
+    for one, other in zip(ours.parameters(), book.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+def test_two_conflicting_gradients_are_projected_by_hand() -> None:
+    """(1, 0) becomes (1/2, 1/2), and (-1, 1) becomes (0, 1)."""
+    grads = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
+    w = PCGrad(2).weights(torch.ones(2), grads @ grads.T, torch.arange(2))
+    torch.testing.assert_close(w @ grads, torch.tensor([0.25, 0.75]))
+    grads[1] = torch.tensor([1.0, 1.0])
+    w = PCGrad(2).weights(torch.ones(2), grads @ grads.T, torch.arange(2))
+    assert torch.equal(w, torch.tensor([0.5, 0.5]))
+
+
+def test_the_order_of_projections_is_drawn() -> None:
+    """Two projections turn the first gradient against itself, which is no conflict."""
+    method, generator = PCGrad(3).double(), torch.Generator().manual_seed(0)
+    angles = torch.tensor([0.0, 170.0, 250.0], dtype=F64).deg2rad()
+    grads = torch.stack((angles.cos(), angles.sin()), dim=1)
+    found = set()
+    for _ in range(60):
+        method.draw(generator)
+        combined = method.weights(torch.ones(3), grads @ grads.T, ALL) @ grads
+        torch.testing.assert_close(combined, Surgery(3, method).direction(list(grads), grads))
+        found.add(tuple(combined.tolist()))
+    assert len(found) > 2
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.5])
+@pytest.mark.parametrize("n", [2, 10, 50])
+def test_cagrad_stays_close_to_the_mean_and_helps_the_worst_task(n: int, spread: float) -> None:
+    torch.manual_seed(n)
+    grads = torch.randn(n, 60, dtype=F64) * torch.exp(spread * torch.randn(n, 1, dtype=F64))
+    products, mean = grads @ grads.T, grads.mean(0)
+    d = CAGrad(n).weights(torch.ones(n), products, torch.arange(n)) @ grads
+    assert (d - mean).norm().item() == pytest.approx(0.5 * mean.norm().item(), rel=1e-6)
+
+    def dual(w: Any) -> float:
+        mix = torch.tensor(w) @ grads
+        return (mix @ mean + 0.5 * mean.norm() * mix.norm()).item()
+
+    one = {"type": "eq", "fun": lambda w: 1 - w.sum()}
+    best = minimize(dual, np.ones(n) / n, bounds=[(0, 1)] * n, constraints=one).fun
+    worst = (grads @ d).min().item()  # at the optimum, as large as the dual
+    start = (1.5 * grads @ mean).min().item()  # of the longest step along the mean
+    assert worst <= best * (1 + 1e-6) + 1e-9
+    assert worst > start
+    assert best - worst < 0.2 * (best - start)
+
+
+def test_opposite_gradients_leave_nothing_to_follow() -> None:
+    grads = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    for method in (PCGrad(2), CAGrad(2)):
+        w = method.weights(torch.ones(2), grads @ grads.T, torch.arange(2))
+        assert (w @ grads).norm() < 1e-6
+    zero = torch.zeros(2, 2)
+    assert all(m.weights(zero[0], zero, torch.arange(2)).isfinite().all()
+               for m in (PCGrad(2), CAGrad(2)))  # fmt: skip
+
+
+def test_a_loss_that_falls_faster_loses_weight_by_hand() -> None:
+    """z = (1/2, 1/2), delta = (0, log 2); Adam's first step has the size of its rate."""
+    method, losses, task = FAMO(2), torch.tensor([1.0, 4.0]), torch.arange(2)
+    torch.testing.assert_close(method.weights(losses, None, task), torch.tensor([0.8, 0.2]))
+    method.learn(losses, None, task, progress=lambda: (losses, torch.tensor([1.0, 2.0])))
+    torch.testing.assert_close(method.logits, torch.tensor([0.025, -0.025]))
+    share = torch.tensor([0.05, 0.0]).softmax(0) / losses
+    torch.testing.assert_close(method.weights(losses, None, task), share / share.sum())
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None:
+    learner = make_learner(algo, make_spec(3), dtype=F64, gradients="famo", plr=1e-2, qlr=1e-2)
+    batch = random_batch(learner.spec, batch_size=9)
+    half = batch._replace(**{f: getattr(batch, f)[:, :5] for f in batch._fields if f != "task"})
+    noise, method = random_noise(batch), learner._combiners["critic"].method
+    target = learner.td_target(half, noise.act[0][:, :5])
+
+    def losses() -> Tensor:
+        return learner.critic.loss(learner.critic(half.obs, half.act, half.task), target).mean(0)
+
+    told, before = {}, losses()
+    method.learn = lambda *_, progress: told.update(found=progress())
+    learner.update(batch, noise, "critic")
+    assert not torch.equal(before, losses())
+    torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
+
+
+def test_a_small_gradient_and_a_slow_task_gain_weight_by_hand() -> None:
+    method, task = GradNorm(2), torch.arange(2)
+    losses, products = torch.tensor([3.0, 5.0]), torch.diag(torch.tensor([1.0, 9.0]))
+    method.learn(losses, products, task, progress=lambda: (losses, losses))
+    torch.testing.assert_close(method.task_weights, torch.tensor([1.025, 0.975]))
+    equal = GradNorm(2)
+    for left in (1.0, 0.5):  # the second task's loss halves, the first one's does not
+        now = torch.tensor([3.0, 5.0 * left])
+        equal.learn(now, torch.eye(2), task, progress=lambda: ())
+    assert equal.task_weights[0] > 1 > equal.task_weights[1]
+    for _ in range(400):
+        method.learn(losses, torch.diag(torch.tensor([1.0, 1e8])), task, progress=None)
+        assert method.task_weights.min() > 0
+
+
+# --- in training ----------------------------------------------------------------------------------
+
+
+def run(learner: Any, tasks: list[int], updates: int) -> Any:
+    buffer = ReplayBuffer(learner.spec, 100, CPU)
+    buffer.add_block(random_block(learner.spec, 60), range(learner.spec.num_tasks))
+    learner.run(buffer, tasks, opt_steps=updates, batch_size=8)
+    return learner
+
+
+def test_the_mean_is_what_it_always_was_to_the_last_bit() -> None:
+    """The gradient of the mean loss; and the noise of a run is picks and actions alone."""
+    learner = make_learner("sac", make_spec(3), kind="multihead")
+    seen: dict[str, tuple[Tensor, ...]] = {}
+    plain = learner.step
+
+    def step(name: str, losses: Tensor, task: Tensor, **more: Any) -> Tensor:
+        optimizer = learner.optimizers[name]
+        parameters = optimizer.param_groups[0]["params"]
+        seen[name] = torch.autograd.grad(losses.mean(), parameters, retain_graph=True)
+        return plain(name, losses, task, **more)
+
+    def compare(optimizer: Any, *_: object) -> None:
+        parameters = optimizer.param_groups[0]["params"]
+        (name,) = [name for name, one in learner.optimizers.items() if one is optimizer]
+        assert all(torch.equal(p.grad, g) for p, g in zip(parameters, seen[name], strict=True))
+
+    learner.step = step
+    for optimizer in learner.optimizers.values():
+        optimizer.register_step_pre_hook(compare)
+    run(learner, [0, 1, 2], 3)
+    assert seen.keys() == {"critic", "actor", "alpha"}
+    generator = torch.Generator().manual_seed(2**32)
+    for _ in range(3):
+        torch.empty(3, 8, dtype=F64).uniform_(generator=generator)
+        torch.empty(2, 3, 8, 2).normal_(generator=generator)
+    assert torch.equal(learner._generator.get_state(), generator.get_state())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_does_not_train_does_not_move(name: str) -> None:
+    """Parameters of a resting task, their moments, and what the method knows about it."""
+    net = {"task_input": "embedding"}
+    learner = run(make_learner("sac", make_spec(4), kind="multihead", net=net, gradients=name),
+                  [0, 1, 2, 3], 3)  # fmt: skip
+
+    def rows(task: int) -> list[Tensor]:
+        own = list(rows_of_tasks(learner, 4).values())
+        states = [
+            opt.state[p] for opt in learner.optimizers.values() for p in own if p in opt.state
+        ]
+        tensors = [*own, *(state[key] for state in states for key in ("exp_avg", "exp_avg_sq"))]
+        for combiner in learner._combiners.values():
+            tensors += combiner.method.state_dict().values()
+        return [(t[task] if t.ndim == 1 else t[:, task]).detach().clone() for t in tensors]
+
+    before = [rows(task) for task in range(4)]
+    run(learner, [2, 0], 3)
+    run(learner, [2], 1)
+    after = [rows(task) for task in range(4)]
+    for task in (1, 3):
+        assert all(map(torch.equal, before[task], after[task]))
+    first_losses = 1 if name == "gradnorm" else 0
+    changed = [not torch.equal(*pair) for pair in zip(before[0], after[0], strict=True)]
+    assert changed.count(False) <= 2 * first_losses
+    assert all(torch.isfinite(p).all() for p in learner.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_saved_learner_goes_on_to_the_last_bit(name: str) -> None:
+    def make(seed: int) -> Any:
+        return make_learner("sac", make_spec(3), gradients=name, seed=seed, policy_delay=2)
+
+    learner = run(make(0), [0, 1, 2], 5)
+    restored = run(make(1), [0, 1, 2], 2)  # with a past of its own
+    restored.load_training_state(through_a_file(learner.training_state()))
+    learner.flush(), restored.flush()
+    for one in (learner, restored):
+        run(one, [0, 1, 2], 5)
+    state, other = learner.state_dict(), restored.state_dict()
+    assert all(torch.equal(state[key], other[key]) for key in state)
+    told = learner.flush()
+    assert restored.flush() == told
+    assert list(told) == learner.metric_names
+    measures = name != "famo"
+    assert all((f"train/{part}_grad_cosine" in told) == measures for part in ("critic", "actor"))
+
+
+def test_a_frozen_policy_keeps_its_task_weights() -> None:
+    learner = make_learner("sac", make_spec(3), gradients="gradnorm")
+    learner.start_gently(lr_multiplier=1.0, frozen_updates=3)
+    run(learner, [0, 1, 2], 3)
+    weights = {name: one.method.task_weights for name, one in learner._combiners.items()}
+    assert torch.equal(weights["actor"], torch.ones(3))
+    assert not torch.equal(weights["critic"], torch.ones(3))
+
+
+def test_a_copied_policy_is_a_plain_one() -> None:
+    """As the collector traces it; what the last update left over would prevent that."""
+    learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 2)
+    assert not learner.actor.copies.take() and not learner.critic.copies.take()
+    batch = random_batch(learner.spec, dtype=torch.float32)
+    learner.actor.act(batch.obs, batch.task)
+    for copy in (deepcopy(learner.actor), pickle.loads(pickle.dumps(learner.actor))):
+        assert learner.actor.copies is not None and copy.copies is None
+        with torch.no_grad():
+            expected = learner.actor.act(batch.obs, batch.task)
+        assert torch.equal(copy.act(batch.obs, batch.task), expected)

@@ -1,0 +1,89 @@
+"""One gradient for a network's parameters from the losses of several tasks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from torchrl_lite.algo.gradients.method import Method, Progress
+from torchrl_lite.network.role import Role
+from torchrl_lite.network.task_copies import TaskCopies
+from torchrl_lite.network.task_rows import as_rows, task_parameters
+
+
+class Combiner:
+    """Applies a method to the shared parameters of one network.
+
+    The parameters that a task has of its own keep the gradient of the mean loss.
+    """
+
+    cosine: Float[Tensor, ""] | None = None
+    """Of the last gradients, the mean over all pairs of tasks; None if it was not measured."""
+
+    def __init__(self, role: Role, method: Method) -> None:
+        self.method = method
+        self._role = role
+        own = {id(parameter) for parameter in task_parameters(role)}
+        self._is_own = [id(parameter) in own for parameter in role.parameters()]
+        self._facts: tuple[Tensor, Any, Tensor]
+        if method.NEEDS_PRODUCTS:
+            role.copies = TaskCopies(role.body)
+
+    @torch.compiler.disable
+    def gradients(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> list[Tensor]:
+        """One for each parameter of the network."""
+        if self._role.copies is not None:
+            return self._of_each_task(losses, task, self._role.copies.take())
+        return self._of_weighted_loss(losses, task)
+
+    def learn(self, progress: Progress | None) -> None:
+        """After the network's step; see `Method.learn`."""
+        losses, products, task = self._facts
+        if len(task) > 1:
+            self.method.learn(losses, products, task, progress=progress)
+
+    def _of_each_task(
+        self,
+        losses: Float[Tensor, " n"],
+        task: Int[Tensor, " n"],
+        copies: Sequence[Tensor],
+    ) -> list[Tensor]:
+        parameters = zip(self._role.parameters(), self._is_own, strict=True)
+        own = [parameter for parameter, is_own in parameters if is_own]
+        grads = torch.autograd.grad(losses.sum(), [*copies, *own])
+        each = [grad.flatten(1) for grad in grads[: len(copies)]]
+        products = torch.stack([grad @ grad.T for grad in each]).sum(0)
+        w = self._weights(losses, products, task)
+        combined = (w @ grad for grad in each)
+        means = (grad / len(task) for grad in grads[len(copies) :])
+        return [
+            next(means if is_own else combined).view_as(parameter)
+            for parameter, is_own in zip(self._role.parameters(), self._is_own, strict=True)
+        ]
+
+    def _of_weighted_loss(
+        self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]
+    ) -> list[Tensor]:
+        w = self._weights(losses, None, task)
+        grads = torch.autograd.grad((w * losses).sum(), list(self._role.parameters()))
+        unweighted = w.new_ones(self.method.num_tasks)
+        unweighted.index_copy_(0, task, 1 / (len(task) * w))
+        return [
+            grad * as_rows(unweighted, grad) if is_own else grad
+            for grad, is_own in zip(grads, self._is_own, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _weights(self, losses: Tensor, products: Any, task: Int[Tensor, " n"]) -> Tensor:
+        n = len(task)
+        self._facts = losses.detach(), products, task
+        if n == 1:  # one stage of a curriculum: nothing to combine
+            self.cosine = None
+            return torch.ones_like(losses)
+        if products is not None:
+            norms = products.diagonal().sqrt().clamp(min=torch.finfo(products.dtype).tiny)
+            cosines = products / norms / norms[:, None]
+            self.cosine = (cosines.sum() - cosines.diagonal().sum()) / (n * (n - 1))
+        return self.method.weights(*self._facts)
