@@ -23,7 +23,7 @@ def local_optimum(run: Evidence) -> Finding | None:
         return Finding(
             f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
             f"{_phase(run, task)}",
-            "Try another seed, more frames, a larger (less negative) sac.target_entropy or "
+            "Another seed, more frames, a larger (less negative) sac.target_entropy or "
             "env.noise_repeat=16, and film the policy (starter/play.py --run DIR --video x.mp4).",
         )
     return None
