@@ -32,8 +32,10 @@ def test_an_algorithm_has_a_page_with_every_metric(algo: str) -> None:
 def test_every_column_is_explained() -> None:
     text = (DOCS / "logs.md").read_text(encoding="utf-8")
     learner = make_learner("sac", make_spec(2))
-    names = columns(["a", "b"], learner.metric_names, curriculum.columns(["a", "b"]))
+    more = curriculum.columns(["a", "b"])
+    names = columns(["a", "b"], learner.metric_names, more, info=["x"])
     general = {re.sub(r"/[ab]$", "/<task>", name) for name in names if not name.startswith("train")}
+    general = {name.replace("/x/", "/<name>/") for name in general}
     assert not [name for name in general if f"`{name}`" not in text]
 
 

@@ -29,7 +29,7 @@ class Learner(nn.Module):
     """
 
     config: Any
-    """The algorithm's configuration section; every one has a ``discount``."""
+    """The algorithm's section; every one has a ``discount`` and a ``reward_scale``."""
     actor: Actor
     critic: Critic
     METRICS: tuple[str, ...]

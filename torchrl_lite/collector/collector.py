@@ -12,6 +12,7 @@ import torch
 
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.guard import Watchdog, end_process
+from torchrl_lite.collector.info import Reported
 from torchrl_lite.collector.protocol import Assignment, Cost, WorkerPool
 from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
 from torchrl_lite.collector.supervision import SupervisedWorker
@@ -47,10 +48,12 @@ class Collector:
         workers: int = 0,
         pool: WorkerPool | None = None,
         env_timeout_s: float = 300.0,
+        info: Sequence[str] = (),
         say: Callable[[str], None] = print,
     ) -> None:
-        """``pool`` starts the workers, by default as processes on this machine. ``say`` is called
-        with messages about workers that died and episodes that restarted."""
+        """``pool`` starts the workers, by default as processes on this machine. ``info`` names
+        numbers that episodes report of each step's ``info``. ``say`` is called with messages about
+        workers that died and episodes that restarted."""
         self._config, self._seed, self._say = config, seed, say
         self._told: set[str] = set()
         self._block = Block.zeros(spec, epoch_frames, config.copies)
@@ -65,14 +68,15 @@ class Collector:
         if workers == 0:
             watchdog = Watchdog(env_timeout_s, end_process)
             self._rollout = Rollout(
-                config, spec, self._policy, seed=seed, groups=training, watchdog=watchdog
-            )
+                config, spec, self._policy,
+                seed=seed, groups=training, watchdog=watchdog, info=info,
+            )  # fmt: skip
             return
         self._pool.publish(self._policy)
         try:
             for index in range(workers):
                 own = training[index::workers]
-                work = Assignment(config, spec, self._policy, seed, own, env_timeout_s)
+                work = Assignment(config, spec, self._policy, seed, own, env_timeout_s, info)
                 start = partial(self._pool.start, index, work, self._block)
                 names = ", ".join(site_name(config, site) for group in own for site in group)
                 supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
@@ -140,7 +144,7 @@ class Collector:
         if self._ready is not None:
             ready = {
                 "block": {name: t.clone() for name, t in self._ready.block._asdict().items()},
-                "episodes": [vars(stats) for stats in self._ready.episodes],
+                "episodes": [_as_tree(stats) for stats in self._ready.episodes],
                 "cost": list(self._ready.cost),
             }
         return {"sites": sites, "ready": ready}
@@ -164,7 +168,7 @@ class Collector:
         if ready is not None:
             for name, tensor in ready["block"].items():
                 getattr(self._block, name).copy_(tensor)
-            episodes = [EpisodeStats(**stats) for stats in ready["episodes"]]
+            episodes = [_from_tree(stats) for stats in ready["episodes"]]
             self._ready = Collected(self._block, episodes, Cost(*ready["cost"]))
 
     def close(self) -> None:
@@ -210,6 +214,17 @@ class Collector:
 
     def _finish(self, episodes: list[EpisodeStats], cost: Cost) -> None:
         # Sorted, since the bits of a mean must not depend on which worker collected what.
-        episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
+        episodes.sort(key=lambda one: (one.task, one.length, one.ret, *one.info.values()))
         self._pending = False
         self._ready = Collected(self._block, episodes, cost)
+
+
+def _as_tree(stats: EpisodeStats) -> dict[str, Any]:
+    """A training episode as a checkpoint holds it, in plain types."""
+    return vars(stats) | {"info": {name: list(told) for name, told in stats.info.items()}}
+
+
+def _from_tree(tree: dict[str, Any]) -> EpisodeStats:
+    """An earlier version's checkpoint has no ``info``."""
+    info = {name: Reported(*told) for name, told in tree.get("info", {}).items()}
+    return EpisodeStats(**tree | {"info": info})

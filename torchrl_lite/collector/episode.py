@@ -1,5 +1,6 @@
 """Episodes of one environment: their randomness, stepping, and replay."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
 from torchrl_lite.collector.failure import RAISED, of_environment
+from torchrl_lite.collector.info import InfoRecorder, Reported
 
 TRAIN, EVAL = 0, 1
 """Purpose of an episode, for `EpisodeKey`."""
@@ -74,6 +76,10 @@ class EpisodeStats:
     success: float | None
     sample: Float32[ndarray, "n D"] | None = field(default=None, compare=False)
     """In evaluations: some of its transitions, in the format of the replay buffer."""
+    rewards: Float[ndarray, " L"] | None = field(default=None, compare=False)
+    """In evaluations: every reward."""
+    info: dict[str, Reported] = field(default_factory=dict)
+    """What it reported of the numbers in ``log.info``."""
 
 
 class Transition(NamedTuple):
@@ -89,17 +95,20 @@ class EpisodeRunner:
     function of its plan and its actions.
     """
 
-    def __init__(self, env: gym.Env, task: int, name: str) -> None:
+    def __init__(self, env: gym.Env, task: int, name: str, *, info: Sequence[str] = ()) -> None:
+        """``info`` names the numbers in each step's ``info`` that `EpisodeStats` reports."""
         self.env, self.task, self.name = env, task, name
         self.obs: ndarray = np.zeros(0)
         self.plan: EpisodePlan | None = None
         self.actions: list[ndarray] = []
         self._ret = 0.0
         self._success: float | None = None
+        self._info = InfoRecorder(info)
 
     def begin(self, plan: EpisodePlan) -> None:
         self.plan = plan
         self.actions, self._ret, self._success = [], 0.0, None
+        self._info.begin()
         self.obs = self._guard(lambda: self.env.reset(seed=plan.seed, options={"goal": plan.goal}))[
             0
         ]
@@ -117,9 +126,12 @@ class EpisodeRunner:
         self._ret += float(rew)
         if "success" in info:
             self._success = max(self._success or 0.0, float(info["success"]))
+        self._info.add(info)
         stats = None
         if terminated or truncated:
-            stats = EpisodeStats(self.task, self._ret, self.frame, self._success)
+            stats = EpisodeStats(
+                self.task, self._ret, self.frame, self._success, info=self._info.summary()
+            )
             self.plan = None
         return Transition(obs, float(rew), 0.0 if terminated else 1.0), stats
 

@@ -18,6 +18,7 @@ class Assignment(NamedTuple):
     seed: int
     groups: Sequence[Sequence[Site]]
     env_timeout_s: float
+    info: Sequence[str] = ()
 
 
 class Cost(NamedTuple):

@@ -86,8 +86,10 @@ class Rollout:
         seed: int,
         groups: Sequence[Sequence[Site]],
         watchdog: Watchdog,
+        info: Sequence[str] = (),
     ) -> None:
-        self._watchdog = watchdog
+        """``info``: numbers in ``info`` that the statistics of episodes report."""
+        self._watchdog, self._info = watchdog, info
         self._config, self._spec, self._seed = config, spec, seed
         self._groups = [list(group) for group in groups]
         self._infer = Inference(policy, spec, config.group_size)
@@ -148,6 +150,7 @@ class Rollout:
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
         samples: dict[Site, list[ndarray]] = {site: [] for site in group}
+        rewards: dict[Site, list[float]] = {site: [] for site in group}
         for row, site in enumerate(group):
             # A task's environments are reused for all its episodes.
             place = Site(site.task, sum(other.task == site.task for other in group[:row]))
@@ -164,10 +167,13 @@ class Rollout:
                 for row, site, runner in lanes:
                     keep = runner.frame % -(-self._horizons[site.task] // self.SAMPLE) == 0
                     step, ended = runner.step(actions[row][: self._act_dims[site.task]])
+                    rewards[site].append(step.rew)
                     if keep:
                         samples[site].append(_as_row(infer.obs[row, 0], actions[row], step))
                     if ended:
-                        stats[site] = replace(ended, sample=np.array(samples[site]))
+                        stats[site] = replace(
+                            ended, sample=np.array(samples[site]), rewards=np.array(rewards[site])
+                        )
                 lanes = [lane for lane in lanes if lane[1] not in stats]
         return [stats[site] for site in group]
 
@@ -211,7 +217,7 @@ class Rollout:
             env: gym.Env = make_task_env(self._config, site.task, seed=self._seed)
         shape = (self._obs_dims[site.task],)
         env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)
-        return EpisodeRunner(env, site.task, name)
+        return EpisodeRunner(env, site.task, name, info=self._info)
 
     def _begin(self, site: Site) -> EpisodePlan:
         self._episodes[site] += 1

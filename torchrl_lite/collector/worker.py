@@ -125,6 +125,7 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
         rollout = Rollout(
             work.config, work.spec, work.policy,
             seed=work.seed, groups=work.groups, watchdog=Watchdog(work.env_timeout_s, bark),
+            info=work.info,
         )  # fmt: skip
         pipe.send((True, None))
         while True:

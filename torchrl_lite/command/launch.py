@@ -170,6 +170,7 @@ def _collector(
         workers=config.system.num_workers,
         pool=pool,
         env_timeout_s=config.system.env_timeout_s,
+        info=config.info,
         say=run.say,
     )
 

@@ -27,7 +27,9 @@ RESUMABLE = (
     "train.save_interval",
     "system.workers",
     "system.ray.*",
-    "log.*",
+    "log.console",
+    "log.video",
+    "log.wandb_project",
 )
 """Fields that ``--resume`` may change."""
 RESOLVED = {"system.workers", "system.accel", "system.threads", "env.reward_normalization"}

@@ -16,6 +16,7 @@ from torchrl_lite.config.section import (
     Depth,
     Few,
     Horizon,
+    InfoName,
     Name,
     Natural,
     Positive,
@@ -341,8 +342,18 @@ class TransferConfig(Section):
         return self
 
 
+METAWORLD_INFO = (
+    "near_object",
+    "grasp_success",
+    "grasp_reward",
+    "in_place_reward",
+    "obj_to_target",
+)
+"""Numbers that every Meta-World task reports in ``info``."""
+
+
 class LogConfig(Section):
-    """Console, films and tracking."""
+    """Console, films, tracking, and what environments report."""
 
     console: Literal["auto", "live", "plain"] = Field(
         "auto", description="auto: a live view on a terminal, else one line per epoch"
@@ -355,6 +366,18 @@ class LogConfig(Section):
     wandb_project: Annotated[str, Field(min_length=1)] = Field(
         "torchrl_lite", description="project on Weights & Biases, used with --track"
     )
+    info: Literal["auto"] | list[InfoName] = Field(
+        "auto",
+        description="numbers in an environment's info to log; auto: on Meta-World "
+        f"{', '.join(METAWORLD_INFO)}, else none",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, times in Counter(self.info if self.info != "auto" else ()).items():
+            if times > 1:
+                raise ValueError(f"info: {name!r} is named twice")
+        return self
 
 
 class Config(Section):
@@ -378,6 +401,13 @@ class Config(Section):
     @property
     def num_tasks(self) -> int:
         return len(self.env.tasks)
+
+    @property
+    def info(self) -> tuple[str, ...]:
+        """Names of the numbers in ``info`` that are logged."""
+        if self.log.info != "auto":
+            return tuple(self.log.info)
+        return METAWORLD_INFO if self.env.suite == "metaworld" else ()
 
     @property
     def frames_per_epoch(self) -> int:

@@ -21,6 +21,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
 """Gymnasium ids may have a namespace, as in ``package/Task-v0``."""
+InfoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. :-]*$", max_length=100)]
+"""Part of a log column's name."""
 
 
 class Section(BaseModel):

@@ -14,11 +14,18 @@ from torchrl_lite.reporting.film import Film, write_film
 from torchrl_lite.reporting.rows import rows_until
 from torchrl_lite.reporting.tensorboard import Board
 
+KINDS = ("mean", "last")
+"""What is logged of a number in ``info``, over an episode."""
+
 
 def columns(
-    tasks: Sequence[str], train_names: Sequence[str], more: Sequence[str] = ()
+    tasks: Sequence[str],
+    train_names: Sequence[str],
+    more: Sequence[str] = (),
+    *,
+    info: Sequence[str] = (),
 ) -> list[str]:
-    """The header of ``log.csv``, fixed before the first epoch."""
+    """The header of ``log.csv``, fixed before the first epoch; ``info``: names in ``log.info``."""
     return [
         "epoch",
         "total_frames",
@@ -47,6 +54,13 @@ def columns(
         "rollout/success_rate",
         *(f"rollout_success/{task}" for task in tasks),
         *(f"rollout_return/{task}" for task in tasks),
+        *(f"info_{kind}/{name}/{task}" for name in info for kind in KINDS for task in tasks),
+        "eval/q",
+        "eval/q_bias",
+        *(f"eval_q_bias/{task}" for task in tasks),
+        "eval/saturated",
+        "eval/dead_actor",
+        "eval/dead_critic",
         *more,
     ]
 

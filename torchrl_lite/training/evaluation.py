@@ -37,7 +37,8 @@ def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
 
 
 def training_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
-    """The training episodes that ended in an epoch: success and return also per task."""
+    """The training episodes that ended in an epoch: success and return also per task, and what
+    the environments reported in ``info``."""
     everything = [stats for group in episodes.values() for stats in group]
     row: Row = {
         "rollout/success_rate": success_rate(everything),
@@ -47,6 +48,17 @@ def training_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
     for task, group in episodes.items():
         row[f"rollout_success/{tasks[task]}"] = success_rate(group)
         row[f"rollout_return/{tasks[task]}"] = _mean([stats.ret for stats in group])
+        row |= _info_row(group, tasks[task])
+    return row
+
+
+def _info_row(episodes: Sequence[EpisodeStats], task: str) -> Row:
+    """Means over the episodes that reported a number."""
+    row: Row = {}
+    for name in dict.fromkeys(name for stats in episodes for name in stats.info):
+        told = [stats.info[name] for stats in episodes if name in stats.info]
+        row[f"info_mean/{name}/{task}"] = _mean([one.mean for one in told])
+        row[f"info_last/{name}/{task}"] = _mean([one.last for one in told])
     return row
 
 

@@ -22,6 +22,7 @@ from torchrl_lite.training.evaluation import (
     td_error,
     training_row,
 )
+from torchrl_lite.training.probes import probe
 
 
 class NullRun:
@@ -174,8 +175,9 @@ class RLAlgo:
         results = self.collector.evaluate(self.learner.actor, everything, number)
         check_episodes(results, self.config.env.tasks, frame=self.total_frames)
         episodes = by_task(results)
-        error = td_error(episodes, self.learner, self.buffer)
-        return evaluation_row(episodes, self.config.env.tasks) | {"eval/td_error": error}, episodes
+        row = evaluation_row(episodes, self.config.env.tasks)
+        row["eval/td_error"] = td_error(episodes, self.learner, self.buffer)
+        return row | probe(episodes, self.learner, self.buffer), episodes
 
     def measure(self) -> Row:
         """Runs the evaluation and the stage check if due; an empty row if neither is."""

@@ -140,7 +140,7 @@ class Run(NullRun):
         """
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
-        header = columns(config.env.tasks, algo.learner.metric_names, more)
+        header = columns(config.env.tasks, algo.learner.metric_names, more, info=config.info)
         earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
         files.remove_temporaries(self.folder)
         self._store.tidy()

@@ -1,0 +1,254 @@
+"""Runs broken on purpose, each with the rule that must find it: real ones of seconds on Pendulum,
+and logs by hand where training would take hours."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tiny_runs import ROOT, sets
+
+from torchrl_lite.analysis.diagnosis.evidence import Evidence
+from torchrl_lite.analysis.diagnosis.rules import diagnose
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.command.launch import main
+
+GOOD = sorted(path.parent for path in (ROOT / "docs" / "runs").rglob("log.csv"))
+"""Logs of runs that learned their tasks."""
+
+
+def found(folder: Path) -> list[str]:
+    """The names of the rules that found something, in the order of the report."""
+    return [name for name, _ in diagnose(Evidence.of(Run(folder)))]
+
+
+# --- real runs -----------------------------------------------------------------------------------
+
+PENDULUM: dict[str, Any] = {
+    "net.hidden_shapes": [64, 64],
+    "train.num_epochs": 10,
+    "train.pretrain_epochs": 5,
+    "train.epoch_frames": 200,
+    "train.opt_steps": 200,
+    "train.batch_size": 64,
+    "train.eval_interval": 4,
+    "train.eval_episodes": 3,
+    "train.final_eval_episodes": 3,
+    "train.save_interval": 100,
+    "system.threads": 1,
+    "system.workers": 0,
+    "log.console": "plain",
+}
+LONGER = {"train.num_epochs": 24}
+"""Enough to swing up, for SAC."""
+
+
+class Real(NamedTuple):
+    fields: Mapping[str, Any]
+    rule: str | None
+    algo: str = "sac"
+
+
+REAL = {
+    "nothing": Real(LONGER, None),
+    "nothing, TD3": Real(LONGER, None, "td3"),
+    "no updates": Real({"train.opt_steps": 0}, "no_updates"),
+    "learning rate 1": Real({"sac.qlr": 1, "sac.plr": 1}, "learning_rate"),
+    "learning rate 1e-8": Real({"sac.qlr": 1e-8, "sac.plr": 1e-8}, "learning_rate"),
+    "no target network": Real({"sac.tau": 1}, "no_target_network"),
+    "discount 0": Real({"sac.discount": 0}, "discount"),
+    "no noise, TD3": Real({"td3.noise_std": 0}, "no_exploration", "td3"),
+    "temperature fixed at 10": Real({"sac.alpha": 10}, "fixed_temperature"),
+    "rewards times 1e-4": Real({"sac.reward_scale": 1e-4}, "reward_scale"),
+    "rewards times 1e4": Real({"sac.reward_scale": 1e4}, "reward_scale"),
+    "buffer of 600": Real({"replay_buffer.size": 600}, "small_buffer"),
+    "one update per epoch": Real({"train.opt_steps": 1}, "updates_per_frame"),
+    "10 updates per frame": Real(
+        {"train.epoch_frames": 20, "train.pretrain_epochs": 20, "train.opt_steps": 200},
+        "updates_per_frame",
+    ),
+    "entropy target 5": Real({"sac.target_entropy": 5}, "temperature_at_bound"),
+}
+
+
+def train(case: Real, log_dir: Path) -> Path:
+    """The directory of such a run. A number that is not finite ends it; its log stays."""
+    config = str(ROOT / "config" / "mujoco" / "pendulum.json")
+    fields = sets(PENDULUM | dict(case.fields))
+    common = ["--config", config, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
+    assert main(case.algo, [*common, *fields]) in (0, 1)
+    return log_dir / "x" / "Pendulum-v1" / "1"
+
+
+# --- logs by hand --------------------------------------------------------------------------------
+
+Column = Callable[[float], float | None]
+"""From the share of the run that is over, 0 to 1, to a cell."""
+EPOCHS = 41
+
+
+def line(start: float, end: float) -> Column:
+    return lambda share: start + (end - start) * share
+
+
+def falls_by(share: float, start: float, end: float) -> Column:
+    """Linear until then, constant afterwards."""
+    return lambda now: start + (end - start) * min(1.0, now / share)
+
+
+LEARNS: dict[str, Column] = {
+    "train/q1_loss": line(1, 20),
+    "train/critic_grad_norm": line(1, 60),
+    "train/alpha": falls_by(0.5, 1, 0.1),
+    "train/entropy": falls_by(0.5, 2.5, -4),
+    "train/q": line(1, 400),
+    "eval/q": line(1, 400),
+    "eval/q_bias": line(0.5, -20),
+    "eval/td_error": line(1, 30),
+    "eval/saturated": line(0.1, 0.5),
+    "eval/dead_actor": line(0.1, 0.4),
+    "eval/dead_critic": line(0.1, 0.4),
+    "eval/return": line(50, 4200),
+    "eval/success_rate": line(0, 1),
+    "eval/ep_len_mean": line(500, 500),
+    "rollout/success_rate": line(0, 0.9),
+    "rollout/ep_rew_mean": line(30, 3900),
+    "rollout/ep_len_mean": line(500, 500),
+}
+"""What SAC logs on push-v3 when it learns."""
+NO_SUCCESS = {"eval/success_rate": line(0, 0), "rollout/success_rate": line(0, 0)}
+STUCK = NO_SUCCESS | {
+    "eval/return": falls_by(0.3, 50, 900),
+    "rollout/ep_rew_mean": falls_by(0.3, 30, 800),
+    "train/q": falls_by(0.3, 1, 180),
+    "eval/q": falls_by(0.3, 1, 180),
+    "eval/q_bias": line(0, 0),
+    "train/entropy": line(2.5, -4),
+    "info_mean/near_object/push-v3": line(0, 0.9),
+    "info_mean/grasp_success/push-v3": line(0, 0),
+    "info_last/obj_to_target/push-v3": line(0.3, 0.25),
+}
+FLAT = NO_SUCCESS | {
+    "eval/return": line(30, 30),
+    "rollout/ep_rew_mean": line(30, 30),
+    "train/q": line(1, 3),
+    "eval/q": line(1, 3),
+    "eval/q_bias": line(0, 0),
+    "train/entropy": line(2.5, -3),
+}
+VANISHING = {"train/alpha": line(1e-3, 1e-3)}
+"""A temperature whose bonus explains no bias."""
+
+
+class Log(NamedTuple):
+    columns: Mapping[str, Column]
+    rule: str | None
+    fields: Mapping[str, Any] = {}
+    says: str = ""
+    """Part of the first finding."""
+
+
+def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
+    return {f"train_q1_loss/{task}": line(1, loss) for task, loss in losses.items()}
+
+
+LOGS = {
+    "nothing": Log({}, None),
+    "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
+    "critics diverge": Log(
+        FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
+        "diverging_critics",
+        says="train/q is 5.96e+08",
+    ),
+    "gradients explode": Log(
+        FLAT | {"train/critic_grad_norm": lambda share: 10 ** (7 * share)},
+        "diverging_critics",
+        says="grew from",
+    ),
+    "temperature vanishes": Log(
+        FLAT | {"train/alpha": lambda share: 10 ** (-6 * share)}, "temperature_at_bound"
+    ),
+    "temperature explodes": Log(
+        FLAT | {"train/alpha": lambda share: 10 ** (3 * share)}, "temperature_at_bound"
+    ),
+    "actor dead": Log(FLAT | {"eval/dead_actor": line(0.1, 0.99)}, "dead_networks", says="actor"),
+    "policy saturated": Log(FLAT | {"eval/saturated": line(0.5, 1)}, "saturated_policy"),
+    "values too high": Log(
+        FLAT | VANISHING | {"eval/q": line(1, 90), "eval/q_bias": line(0, 85)},
+        "biased_critics",
+        says="overestimate",
+    ),
+    "values too low": Log(
+        STUCK | VANISHING | {"eval/q": line(1, -500), "eval/q_bias": line(0, -680)},
+        "biased_critics",
+        says="underestimate",
+    ),
+    "values that stay behind": Log(
+        STUCK | VANISHING | {"eval/q": line(1, 10), "eval/q_bias": line(0, -190)},
+        "biased_critics",
+        {"sac.tau": 0.02},
+        says="lag behind",
+    ),
+    "critics overfit": Log(FLAT | {"eval/td_error": line(1, 900)}, "overfitting"),
+    "one task dominates": Log(
+        per_task({"push-v3": 900.0, "reach-v3": 5.0, "door-open-v3": 8.0}),
+        "dominating_task",
+        {"env.tasks": ["push-v3", "reach-v3", "door-open-v3"]},
+        says="push-v3 has 99%",
+    ),
+    "stuck before the object": Log(
+        STUCK | {"info_mean/near_object/push-v3": line(0, 0.02)}, "local_optimum", says="never near"
+    ),
+    "stuck at the grasp": Log(STUCK, "local_optimum", says="does not grasp"),
+    "stuck with the object": Log(
+        STUCK | {"info_mean/grasp_success/push-v3": line(0, 0.6)},
+        "local_optimum",
+        says="not placed: at the end it is 0.25 m",
+    ),
+    "entropy falls at once": Log(
+        FLAT | {"train/entropy": falls_by(0.1, 2.5, -4)},
+        "early_certainty",
+        says="-4.0 at frame 2,500 of 20,500",
+    ),
+    "noise ruins training": Log({"rollout/success_rate": line(0, 0.1)}, "noise", says="ruins"),
+    "evaluation fails": Log(
+        {"eval/success_rate": line(0, 0.1)}, "noise", says="worse than the noisy one"
+    ),
+    "nothing is learned": Log(FLAT, "no_learning"),
+}
+
+
+def write(case: Log, folder: Path) -> Path:
+    """A run directory with this log: one random epoch, then as many updates and frames in each as
+    the fields say (500), and an evaluation in every second one."""
+    folder.mkdir(parents=True)
+    fields = {"algo": "sac", "env.suite": "metaworld", "env.tasks": ["push-v3"]}
+    fields |= {"train.pretrain_epochs": 1, "train.batch_size": 256, "env.num_envs": 1}
+    fields |= {"train.epoch_frames": 500, "train.opt_steps": 500} | dict(case.fields)
+    tree: dict[str, Any] = {}
+    for name, value in fields.items():
+        *section, key = name.split(".")
+        (tree.setdefault(section[0], {}) if section else tree)[key] = value
+    (folder / "params.json").write_text(json.dumps(tree))
+    columns = LEARNS | dict(case.columns)
+    (task, *others) = fields["env.tasks"]
+    for kind in ("return", "success") if not others else ():
+        name = {"return": "eval/return", "success": "eval/success_rate"}[kind]
+        columns[f"eval_{kind}/{task}"] = columns[name]
+    with (folder / "log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["epoch", "total_frames", "updates", *columns], restval="")
+        writer.writeheader()
+        frames, updates = (int(fields[f"train.{name}"]) for name in ("epoch_frames", "opt_steps"))
+        frames *= int(fields["env.num_envs"])
+        for epoch in range(1, EPOCHS + 1):
+            row = {"epoch": epoch, "total_frames": frames * epoch, "updates": updates * (epoch - 1)}
+            names = [name for name in columns if _measured(name, epoch)]
+            writer.writerow(row | {n: columns[n]((epoch - 1) / (EPOCHS - 1)) for n in names})
+    return folder
+
+
+def _measured(name: str, epoch: int) -> bool:
+    if name.startswith("train"):
+        return epoch > 1
+    return not name.startswith("eval") or epoch % 2 == 0

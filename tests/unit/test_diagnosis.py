@@ -1,0 +1,74 @@
+"""Each broken run is found by its rule first; good ones are left in peace."""
+
+from pathlib import Path
+
+import pytest
+from broken_runs import GOOD, LOGS, REAL, Log, Real, found, train, write
+from tiny_runs import ROOT, run_starter
+
+from torchrl_lite.analysis.diagnosis.evidence import Evidence
+from torchrl_lite.analysis.diagnosis.rules import RULES, diagnose
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.config import flat, read_tree
+
+
+@pytest.mark.parametrize("case", LOGS.values(), ids=LOGS)
+def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> None:
+    findings = diagnose(Evidence.of(Run(write(case, tmp_path / "x"))))
+    assert [name for name, _ in findings[:1]] == ([case.rule] if case.rule else [])
+    assert not case.says or case.says in findings[0][1].problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", REAL.values(), ids=REAL)
+def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> None:
+    assert found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
+
+
+@pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
+def test_a_good_run_is_left_in_peace(folder: Path) -> None:
+    assert found(folder) == []
+
+
+def test_every_rule_has_a_broken_run() -> None:
+    rules = {case.rule for case in (*LOGS.values(), *REAL.values())} - {None}
+    assert rules == {rule.__name__ for rule in RULES}
+
+
+def test_the_settings_that_ship_are_no_findings(tmp_path: Path) -> None:
+    """As far as settings alone can tell: the log is that of a run that learns."""
+    for path in sorted((ROOT / "config").rglob("*.json")):
+        fields = {"env.tasks": ["push-v3"]} | flat(read_tree(path)) | {"train.pretrain_epochs": 1}
+        folder = write(Log({}, None, fields), tmp_path / "_".join(path.parts[-2:]))
+        assert found(folder) == [], path
+
+
+def test_the_starter_tells_what_and_what_to_try(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(LOGS["nothing is learned"], tmp_path / "e" / "push-v3" / "1")
+    assert run_starter("diagnose", tmp_path) == 1
+    first, empty, finding, advice, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("41 epochs, 20,500 frames, 20,000 updates, success 0, return 30")
+    assert empty == ""
+    assert finding.startswith("1. Nothing was learned: the return is 30 after 20,000 updates")
+    assert advice.startswith("   Try: ")
+
+    write(LOGS["nothing"], tmp_path / "good")
+    assert run_starter("diagnose", tmp_path / "good") == 0
+    assert "nothing found by 20 rules" in capsys.readouterr().out
+
+
+def test_a_run_that_only_acts_at_random_is_too_young(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Log({}, None, {"train.pretrain_epochs": 50}), tmp_path / "x")
+    assert run_starter("diagnose", tmp_path / "x") == 0
+    assert "too early to tell" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_run_is_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_starter("diagnose", tmp_path) == 2
+    assert "contains no run" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""What an evaluation says about the networks, by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import CPU, KINDS, make_learner, make_spec, random_batch
+
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.training.probes import dead_units, discounted, probe, q_bias, saturated
+
+SPEC = make_spec(2, obs_dim=1, act_dim=2)
+
+
+def episode(task: int, *, rewards: list[float], actions: list[list[float]]) -> EpisodeStats:
+    sample = np.zeros((len(actions), 1 + 2 + 1 + 3), np.float32)
+    sample[:, 1:3] = actions
+    return EpisodeStats(
+        task, sum(rewards), len(rewards), None, sample=sample, rewards=np.array(rewards)
+    )
+
+
+def constant_critic(learner: Any, values: list[float]) -> None:
+    """Each critic predicts its own value everywhere."""
+    for parameter in learner.critic.parameters():
+        parameter.data.zero_()
+    learner.critic.body.head.bias.data[:, 0, 0] = torch.tensor(values)
+
+
+def test_the_discounted_return() -> None:
+    assert discounted(episode(0, rewards=[1.0, 2.0, 4.0], actions=[[0, 0]]), 0.5) == 1 + 1 + 1
+    assert discounted(episode(0, rewards=[3.0, 5.0], actions=[[0, 0]]), 0.0) == 3
+
+
+@pytest.mark.parametrize(("combine", "value"), [("min", 7.0), ("mean", 8.0)])
+def test_bias_is_the_combined_value_minus_the_scaled_return(combine: str, value: float) -> None:
+    learner = make_learner(
+        "sac", SPEC, discount=0.5, reward_scale=2.0, net={"critic": {"combine": combine}}
+    )
+    constant_critic(learner, [9.0, 7.0])
+    buffer = ReplayBuffer(SPEC, 10, CPU)
+    buffer.reward_scale.copy_(torch.tensor([1.0, 3.0]))
+    none = [[0.0, 0.0]]
+    groups = {
+        0: [episode(0, rewards=[1.0, 2.0], actions=none), episode(0, rewards=[2.0], actions=none)],
+        1: [episode(1, rewards=[1.0, 2.0, 4.0], actions=none)],
+    }
+    first, second = value - 2 * (2 + 2) / 2, value - 2 * 3 * 3
+    assert q_bias(groups, learner, buffer) == {
+        "eval/q": value,
+        "eval/q_bias": (first + second) / 2,
+        "eval_q_bias/task0": first,
+        "eval_q_bias/task1": second,
+    }
+
+
+def test_saturated_actions_are_counted_by_dimension() -> None:
+    groups = {
+        0: [episode(0, rewards=[0.0], actions=[[1.0, 0.5], [-0.995, 0.98]])],
+        1: [episode(1, rewards=[0.0], actions=[[0.0, 0.0]])],
+    }
+    assert saturated(groups, make_learner("td3", SPEC)) == (0.5 + 0.0) / 2
+
+
+def test_units_that_are_zero_everywhere_are_dead() -> None:
+    learner = make_learner("td3", SPEC, hidden=(4, 2))
+    for network in (learner.actor, learner.critic):
+        first, second = network.body.trunk.layers
+        for layer in (first, second):
+            layer.weight.data.zero_()
+            layer.bias.data.fill_(-1.0)
+    first, second = learner.actor.body.trunk.layers
+    second.bias.data[..., 0] = 1.0
+    # One unit that only the second task uses: a bias per task is the task's one-hot input.
+    first.bias.data[:, 1, 3] = 1.0
+    batches = [random_batch(SPEC, tasks=[task], dtype=torch.float32) for task in (0, 1)]
+    assert dead_units(batches, learner) == (pytest.approx(4 / 6), 1.0)
+    assert dead_units(batches[:1], learner)[0] == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_units_of_every_architecture_are_found(kind: str) -> None:
+    learner = make_learner("sac", SPEC, kind=kind)
+    batches = [random_batch(SPEC, tasks=[task], dtype=torch.float32) for task in (0, 1)]
+    assert all(0 <= share < 1 for share in dead_units(batches, learner))
+    for parameter in learner.parameters():
+        parameter.data.zero_()
+    assert dead_units(batches, learner) == (1.0, 1.0)
+
+
+def test_an_evaluation_without_transitions_says_nothing() -> None:
+    learner = make_learner("td3", SPEC)
+    stats = EpisodeStats(0, ret=1.0, length=3, success=None)
+    assert probe({0: [stats]}, learner, ReplayBuffer(SPEC, 10, CPU)) == {}

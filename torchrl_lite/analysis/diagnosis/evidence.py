@@ -1,0 +1,162 @@
+"""What a run's files say, as the rules ask for it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median, pstdev
+from typing import Any, NamedTuple, Self
+
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.config import flat, read_tree
+from torchrl_lite.reporting.rows import read_rows
+
+LATE = 3
+"""Number of values that "now" is the median of."""
+
+
+class Finding(NamedTuple):
+    problem: str
+    """What is wrong, with the figure behind it."""
+    advice: str
+    """What to try."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run, with the fields of its configuration by full name and what was measured."""
+
+    path: Path
+    tasks: list[str]
+    fields: dict[str, Any]
+    rows: list[dict[str, float]]
+    """One per epoch; an empty cell has no entry."""
+    final: dict[str, Any]
+    """``result.json``; empty if the run has not ended."""
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """
+        Raises:
+            UserError: a file is damaged.
+        """
+        rows = [
+            {name: float(cell) for name, cell in row.items() if cell}
+            for row in read_rows(run.path / "log.csv")
+        ]
+        final = run.result.others if run.result else {}
+        return cls(run.path, run.tasks, flat(read_tree(run.path / "params.json")), rows, final)
+
+    # --- the configuration -----------------------------------------------------------------------
+
+    def field(self, name: str, default: Any = None) -> Any:
+        """A field; the default where this version of the configuration had none."""
+        value = self.fields.get(name)
+        return default if value is None else value
+
+    @property
+    def algo(self) -> str:
+        return str(self.field("algo", "sac"))
+
+    def agent(self, name: str, default: Any = None) -> Any:
+        """A field of the algorithm's section."""
+        return self.field(f"{self.algo}.{name}", default)
+
+    @property
+    def is_entropic(self) -> bool:
+        """Whether the policy has a temperature."""
+        return self.algo == "sac" and self.agent("policy", "gaussian") == "gaussian"
+
+    @property
+    def horizon(self) -> float:
+        """Steps that the discount looks ahead."""
+        return 1 / max(1 - self.agent("discount", 0.99), 1e-6)
+
+    @property
+    def updates_to_settle(self) -> float:
+        """Updates in which values pass through the target network over the whole horizon."""
+        return self.horizon / max(self.tracking, 1e-6)
+
+    @property
+    def tracking(self) -> float:
+        """Share of the way to the critics that their targets go in an update."""
+        interval = self.agent("target_update_interval", 1)
+        if self.algo == "td3":
+            interval = self.agent("policy_delay", 2)
+        return self.agent("tau", 0.005) / interval
+
+    # --- what was measured -----------------------------------------------------------------------
+
+    def values(self, column: str) -> list[float]:
+        """A column's cells from the first update on, without empty ones."""
+        return [row[column] for row in self.rows if column in row and row.get("updates", 1)]
+
+    def now(self, column: str) -> float | None:
+        """The median of its last values; None if there are none."""
+        values = self.values(column)
+        return median(values[-LATE:]) if values else None
+
+    def early(self, column: str) -> float | None:
+        """The median of its first values since the updates began."""
+        values = self.values(column)
+        return median(values[:LATE]) if values else None
+
+    @cached_property
+    def updates(self) -> int:
+        return int(self.rows[-1].get("updates", 0)) if self.rows else 0
+
+    @cached_property
+    def frames(self) -> int:
+        return int(self.rows[-1]["total_frames"]) if self.rows else 0
+
+    @cached_property
+    def random_epochs(self) -> list[dict[str, float]]:
+        """Epochs of random actions."""
+        last = self.field("train.pretrain_epochs", 0)
+        return [row for row in self.rows if row["epoch"] <= last]
+
+    def random_return(self, task: str | None = None) -> tuple[float, float] | None:
+        """Mean and standard deviation of the returns of random epochs; None without any."""
+        column = f"rollout_return/{task}" if task else "rollout/ep_rew_mean"
+        returns = [row[column] for row in self.random_epochs if column in row]
+        if not returns and task and len(self.tasks) == 1:
+            return self.random_return()
+        return (fmean(returns), pstdev(returns)) if returns else None
+
+    def improved(self, task: str | None = None) -> bool | None:
+        """Whether evaluations are now clearly better than random actions; None if unknown."""
+        now = self.now(f"eval_return/{task}" if task else "eval/return")
+        random = self.random_return(task)
+        if now is None or random is None:
+            return None
+        mean, deviation = random
+        return now > mean + 0.25 * abs(mean) + 2 * deviation
+
+    @cached_property
+    def never_succeeded(self) -> bool:
+        """Whether the task reports success, and there was none, in evaluation or training."""
+        evaluated = self.values("eval/success_rate")
+        return bool(evaluated) and not any(evaluated + self.values("rollout/success_rate"))
+
+    @cached_property
+    def reward_per_step(self) -> float | None:
+        """The largest mean reward of a step in any epoch, as the critics see it; None if a running
+        scale changes it, or nothing was measured."""
+        if self.field("env.reward_normalization") is not None:
+            return None
+        pairs = [
+            ("eval/return", "eval/ep_len_mean"),
+            ("rollout/ep_rew_mean", "rollout/ep_len_mean"),
+        ]
+        means = [
+            abs(row[total]) / max(row[length], 1)
+            for row in self.rows
+            for total, length in pairs
+            if total in row and length in row
+        ]
+        return max(means) * self.agent("reward_scale", 1.0) if means else None
+
+    @cached_property
+    def entropy_bonus(self) -> float:
+        """The largest entropy bonus of a step in any epoch."""
+        pairs = zip(self.values("train/alpha"), self.values("train/entropy"), strict=False)
+        return max((alpha * abs(entropy) for alpha, entropy in pairs), default=0.0)

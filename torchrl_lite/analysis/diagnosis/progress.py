@@ -1,0 +1,112 @@
+"""Rules about returns and success."""
+
+from statistics import fmean
+
+from torchrl_lite.analysis.diagnosis.evidence import LATE, Evidence, Finding
+
+PATIENCE = 5000
+"""Updates before which a return that does not grow means nothing."""
+
+
+def local_optimum(run: Evidence) -> Finding | None:
+    """A task whose return has grown and stands still, without any success."""
+    for task in run.tasks:
+        returns, successes = (run.values(f"eval_{name}/{task}") for name in ("return", "success"))
+        if len(successes) < 2 * LATE or any(successes[-LATE:]) or not run.improved(task):
+            continue
+        random = run.random_return(task)
+        if random is None or run.updates < PATIENCE or _grows(returns):
+            continue
+        grew = (
+            f"the return grew from {random[0]:.0f} (random actions) to {fmean(returns[-LATE:]):.0f}"
+        )
+        return Finding(
+            f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
+            f"{_phase(run, task)}",
+            "Another seed, more frames, a larger (less negative) sac.target_entropy or "
+            "env.noise_repeat=16, and film the policy (starter/play.py --run DIR --video x.mp4).",
+        )
+    return None
+
+
+def _grows(returns: list[float]) -> bool:
+    """Whether the last third is clearly above the third before."""
+    third = len(returns) // 3
+    before, last = fmean(returns[-2 * third : -third]), fmean(returns[-third:])
+    return last - before > 0.1 * (max(returns) - min(returns))
+
+
+def _phase(run: Evidence, task: str) -> str:
+    """What Meta-World's own signals say of how far the policy gets."""
+    near, grasp = (run.now(f"info_mean/{name}/{task}") for name in ("near_object", "grasp_success"))
+    distance = run.now(f"info_last/obj_to_target/{task}")
+    if near is None or grasp is None or distance is None:
+        return "Its log does not say in which phase (log.info)."
+    if near < 0.05:
+        return f"The hand is never near the object (near_object {near:.2f} of the steps)."
+    if grasp < 0.05:
+        return (
+            f"The hand is near the object (near_object {near:.2f} of the steps) but does not grasp "
+            f"it (grasp_success {grasp:.2f})."
+        )
+    return (
+        f"It is grasped or touched (grasp_success {grasp:.2f}) but not placed: at the end it is "
+        f"{distance:.2f} m from its target (obj_to_target)."
+    )
+
+
+def early_certainty(run: Evidence) -> Finding | None:
+    """A policy that stopped exploring before the first success."""
+    if not run.is_entropic or not run.never_succeeded or run.updates < PATIENCE:
+        return None
+    target = run.agent("target_entropy", "auto")
+    if target == "auto":
+        if run.field("env.suite") != "metaworld":
+            return None
+        target = -4.0  # minus the dimensions of its actions
+    margin = 0.1 * abs(target)
+    fell = [row for row in run.rows if row.get("train/entropy", target + 1) < target + margin]
+    if not fell or fell[0]["total_frames"] > run.frames / 2:
+        return None
+    return Finding(
+        f"The entropy fell before any success: it reached {fell[0]['train/entropy']:.1f} at frame "
+        f"{fell[0]['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
+        "Raise sac.target_entropy (-2 instead of -4 on Meta-World), repeat exploration noise "
+        "(env.noise_repeat=16), or start with more random epochs.",
+    )
+
+
+def noise(run: Evidence) -> Finding | None:
+    """Evaluation and training that disagree."""
+    evaluated, trained = run.now("eval/success_rate"), run.now("rollout/success_rate")
+    if evaluated is None or trained is None or abs(evaluated - trained) < 0.5:
+        return None
+    if len(run.values("eval/success_rate")) < LATE:
+        return None
+    figures = f"success is {evaluated:.2f} in evaluation and {trained:.2f} in training"
+    if evaluated > trained:
+        return Finding(
+            f"Exploration noise ruins training episodes: {figures}.",
+            "Lower sac.target_entropy or noise_std. What counts is the evaluation, so nothing is "
+            "wrong if it stays high.",
+        )
+    return Finding(
+        f"The deterministic policy is worse than the noisy one: {figures}.",
+        "Train longer; a lower sac.target_entropy moves the mean action to where the noise "
+        "succeeds. Check that evaluation has enough episodes (train.eval_episodes).",
+    )
+
+
+def no_learning(run: Evidence) -> Finding | None:
+    """A return that is that of random actions."""
+    random, returns = run.random_return(), run.values("eval/return")
+    if random is None or len(returns) < LATE or run.updates < PATIENCE:
+        return None
+    if run.improved() or any(run.values("eval/success_rate")):
+        return None
+    return Finding(
+        f"Nothing was learned: the return is {fmean(returns[-LATE:]):.4g} after {run.updates:,} "
+        f"updates, and that of random actions is {random[0]:.4g}.",
+        "Check the environment first: play a random episode and look at its rewards. Then try the "
+        "shipped configuration of a similar task, and more frames.",
+    )

@@ -1,0 +1,149 @@
+"""What an evaluation says about the networks: critics' bias, saturated actions, dead units.
+
+All of it is computed from what evaluation episodes kept, and changes nothing that training uses.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from numpy import ndarray
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.types import Batch
+
+SATURATED = 0.99
+"""An action beyond this, of at most 1, is saturated."""
+MAX_ROWS = 256
+"""Transitions per task that units are judged by."""
+
+ByTask = Mapping[int, Sequence[EpisodeStats]]
+
+
+def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
+    """The columns of an evaluation that tell about the networks."""
+    kept = {
+        task: [stats for stats in group if stats.sample is not None]
+        for task, group in episodes.items()
+    }
+    kept = {task: group for task, group in kept.items() if group}
+    if not kept:
+        return {}
+    batches = [_batch(_some(_rows(group)), task, learner, buffer) for task, group in kept.items()]
+    dead_actor, dead_critic = dead_units(batches, learner)
+    return q_bias(kept, learner, buffer) | {
+        "eval/saturated": saturated(kept, learner),
+        "eval/dead_actor": dead_actor,
+        "eval/dead_critic": dead_critic,
+    }
+
+
+def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
+    """The critics' combined value of each episode's first step, and how far it is above the
+    discounted return that followed, both in scaled rewards."""
+    config = learner.config
+    values, biases = [], []
+    row: Row = {}
+    for task, group in episodes.items():
+        starts = np.stack([stats.sample[0] for stats in group if stats.sample is not None])
+        batch = _batch(starts, task, learner, buffer)
+        with torch.no_grad():
+            prediction = learner.critic(batch.obs, batch.act, batch.task)
+            value = learner.critic.combine(learner.critic.value(prediction))[0].cpu().numpy()
+        scale = config.reward_scale * float(buffer.reward_scale[task])
+        returns = scale * np.array([discounted(stats, config.discount) for stats in group])
+        values.append(float(value.mean()))
+        biases.append(float((value - returns).mean()))
+        row[f"eval_q_bias/{learner.spec.tasks[task]}"] = biases[-1]
+    return {"eval/q": _mean(values), "eval/q_bias": _mean(biases)} | row
+
+
+def discounted(stats: EpisodeStats, discount: float) -> float:
+    """The discounted return from the first step on."""
+    rewards = np.zeros(0) if stats.rewards is None else stats.rewards
+    return float(rewards @ discount ** np.arange(len(rewards)))
+
+
+def saturated(episodes: ByTask, learner: Learner) -> float:
+    """Share of an evaluation's actions, dimension by dimension, that are saturated."""
+    spec = learner.spec
+    shares = []
+    for task, group in episodes.items():
+        actions = _rows(group)[:, spec.obs_dim : spec.obs_dim + spec.act_dims[task]]
+        shares.append(float((np.abs(actions) > SATURATED).mean()))
+    return _mean(shares)
+
+
+def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float, float]:
+    """Shares of the actor's and the critics' ReLU units that are 0 on all of these transitions.
+
+    A unit of a shared network is dead if it is 0 for every task; independent agents are averaged.
+    """
+    actor = [_alive(learner.actor.act, b.obs, b.task) for b in batches]
+    critic = [_alive(learner.critic, b.obs, b.act, b.task) for b in batches]
+    return _dead_share(actor, learner.independent), _dead_share(critic, learner.independent)
+
+
+def _dead_share(alive: Sequence[Bool[Tensor, " units"]], independent: bool) -> float:
+    units = torch.stack(list(alive))
+    if not independent:
+        units = units.any(0)
+    return 1.0 - float(units.float().mean())
+
+
+class _Units(TorchFunctionMode):
+    """Notes the output of every ReLU, whichever architecture calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: list[Bool[Tensor, " n"]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in (torch.relu, torch.relu_):
+            # [E, ..., H]: units of an ensemble's members are distinct, rows are not.
+            self.alive.append((out > 0).flatten(1, -2).any(1).flatten())
+        return out
+
+
+@torch.no_grad()
+def _alive(forward: Callable[..., object], *inputs: Tensor) -> Bool[Tensor, " units"]:
+    """Which units of a forward pass are above 0 for any of its rows."""
+    with _Units() as units:
+        forward(*inputs)
+    return torch.cat(units.alive)
+
+
+def _rows(group: Sequence[EpisodeStats]) -> Float32[ndarray, "n D"]:
+    """The transitions that the episodes kept."""
+    return np.concatenate([stats.sample for stats in group if stats.sample is not None])
+
+
+def _some(rows: Float32[ndarray, "n D"]) -> Float32[ndarray, "m D"]:
+    """At most `MAX_ROWS` of them, evenly spread."""
+    return rows[:: -(-len(rows) // MAX_ROWS)]
+
+
+def _batch(
+    rows: Float32[ndarray, "n D"], task: int, learner: Learner, buffer: ReplayBuffer
+) -> Batch:
+    index = torch.tensor([task], device=learner.device)
+    moved = torch.from_numpy(rows)[None].to(learner.device)
+    return buffer.batch(moved, index, discount=learner.config.discount)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
