@@ -2,8 +2,8 @@
 
 import json
 import re
-import runpy
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -70,8 +70,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif starter.endswith("sweep.py"):
         plan(parse_sweep(words))
     else:
-        monkeypatch.setattr("sys.argv", [starter, *words])
-        args = runpy.run_path(starter, run_name="read")["parse"]()
+        modules = {"bench": "bench.command", "play": "command.play", "plot": "command.plot"}
+        args = import_module(f"torchrl_lite.{modules[Path(starter).stem]}").parse(words)
         if getattr(args, "pretrained", None):
             pretrained.find(args.pretrained)
 

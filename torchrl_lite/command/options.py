@@ -16,11 +16,11 @@ import torch
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
+from torchrl_lite.config.shipped import shipped_folder
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "config"
 RESUMABLE = (
     "train.num_epochs",
     "train.eval_interval",
@@ -49,8 +49,8 @@ class Request(NamedTuple):
     """There is a run to go on with, and ``config`` is its own."""
 
 
-def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
-    """What the flags of a starter ask for.
+def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
+    """What the flags of a starter ask for; ``multi_task`` as for `flags.parse`.
 
     Raises:
         UserError: a mistake, or a run directory that is there without ``--resume``.
@@ -63,7 +63,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
     path = args.config or _default_config(task)
     read = read or read_tree(path)
     config = _requested(args, path, read, overrides, algo=algo, task=task)
-    if config.num_tasks > 1 and not multi_task:
+    if config.num_tasks > 1 and multi_task is False:
         raise UserError(
             f"env.tasks: {config.num_tasks} tasks; this starter trains one, mt_{algo}.py many"
         )
@@ -90,11 +90,12 @@ def _requested(
 ) -> Config:
     """The file with everything that the flags change in it."""
     tree = _with_overrides(read, overrides)
-    if "stage" in args:  # of a starter for several tasks
-        if args.stage is not None:
-            if tree.get("curriculum") is None:
-                raise UserError(f"--stage: {path} has no curriculum")
-            tree = merge(tree, {"curriculum": {"first_stage": args.stage}})
+    if "stage" in args and args.stage is not None:
+        if tree.get("curriculum") is None:
+            raise UserError(f"--stage: {path} has no curriculum")
+        overrides = [*overrides, (["curriculum", "first_stage"], args.stage)]
+        tree = _with_overrides(read, overrides)
+    if "task" not in args:  # of a starter for several tasks
         return check(tree, algo=algo, sections=SECTIONS, source=str(path))
     if task is not None:
         if any(_names_tasks(*override) for override in overrides):
@@ -157,8 +158,9 @@ def _task(args: Namespace, tree: Tree) -> str | None:
 
 
 def _default_config(task: str | None) -> Path:
-    own = CONFIGS / "mt10_tasks" / f"{task}.json"
-    return own if own.exists() else CONFIGS / "base_st.json"
+    configs = shipped_folder("config")
+    own = configs / "mt10_tasks" / f"{task}.json"
+    return own if own.exists() else configs / "base_st.json"
 
 
 def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
@@ -224,9 +226,22 @@ def _resumed(
     tree = own.model_dump()
     if args.config is None:
         changed = _with_overrides(tree, overrides)
-        new = flat(check(changed, algo=algo, sections=SECTIONS, source="--set").model_dump())
+        new = check(changed, algo=algo, sections=SECTIONS, source="--set")
     else:
-        new = flat(new_config.model_dump())
+        new = new_config
+    config = with_allowed_changes(own, new, stored)
+    if not args.trust_imports:
+        check_cluster(config, stored, named=new_config.system.ray.address)
+    return config
+
+
+def with_allowed_changes(own: Config, new_config: Config, stored: Path) -> Config:
+    """A run's ``own`` configuration, stored in ``stored``, with what a new one changes.
+
+    Raises:
+        UserError: a change that a run cannot meet, by its key.
+    """
+    tree, new = own.model_dump(), flat(new_config.model_dump())
     old = flat(tree)
     for key in {**old, **new}:  # a section that is null in one has keys in the other
         value, wanted = old.get(key), new.get(key)
@@ -239,7 +254,4 @@ def _resumed(
                 "(where a --config is given, so is every --set of the start)"
             )
         tree = merge(tree, nest(key.split("."), wanted))
-    config = check(tree, algo=algo, sections=SECTIONS, source="--resume")
-    if not args.trust_imports:
-        check_cluster(config, stored, named=new_config.system.ray.address)
-    return config
+    return check(tree, algo=own.algo, sections=SECTIONS, source="--resume")

@@ -29,8 +29,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def train(algo: str, *, multi_task: bool = False) -> int:
-    """A starter that trains; returns its exit code."""
+def train(algo: str, *, multi_task: bool | None = False) -> int:
+    """A starter that trains one task, many, or (None) either; returns its exit code."""
     begin()
     from torchrl_lite.command import flags
 
