@@ -1,15 +1,16 @@
 """Configuration files and overrides as plain trees: reading, extending, merging."""
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.config.shipped import shipped_config
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**22
@@ -18,12 +19,6 @@ MAX_BYTES = 2**22
 
 MAX_VALUES = 100_000
 """In a YAML file, whose aliases multiply; a configuration has a hundred."""
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or nothing where no name is near."""
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -157,7 +152,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The file with what it extends; ``extends`` is relative to the file it stands in.
+    """The file with what it extends: ``extends`` is a path relative to the file it stands in, or
+    the name of a shipped configuration.
 
     Raises:
         UserError: a file is missing, unreadable, no valid JSON or YAML, or extends itself.
@@ -174,8 +170,9 @@ def read_tree(path: Path) -> dict[str, Any]:
         if parent is None:
             break
         if not isinstance(parent, str):
-            raise UserError(f"{path}: extends: a path relative to this file")
-        path = path.parent / parent
+            raise UserError(f"{path}: extends: a path relative to this file, or a shipped name")
+        beside = path.parent / parent
+        path = beside if beside.is_file() else shipped_config(parent) or beside
     result: dict[str, Any] = {}
     for tree in reversed(trees):
         result = merge(result, tree)

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from torchrl_lite.config.files import nearest
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.errors import UserError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -27,6 +27,12 @@ def config_names() -> tuple[str, ...]:
     return tuple(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
 
 
+def shipped_config(name: str) -> Path | None:
+    """The file of a shipped configuration, whose name may end in ``.json``."""
+    stem = name.removesuffix(".json")
+    return shipped_folder("config") / f"{stem}.json" if stem in config_names() else None
+
+
 def find_config(name: str | Path) -> Path:
     """The file of a shipped configuration, or ``name`` itself if it is a path.
 
@@ -36,10 +42,9 @@ def find_config(name: str | Path) -> Path:
     Raises:
         UserError: neither a path nor a shipped name.
     """
-    path = Path(name)
-    stem = path.as_posix().removesuffix(".json")
-    if not path.is_file() and stem in config_names():
-        return shipped_folder("config") / f"{stem}.json"
+    path, shipped = Path(name), shipped_config(str(name))
+    if shipped is not None and not path.is_file():
+        return shipped
     if path.exists() or path.suffix in SUFFIXES:
         return path
     raise UserError(

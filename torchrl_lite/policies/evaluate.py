@@ -81,6 +81,7 @@ def evaluate(
 
 
 def summary(evaluation: TaskEvaluation) -> TaskSummary:
+    """Success rate, mean return and mean length of a task's episodes, with intervals."""
     count = len(evaluation.returns)
     told = [success for success in evaluation.successes if success is not None]
     interval = binomtest(sum(told), len(told)).proportion_ci(method="wilson") if told else None

@@ -96,7 +96,7 @@ class Policy:
         hint = nearest(task, self.tasks) if isinstance(task, str) else ""
         raise UserError(f"task: this policy was not trained on {task!r}; it has {known}{hint}")
 
-    def _rows(self, obs: Float[ndarray, "*B O"], index: int) -> Float[torch.Tensor, "1 B O"]:
+    def _rows(self, obs: Float[ndarray, "*B o"], index: int) -> Float[torch.Tensor, "1 n O"]:
         """The observations as the actor takes them, padded with zeros to the largest task."""
         given, size = np.asarray(obs, np.float32), self.obs_dims[index]
         if given.ndim not in (1, 2) or given.shape[-1] != size:
