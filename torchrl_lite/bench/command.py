@@ -1,6 +1,5 @@
 """Speed on this machine, compared with other libraries."""
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
     from torchrl_lite.command.flags import Parser, count, processors, seed
+    from torchrl_lite.config.machine import cores
 
-    cores = len(os.sched_getaffinity(0))
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("what", choices=["env", "collect", "ray", "update", "train", "solve"])
@@ -21,8 +20,8 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     add("--rounds", type=count, default=5, help="rounds; all contenders take turns in each")
     add("--frames", type=count, help="frames per environment and round, or per training")
-    add("--threads", type=processors, default=cores, help="update, train: PyTorch threads")
-    add("--workers", type=processors, default=cores, help="collect, ray: number of workers")
+    add("--threads", type=processors, default=cores(), help="update, train: PyTorch threads")
+    add("--workers", type=processors, default=cores(), help="collect, ray: number of workers")
     add("--device", default="cpu", help="update: cpu or cuda")
     add("--accel", default="eager", choices=["eager", "compile", "graph"], help="update: mode")
     add("--minutes", type=count, default=60, help="solve: maximum core minutes per training")

@@ -4,7 +4,6 @@ Every file is read once, and every mistake is a `UserError`.
 """
 
 import json
-import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -15,7 +14,17 @@ import torch
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
-from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
+from torchrl_lite.config import (
+    Config,
+    check,
+    flat,
+    load,
+    machine,
+    merge,
+    nest,
+    parse_override,
+    read_tree,
+)
 from torchrl_lite.config.shipped import shipped_folder
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
@@ -191,7 +200,7 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
 
     ``cores``: those that the run may use; by default all that this process may use.
     """
-    cores = cores or len(os.sched_getaffinity(0))
+    cores = cores or machine.cores()
     env, system = config.env, config.system
     groups = -(-env.num_envs // env.group_size)
     auto: dict[str, Any] = {

@@ -1,7 +1,6 @@
 """Evaluates and shows a policy."""
 
 import json
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
     from torchrl_lite.command.flags import Parser, episodes, processors, seed
+    from torchrl_lite.config.machine import cores
 
     parser = Parser(description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -51,9 +51,8 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the table as a file")
     parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
-    cores = len(os.sched_getaffinity(0))
     parser.add_argument(
-        "--workers", type=processors, default=cores, metavar="N", help="processes that evaluate"
+        "--workers", type=processors, default=cores(), metavar="N", help="processes that evaluate"
     )
     return parser.parse_args(argv)
 

@@ -16,6 +16,9 @@ from types import FrameType
 
 def begin() -> None:
     """From here on, SIGINT and SIGTERM are one line, and output that fails ends nothing."""
+    if sys.platform == "win32":  # it has no fcntl, which locks a run
+        print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
+        raise SystemExit(2)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     from torchrl_lite.reporting.streams import make_safe
