@@ -54,6 +54,9 @@ def test_every_shipped_configuration_is_found_from_any_directory(
         assert find_config(name) == find_config(f"{name}.json")
         assert find_config(name).is_file()
     assert load_config("mt10").num_tasks == 10
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config("x" * 5000 + ".json")
+    assert find_config("x" * 5000) == Path("x" * 5000)  # reading it says what is wrong
     with pytest.raises(UserError, match=r"'mt11' is neither.*did you mean 'mt10'\?"):
         find_config("mt11")
 

@@ -171,8 +171,8 @@ def read_tree(path: Path) -> dict[str, Any]:
             break
         if not isinstance(parent, str):
             raise UserError(f"{path}: extends: a path relative to this file, or a shipped name")
-        beside = path.parent / parent
-        path = beside if beside.is_file() else shipped_config(parent) or beside
+        beside, shipped = path.parent / parent, shipped_config(parent)
+        path = beside if shipped is None or beside.is_file() else shipped
     result: dict[str, Any] = {}
     for tree in reversed(trees):
         result = merge(result, tree)

@@ -45,7 +45,10 @@ def find_config(name: str | Path) -> Path:
     path, shipped = Path(name), shipped_config(str(name))
     if shipped is not None and not path.is_file():
         return shipped
-    if path.exists() or path.suffix in SUFFIXES:
+    try:
+        if path.suffix in SUFFIXES or path.exists():
+            return path
+    except OSError:  # a name that no file can have
         return path
     raise UserError(
         f"{str(name)!r} is neither a file nor a shipped configuration"
