@@ -2,20 +2,7 @@
 
 import sys
 
-
-def start() -> int:
-    from torchrl_lite.command.start import begin, mistake_in
-
-    begin()
-    from torchrl_lite.sweep import flags
-
-    mistake = mistake_in(flags.parse)
-    if mistake:
-        return mistake
-    from torchrl_lite.sweep.command import main
-
-    return main()
-
-
 if __name__ == "__main__":
-    sys.exit(start())
+    from torchrl_lite.sweep.start import main
+
+    sys.exit(main())

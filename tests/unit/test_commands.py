@@ -2,12 +2,13 @@
 
 import json
 import re
-import runpy
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from torchrl_lite.cli.main import COMMANDS
 from torchrl_lite.command import flags
 from torchrl_lite.command.options import request
 from torchrl_lite.errors import UserError
@@ -47,7 +48,7 @@ def commands() -> list[str]:
         spans = re.findall(r"(?<!`)`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         for line in [part for one in lines for part in one.split("&&")] + spans:
             words = " ".join(line.split())
-            if words.startswith("python starter/") and "$" not in words:
+            if words.startswith(("python starter/", "torchrl-lite ")) and "$" not in words:
                 found.append(words.removesuffix(" --set ..."))
     return list(dict.fromkeys(found))
 
@@ -59,7 +60,13 @@ def test_there_are_commands() -> None:
 def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads the command's flags, configuration and names as its starter does."""
     monkeypatch.chdir(ROOT)
-    _, starter, *words = shlex.split(command, comments=True)
+    program, starter, *words = shlex.split(command, comments=True)
+    if program == "torchrl-lite":
+        assert starter in COMMANDS
+        if starter == "train":
+            request(flags.parse(words[0], words[1:], multi_task=None), words[0], multi_task=None)
+            return
+        starter = f"starter/{starter}.py"
     assert Path(starter).is_file()
     training = re.fullmatch(r"(st|mt)_(\w+)", Path(starter).stem)
     if training:
@@ -70,8 +77,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif starter.endswith("sweep.py"):
         plan(parse_sweep(words))
     else:
-        monkeypatch.setattr("sys.argv", [starter, *words])
-        args = runpy.run_path(starter, run_name="read")["parse"]()
+        modules = {"bench": "bench.command", "play": "command.play", "plot": "command.plot"}
+        args = import_module(f"torchrl_lite.{modules[Path(starter).stem]}").parse(words)
         if getattr(args, "pretrained", None):
             pretrained.find(args.pretrained)
 

@@ -15,7 +15,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.checkpoint.records import read_result, read_versions
 from torchrl_lite.config import read_tree
 from torchrl_lite.errors import CheckpointError, UserError
-from torchrl_lite.policies.play import load_policy
+from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.sources import read_source
 
 

@@ -18,7 +18,7 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import launch
 from torchrl_lite.env.make import make_spec, make_task_env
 from torchrl_lite.policies import film
-from torchrl_lite.policies.play import load_policy, weights_of
+from torchrl_lite.policies.load import load_policy, weights_of
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 FRAMES = 40  # an epoch

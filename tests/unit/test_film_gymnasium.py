@@ -11,13 +11,14 @@ from helpers import choose_renderer
 from tiny_runs import train
 
 from torchrl_lite.collector.episode import EVAL, EpisodeKey
-from torchrl_lite.policies import play
 from torchrl_lite.policies.film import record
+from torchrl_lite.policies.load import load_policy, weights_of
+from torchrl_lite.policies.policy import Policy
 
 TASK = "HalfCheetah-v5"
 
 
-def stock(policy: play.Policy, steps: int) -> np.ndarray:
+def stock(policy: Policy, steps: int) -> np.ndarray:
     """What Gymnasium's own environment shows after as many steps of a film's episode.
 
     Its camera follows with a lag, so each step is drawn.
@@ -37,7 +38,7 @@ def stock(policy: play.Policy, steps: int) -> np.ndarray:
 
 def test_a_film_is_what_gymnasium_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = {"env__suite": "gymnasium", "env__tasks": [TASK], "env__max_episode_frames": 8}
-    policy = play.load_policy(play.weights_of(train(tmp_path, **env)))
+    policy = load_policy(weights_of(train(tmp_path, **env)))
     choose_renderer(monkeypatch)
     film = record(policy.config.env, policy.actor, 0, seed=policy.seed)
     assert len(film.pictures) == 8

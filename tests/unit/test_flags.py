@@ -13,7 +13,7 @@ from tiny_runs import ROOT, contents, one_line, run_starter
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.command import flags, launch
+from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import Config, model, reference
 from torchrl_lite.env.metaworld import MT10
@@ -47,7 +47,8 @@ class Started(NamedTuple):
 @pytest.fixture(autouse=True)
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     """The runs that would have trained; none does. The working directory is empty."""
-    monkeypatch.setattr(launch, "_collector", lambda *_: nullcontext(Collector.__new__(Collector)))
+    empty = nullcontext(Collector.__new__(Collector))
+    monkeypatch.setattr(job, "make_collector", lambda *_, **__: empty)
     runs: list[Started] = []
 
     def train(self: RLAlgo) -> bool:

@@ -18,7 +18,8 @@ from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
 from torchrl_lite.errors import UserError
-from torchrl_lite.policies.play import evaluate, load_policy, summary
+from torchrl_lite.policies.evaluate import evaluate, summary
+from torchrl_lite.policies.load import load_policy
 
 CONFIGS = Path(__file__).parents[2] / "config" / "mujoco"
 

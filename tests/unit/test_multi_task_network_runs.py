@@ -9,7 +9,8 @@ from helpers import complete_state
 from tiny_runs import ROOT, SHORT, assert_same_run, sets
 
 from torchrl_lite.command.launch import main
-from torchrl_lite.policies.play import evaluate, load_policy
+from torchrl_lite.policies.evaluate import evaluate
+from torchrl_lite.policies.load import load_policy
 
 FIELDS = SHORT | {
     "net.norm": "layer",

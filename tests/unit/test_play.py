@@ -19,7 +19,9 @@ from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
-from torchrl_lite.policies.play import evaluate, film, load_policy, summary, tasks_of, weights_of
+from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
+from torchrl_lite.policies.film import record
+from torchrl_lite.policies.load import load_policy, weights_of
 from torchrl_lite.reporting.film import Film, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
@@ -99,7 +101,7 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
     ("arguments", "words"),
     [
         ([], ["--run", "--checkpoint"]),
-        (["--run", "no-such-run"], ["--run", "no-such-run"]),
+        (["--run", "no-such-run"], ["no-such-run is no run directory"]),
         (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
         (["--run", "{run}", "--episodes", "1000000000"], ["--episodes", "65536"]),
         (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
@@ -162,9 +164,7 @@ def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
     """Its corner cameras hang upside down, which a half turn puts right."""
     choose_renderer(monkeypatch)
     policy = load_policy(weights_of(run))
-    films: list[Film] = []
-    monkeypatch.setattr("torchrl_lite.policies.play.write_film", lambda _, film: films.append(film))
-    film(Path("unused"), policy, 0, seed=4, camera=camera)
+    film = record(policy.config.env, policy.actor, 0, seed=4, camera=camera)
 
     env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name=camera)
     env.set_task(goals("drawer-close-v3", 4)[0])
@@ -177,8 +177,7 @@ def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
     assert stock.shape == (480, 480, 3)
     assert stock.std() > 10
     upright, turned = (
-        np.abs(films[0].pictures[0].astype(float) - one).mean()
-        for one in (stock, stock[::-1, ::-1])
+        np.abs(film.pictures[0].astype(float) - one).mean() for one in (stock, stock[::-1, ::-1])
     )
     if camera is None:
         assert upright == 0 < turned

@@ -13,7 +13,8 @@ import torch
 
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import CheckpointError, UserError
-from torchrl_lite.policies import play
+from torchrl_lite.policies.load import load_policy
+from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
 
@@ -45,7 +46,7 @@ SAC = {
 """As wide as its actions: the two heads could be taken for layers one behind the other."""
 
 
-def acts(policy: play.Policy, obs: np.ndarray) -> np.ndarray:
+def acts(policy: Policy, obs: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return policy.actor.act(torch.from_numpy(obs)[None], torch.tensor([0]))[0].numpy()
 
@@ -63,7 +64,7 @@ def test_actions_and_returns_are_those_of_predict(algo: str, task: str, tmp_path
     model.num_timesteps = 1234
     model.save(tmp_path / "agent.zip")
 
-    policy = play.load_policy(tmp_path / "agent.zip", task=task)
+    policy = load_policy(tmp_path / "agent.zip", task=task)
 
     assert (policy.frames, policy.seed, policy.config.algo) == (1234, 1, algo)
     stock = gym.make(task)
@@ -98,7 +99,7 @@ def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
 
 def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC, {"num_timesteps": 77})
-    policy = play.load_policy(path, task="drawer-close-v3")
+    policy = load_policy(path, task="drawer-close-v3")
     obs = np.random.default_rng(0).normal(size=(50, 39)).astype(np.float32)
     x = torch.from_numpy(obs)
     for name in ("latent_pi.0", "latent_pi.2"):
@@ -122,7 +123,7 @@ def test_the_environment_has_to_be_named_and_to_fit(
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC)
     with pytest.raises(UserError) as caught:
-        play.load_policy(path, task=task)
+        load_policy(path, task=task)
     assert needle in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -153,6 +154,6 @@ def test_other_agents_are_one_line(
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", tensors, data)
     with pytest.raises(CheckpointError) as caught:
-        play.load_policy(path, task="drawer-close-v3")
+        load_policy(path, task="drawer-close-v3")
     assert needle in str(caught.value) and str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

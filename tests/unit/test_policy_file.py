@@ -13,13 +13,13 @@ from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_
 from safetensors.torch import load, save
 from tiny_runs import train
 
-from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.command import launch
+from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.config import Config, check
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.file import SUFFIX, TaskEvaluation
-from torchrl_lite.policies.play import evaluate, load_policy, summary
+from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.sources import read_source
 from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
@@ -40,7 +40,7 @@ def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any
     """A policy file of a learner with random weights; returns its actor."""
     spec = spec or make_spec()
     config = config_for(algo, spec, **net)
-    learner = launch.ALGORITHMS[algo][0](
+    learner = ALGORITHMS[algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
     )
     evaluation = [TaskEvaluation(task="task0", returns=[1.5], lengths=[3], successes=[True])]

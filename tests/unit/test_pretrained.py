@@ -8,9 +8,11 @@ import pytest
 from tiny_runs import run_starter, train
 
 from torchrl_lite.errors import UserError
+from torchrl_lite.policies import export
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies import play
 from torchrl_lite.policies import shipped as pretrained
+from torchrl_lite.policies.evaluate import TaskSummary, evaluate, summary
+from torchrl_lite.policies.load import load_policy, weights_of
 
 SHIPPED = pretrained.names()
 
@@ -21,7 +23,7 @@ def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> No
     assert path.stat().st_size < 500_000
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     file = policy_file.read(path)
-    assert card == pretrained.card(name, file.header)
+    assert card == export.card(name, file.header)
     for one in file.header.evaluation:
         assert len(one.returns) == 50
         assert f"| {np.mean(one.returns):.1f} |" in card
@@ -34,11 +36,11 @@ def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> No
 def test_a_shipped_policy_starts_as_recorded(name: str) -> None:
     """Two of the fifty episodes. Machines round differently and a running body is chaotic, so
     only the means are near."""
-    policy = play.load_policy(pretrained.find(name))
+    policy = load_policy(pretrained.find(name))
     recorded = policy_file.read(pretrained.find(name)).header.evaluation
     few = 2
     tasks = range(len(recorded))
-    results, _ = play.evaluate(policy, tasks, episodes=few, seed=policy.seed, workers=0)
+    results, _ = evaluate(policy, tasks, episodes=few, seed=policy.seed, workers=0)
     goals = [number * 50 // few for number in range(few)]
     which = goals if policy.config.env.suite == "metaworld" else range(few)
     for mine, theirs in zip(results, recorded, strict=True):
@@ -51,10 +53,10 @@ def test_a_shipped_policy_starts_as_recorded(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_policy_keeps_what_its_card_promises(name: str) -> None:
-    policy = play.load_policy(pretrained.find(name))
+    policy = load_policy(pretrained.find(name))
     recorded = policy_file.read(pretrained.find(name)).header.evaluation
     tasks = range(len(recorded))
-    results, _ = play.evaluate(policy, tasks, episodes=50, seed=policy.seed, workers=2)
+    results, _ = evaluate(policy, tasks, episodes=50, seed=policy.seed, workers=2)
     for mine, theirs in zip(results, recorded, strict=True):
         assert np.mean(mine.returns) == pytest.approx(np.mean(theirs.returns), rel=0.05)
         if policy.config.env.suite == "metaworld":
@@ -65,7 +67,7 @@ def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
     """Of many returns, the bootstrap's is the normal approximation's; Wilson's from its formula."""
     returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
     hits = returns > 150
-    one = play.summary(
+    one = summary(
         policy_file.TaskEvaluation(
             task="x", returns=returns.tolist(), lengths=[1] * 400, successes=hits.tolist()
         )
@@ -82,10 +84,10 @@ def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
 
 def test_one_episode_has_no_interval_of_its_return() -> None:
     single = policy_file.TaskEvaluation(task="x", returns=[3.0], lengths=[5], successes=[None])
-    one = play.summary(single)
-    assert one == play.TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
+    one = summary(single)
+    assert one == TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
     header = policy_file.read(pretrained.find("drawer-close-v3")).header
-    told = pretrained.card("x", header.model_copy(update={"evaluation": [single]}))
+    told = export.card("x", header.model_copy(update={"evaluation": [single]}))
     assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
 
 
@@ -106,11 +108,11 @@ def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: P
     assert "torch" in file.header.versions and "platform" not in file.header.versions
     (one,), (told,) = file.header.evaluation, json.loads(figures.read_text())["tasks"]
     assert np.mean(one.returns) == pytest.approx(told["ret"], rel=1e-12)
-    policy = play.load_policy(path)
-    again, _ = play.evaluate(policy, [0], episodes=5, seed=policy.seed, workers=0)
+    policy = load_policy(path)
+    again, _ = evaluate(policy, [0], episodes=5, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
     card = (tmp_path / "new" / "mine-v1.0.md").read_text()
-    assert card == pretrained.card("mine-v1.0", file.header)
+    assert card == export.card("mine-v1.0", file.header)
     assert "st_sac.py --config params.json --seed 4 --until 20\n" in card
     config = json.loads(card.split("```json\n")[1].split("```")[0])
     assert config == json.loads((run / "params.json").read_text())
@@ -133,10 +135,10 @@ def test_a_name_is_found_and_others_are_told(
 
 
 def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "loose.pt").write_bytes(play.weights_of(run).read_bytes())
-    policy = play.load_policy(tmp_path / "loose.pt")
-    with pytest.raises(UserError, match="--export: needs a policy from a run"):
-        pretrained.export(tmp_path / "x", policy, [])
+    (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
+    policy = load_policy(tmp_path / "loose.pt")
+    with pytest.raises(UserError, match="--export: needs a policy of a run"):
+        export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
 
 
@@ -144,7 +146,7 @@ def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
 def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
     weights = tmp_path / "checkpoint" / "best.pt"
     weights.parent.mkdir()
-    weights.write_bytes(play.weights_of(run).read_bytes())
+    weights.write_bytes(weights_of(run).read_bytes())
     (tmp_path / "versions.json").write_text(content)
     with pytest.raises(UserError, match=r"versions\.json: is damaged"):
-        play.load_policy(weights)
+        load_policy(weights)

@@ -133,14 +133,17 @@ def test_a_run_hears_its_own_signals_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's processes block what is sent to their group, and are in the group of the driver."""
-    (tmp_path / "starter").mkdir()
-    (tmp_path / "starter" / "st_probe.py").write_text(PROBE)
+    command = tmp_path / "torchrl_lite" / "cli"
+    command.mkdir(parents=True)
+    for path in (command.parent / "__init__.py", command / "__init__.py"):
+        path.touch()
+    (command / "__main__.py").write_text(PROBE)
     monkeypatch.setattr(task, "ROOT", tmp_path)
     trial = Trial("st_probe", ("--seed", "3"), tmp_path, 1000, False)
     with (tmp_path / "said").open("wb") as log, signals_blocked():
         assert task._train(trial, tmp_path, log.fileno()) == 7
     said = json.loads((tmp_path / "said").read_text())
-    assert said == [[], True, str(tmp_path), ["--seed", "3"]]
+    assert said == [[], True, str(tmp_path), ["train", "probe", "--seed", "3"]]
 
 
 def test_what_has_ended_elsewhere_must_be_found_here(trial: Trial, tmp_path: Path) -> None:

@@ -15,16 +15,16 @@ from screen import Screen, virtual_screen
 
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
-from torchrl_lite.policies import play
-from torchrl_lite.policies import shipped as pretrained
+from torchrl_lite.policies import film
+from torchrl_lite.policies.load import load_policy
 
 STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 NAME = "drawer-close-v3"
 SHOW = f"""
-from torchrl_lite.policies import play
-from torchrl_lite.policies import shipped as pretrained
-policy = play.load_policy(pretrained.find({NAME!r}))
-print("whole:", play.show(policy, 0, seed=policy.seed, camera="corner"))
+from torchrl_lite import load_policy
+from torchrl_lite.policies.film import watch
+policy = load_policy({NAME!r})
+print("whole:", watch(policy.config.env, policy.actor, 0, seed=policy.seed, camera="corner"))
 """
 
 
@@ -32,7 +32,7 @@ def test_without_a_screen_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":4321")
     with pytest.raises(UserError, match=r"--render: cannot open a window \(X11: .*--video"):
-        play.check_window(play.load_policy(pretrained.find(NAME)), [0], camera=None)
+        film.check_window(load_policy(NAME).config.env, seed=1, tasks=[0], camera=None)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Interleaved timing, median rates, tables with ratios, and a file with the hardware."""
 
 import json
-import os
 import platform
 import statistics
 import time
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from torchrl_lite.config.machine import cores
 
 PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3", "envpool")
 
@@ -61,7 +62,7 @@ def hardware() -> dict[str, str | int]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpu": gpu,
         "python": platform.python_version(),
     }

@@ -19,7 +19,6 @@ from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
 
-CONFIGS = Path(__file__).parents[2] / "config"
 SUCCESS, IN_A_ROW = 0.95, 3
 """Solved: `IN_A_ROW` consecutive evaluations with at least this success."""
 EPISODES, UPDATES = 20, 2500
@@ -75,7 +74,7 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
     start = "import sys; from torchrl_lite.command.launch import main; sys.exit(main('sac'))"
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, "-c", start, "--config", str(CONFIGS / config), "--task", task,
+            [sys.executable, "-c", start, "--config", config, "--task", task,
              "--device", "cpu", "--seed", str(seed), "--log_dir", folder, *overrides],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

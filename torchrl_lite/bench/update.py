@@ -3,7 +3,6 @@
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -17,11 +16,12 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.config import NetConfig, load
+from torchrl_lite.config.shipped import find_config
 from torchrl_lite.types import Block, Spec
 
 OBS, ACT, FILLED = 39, 4, 20_000
+FAST = "fast_st.json"
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
-FAST = Path(__file__).parents[2] / "config" / "fast_st.json"
 
 
 def _ours(
@@ -130,7 +130,7 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
     keep_freed_memory()
     torch.set_num_threads(threads)
     on = f"{threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    fast = load(FAST, ['env.tasks=["any"]'], sections=SECTIONS)
+    fast = load(find_config(FAST), ['env.tasks=["any"]'], sections=SECTIONS)
     reports = []
     for hidden, tasks, batch, steps in (
         ([256, 256], 1, 256, 100),
@@ -148,7 +148,7 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
             contenders[name] = ours(accel=mode)
         contenders[f"{OURS}, medium precision"] = _medium(ours())
         if hidden == fast.net.hidden_shapes:
-            contenders[f"{OURS}, {FAST.name}"] = _medium(
+            contenders[f"{OURS}, {FAST}"] = _medium(
                 _ours(
                     fast.agent,
                     fast.net,

@@ -1,12 +1,16 @@
 """One process at a time in a run directory."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from torchrl_lite.errors import BusyError
+
+try:
+    import fcntl
+except ImportError:
+    raise ImportError("torchrl_lite needs Linux; on Windows, use WSL 2") from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from torchrl_lite.config import MAX_AT_ONCE, nearest
+from torchrl_lite.config.shipped import find_config
 from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
 
@@ -126,15 +127,30 @@ def _label(text: str) -> str:
     return text
 
 
-def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Namespace:
-    """
+def config_file(text: str) -> Path:
+    """A path, or the name of a shipped configuration."""
+    try:
+        return find_config(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def parse(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> argparse.Namespace:
+    """The flags of a training of one task, of many, or (``multi_task`` None) of either.
+
     Raises:
         UserError: an unknown flag or an invalid value.
     """
-    kind = "many tasks with one policy" if multi_task else "one task"
+    kinds = {None: "one task or many", True: "many tasks with one policy", False: "one task"}
+    kind = kinds[multi_task]
     parser = Parser(description=f"Train {algo.upper()} on {kind}.", allow_abbrev=False)
     add = parser.add_argument
-    add("--config", type=Path, metavar="PATH", help="a .json or .yaml configuration")
+    add(
+        "--config",
+        type=config_file,
+        metavar="PATH|NAME",
+        help="a .json or .yaml configuration, or a shipped one by name, such as mt10",
+    )
     if not multi_task:
         add("--task_id", metavar="I", help="index of a Meta-World task in MT10, 0 to 9")
         add("--task", metavar="NAME", help="one of the 50 Meta-World v3 tasks")
@@ -144,14 +160,14 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool) -> argparse.Names
     )
     add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
     add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
-    add("--set", action="append", default=[], metavar="a.b=value", help="set a field; repeatable")
-    add("--until", type=_frames, metavar="FRAMES", help="stop after the epoch that reaches FRAMES")
-    if multi_task:
-        add("--stage", type=_stage, metavar="K", help="curriculum stage to start at, from 0")
-    add("--resume", action="store_true", help="continue from the last checkpoint")
-    add("--init_from", type=Path, metavar="PATH", help="initial weights: run, checkpoint or file")
-    add("--track", action="store_true", help="also log to Weights & Biases")
-    add("--run_name", type=_label, metavar="NAME", help="name of the run there")
-    add("--trust_imports", action="store_true", help="trust a stored run's imports and cluster")
-    add("--help_config", action="store_true", help="list every configuration field")
+    add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
+    add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    if multi_task is not False:
+        add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
+    add("--resume", action="store_true", help="go on from the newest checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
+    add("--track", action="store_true", help="log to Weights & Biases too")
+    add("--run_name", type=_label, metavar="NAME", help="of the run there")
+    add("--trust_imports", action="store_true", help="import and join what a stored run names")
+    add("--help_config", action="store_true", help="every field of the configuration")
     return parser.parse_args(argv)

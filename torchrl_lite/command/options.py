@@ -4,7 +4,6 @@ Every file is read once, and every mistake is a `UserError`.
 """
 
 import json
-import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -15,12 +14,22 @@ import torch
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
-from torchrl_lite.config import Config, check, flat, load, merge, nest, parse_override, read_tree
+from torchrl_lite.config import (
+    Config,
+    check,
+    flat,
+    load,
+    machine,
+    merge,
+    nest,
+    parse_override,
+    read_tree,
+)
+from torchrl_lite.config.shipped import shipped_folder
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "config"
 RESUMABLE = (
     "train.num_epochs",
     "train.eval_interval",
@@ -51,8 +60,8 @@ class Request(NamedTuple):
     """``folder`` holds a run to resume, and ``config`` is that run's."""
 
 
-def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
-    """Reads and checks what a starter's flags ask for.
+def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
+    """What the flags of a starter ask for; ``multi_task`` as for `flags.parse`.
 
     Raises:
         UserError: a mistake, or an existing run without ``--resume``.
@@ -65,7 +74,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool) -> Request:
     path = args.config or _default_config(task)
     read = read or read_tree(path)
     config = _requested(args, path, read, overrides, algo=algo, task=task)
-    if config.num_tasks > 1 and not multi_task:
+    if config.num_tasks > 1 and multi_task is False:
         raise UserError(
             f"env.tasks: {config.num_tasks} tasks; this starter trains one, use mt_{algo}.py"
         )
@@ -92,11 +101,12 @@ def _requested(
 ) -> Config:
     """The configuration file with the changes of the flags."""
     tree = _with_overrides(read, overrides)
-    if "stage" in args:  # a multi-task starter
-        if args.stage is not None:
-            if tree.get("curriculum") is None:
-                raise UserError(f"--stage: {path} has no curriculum")
-            tree = merge(tree, {"curriculum": {"first_stage": args.stage}})
+    if "stage" in args and args.stage is not None:
+        if tree.get("curriculum") is None:
+            raise UserError(f"--stage: {path} has no curriculum")
+        overrides = [*overrides, (["curriculum", "first_stage"], args.stage)]
+        tree = _with_overrides(read, overrides)
+    if "task" not in args:  # of a starter for several tasks
         return check(tree, algo=algo, sections=SECTIONS, source=str(path))
     if task is not None:
         if any(_names_tasks(*override) for override in overrides):
@@ -159,8 +169,9 @@ def _task(args: Namespace, tree: Tree) -> str | None:
 
 
 def _default_config(task: str | None) -> Path:
-    own = CONFIGS / "mt10_tasks" / f"{task}.json"
-    return own if own.exists() else CONFIGS / "base_st.json"
+    configs = shipped_folder("config")
+    own = configs / "mt10_tasks" / f"{task}.json"
+    return own if own.exists() else configs / "base_st.json"
 
 
 def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
@@ -190,7 +201,7 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
 
     ``cores`` is the number of CPU cores for the run; default: all available to this process.
     """
-    cores = cores or len(os.sched_getaffinity(0))
+    cores = cores or machine.cores()
     env, system = config.env, config.system
     groups = -(-env.num_envs // env.group_size)
     auto: dict[str, Any] = {
@@ -225,9 +236,22 @@ def _resumed(
     tree = own.model_dump()
     if args.config is None:
         changed = _with_overrides(tree, overrides)
-        new = flat(check(changed, algo=algo, sections=SECTIONS, source="--set").model_dump())
+        new = check(changed, algo=algo, sections=SECTIONS, source="--set")
     else:
-        new = flat(new_config.model_dump())
+        new = new_config
+    config = with_allowed_changes(own, new, stored)
+    if not args.trust_imports:
+        check_cluster(config, stored, named=new_config.system.ray.address)
+    return config
+
+
+def with_allowed_changes(own: Config, new_config: Config, stored: Path) -> Config:
+    """A run's ``own`` configuration, stored in ``stored``, with what a new one changes.
+
+    Raises:
+        UserError: a change that a run cannot meet, by its key.
+    """
+    tree, new = own.model_dump(), flat(new_config.model_dump())
     old = flat(tree)
     for key in {**old, **new}:  # a section may be null in one of them
         value, wanted = old.get(key), new.get(key)
@@ -240,7 +264,4 @@ def _resumed(
                 "(with --config, repeat every --set of the first start)"
             )
         tree = merge(tree, nest(key.split("."), wanted))
-    config = check(tree, algo=algo, sections=SECTIONS, source="--resume")
-    if not args.trust_imports:
-        check_cluster(config, stored, named=new_config.system.ray.address)
-    return config
+    return check(tree, algo=own.algo, sections=SECTIONS, source="--resume")

@@ -15,7 +15,10 @@ from types import FrameType
 
 
 def begin() -> None:
-    """From here on, SIGINT and SIGTERM print one line, and failing output does not end a run."""
+    """From here on, SIGINT and SIGTERM are one line, and output that fails ends nothing."""
+    if sys.platform == "win32":  # it has no fcntl, which locks a run
+        print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
+        raise SystemExit(2)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     from torchrl_lite.reporting.streams import make_safe
@@ -29,8 +32,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def train(algo: str, *, multi_task: bool = False) -> int:
-    """Runs a training starter and returns its exit code."""
+def train(algo: str, *, multi_task: bool | None = False) -> int:
+    """A starter that trains one task, many, or (None) either; returns its exit code."""
     begin()
     from torchrl_lite.command import flags
 

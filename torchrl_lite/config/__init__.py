@@ -5,12 +5,12 @@ from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import (
     flat,
     merge,
-    nearest,
     nest,
     parse_json,
     parse_override,
     read_tree,
 )
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.models import (
     Config,
     CriticConfig,

@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 
 from torchrl_lite.config.files import (
     merge,
-    nearest,
     nest,
     parse_override,
     plain,
     read_tree,
 )
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.models import Config
 from torchrl_lite.config.section import Section
 from torchrl_lite.errors import UserError

@@ -1,15 +1,16 @@
 """Reads, extends and merges configuration files and overrides as plain trees."""
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.config.shipped import shipped_config
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**22
@@ -18,12 +19,6 @@ MAX_BYTES = 2**22
 
 MAX_VALUES = 100_000
 """Maximum in a YAML file, where aliases multiply values; a configuration has about a hundred."""
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or an empty string if no name is close."""
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -157,7 +152,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """Reads a file and those it extends; ``extends`` is relative to the file that contains it.
+    """The file with what it extends: ``extends`` is a path relative to the file it stands in, or
+    the name of a shipped configuration.
 
     Raises:
         UserError: a file is missing, unreadable, not valid JSON or YAML, or extends itself.
@@ -174,8 +170,9 @@ def read_tree(path: Path) -> dict[str, Any]:
         if parent is None:
             break
         if not isinstance(parent, str):
-            raise UserError(f"{path}: extends: must be a path relative to this file")
-        path = path.parent / parent
+            raise UserError(f"{path}: extends: a path relative to this file, or a shipped name")
+        beside, shipped = path.parent / parent, shipped_config(parent)
+        path = beside if shipped is None or beside.is_file() else shipped
     result: dict[str, Any] = {}
     for tree in reversed(trees):
         result = merge(result, tree)

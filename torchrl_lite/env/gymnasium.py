@@ -5,8 +5,10 @@ are unchanged.
 """
 
 import importlib
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -124,6 +126,8 @@ def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[in
 
 def _find(task: str, imports: tuple[str, ...]) -> Any:
     """Import the packages, and return the id's entry in Gymnasium's registry."""
+    if imports and not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))  # last, so that a file here hides no installed package
     for package in imports:
         try:
             importlib.import_module(package)
@@ -134,7 +138,7 @@ def _find(task: str, imports: tuple[str, ...]) -> Any:
                 f"env.imports: {package!r} cannot be imported ({_message(error)}){hint}"
             ) from None
     if task not in gym.registry:
-        hint = nearest(task, gym.registry) or "; env.imports names packages that register more"
+        hint = f"{nearest(task, gym.registry)}; env.imports names modules that register more"
         raise UserError(f"env.tasks: {task!r} is not a registered Gymnasium id{hint}")
     return gym.registry[task]
 

@@ -12,6 +12,7 @@ from torchrl_lite.collector.episode import EVAL, EpisodeKey, EpisodeRunner
 from torchrl_lite.collector.failure import RAISED, named
 from torchrl_lite.collector.rollout import Inference, exact_inference
 from torchrl_lite.config import EnvConfig
+from torchrl_lite.env import rendering
 from torchrl_lite.env.make import make_spec, make_task_env, task_horizon
 from torchrl_lite.env.rendering import draws, use_headless_backend
 from torchrl_lite.env.viewing import WindowClosed
@@ -58,6 +59,16 @@ def check_renderer(
             raise UserError(f"{source}: rendering fails ({_line(error)})") from None
         if picture is None:
             raise UserError(f"{source}: {config.tasks[task]!r} renders no pictures")
+
+
+def check_window(config: EnvConfig, *, seed: int, tasks: Sequence[int], camera: str | None) -> None:
+    """
+    Raises:
+        UserError: no window can be opened here, or a task has no such camera.
+    """
+    rendering.check_window()
+    for task in tasks if camera else ():
+        make_task_env(config, task, seed=seed, render_mode="rgb_array", camera=camera).close()
 
 
 def _line(error: BaseException) -> str:

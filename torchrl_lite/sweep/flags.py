@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchrl_lite.command.flags import Parser, count
+from torchrl_lite.command.flags import Parser, config_file, count
 
 
 def _share(text: str) -> float:
@@ -23,10 +23,10 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     Raises:
         UserError: an unknown flag, or a value that it does not take.
     """
-    parser = Parser(prog="sweep.py", description="Many runs on Ray.", allow_abbrev=False)
+    parser = Parser(description="Many runs on Ray.", allow_abbrev=False)
     add = parser.add_argument
     add("--starter", nargs="+", required=True, metavar="NAME", help="st_sac, mt_td3, …")
-    add("--config", type=Path, metavar="PATH", help="as for the starters")
+    add("--config", type=config_file, metavar="PATH|NAME", help="as for the starters")
     add("--tasks", metavar="0-9|NAME,…", help="Meta-World tasks, one per run")
     add("--seeds", default="1", metavar="1-5", help="seeds (default 1)")
     add("--grid", action="append", default=[], metavar="a.b=[…]", help="values to try; repeatable")

@@ -11,7 +11,7 @@ from typing import Any
 
 from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.command import flags
-from torchrl_lite.command.launch import epochs_of_result
+from torchrl_lite.command.job import epochs_of_result
 from torchrl_lite.command.options import experiment_name, request, resolve
 from torchrl_lite.config import nearest, parse_json, parse_override, read_tree
 from torchrl_lite.errors import UserError

@@ -1,4 +1,4 @@
-"""The Ray task of a run: a starter in a subprocess, as a user would start it.
+"""The Ray task of a run: a training in a subprocess, as a user would start it.
 
 A run can be restarted at any time on any node thanks to its run directory: lock, checkpoints,
 ``--resume`` and ``result.json``. This module does not import torch, so that the process that waits
@@ -93,7 +93,9 @@ def _wait_for_lock(folder: Path) -> None:
 
 
 def _train(trial: Trial, cwd: Path, output: int) -> int:
-    command = [sys.executable, str(ROOT / "starter" / f"{trial.starter}.py"), *trial.argv]
+    algo = trial.starter.partition("_")[2]
+    # -P: a file in the run's working directory must not hide a package
+    command = [sys.executable, "-P", "-m", "torchrl_lite.cli", "train", algo, *trial.argv]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         command,

@@ -1,6 +1,5 @@
 """Provenance of a run: its configuration, versions and machine."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from torchrl_lite import __version__
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.checkpoint.records import Versions
 from torchrl_lite.config import Config
+from torchrl_lite.config.machine import cores
 from torchrl_lite.errors import UserError
 
 
@@ -53,4 +53,4 @@ def versions() -> dict[str, str]:
 def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({len(os.sched_getaffinity(0))} cores)"
+    return f"cpu ({cores()} cores)"

@@ -27,7 +27,8 @@ from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
 from torchrl_lite.training.curriculum import Check
 from torchrl_lite.training.evaluation import ByTask
-from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.memory_run import Callback, MemoryRun, result_of
+from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.signals import SignalGuard
 from torchrl_lite.transfer.start import Start
 
@@ -35,8 +36,8 @@ FILM_FPS = 10
 """Pictures per second of films made during training, which waits for them."""
 
 
-class Run(NullRun):
-    """A run directory, locked from ``with`` on.
+class Run(MemoryRun):
+    """A run directory, held under its lock from ``with`` on.
 
     `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
     `RLAlgo` calls it.
@@ -51,17 +52,18 @@ class Run(NullRun):
         device: torch.device,
         guard: SignalGuard,
         until: int | None = None,
+        callback: Callback | None = None,
     ) -> None:
-        """``until``: stop after the first epoch that reaches this many frames."""
+        """``until``: stop at the first epoch end at or after so many frames."""
+        super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
         self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         self._stack = ExitStack()
         self._damaged: list[str] = []
         self._output_is_lost = False
-        self._origin: list[dict[str, Any]] = []
         self._best: tuple[float, float] | None = None
-        self._wall_time_before, self._started = 0.0, time.perf_counter()
+        self._wall_time_before = 0.0
         self._cpu_s = time.process_time()
         self._saved_epoch, self._has_checkpoint = 0, False
         self._saved: Row = {}
@@ -219,7 +221,7 @@ class Run(NullRun):
             self._save_weights(algo, f"epoch_{algo.epoch}")
         self._log(row)
         self._mark_lost_output(algo.total_frames)
-        stop = self._guard.requested is not None
+        stop = self.asks_to_stop(row) or self._guard.requested is not None
         stop |= self._until is not None and algo.total_frames >= self._until
         last = algo.epoch == self.config.total_epochs
         if stop or last or algo.epoch % train.save_interval == 0:
@@ -262,7 +264,7 @@ class Run(NullRun):
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
         self._save_policy(algo, episodes)
-        result = self._result(algo, final)
+        result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
         if self.config.log.video and not self._is_filmed(algo.epoch):
             self._film(algo)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -273,24 +275,7 @@ class Run(NullRun):
             f"done: {algo.total_frames} frames, {success}return {final['eval/return']:.1f} over "
             f"{episodes_each} episodes per task"
         )
-
-    def _result(self, algo: RLAlgo, final: Row) -> dict[str, Any]:
-        result: dict[str, Any] = {
-            "frames": algo.total_frames,
-            "updates": algo.learner.updates,
-            "epochs": algo.epoch,
-            "wall_time_s": round(self.wall_time, 3),
-            "final_eval_episodes": self.config.train.final_eval_episodes,
-            **{key: finite(value) for key, value in (final | algo.learned).items()},
-        }
-        if self.config.curriculum is not None:
-            result |= {
-                "stage": algo.stages.stage,
-                "stage/complete": algo.stages.complete,
-                "stage/check_frames": algo.stages.check_frames,
-                **algo.stages.forgotten(final),
-            }
-        return result | ({"origin": self._origin} if self._origin else {})
+        self.result = result
 
     def _save_policy(self, algo: RLAlgo, episodes: ByTask) -> None:
         policy_file.write(

@@ -1,0 +1,129 @@
+"""The command ``torchrl-lite``: every starter, from any directory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY, sets
+
+from torchrl_lite import UserError
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.cli import main as cli
+from torchrl_lite.command import start
+from torchrl_lite.command.flags import parse
+from torchrl_lite.command.options import request
+
+ROOT = Path(__file__).parents[2]
+PROBE = """
+import atexit, sys
+heavy = {"torch", "gymnasium", "metaworld", "ray", "matplotlib"}
+atexit.register(lambda: print("heavy:", sorted(heavy & sys.modules.keys())))
+from torchrl_lite.cli.main import main
+sys.exit(main())
+"""
+
+
+def run(folder: Path, *words: str, code: str = PROBE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("", 0, "usage: torchrl-lite COMMAND"),
+        ("--help", 0, "bench"),
+        ("--version", 0, "0."),
+        ("trian sac", 2, "did you mean 'train'?"),
+        ("train", 0, "sac|td3|ddpg"),
+        ("train sca", 2, "did you mean 'sac'?"),
+        ("train td3 --help", 0, "usage: torchrl-lite train td3"),
+        ("train sac --sed 1", 2, "did you mean '--seed'?"),
+        ("train sac --config mt11", 2, "did you mean 'mt10'?"),
+        ("play --help", 0, "usage: torchrl-lite play"),
+        ("plot --ou x", 2, "'--out'"),
+        ("sweep --help", 0, "usage: torchrl-lite sweep"),
+        ("bench envs", 2, "envs"),
+    ],
+)
+def test_help_and_mistakes_need_no_torch(tmp_path: Path, words: str, code: int, told: str) -> None:
+    done = run(tmp_path, *words.split())
+    assert done.returncode == code, done.stderr
+    assert told in (done.stderr if code else done.stdout)
+    assert len(done.stderr.splitlines()) == (1 if code else 0)
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_it_knows_every_algorithm() -> None:
+    assert tuple(ALGORITHMS) == cli.ALGORITHMS
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks"),
+    [
+        ("--task_id 3", 1),
+        ("--config fast_st --task push-v3", 1),
+        ("--config mt10", 10),
+        ("--config mt10 --task push-v3", 1),
+        ("--config curricula/mt10_progressive --stage 1", 10),
+        ("--config mujoco/halfcheetah", 1),
+    ],
+)
+def test_train_takes_one_task_or_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, tasks: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = parse("sac", words.split(), multi_task=None)
+    asked = request(args, "sac", multi_task=None)
+    assert asked.config.num_tasks == tasks
+    assert asked.config.curriculum is None or asked.config.curriculum.first_stage == 1
+
+
+def test_train_without_a_task_or_curriculum_says_so() -> None:
+    for words, message in (("--seed 1", "env.tasks"), ("--config mt10 --stage 1", "--stage")):
+        with pytest.raises(UserError, match=message):
+            request(parse("sac", words.split(), multi_task=None), "sac", multi_task=None)
+
+
+def test_a_module_of_the_current_directory_is_imported(tmp_path: Path) -> None:
+    """By workers too, and although the command lies elsewhere."""
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import PendulumEnv\n"
+        "gym.register('Mine-v0', entry_point=PendulumEnv, max_episode_steps=20)\n"
+    )
+    fields = TINY | {
+        "env.suite": "gymnasium",
+        "env.tasks": ["Mine-v0"],
+        "env.imports": ["mine"],
+        "env.num_envs": 2,
+        "system.workers": 1,
+    }
+    script = Path(sys.executable).parent  # sys.path[0], as of an installed command
+    code = f"import sys; sys.path[0] = {str(script)!r}\n{PROBE}"
+    done = run(tmp_path, "train", "sac", *sets(fields), code=code)
+    assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.rglob("result.json")]) == 1
+    fields["env.tasks"] = ["Mine-v1"]
+    done = run(tmp_path, "train", "sac", *sets(fields), code=code)
+    assert done.returncode == 2
+    assert "did you mean 'Mine-v0'?; env.imports names modules" in done.stderr
+
+
+def test_windows_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as end:
+        start.begin()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: torchrl_lite needs Linux; on Windows, use WSL 2\n"

@@ -1,0 +1,99 @@
+"""The library's interface: what it names, and that naming it loads nothing."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import torchrl_lite
+from torchrl_lite import UserError, load_config
+from torchrl_lite.config.shipped import config_names, find_config, shipped_folder
+
+PACKAGE = Path(torchrl_lite.__file__).parent
+
+
+def test_every_public_name_is_there_and_is_what_a_type_checker_sees() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if node.module and node.module.startswith("torchrl_lite")
+    }
+    assert sorted(seen) == torchrl_lite.__all__ == sorted(torchrl_lite._HOME)
+    for name, module in seen.items():
+        assert getattr(torchrl_lite, name) is getattr(import_module(module), name)
+        assert name in dir(torchrl_lite)
+        assert getattr(torchrl_lite, name).__doc__, name
+    with pytest.raises(AttributeError, match="'load_polcy'"):
+        _ = torchrl_lite.load_polcy
+
+
+def test_the_import_alone_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, torchrl_lite; print({'torch', 'gymnasium', 'pydantic'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# --- configurations by name -----------------------------------------------------------------------
+
+
+def test_every_shipped_configuration_is_found_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert {"mt10", "fast_st", "mujoco/halfcheetah", "curricula/mt10_mixed"} <= {*config_names()}
+    for name in config_names():
+        assert find_config(name) == find_config(f"{name}.json")
+        assert find_config(name).is_file()
+    assert load_config("mt10").num_tasks == 10
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config("x" * 5000 + ".json")
+    assert find_config("x" * 5000) == Path("x" * 5000)  # reading it says what is wrong
+    with pytest.raises(UserError, match=r"'mt11' is neither.*did you mean 'mt10'\?"):
+        find_config("mt11")
+
+
+def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mt10.json").write_text('{"extends": "mt3", "train": {"num_epochs": 7}}')
+    config = load_config("mt10.json", "train.num_epochs=5")
+    assert (config.num_tasks, config.train.num_epochs) == (3, 5)  # its own base ships
+    assert load_config("mt10").num_tasks == 10
+    with pytest.raises(UserError, match=r"mt12\.json: there is no such configuration"):
+        load_config("mt12.json")
+
+
+def test_a_mapping_is_a_configuration_and_is_not_changed() -> None:
+    tree = {"env": {"tasks": ["reach-v3"]}, "td3": {"policy_delay": 3}}
+    config = load_config(tree, "net.hidden_shapes=[8]", algo="td3")
+    assert config.algo == "td3"
+    assert (config.agent.policy_delay, config.net.hidden_shapes) == (3, [8])
+    assert tree == {"env": {"tasks": ["reach-v3"]}, "td3": {"policy_delay": 3}}
+    with pytest.raises(UserError, match=r"net\.knd: unknown key; did you mean 'kind'"):
+        load_config(tree, "net.knd=mlp")
+
+
+def test_an_installed_package_has_its_own_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert shipped_folder("config") == PACKAGE.parent / "config"
+    (tmp_path / "shipped" / "config").mkdir(parents=True)
+    monkeypatch.setattr("torchrl_lite.config.shipped._PACKAGE", tmp_path)
+    assert shipped_folder("config") == tmp_path / "shipped" / "config"
+
+
+def test_the_version_stands_in_one_place() -> None:
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert "version" not in tomllib.loads(text)["project"]
+    citation = (PACKAGE.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {torchrl_lite.__version__}\n" in citation

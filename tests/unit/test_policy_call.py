@@ -1,0 +1,95 @@
+"""A policy as a function of numpy arrays."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_learner
+from tiny_runs import train
+
+from torchrl_lite import Policy, UserError, load_config, load_policy
+from torchrl_lite.types import Spec
+
+SPEC = Spec(("a", "b"), obs_dims=(3, 5), act_dims=(2, 1))
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Two tasks of different sizes."""
+    config = load_config({"env": {"tasks": ["reach-v3"]}})
+    return Policy(make_learner("sac", SPEC).actor, config, SPEC, frames=0)
+
+
+@pytest.mark.parametrize(("task", "index"), [("a", 0), ("b", 1)])
+def test_the_actions_are_the_actors_own(policy: Policy, task: str, index: int) -> None:
+    size, acts = SPEC.obs_dims[index], SPEC.act_dims[index]
+    obs = np.random.default_rng(0).normal(size=(4, size))
+    padded = torch.zeros(1, 4, 5)
+    padded[0, :, :size] = torch.from_numpy(obs)
+    with torch.no_grad():
+        wanted = policy.actor.act(padded, torch.tensor([index]))[0, :, :acts].numpy()
+    given = policy(obs, task=task)
+    assert (given.shape, given.dtype) == ((4, acts), np.float32)
+    np.testing.assert_array_equal(given, wanted)
+    np.testing.assert_array_equal(given, policy(obs, task=index))
+    np.testing.assert_allclose(policy(obs[2], task=task), wanted[2], rtol=1e-5)
+
+
+def test_noise_is_addressed_by_its_generator(policy: Policy) -> None:
+    obs = np.ones((3, 3))
+    noisy = [policy(obs, "a", deterministic=False, rng=seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(noisy[0], noisy[1])
+    assert not np.array_equal(noisy[0], noisy[2])
+    rng = np.random.default_rng(1)
+    drawn = [policy(obs, "a", deterministic=False, rng=rng) for _ in range(2)]
+    np.testing.assert_array_equal(drawn[0], noisy[0])
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(noisy[0][0], noisy[0][1])  # each row has its own
+
+
+def test_mistakes_name_what_is_there(policy: Policy) -> None:
+    with pytest.raises(UserError, match="name one of this policy's tasks: a, b"):
+        policy(np.zeros(3))
+    for task in ("c", 2, -1):
+        with pytest.raises(UserError, match="it has a, b"):
+            policy(np.zeros(3), task)
+    for shape in [(4,), (2, 4), (1, 1, 3)]:
+        with pytest.raises(UserError, match=r"a has observations of shape \[3\], or \[B, 3\]"):
+            policy(np.zeros(shape), "a")
+
+
+def test_a_shipped_name_a_run_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(tmp_path, "--task", "reach-v3", algo="td3", td3__noise_std=0.3)
+    obs = np.linspace(-1, 1, 39)
+    of_run, of_file = load_policy(run), load_policy(str(run / "policy.safetensors"))
+    for deterministic in (True, False):
+        one, other = (p(obs, deterministic=deterministic, rng=5) for p in (of_run, of_file))
+        np.testing.assert_array_equal(one, other)  # with the noise of the training
+    assert not np.array_equal(of_file(obs), of_file(obs, deterministic=False, rng=5))
+    assert (of_file.tasks, of_file.obs_dims, of_file.act_dims) == (("reach-v3",), (39,), (4,))
+
+    monkeypatch.chdir(tmp_path)
+    assert load_policy("door-open-v3").tasks == ("door-open-v3",)
+    with pytest.raises(
+        UserError, match=r"no such file, run directory or shipped policy.*'door-open-v3'"
+    ):
+        load_policy("door-opne-v3")
+    Path("door-open-v3").mkdir()
+    with pytest.raises(UserError, match="is no run directory"):
+        load_policy("door-open-v3")
+
+
+def test_the_shipped_policy_opens_the_door() -> None:
+    """Through the plain loop of a reader."""
+    from torchrl_lite import make_env
+
+    policy = load_policy("door-open-v3")
+    env = make_env("metaworld", "door-open-v3", seed=policy.seed)
+    obs, _ = env.reset(seed=0, options={"goal": 0})
+    success = done = False
+    while not done:
+        obs, _, terminated, truncated, info = env.step(policy(obs))
+        success, done = success or bool(info["success"]), terminated or truncated
+    env.close()
+    assert success

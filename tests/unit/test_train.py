@@ -1,0 +1,125 @@
+"""`train` is a starter's run, with and without a directory."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, sets
+
+from torchrl_lite import UserError, load_config, train
+from torchrl_lite.config import Config
+
+CPU: dict[str, Any] = {"seed": 4, "device": "cpu"}
+
+
+def config(**changes: Any) -> Config:
+    fields = TINY | {"env.tasks": ["reach-v3"], "train.num_epochs": 3, "train.eval_interval": 1}
+    fields |= {key.replace("__", "."): value for key, value in changes.items()}
+    tree: dict[str, Any] = {}
+    for key, value in fields.items():
+        section, field = key.split(".")
+        tree.setdefault(section, {})[field] = value
+    return load_config(tree)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a training that nobody stopped."""
+    folder = tmp_path_factory.mktemp("train") / "x" / "reach-v3" / "4"
+    train(config(), run_dir=folder, **CPU)
+    return folder
+
+
+def timeless(result: dict[str, Any]) -> dict[str, Any]:
+    return result | {"wall_time_s": 0}
+
+
+def test_it_is_the_run_of_a_starter(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(config().model_dump(mode="json")))
+    flags = ("--config", path, "--seed", 4, "--device", "cpu", "--log_dir", tmp_path)
+    assert run_starter("st_sac", *flags) == 0
+    theirs = tmp_path / "tiny" / "reach-v3" / "4"
+    assert_same_run(whole, theirs)
+    assert same_results(whole, theirs)
+    names = [{p.name.partition("tfevents")[0] for p in run.rglob("*")} for run in (whole, theirs)]
+    assert names[0] == names[1]
+
+
+def test_without_a_directory_it_is_the_same_and_leaves_nothing(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    rows: list[dict[str, Any]] = []
+    result = train(config(), callback=rows.append, **CPU)
+    assert timeless(result) == timeless(result_of(whole))
+    assert [row["total_frames"] for row in rows] == [10, 20, 30, 40]
+    assert [str(row["eval/return"]) for row in rows] == [r["eval/return"] for r in rows_of(whole)]
+    assert not [*tmp_path.iterdir()]
+    assert capfd.readouterr() == ("", "")
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_callback_ends_the_run_with_a_result(whole: Path, tmp_path: Path, *, kept: bool) -> None:
+    folder = tmp_path / "run" if kept else None
+    result = train(config(), run_dir=folder, callback=lambda row: row["epoch"] == 2, **CPU)
+    assert (result["epochs"], result["frames"]) == (2, 20)
+    assert isinstance(result["eval/return"], float)
+    if folder:
+        assert timeless(result_of(folder)) == timeless(result)
+        assert (folder / "policy.safetensors").exists()
+        again = train(config(), run_dir=folder, resume=True, **CPU)  # the rest, bit for bit
+        assert_same_run(folder, whole)
+        assert timeless(again) == timeless(result_of(whole))
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_leaves_a_checkpoint(
+    whole: Path, tmp_path: Path, number: signal.Signals, error: type[BaseException]
+) -> None:
+    def interrupt(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(error) as caught:
+        train(config(), run_dir=tmp_path / "run", callback=interrupt, **CPU)
+    if error is SystemExit:
+        assert caught.value.code == 143
+    assert not (tmp_path / "run" / "result.json").exists()
+    train(config(), run_dir=tmp_path / "run", resume=True, **CPU)
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_it_works_in_another_thread(whole: Path, tmp_path: Path) -> None:
+    results: list[dict[str, Any]] = []
+    work = threading.Thread(
+        target=lambda: results.append(train(config(), run_dir=tmp_path / "run", **CPU))
+    )
+    work.start()
+    work.join()
+    assert timeless(results[0]) == timeless(result_of(whole))
+
+
+def test_a_run_that_is_there_is_not_overwritten(whole: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        train(config(), run_dir=whole, **CPU)
+    with pytest.raises(UserError, match=r"^net\.hidden_shapes: the run in .* has \[8\]"):
+        train(config(net__hidden_shapes=[9]), run_dir=whole, resume=True, **CPU)
+    before = result_of(whole)
+    assert train(config(), run_dir=whole, resume=True, **CPU) == before  # finished already
+
+
+def test_overrides_of_a_starter_read_the_same() -> None:
+    assert load_config(
+        "base_st", 'env.tasks=["reach-v3"]', *sets(TINY)[1::2]
+    ).net.hidden_shapes == [8]

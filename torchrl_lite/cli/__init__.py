@@ -1,0 +1,1 @@
+"""The command ``torchrl-lite``: every starter as a subcommand."""

@@ -1,0 +1,75 @@
+"""``torchrl-lite train|play|plot|sweep|bench``, also as ``python -m torchrl_lite.cli``."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+ALGORITHMS = ("sac", "td3", "ddpg")
+"""Named here, since the registry imports torch."""
+COMMANDS = {
+    "train": "train a policy on one task or on many: train sac|td3|ddpg",
+    "play": "evaluate and show a policy",
+    "plot": "learning curves and a table of final results",
+    "sweep": "many runs on Ray",
+    "bench": "speed on this machine, compared with other libraries",
+}
+
+
+def main() -> int:
+    """Returns the exit code: that of the subcommand; 2 for an unknown one."""
+    from torchrl_lite.command.start import begin
+
+    begin()
+    program, *words = ["torchrl-lite", *sys.argv[1:]]
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        from torchrl_lite import __version__
+
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        return _mistake(f"{name!r} is no command", name, list(COMMANDS))
+    sys.argv[:] = [f"{program} {name}", *words[1:]]
+    return _train() if name == "train" else _starter(name)()
+
+
+def _usage() -> str:
+    head = "usage: torchrl-lite COMMAND [flags]; COMMAND --help shows its flags"
+    return "\n".join([head, *(f"  {name:<7}{meaning}" for name, meaning in COMMANDS.items())])
+
+
+def _mistake(message: str, name: str, known: Sequence[str]) -> int:
+    from torchrl_lite.config import nearest
+
+    hint = nearest(name, known)
+    print(f"error: {message}; give one of {', '.join(known)}{hint}", file=sys.stderr)
+    return 2
+
+
+def _starter(name: str) -> Callable[[], int]:
+    if name == "play":
+        from torchrl_lite.command.play import main
+    elif name == "plot":
+        from torchrl_lite.command.plot import main
+    elif name == "sweep":
+        from torchrl_lite.sweep.start import main
+    else:
+        from torchrl_lite.bench.command import main
+    return main
+
+
+def _train() -> int:
+    """As a starter, of as many tasks as are named or the configuration has."""
+    program, *words = sys.argv
+    algo = words[0] if words else "--help"
+    if algo in ("-h", "--help"):
+        print(f"usage: {program} {'|'.join(ALGORITHMS)} [flags]; {program} sac --help shows them")
+        return 0
+    if algo not in ALGORITHMS:
+        return _mistake(f"train: {algo!r} is no algorithm", algo, ALGORITHMS)
+    sys.argv[:] = [f"{program} {algo}", *words[1:]]
+    from torchrl_lite.command.start import train
+
+    return train(algo, multi_task=None)

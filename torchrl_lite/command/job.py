@@ -1,0 +1,120 @@
+"""One training, as a starter and as `train` do it: the parts are wired here and nowhere else."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchrl_lite.algo import accel
+from torchrl_lite.checkpoint.records import read_result
+from torchrl_lite.checkpoint.store import Saved
+from torchrl_lite.command.folder import check_unused
+from torchrl_lite.command.parts import make_buffer, make_collector, make_learner, worker_pool
+from torchrl_lite.config import Config
+from torchrl_lite.env.make import make_spec
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.film import check_renderer
+from torchrl_lite.training.memory_run import Callback, MemoryRun
+from torchrl_lite.training.rl_algo import RLAlgo
+from torchrl_lite.training.run import Run
+from torchrl_lite.training.signals import SignalGuard
+from torchrl_lite.transfer.start import start_from
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, and where it is kept."""
+
+    config: Config
+    """Without any ``auto`` that depends on the machine."""
+    device: torch.device
+    seed: int
+    folder: Path | None = None
+    """The run directory; None to leave nothing behind."""
+    resume: bool = False
+    """Asked for; where there is no run yet, it begins."""
+    resuming: bool = False
+    """There is a run to go on with."""
+    until: int | None = None
+    """Stop at the first epoch end at or after so many frames."""
+    tracked_as: str | None = None
+    """Its name on Weights & Biases."""
+    callback: Callback | None = None
+
+
+def check_job(job: Job) -> None:
+    """Before anything is built.
+
+    Raises:
+        UserError: a task, the kind of acceleration or the films cannot be had here.
+    """
+    make_spec(job.config.env)  # names and spaces of tasks
+    accel.check(job.config.system.accel, job.device)
+    if job.config.log.video and job.folder is not None:
+        check_renderer(job.config.env, seed=job.seed)
+
+
+def is_finished(job: Job) -> bool:
+    """Whether there is nothing left to train in its run directory."""
+    if job.folder is None or not job.resuming:
+        return False
+    return epochs_of_result(job.folder) >= job.config.total_epochs
+
+
+def epochs_of_result(folder: Path) -> int:
+    """How far a finished run came; -1 without a readable result."""
+    try:
+        result = read_result(folder)
+    except UserError:
+        return -1
+    return -1 if result is None or result.epochs is None else result.epochs
+
+
+def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
+    """Trains; returns what ``result.json`` holds, or None where it was stopped before its end by
+    ``guard`` or ``job.until``."""
+    config = job.config
+    with ExitStack() as stack:
+        pool = worker_pool(config.system, stack)
+        learner = make_learner(config, seed=job.seed, device=job.device)
+        buffer = make_buffer(config, learner)
+        # A new run's weights are read before anything is written.
+        start = None if job.resuming else start_from(learner, buffer, config.transfer)
+        run, saved = _open(job, guard, stack)
+        if saved is None:
+            start = start or start_from(learner, buffer, config.transfer)
+        run.show(saved, start, asked_to_resume=job.resume)
+        collector = stack.enter_context(
+            make_collector(config, learner, seed=job.seed, pool=pool, say=run.say)
+        )
+        algo = RLAlgo(config, learner, collector, buffer, run)
+        if saved is not None:
+            algo.resume(saved)
+        del saved  # a second copy of networks and moments
+        run.begin(algo, tracked_as=job.tracked_as)
+        if not algo.train() and run.had_enough:
+            run.finish(algo)
+        return run.result
+
+
+def _open(job: Job, guard: SignalGuard, stack: ExitStack) -> tuple[MemoryRun, Saved | None]:
+    """The run, and the checkpoint that it goes on from."""
+    if job.folder is None:
+        return MemoryRun(job.callback), None
+    run = stack.enter_context(
+        Run(
+            job.folder,
+            job.config,
+            seed=job.seed,
+            device=job.device,
+            guard=guard,
+            until=job.until,
+            callback=job.callback,
+        )
+    )
+    if job.resuming:
+        return run, run.newest()
+    check_unused(job.folder, resume=job.resume)  # begun since, by a process that has ended
+    return run, None

@@ -1,0 +1,85 @@
+"""The parts of a training, built from a configuration: learner, replay buffer, collector."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import torch
+
+from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.malloc import keep_freed_memory
+from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.protocol import WorkerPool
+from torchrl_lite.collector.worker import ProcessPool
+from torchrl_lite.command.options import find_device, resolve
+from torchrl_lite.config import Config, SystemConfig
+from torchrl_lite.env.make import make_spec
+
+
+def worker_pool(system: SystemConfig, stack: ExitStack) -> WorkerPool:
+    """Where workers come from, until ``stack`` is left."""
+    if system.workers != "ray":
+        return ProcessPool()
+    from torchrl_lite.collector.ray_worker import RayPool
+
+    return stack.enter_context(RayPool(system.ray))
+
+
+def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = "auto") -> Learner:
+    """The networks, optimisers and update rule of ``config.algo``.
+
+    Sets torch's number of threads, its precision and its global seed.
+
+    Raises:
+        UserError: unknown task or device, or unsupported spaces.
+    """
+    system = resolve(config).system
+    keep_freed_memory()
+    torch.set_num_threads(int(system.threads))
+    torch.set_float32_matmul_precision(system.matmul_precision)
+    torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
+    spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
+    place = find_device(device) if isinstance(device, str) else device
+    return learner(config.agent, config.net, spec, device=place, seed=seed, accel=system.accel)
+
+
+def make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
+    """An empty replay buffer on the learner's device."""
+    return ReplayBuffer(
+        learner.spec,
+        config.capacity,
+        learner.device,
+        copies=config.env.copies,
+        old_weight=config.curriculum.old_weight if config.curriculum else 1.0,
+    )
+
+
+def make_collector(
+    config: Config,
+    learner: Learner,
+    *,
+    seed: int = 1,
+    pool: WorkerPool | None = None,
+    say: Callable[[str], None] = print,
+) -> Collector:
+    """Environments for ``train.epoch_frames`` steps an epoch, to be closed by ``with``.
+
+    ``pool`` starts the workers, by default as processes on this machine; ``say`` is called with
+    messages about workers that died.
+
+    Raises:
+        EpisodeError, WorkerError: an environment could not be made.
+    """
+    system = resolve(config).system
+    return Collector(
+        config.env,
+        learner.spec,
+        learner.actor,
+        epoch_frames=config.train.epoch_frames,
+        seed=seed,
+        workers=system.num_workers,
+        pool=pool,
+        env_timeout_s=system.env_timeout_s,
+        say=say,
+    )

@@ -1,0 +1,119 @@
+"""Trains from a script, with the loop of the starters."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchrl_lite.algo import accel
+from torchrl_lite.command.folder import check_text, check_unused, is_resumable
+from torchrl_lite.command.job import Job, check_job, is_finished, work
+from torchrl_lite.command.load import load_config
+from torchrl_lite.command.options import find_device, resolve, with_allowed_changes
+from torchrl_lite.command.report import telling
+from torchrl_lite.config import Config
+from torchrl_lite.config.trust import check_cluster, check_imports
+from torchrl_lite.training.memory_run import Callback
+from torchrl_lite.training.signals import Interrupted, SignalGuard
+
+
+def train(
+    config: Config | str | Path | Mapping[str, Any],
+    *,
+    seed: int = 1,
+    run_dir: str | Path | None = None,
+    device: str = "auto",
+    callback: Callback | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Trains, and returns what ``result.json`` holds: frames, updates, the final evaluation.
+
+    ``config``: a `Config`, or anything that `load_config` takes. ``run_dir`` gets all the files
+    of a starter's run; without it, nothing is written or printed. ``callback`` is called with each
+    epoch's row, by column of ``log.csv``; if it returns True, the run ends with this epoch and its
+    final evaluation. ``resume`` goes on with the run in ``run_dir``, or begins it.
+
+    With a ``run_dir``, the first SIGINT or SIGTERM lets the epoch finish and saves a checkpoint,
+    then raises KeyboardInterrupt or SystemExit(143). Outside the main thread, signals are not
+    handled. A script whose run has workers needs ``if __name__ == "__main__":``, since each worker
+    imports it.
+
+    Raises:
+        UserError: an invalid configuration or device, a run that is there without ``resume``, or
+            a change that it cannot meet.
+        RunError: an environment failed, or a checkpoint cannot be read or written.
+    """
+    asked = config if isinstance(config, Config) else load_config(config)
+    job = _job(asked, seed, run_dir, device=device, callback=callback, resume=resume)
+    if job.folder is not None and is_finished(job):
+        return json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
+    check_job(job)
+    accel.import_all(job.config.system.accel)
+    guard = SignalGuard(job.config.system.grace_seconds)
+    guarded = job.folder is not None and threading.current_thread() is threading.main_thread()
+    try:
+        with telling(job.folder), _settings_kept(), guard if guarded else nullcontext():
+            result = work(job, guard)
+    except Interrupted as interrupted:
+        _stop(interrupted.signum)
+    if result is None:
+        _stop(guard.requested)
+    assert result is not None
+    return result
+
+
+def _job(
+    config: Config,
+    seed: int,
+    run_dir: str | Path | None,
+    *,
+    device: str,
+    callback: Callback | None,
+    resume: bool,
+) -> Job:
+    folder, resuming = None, False
+    if run_dir is not None:
+        folder = Path(run_dir)
+        check_text(folder)
+        resuming = resume and is_resumable(folder)
+        if not resume:
+            check_unused(folder)
+    if folder is not None and resuming:
+        stored = folder / "params.json"
+        own = load_config(stored)
+        check_imports(own, stored, named=config.env.imports)
+        named = config.system.ray.address
+        config = with_allowed_changes(own, config, stored)
+        check_cluster(config, stored, named=named)
+    return Job(
+        resolve(config),
+        find_device(device),
+        seed,
+        folder,
+        resume=resume,
+        resuming=resuming,
+        callback=callback,
+    )
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """A training sets torch's threads, precision and seed; the caller gets its own back."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+
+
+def _stop(signum: int | None) -> None:
+    if signum == signal.SIGTERM:
+        raise SystemExit(128 + signum)
+    raise KeyboardInterrupt

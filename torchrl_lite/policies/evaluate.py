@@ -1,0 +1,99 @@
+"""Evaluates a policy, with intervals."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.stats import binomtest
+
+from torchrl_lite.analysis.statistics import mean
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.config import nearest
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.file import TaskEvaluation
+from torchrl_lite.policies.policy import Policy
+
+
+class TaskSummary(NamedTuple):
+    """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence
+    (Wilson), ``ret_low`` and ``ret_high`` the mean return (bootstrap).
+
+    The first three are None where the task does not tell of success, the last two of one episode.
+    """
+
+    task: str
+    episodes: int
+    success: float | None
+    low: float | None
+    high: float | None
+    ret: float
+    ret_low: float | None
+    ret_high: float | None
+    length: float
+
+
+def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
+    """Numbers of the named tasks; all of them without a name.
+
+    Raises:
+        UserError: the policy was not trained on one.
+    """
+    known = policy.config.env.tasks
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"--task: {name!r} is none of this policy's; it has {', '.join(known)}"
+                f"{nearest(name, known)}"
+            )
+    return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
+
+
+def evaluate(
+    policy: Policy,
+    tasks: Sequence[int] = (),
+    *,
+    episodes: int = 10,
+    seed: int | None = None,
+    workers: int = 0,
+) -> tuple[list[TaskEvaluation], float]:
+    """Deterministic episodes on goals spread over all of them; and the frames per second.
+
+    ``tasks``: their indices, by default all; ``episodes``: of each task; ``seed`` draws the goals,
+    by default those of the training; ``workers``: processes, 0 to evaluate in this one.
+
+    Raises:
+        EpisodeError: an environment failed.
+    """
+    tasks = tasks or range(len(policy.tasks))
+    seed = policy.seed if seed is None else seed
+    config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
+    with Collector(
+        config, policy.spec, policy.actor, epoch_frames=1, seed=seed, workers=workers
+    ) as collector:
+        started = time.perf_counter()
+        results = collector.evaluate(policy.actor, tasks, episodes)
+        seconds = time.perf_counter() - started
+    evaluations = [
+        TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])
+        for task in tasks
+    ]
+    return evaluations, sum(stats.length for stats in results) / seconds
+
+
+def summary(evaluation: TaskEvaluation) -> TaskSummary:
+    """Success rate, mean return and mean length of a task's episodes, with intervals."""
+    count = len(evaluation.returns)
+    told = [success for success in evaluation.successes if success is not None]
+    interval = binomtest(sum(told), len(told)).proportion_ci(method="wilson") if told else None
+    ret = mean(evaluation.returns)
+    return TaskSummary(
+        task=evaluation.task,
+        episodes=count,
+        success=sum(told) / len(told) if told else None,
+        low=float(interval.low) if interval else None,
+        high=float(interval.high) if interval else None,
+        ret=sum(evaluation.returns) / count,
+        ret_low=ret.low,
+        ret_high=ret.high,
+        length=sum(evaluation.lengths) / count,
+    )

@@ -1,0 +1,97 @@
+"""Exports a policy: its file, and a card generated from it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.evaluate import summary
+from torchrl_lite.policies.file import SUFFIX, PolicyHeader, TaskEvaluation
+from torchrl_lite.policies.policy import Policy
+
+
+def check_export(policy: Policy) -> None:
+    """
+    Raises:
+        UserError: the policy is of no run.
+    """
+    if not policy.versions:
+        raise UserError("--export: needs a policy of a run, whose versions.json is there")
+
+
+def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
+    """Writes ``path`` with the suffixes of a policy file and of its card.
+
+    Raises:
+        UserError: the policy is of no run.
+    """
+    check_export(policy)
+    name = path.name.removesuffix(SUFFIX)
+    weights, text = path.with_name(name + SUFFIX), path.with_name(f"{name}.md")
+    header = policy_file.write(
+        weights,
+        policy.actor,
+        policy.config,
+        policy.spec,
+        frames=policy.frames,
+        seed=policy.seed,
+        versions=policy.versions,
+        evaluation=list(evaluation),
+        origin=policy.origin,
+    )
+    write_text(text, card(name, header))
+    return weights, text
+
+
+def card(name: str, header: PolicyHeader) -> str:
+    """What a person should know of a policy, in Markdown."""
+    tasks, algo = header.config["env"]["tasks"], header.config["algo"]
+    starter = f"{'st' if len(tasks) == 1 else 'mt'}_{algo}.py"
+    until = f"--until {header.frames}"
+    episodes = len(header.evaluation[0].returns)
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"{algo.upper()}, {header.frames:,} frames, seed {header.seed}. Evaluated without "
+            "noise on the goals of its training, spread over all of them.",
+            "",
+            "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
+            "|---|---|---|---|---|---|",
+            *(_row(one) for one in header.evaluation),
+            "",
+            "To see it, to evaluate it again, and to train another (`params.json` is the "
+            "configuration below):",
+            "",
+            "```bash",
+            f"python starter/play.py --pretrained {name} --video {name}.gif",
+            f"python starter/play.py --pretrained {name} --episodes {episodes}",
+            f"python starter/{starter} --config params.json --seed {header.seed} {until}",
+            "```",
+            "",
+            "| trained with | version |",
+            "|---|---|",
+            *(f"| {package} | {version} |" for package, version in header.versions.items()),
+            "",
+            "```json",
+            json.dumps(header.config, indent=2),
+            "```",
+            "",
+        ]
+    )
+
+
+def _row(evaluation: TaskEvaluation) -> str:
+    one = summary(evaluation)
+    told = one.success is not None
+    cells = (
+        one.task,
+        str(one.episodes),
+        f"{one.success:.2f}" if told else "",
+        f"{one.low:.2f} to {one.high:.2f}" if told else "",
+        f"{one.ret:.1f}",
+        "" if one.ret_low is None else f"{one.ret_low:.1f} to {one.ret_high:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"

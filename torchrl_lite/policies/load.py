@@ -1,0 +1,162 @@
+"""Loads a trained policy: a shipped one, a run's, or one in a file."""
+
+from io import BytesIO
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
+from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.records import read_versions
+from torchrl_lite.checkpoint.store import weights_of_run
+from torchrl_lite.config import Section, check, nearest
+from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.config.trust import check_imports
+from torchrl_lite.env import metaworld
+from torchrl_lite.env.make import make_spec
+from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.network.actor import Actor, GaussianPolicy
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies import shipped
+from torchrl_lite.policies.head import MAX_BYTES, read_head
+from torchrl_lite.policies.policy import Policy
+from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
+
+
+def weights_of(folder: Path) -> Path:
+    """The weights of a run directory: its best, else its newest.
+
+    Raises:
+        UserError: it has none.
+    """
+    path = weights_of_run(folder)
+    if path is None:
+        below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
+        hint = f"; below it there is {below[0]}" if below else ""
+        raise UserError(f"{folder} is no run directory: it has no checkpoint{hint}")
+    return path
+
+
+def load_policy(
+    source: str | Path, *, task: str | None = None, trust_imports: bool = False
+) -> Policy:
+    """The policy of this name, run directory or file; a path that exists wins.
+
+    ``source``: a shipped policy such as ``"door-open-v3"``; a run directory, for its best
+    weights, or its newest if it was never evaluated; a checkpoint; a policy file; a zip of
+    Stable-Baselines3. A zip does not name its environment: ``task`` does, a Meta-World task or an
+    id of Gymnasium. ``trust_imports`` allows the file to name packages to import.
+
+    Raises:
+        UserError: there is no such source, its configuration is invalid, or it names packages to
+            import and is not trusted; its shapes are not those of its tasks.
+        CheckpointError: it is damaged, or holds no policy.
+    """
+    path = _find(source)
+    if path.suffix == policy_file.SUFFIX:
+        return _of_policy_file(path, trust_imports=trust_imports)
+    try:
+        content = read_bytes(path, most=MAX_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+    agent = read_sb3_policy(content, path)
+    if agent is not None:
+        return _of_sb3(agent, path, task)
+    return _of_checkpoint(files.load(path, BytesIO(content)), path, trust_imports)
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        return weights_of(path)
+    if path.is_file():
+        return path
+    if str(source) in shipped.names():
+        return shipped.find(str(source))
+    hint = nearest(str(source), shipped.names())
+    raise UserError(f"{path}: there is no such file, run directory or shipped policy{hint}")
+
+
+def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
+    file = policy_file.read(path)
+    if not trust_imports:
+        check_imports(file.config, path)
+    spec = make_spec(file.config.env)
+    for task, shape in spec.shapes.items():
+        _check_sizes(path, task, file.spec.shapes[task], shape)
+    header = file.header
+    actor = file.actor()
+    _explore_as_trained(actor, file.config.agent)
+    return Policy(
+        actor=actor,
+        config=file.config,
+        spec=spec,
+        frames=header.frames,
+        seed=header.seed,
+        versions=header.versions,
+        origin=header.origin,
+    )
+
+
+def _explore_as_trained(actor: Actor, agent: Section) -> None:
+    """A policy file has the exploration of its training only in its configuration."""
+    own: Any = agent
+    if isinstance(actor, GaussianPolicy):
+        actor.log_std_min, actor.log_std_max = own.log_std_min, own.log_std_max
+    else:
+        actor.noise_std, actor.noise_clip = own.noise_std, getattr(own, "noise_clip", inf)
+
+
+def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
+    if task is None:
+        raise UserError(f"--task: {path} does not name its environment; name one")
+    known = [*metaworld.TASKS, *gym.registry]
+    if task not in known:
+        raise UserError(
+            f"--task: {task!r} is neither a Meta-World v3 task nor an id of Gymnasium"
+            f"{nearest(task, known)}"
+        )
+    suite = "metaworld" if task in metaworld.TASKS else "gymnasium"
+    tree = {
+        "env": {"suite": suite, "tasks": [task]},
+        "net": {"hidden_shapes": agent.hidden_shapes},
+    }
+    config = check(tree, algo=agent.algo, sections=SECTIONS, source=str(path))
+    spec = make_spec(config.env)
+    _check_sizes(path, task, [agent.obs_dim, agent.act_dim], spec.shapes[task])
+    kind: policy_file.Kind = "gaussian" if agent.is_gaussian else "deterministic"
+    actor = policy_file.blank_actor(kind, config.net, spec)
+    actor.load_state_dict(agent.body)
+    return Policy(actor, config, spec, agent.frames)
+
+
+def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> None:
+    if mine != theirs:
+        raise UserError(
+            f"{path}: is for observations of {mine[0]} and actions of {mine[1]} dimensions; "
+            f"{task} has {theirs[0]} and {theirs[1]}"
+        )
+
+
+def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
+    tree = state.get("config")
+    if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
+        raise CheckpointError(f"{path}: holds no weights with their configuration")
+    config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
+    if not trust_imports:
+        check_imports(config, path)
+    head = read_head(state, path)
+    spec = make_spec(config.env)
+    learner = ALGORITHMS[config.algo][0](
+        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
+    )
+    try:
+        learner.load_state_dict(head.weights or {})
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+    versions = read_versions(path.parent.parent)
+    seed, packages = (1, {}) if versions is None else (versions.seed, versions.others)
+    return Policy(learner.actor, config, spec, head.total_frames, seed, packages, head.origin)

@@ -1,0 +1,15 @@
+"""Starts a sweep: its flags are checked before Ray and torch are imported."""
+
+
+def main() -> int:
+    from torchrl_lite.command.start import begin, mistake_in
+
+    begin()
+    from torchrl_lite.sweep import flags
+
+    mistake = mistake_in(flags.parse)
+    if mistake:
+        return mistake
+    from torchrl_lite.sweep.command import main as run
+
+    return run()

@@ -1,0 +1,73 @@
+"""A run that is kept in memory: its result, and a callback that sees every epoch."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torchrl_lite.checkpoint.store import Saved
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.reporting.logger import finite
+from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.transfer.start import Start
+
+Callback = Callable[[Row], bool | None]
+"""Called with each epoch's row, by column of ``log.csv``; the run stops where it returns True."""
+
+
+class MemoryRun(NullRun):
+    """Writes nothing. `result` is what ``result.json`` would hold, None before the end."""
+
+    def __init__(self, callback: Callback | None = None) -> None:
+        self._callback = callback
+        self._started = time.perf_counter()
+        self._origin: list[dict[str, Any]] = []
+        self.had_enough = False
+        """The callback ended the run."""
+        self.result: dict[str, Any] | None = None
+
+    def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:  # noqa: ARG002
+        """Where the run begins."""
+        self._origin = start.origin if start else []
+
+    def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
+        """Everything is built, and the first epoch comes."""
+
+    def after_epoch(self, algo: RLAlgo, row: Row) -> bool:  # noqa: ARG002
+        return self.asks_to_stop(row)
+
+    def asks_to_stop(self, row: Mapping[str, Any]) -> bool:
+        """Shows the callback a copy of the row."""
+        if self._callback is not None and self._callback(dict(row)):
+            self.had_enough = True
+        return self.had_enough
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds of training and evaluating."""
+        return time.perf_counter() - self._started
+
+    def finish(self, algo: RLAlgo) -> None:
+        final, _ = algo.evaluate(algo.config.train.final_eval_episodes)
+        self.result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
+
+
+def result_of(
+    algo: RLAlgo, final: Row, *, wall_time_s: float, origin: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``result.json`` holds; ``final`` is the row of the final evaluation."""
+    result: dict[str, Any] = {
+        "frames": algo.total_frames,
+        "updates": algo.learner.updates,
+        "epochs": algo.epoch,
+        "wall_time_s": round(wall_time_s, 3),
+        "final_eval_episodes": algo.config.train.final_eval_episodes,
+        **{key: finite(value) for key, value in (final | algo.learned).items()},
+    }
+    if algo.config.curriculum is not None:
+        result |= {
+            "stage": algo.stages.stage,
+            "stage/complete": algo.stages.complete,
+            "stage/check_frames": algo.stages.check_frames,
+            **algo.stages.forgotten(final),
+        }
+    return result | ({"origin": list(origin)} if origin else {})
