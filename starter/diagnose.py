@@ -1,32 +1,8 @@
 """What is wrong with a run: ``python starter/diagnose.py log/MT10_Individual_Tasks/push-v3/1``."""
 
 import sys
-from argparse import Namespace
-from pathlib import Path
-
-
-def parse() -> Namespace:
-    from torchrl_lite.command.flags import Parser
-
-    parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, help="run directories, or folders that contain some"
-    )
-    return parser.parse_args()
-
-
-def run(args: Namespace) -> int:
-    """1 if something was found."""
-    from torchrl_lite.analysis.diagnosis.evidence import Evidence
-    from torchrl_lite.analysis.diagnosis.rules import diagnose, report
-    from torchrl_lite.analysis.runs import find_runs
-
-    evidence = [Evidence.of(found) for found in find_runs(args.runs)]
-    print("\n\n".join(report(one) for one in evidence))
-    return int(any(diagnose(one) for one in evidence))
-
 
 if __name__ == "__main__":
-    from torchrl_lite.command.start import command
+    from torchrl_lite.command.diagnose import main
 
-    sys.exit(command(parse, run, needs=["torchrl_lite.analysis.diagnosis.rules"]))
+    sys.exit(main())

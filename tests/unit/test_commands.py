@@ -77,7 +77,12 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif starter.endswith("sweep.py"):
         plan(parse_sweep(words))
     else:
-        modules = {"bench": "bench.command", "play": "command.play", "plot": "command.plot"}
+        modules = {
+            "bench": "bench.command",
+            "play": "command.play",
+            "plot": "command.plot",
+            "diagnose": "command.diagnose",
+        }
         args = import_module(f"torchrl_lite.{modules[Path(starter).stem]}").parse(words)
         if getattr(args, "pretrained", None):
             pretrained.find(args.pretrained)

@@ -1,4 +1,4 @@
-"""``torchrl-lite train|play|plot|sweep|bench``, also as ``python -m torchrl_lite.cli``."""
+"""``torchrl-lite train|play|plot|diagnose|sweep|bench``, also as ``python -m torchrl_lite.cli``."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a policy on one task or on many: train sac|td3|ddpg",
     "play": "evaluate and show a policy",
     "plot": "learning curves and a table of final results",
+    "diagnose": "what is wrong with a run, and what to try",
     "sweep": "many runs on Ray",
     "bench": "speed on this machine, compared with other libraries",
 }
@@ -30,14 +31,14 @@ def main() -> int:
         print(__version__)
         return 0
     if name not in COMMANDS:
-        return _mistake(f"{name!r} is no command", name, list(COMMANDS))
+        return _mistake(f"{name!r} is not a command", name, list(COMMANDS))
     sys.argv[:] = [f"{program} {name}", *words[1:]]
     return _train() if name == "train" else _starter(name)()
 
 
 def _usage() -> str:
     head = "usage: torchrl-lite COMMAND [flags]; COMMAND --help shows its flags"
-    return "\n".join([head, *(f"  {name:<7}{meaning}" for name, meaning in COMMANDS.items())])
+    return "\n".join([head, *(f"  {name:<9}{meaning}" for name, meaning in COMMANDS.items())])
 
 
 def _mistake(message: str, name: str, known: Sequence[str]) -> int:
@@ -53,6 +54,8 @@ def _starter(name: str) -> Callable[[], int]:
         from torchrl_lite.command.play import main
     elif name == "plot":
         from torchrl_lite.command.plot import main
+    elif name == "diagnose":
+        from torchrl_lite.command.diagnose import main
     elif name == "sweep":
         from torchrl_lite.sweep.start import main
     else:
@@ -68,7 +71,7 @@ def _train() -> int:
         print(f"usage: {program} {'|'.join(ALGORITHMS)} [flags]; {program} sac --help shows them")
         return 0
     if algo not in ALGORITHMS:
-        return _mistake(f"train: {algo!r} is no algorithm", algo, ALGORITHMS)
+        return _mistake(f"train: {algo!r} is not an algorithm", algo, ALGORITHMS)
     sys.argv[:] = [f"{program} {algo}", *words[1:]]
     from torchrl_lite.command.start import train
 

@@ -170,7 +170,9 @@ def read_tree(path: Path) -> dict[str, Any]:
         if parent is None:
             break
         if not isinstance(parent, str):
-            raise UserError(f"{path}: extends: a path relative to this file, or a shipped name")
+            raise UserError(
+                f"{path}: extends: must be a path relative to this file, or a shipped name"
+            )
         beside, shipped = path.parent / parent, shipped_config(parent)
         path = beside if shipped is None or beside.is_file() else shipped
     result: dict[str, Any] = {}

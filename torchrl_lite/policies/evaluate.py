@@ -18,7 +18,7 @@ class TaskSummary(NamedTuple):
     """Episodes of one task; ``low`` and ``high`` bound the success rate with 95 % confidence
     (Wilson), ``ret_low`` and ``ret_high`` the mean return (bootstrap).
 
-    The first three are None where the task does not tell of success, the last two of one episode.
+    The first three are None if the task does not report success, the last two for one episode.
     """
 
     task: str
@@ -33,7 +33,7 @@ class TaskSummary(NamedTuple):
 
 
 def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
-    """Numbers of the named tasks; all of them without a name.
+    """Indices of the named tasks; of all tasks if no name is given.
 
     Raises:
         UserError: the policy was not trained on one.
@@ -42,7 +42,7 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
     for name in names:
         if name not in known:
             raise UserError(
-                f"--task: {name!r} is none of this policy's; it has {', '.join(known)}"
+                f"--task: {name!r} is not a task of this policy; it has {', '.join(known)}"
                 f"{nearest(name, known)}"
             )
     return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
@@ -56,7 +56,7 @@ def evaluate(
     seed: int | None = None,
     workers: int = 0,
 ) -> tuple[list[TaskEvaluation], float]:
-    """Deterministic episodes on goals spread over all of them; and the frames per second.
+    """Runs deterministic episodes on evenly spread goals; also returns the frames per second.
 
     ``tasks``: their indices, by default all; ``episodes``: of each task; ``seed`` draws the goals,
     by default those of the training; ``workers``: processes, 0 to evaluate in this one.

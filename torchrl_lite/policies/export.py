@@ -15,17 +15,17 @@ from torchrl_lite.policies.policy import Policy
 def check_export(policy: Policy) -> None:
     """
     Raises:
-        UserError: the policy is of no run.
+        UserError: the policy is not from a run.
     """
     if not policy.versions:
-        raise UserError("--export: needs a policy of a run, whose versions.json is there")
+        raise UserError("--export: needs a policy from a run that has its versions.json")
 
 
 def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
-    """Writes ``path`` with the suffixes of a policy file and of its card.
+    """Writes a policy file and its card to ``path`` with their suffixes; returns both paths.
 
     Raises:
-        UserError: the policy is of no run.
+        UserError: the policy is not from a run.
     """
     check_export(policy)
     name = path.name.removesuffix(SUFFIX)
@@ -46,7 +46,7 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
 
 
 def card(name: str, header: PolicyHeader) -> str:
-    """What a person should know of a policy, in Markdown."""
+    """A policy's card, in Markdown."""
     tasks, algo = header.config["env"]["tasks"], header.config["algo"]
     starter = f"{'st' if len(tasks) == 1 else 'mt'}_{algo}.py"
     until = f"--until {header.frames}"

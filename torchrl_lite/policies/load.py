@@ -27,7 +27,7 @@ from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 
 
 def weights_of(folder: Path) -> Path:
-    """The weights of a run directory: its best, else its newest.
+    """The weights file of a run directory: its best, else its newest.
 
     Raises:
         UserError: it has none.
@@ -35,8 +35,8 @@ def weights_of(folder: Path) -> Path:
     path = weights_of_run(folder)
     if path is None:
         below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
-        hint = f"; below it there is {below[0]}" if below else ""
-        raise UserError(f"{folder} is no run directory: it has no checkpoint{hint}")
+        hint = f"; did you mean {below[0]}?" if below else ""
+        raise UserError(f"{folder} is not a run directory: it has no checkpoint{hint}")
     return path
 
 
@@ -102,7 +102,7 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
 
 
 def _explore_as_trained(actor: Actor, agent: Section) -> None:
-    """A policy file has the exploration of its training only in its configuration."""
+    """In a policy file, only the configuration describes exploration."""
     own: Any = agent
     if isinstance(actor, GaussianPolicy):
         actor.log_std_min, actor.log_std_max = own.log_std_min, own.log_std_max
@@ -112,11 +112,11 @@ def _explore_as_trained(actor: Actor, agent: Section) -> None:
 
 def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
     if task is None:
-        raise UserError(f"--task: {path} does not name its environment; name one")
+        raise UserError(f"--task: {path} does not name its environment; give its task")
     known = [*metaworld.TASKS, *gym.registry]
     if task not in known:
         raise UserError(
-            f"--task: {task!r} is neither a Meta-World v3 task nor an id of Gymnasium"
+            f"--task: {task!r} is neither a Meta-World v3 task nor a Gymnasium id"
             f"{nearest(task, known)}"
         )
     suite = "metaworld" if task in metaworld.TASKS else "gymnasium"
@@ -144,7 +144,7 @@ def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> N
 def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
     tree = state.get("config")
     if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
-        raise CheckpointError(f"{path}: holds no weights with their configuration")
+        raise CheckpointError(f"{path}: has no weights with a configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         check_imports(config, path)

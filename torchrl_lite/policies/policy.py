@@ -26,11 +26,11 @@ class Policy:
     frames: int
     """Transitions that it was trained on."""
     seed: int = 1
-    """Of its training, which drew the goals; 1 where that is not known."""
+    """Training seed, which drew the goals; 1 if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Those of its training; empty where they are not known."""
+    """Package versions of its training; empty if unknown."""
     origin: Sequence[dict[str, Any]] = ()
-    """What its training started from, the nearest first."""
+    """What its training started from, most recent first."""
 
     @property
     def tasks(self) -> tuple[str, ...]:

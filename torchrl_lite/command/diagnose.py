@@ -1,0 +1,33 @@
+"""What is wrong with a run, the figure behind it, and what to try."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    from torchrl_lite.command.flags import Parser
+
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="run directories, or folders that contain some"
+    )
+    return parser.parse_args(argv)
+
+
+def run(args: Namespace) -> int:
+    """1 if something was found."""
+    from torchrl_lite.analysis.diagnosis.evidence import Evidence
+    from torchrl_lite.analysis.diagnosis.rules import diagnose, report
+    from torchrl_lite.analysis.runs import find_runs
+
+    evidence = [Evidence.of(found) for found in find_runs(args.runs)]
+    print("\n\n".join(report(one) for one in evidence))
+    return int(any(diagnose(one) for one in evidence))
+
+
+def main() -> int:
+    """Returns the exit code."""
+    from torchrl_lite.command.start import command
+
+    return command(parse, run, needs=["torchrl_lite.analysis.diagnosis.rules"])
