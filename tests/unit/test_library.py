@@ -69,7 +69,7 @@ def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
     config = load_config("mt10.json", "train.num_epochs=5")
     assert (config.num_tasks, config.train.num_epochs) == (3, 5)  # its own base ships
     assert load_config("mt10").num_tasks == 10
-    with pytest.raises(UserError, match=r"mt12\.json: there is no such configuration"):
+    with pytest.raises(UserError, match=r"mt12\.json: no such configuration"):
         load_config("mt12.json")
 
 

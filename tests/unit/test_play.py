@@ -101,7 +101,7 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
     ("arguments", "words"),
     [
         ([], ["--run", "--checkpoint"]),
-        (["--run", "no-such-run"], ["no-such-run is no run directory"]),
+        (["--run", "no-such-run"], ["no-such-run is not a run directory"]),
         (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
         (["--run", "{run}", "--episodes", "1000000000"], ["--episodes", "65536"]),
         (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),

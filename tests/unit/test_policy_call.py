@@ -76,7 +76,7 @@ def test_a_shipped_name_a_run_and_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     ):
         load_policy("door-opne-v3")
     Path("door-open-v3").mkdir()
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         load_policy("door-open-v3")
 
 

@@ -82,4 +82,5 @@ def make_collector(
         pool=pool,
         env_timeout_s=system.env_timeout_s,
         say=say,
+        info=config.info,
     )
