@@ -1,4 +1,4 @@
-"""A checked configuration from a name, a file or a mapping."""
+"""Loads and checks a configuration, given by name, file or mapping."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +12,15 @@ from torchrl_lite.config.shipped import find_config
 def load_config(
     source: str | Path | Mapping[str, Any] = "base_st", *overrides: str, algo: str | None = None
 ) -> Config:
-    """The configuration of a training.
+    """Loads and checks the configuration of a training run.
 
     ``source``: a shipped configuration such as ``"mt10"`` or ``"mujoco/halfcheetah"``; a .json or
-    .yaml file, which wins over a shipped name; or sections as a mapping. ``overrides`` are fields
-    as in ``--set``, such as ``"train.num_epochs=5"``. ``algo`` is ``"sac"``, ``"td3"`` or
-    ``"ddpg"``; by default the one that ``source`` names, else SAC.
+    .yaml file, which takes precedence over a shipped name; or a mapping of sections. ``overrides``
+    are written as for ``--set``, such as ``"train.num_epochs=5"``. ``algo`` is ``"sac"``,
+    ``"td3"`` or ``"ddpg"``; default: the one that ``source`` names, else SAC.
 
     Raises:
-        UserError: there is no such file, or a field is unknown or not allowed.
+        UserError: the file does not exist, or a field is unknown or has an invalid value.
     """
     if isinstance(source, Mapping):
         tree, name = dict(source), "configuration"

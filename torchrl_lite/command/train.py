@@ -1,4 +1,4 @@
-"""Trains from a script, with the loop of the starters."""
+"""Trains from a script, with the same loop as the starters."""
 
 import json
 import signal
@@ -31,21 +31,22 @@ def train(
     callback: Callback | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Trains, and returns what ``result.json`` holds: frames, updates, the final evaluation.
+    """Trains, and returns the content of ``result.json``: frames, updates, the final evaluation.
 
-    ``config``: a `Config`, or anything that `load_config` takes. ``run_dir`` gets all the files
-    of a starter's run; without it, nothing is written or printed. ``callback`` is called with each
-    epoch's row, by column of ``log.csv``; if it returns True, the run ends with this epoch and its
-    final evaluation. ``resume`` goes on with the run in ``run_dir``, or begins it.
+    ``config``: a `Config`, or anything `load_config` accepts. ``run_dir`` receives the files that a
+    starter writes; without it, nothing is written or printed. ``callback`` is called with each
+    epoch's row, by column of ``log.csv``; if it returns True, the run ends after this epoch with
+    the final evaluation. ``resume`` continues the run in ``run_dir``, or starts it if there is
+    none.
 
     With a ``run_dir``, the first SIGINT or SIGTERM lets the epoch finish and saves a checkpoint,
     then raises KeyboardInterrupt or SystemExit(143). Outside the main thread, signals are not
-    handled. A script whose run has workers needs ``if __name__ == "__main__":``, since each worker
+    handled. A script that uses workers needs ``if __name__ == "__main__":``, because each worker
     imports it.
 
     Raises:
-        UserError: an invalid configuration or device, a run that is there without ``resume``, or
-            a change that it cannot meet.
+        UserError: an invalid configuration or device, an existing run without ``resume``, or a
+            change that a resumed run does not allow.
         RunError: an environment failed, or a checkpoint cannot be read or written.
     """
     asked = config if isinstance(config, Config) else load_config(config)
@@ -103,7 +104,7 @@ def _job(
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """A training sets torch's threads, precision and seed; the caller gets its own back."""
+    """Restores the caller's torch threads, matmul precision and random state after a run."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]):
         try:
