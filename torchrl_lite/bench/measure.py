@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,6 +43,11 @@ class Report:
         if self.floor:
             table.add_row(f"limit: {self.floor[0]}", f"{self.floor[1]:,.0f}", "", "1.00")
         console.print(table)
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """``--set`` for each of these fields."""
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 
 
 def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
 
 MAX_NAME = 255
-"""Maximum length of a folder name, in characters."""
+"""Maximum length of a folder name, in bytes."""
 
 
 def answer(run: Callable[[], int]) -> int:

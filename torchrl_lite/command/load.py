@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.config import Config, check, merge, nest, parse_override, read_tree
+from torchrl_lite.config import Config, load
 from torchrl_lite.config.shipped import find_config
 
 
@@ -22,12 +22,5 @@ def load_config(
     Raises:
         UserError: the file does not exist, or a field is unknown or has an invalid value.
     """
-    if isinstance(source, Mapping):
-        tree, name = dict(source), "configuration"
-    else:
-        path = find_config(source)
-        tree, name = read_tree(path), str(path)
-    for override in overrides:
-        tree = merge(tree, nest(*parse_override(override)))
-    chosen = algo or tree.get("algo", next(iter(SECTIONS)))
-    return check(tree, algo=chosen, sections=SECTIONS, source=name)
+    given = source if isinstance(source, Mapping) else find_config(source)
+    return load(given, overrides, sections=SECTIONS, algo=algo)

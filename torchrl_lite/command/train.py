@@ -3,14 +3,15 @@
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from torchrl_lite.algo import accel
+from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
@@ -58,7 +59,12 @@ def train(
     guard = SignalGuard(job.config.system.grace_seconds)
     guarded = job.folder is not None and threading.current_thread() is threading.main_thread()
     try:
-        with telling(job.folder), _settings_kept(), guard if guarded else nullcontext():
+        with (
+            telling(job.folder),
+            settings_kept(),  # a run sets torch's threads, precision and seed
+            torch.random.fork_rng(devices=[]),
+            guard if guarded else nullcontext(),
+        ):
             result = work(job, guard)
     except Interrupted as interrupted:
         _stop(interrupted.signum)
@@ -100,18 +106,6 @@ def _job(
         resuming=resuming,
         callback=callback,
     )
-
-
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """Restores the caller's torch threads, matmul precision and random state after a run."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.set_float32_matmul_precision(precision)
 
 
 def _stop(signum: int | None) -> None:
