@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from torchrl_lite.config.machine import cores
+from torchrl_lite.config.machine import cores, cpu_name
 
 PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3", "envpool")
 
@@ -66,7 +66,7 @@ def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float
 def hardware() -> dict[str, str | int]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": cores(),
         "gpu": gpu,
         "python": platform.python_version(),
@@ -91,12 +91,3 @@ def write(path: Path, reports: Sequence[Any]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -33,6 +33,7 @@ class Versions(Record):
     seed: int = Field(ge=0, le=MAX_SEED)
     platform: str = ""
     device: str = ""
+    cpu: str = ""
     has_checkpoint: bool = True
     """Whether a complete checkpoint was ever written. Without any checkpoint, ``--resume`` starts
     at frame 0 only if this is explicitly ``false``."""
