@@ -593,6 +593,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no environments": lambda state: state["collector"]["sites"].clear(),
     "impossible rows": lambda state: state["buffer"]["chunks"][0].update(counts=[-1]),
     "no frames": lambda state: state.update(frames=None),
+    "no device": lambda state: state["learner"].pop("device"),
 }
 
 
