@@ -10,7 +10,7 @@ COMMANDS = {
     "play": "evaluate and show a policy",
     "plot": "learning curves and a table of final results",
     "diagnose": "what is wrong with a run, and what to try",
-    "sweep": "many runs on Ray",
+    "sweep": "many runs, or a search for hyperparameters",
     "bench": "speed on this machine, compared with other libraries",
 }
 
