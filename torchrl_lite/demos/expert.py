@@ -19,7 +19,6 @@ from torchrl_lite.types import Block
 
 DEMO = 2
 """Purpose of an episode, for `EpisodeKey`."""
-Steps = dict[str, list[Float32[ndarray, " ..."]]]
 
 
 def record(
@@ -67,7 +66,7 @@ def _record(
         )
         runner.begin(plan._replace(goal=episode * env.num_goals // episodes))
         while runner.plan is not None:
-            obs, first = runner.obs, float(runner.frame == 0)
+            obs, first = runner.obs, np.array(runner.frame == 0)
             act = _act(expert, obs)
             step, stats = runner.step(act)
             steps.append((obs, act, np.array(step.rew), step.next_obs, np.array(step.cont), first))

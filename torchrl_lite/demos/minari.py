@@ -31,7 +31,9 @@ def _minari() -> ModuleType:
     try:
         import minari
     except ImportError:
-        raise UserError("--format minari: needs Minari: pip install torchrl_lite[minari]") from None
+        raise UserError(
+            "--format minari: the package minari is missing; python -m pip install -e '.[minari]'"
+        ) from None
     return minari
 
 
