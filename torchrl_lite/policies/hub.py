@@ -45,7 +45,7 @@ def upload(folder: Path, name: str) -> str:
     try:
         api.create_repo(repo_id=name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload a policy")
-    except OSError as error:  # the base class of the Hub's errors
+    except (OSError, ValueError) as error:  # the base classes of the Hub's errors
         raise UserError(f"--push_to_hub: {name}: {_line(error)}") from None
     return f"{SCHEME}{name}"
 
@@ -60,9 +60,9 @@ def download(source: str) -> Path:
     check_hub(name, source)
     try:
         return Path(_hub().hf_hub_download(repo_id=name, filename=FILE))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{source}: {_line(error)}") from None
 
 
-def _line(error: OSError) -> str:
+def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
