@@ -45,10 +45,11 @@ def run(args: Namespace) -> int:
     from torchrl_lite.demos import file, minari
     from torchrl_lite.demos.expert import record
     from torchrl_lite.errors import UserError
+    from torchrl_lite.policies.file import SUFFIX
     from torchrl_lite.training.origin import versions
 
     env = _env(args)
-    path = args.out or Path("demos") / f"{env.set_name}{file.SUFFIX}"
+    path = args.out or Path("demos") / f"{env.set_name}{SUFFIX}"
     if args.format == "minari":
         if args.out is not None:
             raise UserError("--out: Minari keeps its datasets where MINARI_DATASETS_PATH says")

@@ -25,9 +25,14 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.types import Block, Spec
 
-SUFFIX = ".safetensors"
 MAX_BYTES = 2**34
 _KEY = "demonstrations"
+FREE = {
+    *("name", "tasks", "imports", "num_envs", "group_size", "max_episode_frames", "num_goals"),
+    *("fast", "reward_normalization", "noise_repeat"),
+}
+"""Fields of ``env`` that a run and its demonstrations need not share. All others change what a
+transition means."""
 
 
 class DemoHeader(Section):
@@ -80,7 +85,7 @@ class Demonstrations(NamedTuple):
             UserError: they are not of this run's tasks, rewards or sizes.
         """
         theirs = self.header.env
-        for key in ("suite", "reward_version"):
+        for key in (key for key in EnvConfig.model_fields if key not in FREE):
             there, here = getattr(theirs, key), getattr(env, key)
             if there != here:
                 raise UserError(f"train.demos: {path} has env.{key} {there!r}, the run {here!r}")
