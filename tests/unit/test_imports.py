@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("network", "env", "checkpoint", "reporting"),
     ("algo", "collector"),
-    ("policies", "transfer", "analysis"),
+    ("policies", "transfer", "analysis", "demos"),
     ("training",),
     ("command",),
     ("sweep", "bench"),

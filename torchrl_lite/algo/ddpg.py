@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
 from torchrl_lite.network.actor import DeterministicPolicy
 from torchrl_lite.network.build import build, build_critic
@@ -37,6 +38,9 @@ class DDPGConfig(Section):
         description="maximum gradient norm of the policy and of all critics jointly; null: none",
     )
     reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
+    bc_weight: NonNegative = Field(
+        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
+    )
 
 
 class DDPG(Learner):
@@ -68,6 +72,7 @@ class DDPG(Learner):
             accel=accel,
             independent=net.kind == "independent",
             gradients=gradients,
+            bc_weight=config.bc_weight,
         )
         self.config = config
         body = build(net, spec, role="actor", outputs=spec.act_dim)
@@ -111,11 +116,18 @@ class DDPG(Learner):
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]
+            actor_losses, imitation = self.with_bc(actor_losses, batch)
+            metrics |= imitation
             metrics["actor_loss"] = actor_losses.detach()
             metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)
             self.follow(self.target, self.critic, tau=self.config.tau, task=task)
             self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
         return metrics
+
+    def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
+        if self.imitations < updates:
+            super().imitate(demos, updates=updates, batch_size=batch_size)
+            self.target_actor.load_state_dict(self.actor.state_dict())
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:

@@ -15,6 +15,7 @@ from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import Combiner
 from torchrl_lite.algo.gradients.method import Progress
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.sampler import Sampler
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
 from torchrl_lite.network.task_rows import as_rows, by_row, task_parameters
@@ -51,8 +52,10 @@ class Learner(nn.Module):
         accel: str,
         independent: bool = False,
         gradients: str = "mean",
+        bc_weight: float = 0.0,
     ) -> None:
-        """``gradients``: "mean", or how those of several tasks are combined, from `METHODS`."""
+        """``gradients``: "mean", or how those of several tasks are combined, from `METHODS`;
+        ``bc_weight``: of `bc_loss` in the actor's loss."""
         super().__init__()
         self.spec = spec
         self.independent = independent
@@ -62,9 +65,14 @@ class Learner(nn.Module):
         if self._combine is not None and self._combine.NEEDS_PRODUCTS:
             cosines = ("critic_grad_cosine", "actor_grad_cosine")
             self.METRICS, self.SHARED = (*self.METRICS, *cosines), (*self.SHARED, *cosines)
+        self._bc_weight = bc_weight
+        if bc_weight:
+            self.METRICS = (*self.METRICS, "bc_loss")
         self.device = device
         self.optimizers: dict[str, Adam] = {}
         self.updates = 0
+        self.imitations = 0
+        """Updates of `imitate`."""
         self._frozen_updates = 0
         self._frozen = False
         self._with_task_rows: set[int] = set()
@@ -102,6 +110,26 @@ class Learner(nn.Module):
             for either in (prediction[:, :, :half], again)
         )
         return before, after
+
+    def bc_loss(self, batch: Batch) -> Float[Tensor, " T"]:
+        """Mean over the demonstrations of the squared distance |pi(s) - a|^2 between the
+        deterministic action and the demonstrated one.
+
+        Nair et al. 2018, "Overcoming Exploration in Reinforcement Learning with Demonstrations"
+        (arXiv:1709.10089), L_BC of section IV-B, without the Q filter.
+        """
+        start = batch.act.shape[1] - batch.demos
+        act = self.actor.act(batch.obs[:, start:], batch.task)
+        return (act - batch.act[:, start:]).square().sum(-1).mean(1)
+
+    def with_bc(
+        self, losses: Float[Tensor, " T"], batch: Batch
+    ) -> tuple[Float[Tensor, " T"], dict[str, Tensor]]:
+        """The actor's losses plus ``bc_weight`` times `bc_loss`, and that as a metric."""
+        if not self._bc_weight:
+            return losses, {}
+        imitation = self.bc_loss(batch)
+        return losses + self._bc_weight * imitation, {"bc_loss": imitation.detach()}
 
     @torch.no_grad()
     def validate(self, batch: Batch) -> Float[Tensor, " T"]:
@@ -252,7 +280,7 @@ class Learner(nn.Module):
 
     def run(
         self,
-        buffer: ReplayBuffer,
+        buffer: Sampler,
         tasks: Sequence[int],
         *,
         opt_steps: int,
@@ -282,8 +310,21 @@ class Learner(nn.Module):
             )
             self.updates += 1
 
+    def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
+        """Behaviour cloning: updates of the actor alone, which minimise `bc_loss`, until there were
+        ``updates`` of them. ``batch_size``: demonstrated transitions of each task."""
+        task, noise = self._static_inputs(tuple(range(self.spec.num_tasks)), batch_size)
+        while self.imitations < updates:
+            noise.pick.uniform_(generator=self._generator)
+            for combiner in self._combiners.values():
+                combiner.method.draw(self._generator)
+            batch = demos.sample(noise.pick, task, discount=self.config.discount)
+            losses = self.bc_loss(batch._replace(demos=batch_size))
+            self.step("actor", losses, task)
+            self.imitations += 1
+
     def _sampled_update(
-        self, buffer: ReplayBuffer, task: Tensor, noise: Noise, n_step: int, variant: str
+        self, buffer: Sampler, task: Tensor, noise: Noise, n_step: int, variant: str
     ) -> None:
         batch = buffer.sample(noise.pick, task, discount=self.config.discount, n_step=n_step)
         self._cosines = {}
@@ -345,6 +386,7 @@ class Learner(nn.Module):
             "gradients": {name: one.method.state_dict() for name, one in self._combiners.items()},
             "generator": self._generator.get_state(),
             "updates": self.updates,
+            "imitations": self.imitations,
             "frozen_updates": self._frozen_updates,
         }
 
@@ -358,4 +400,5 @@ class Learner(nn.Module):
             combiner.method.load_state_dict(state["gradients"][name])
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
+        self.imitations = state.get("imitations", 0)  # earlier versions had none
         self._frozen_updates = state["frozen_updates"]

@@ -65,17 +65,16 @@ class ReplayBuffer:
         """
         if block.rew.shape[2] != self.copies:
             raise ValueError(f"the block has {block.rew.shape[2]} copies, not {self.copies}")
-        ends = torch.stack((block.rew, block.cont, block.first), dim=-1)
-        rows = torch.cat((block.obs, block.act, block.next_obs, ends), dim=-1)
-        rows = rows.flatten(1, 2)  # [T, L * K, D]
-        count = rows.shape[1]
+        count = block.rew.shape[1] * self.copies
         if count > self.capacity:
             raise ValueError(
                 f"an epoch has {count} transitions per task, but the buffer holds {self.capacity}"
             )
-        rows = rows.to(self.data.device)
         for task in tasks:
-            self._append(task, rows[task])
+            obs, act, rew, next_obs, cont, first = (part[task] for part in block)
+            ends = torch.stack((rew, cont, first), dim=-1)
+            rows = torch.cat((obs, act, next_obs, ends), dim=-1).flatten(0, 1)  # [L * K, D]
+            self._append(task, rows.to(self.data.device))
         self._publish()
 
     def add_rows(self, task: int, rows: Float[Tensor, "n D"]) -> None:

@@ -57,6 +57,9 @@ class SACConfig(Section):
         False, description="weight task losses by softmax(-log temperature)"
     )
     reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
+    bc_weight: NonNegative = Field(
+        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,6 +108,7 @@ class SAC(Learner):
             accel=accel,
             independent=net.kind == "independent",
             gradients=gradients,
+            bc_weight=config.bc_weight,
         )
         self.config = config
         self.actor = _actor(config, net, spec)
@@ -166,12 +170,13 @@ class SAC(Learner):
             new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
             new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))
             actor_losses = (alpha * logp - new_q).mean(1)  # [T]
+            actor_losses, imitation = self.with_bc(actor_losses, batch)
             norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
             entropy = -logp.detach().mean(1)  # [T]
             if self.learns_alpha:
                 excess = entropy - self.target_entropy[task]
                 self.step("alpha", self.log_alpha[task] * excess, task)
-            metrics |= {
+            metrics |= imitation | {
                 "actor_loss": actor_losses.detach(),
                 "entropy": entropy,
                 "actor_grad_norm": norm,

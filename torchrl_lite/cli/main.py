@@ -1,4 +1,4 @@
-"""``torchrl-lite train|play|plot|diagnose|sweep|bench``, also as ``python -m torchrl_lite.cli``."""
+"""``torchrl-lite COMMAND``, one of `COMMANDS`, also as ``python -m torchrl_lite.cli``."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ ALGORITHMS = ("sac", "td3", "ddpg")
 COMMANDS = {
     "train": "train a policy on one task or many: train sac|td3|ddpg",
     "play": "evaluate and show a policy",
+    "demos": "record Meta-World's experts as demonstrations",
     "plot": "plot learning curves and tabulate final results",
     "diagnose": "find what is wrong with a run, and what to try",
     "sweep": "start many runs, or search for hyperparameters",
@@ -52,6 +53,8 @@ def _mistake(message: str, name: str, known: Sequence[str]) -> int:
 def _starter(name: str) -> Callable[[], int]:
     if name == "play":
         from torchrl_lite.command.play import main
+    elif name == "demos":
+        from torchrl_lite.command.demos import main
     elif name == "plot":
         from torchrl_lite.command.plot import main
     elif name == "diagnose":

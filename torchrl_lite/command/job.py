@@ -11,7 +11,13 @@ from torchrl_lite.algo import accel
 from torchrl_lite.checkpoint.records import read_result
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.command.folder import check_unused
-from torchrl_lite.command.parts import make_buffer, make_collector, make_learner, worker_pool
+from torchrl_lite.command.parts import (
+    make_buffer,
+    make_collector,
+    make_learner,
+    read_demos,
+    worker_pool,
+)
 from torchrl_lite.config import Config
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError
@@ -80,16 +86,19 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         pool = worker_pool(config.system, stack)
         learner = make_learner(config, seed=job.seed, device=job.device)
         buffer = make_buffer(config, learner)
-        # Read a new run's initial weights before writing anything.
+        # Read a new run's demonstrations and initial weights before writing anything.
+        demos = read_demos(config, learner)
         start = None if job.resuming else start_from(learner, buffer, config.transfer)
         run, saved = _open(job, guard, stack)
         if saved is None:
             start = start or start_from(learner, buffer, config.transfer)
         run.show(saved, start, asked_to_resume=job.resume)
+        for line in demos.lines() if demos else ():
+            run.say(f"demonstrations of {line}")
         collector = stack.enter_context(
             make_collector(config, learner, seed=job.seed, pool=pool, say=run.say)
         )
-        algo = RLAlgo(config, learner, collector, buffer, run)
+        algo = RLAlgo(config, learner, collector, buffer, run, demos)
         if saved is not None:
             algo.resume(saved)
         del saved  # frees a second copy of the networks and Adam's moments

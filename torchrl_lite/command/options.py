@@ -34,6 +34,7 @@ RESUMABLE = (
     "train.num_epochs",
     "train.eval_interval",
     "train.save_interval",
+    "train.demos",
     "system.workers",
     "system.ray.*",
     "log.console",
@@ -211,6 +212,9 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
     }
     chosen = {name: value for name, value in auto.items() if getattr(system, name) == "auto"}
     changes: dict[str, Any] = {"system": system.model_copy(update=chosen)}
+    if config.train.demos is not None:  # for a resume from another directory
+        demos = {"demos": str(Path(config.train.demos).absolute())}
+        changes["train"] = config.train.model_copy(update=demos)
     if env.reward_normalization == "auto":
         scale = "ema" if env.reward_version == "v1" else None
         changes["env"] = env.model_copy(update={"reward_normalization": scale})

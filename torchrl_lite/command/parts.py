@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from torchrl_lite.collector.protocol import WorkerPool
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.command.options import find_device, resolve
 from torchrl_lite.config import Config, SystemConfig
+from torchrl_lite.demos.file import Demonstrations, read
 from torchrl_lite.env.make import make_spec
 
 
@@ -53,6 +55,16 @@ def make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
         copies=config.env.copies,
         old_weight=config.curriculum.old_weight if config.curriculum else 1.0,
     )
+
+
+def read_demos(config: Config, learner: Learner) -> Demonstrations | None:
+    """The demonstrations of ``train.demos``.
+
+    Raises:
+        UserError: they cannot be read, or are not of this run's tasks.
+    """
+    path = config.train.demos
+    return None if path is None else read(Path(path)).check_fit(config.env, learner.spec, path)
 
 
 def make_collector(

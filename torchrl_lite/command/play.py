@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torchrl_lite.policies.evaluate import TaskSummary
+    from torchrl_lite.policies.file import TaskEvaluation
     from torchrl_lite.policies.policy import Policy
 
 
@@ -24,7 +25,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         metavar="FILE",
         help="a checkpoint, a policy.safetensors, or a Stable-Baselines3 zip (with --task)",
     )
-    source.add_argument("--pretrained", metavar="NAME", help="a policy in the folder pretrained")
+    source.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="a policy in the folder pretrained, or hf://USER/NAME on the Hugging Face Hub",
+    )
     parser.add_argument(
         "--episodes", type=episodes, default=10, metavar="N", help="episodes per task (default 10)"
     )
@@ -50,7 +55,15 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         "--trust_imports", action="store_true", help="import the packages that a run names"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to FILE")
-    parser.add_argument("--export", type=Path, metavar="PATH", help="write a policy file and card")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="PATH",
+        help="write a policy file and card; FILE.onnx: an ONNX model",
+    )
+    parser.add_argument(
+        "--push_to_hub", metavar="USER/NAME", help="upload them to the Hugging Face Hub"
+    )
     parser.add_argument(
         "--workers", type=processors, default=cores(), metavar="N", help="worker processes"
     )
@@ -59,7 +72,6 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
 def run(args: Namespace) -> int:
     from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
-    from torchrl_lite.policies.export import export
 
     policy = _policy(args)
     tasks = tasks_of(policy, args.task)
@@ -73,8 +85,7 @@ def run(args: Namespace) -> int:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if args.export:
-        print(*export(args.export, policy, evaluation), sep="\n")
+    _export(args, policy, evaluation)
     _show(args, policy, tasks, seed=seed)
     return 0
 
@@ -83,11 +94,12 @@ def _policy(args: Namespace) -> "Policy":
     """The policy that the flags name; the flags that need no policy are checked before."""
     from torchrl_lite.command.flags import check_file, check_folder
     from torchrl_lite.errors import UserError
-    from torchrl_lite.policies import shipped
+    from torchrl_lite.policies import hub, shipped
     from torchrl_lite.policies.load import load_policy, weights_of
 
-    if args.export and (args.task or args.seed is not None):
-        raise UserError("--export: evaluates all tasks on the training goals; leave out "
+    asked = "--export" if args.export else "--push_to_hub"
+    if (args.export or args.push_to_hub) and (args.task or args.seed is not None):
+        raise UserError(f"{asked}: evaluates all tasks on the training goals; leave out "
                           "--task and --seed")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise UserError("--camera: needs --video or --render")
@@ -96,7 +108,8 @@ def _policy(args: Namespace) -> "Policy":
     if args.export:
         check_folder("--export", args.export.parent)
     if args.pretrained is not None:
-        source = shipped.find(args.pretrained)
+        is_on_hub = args.pretrained.startswith(hub.SCHEME)
+        source = args.pretrained if is_on_hub else shipped.find(args.pretrained)
     else:
         source = weights_of(args.run) if args.run else args.checkpoint
     only = args.task[0] if len(args.task) == 1 else None
@@ -105,18 +118,37 @@ def _policy(args: Namespace) -> "Policy":
 
 def _check_views(args: Namespace, policy: "Policy", tasks: Sequence[int]) -> None:
     """Before an evaluation, which may take long."""
+    from torchrl_lite.policies import hub, onnx
     from torchrl_lite.policies.export import check_export
     from torchrl_lite.policies.film import check_renderer, check_window
     from torchrl_lite.reporting.film import check_film
 
     env = policy.config.env
-    if args.export:
+    if args.export and args.export.suffix == onnx.SUFFIX:
+        onnx.check_onnx(policy)
+    elif args.export:
         check_export(policy)
+    if args.push_to_hub:
+        check_export(policy)
+        hub.check_hub(args.push_to_hub, "--push_to_hub")
     if args.video:
         check_film(args.video)
         check_renderer(env, seed=policy.seed, tasks=tasks, camera=args.camera, source="--video")
     if args.render:
         check_window(env, seed=policy.seed, tasks=tasks, camera=args.camera)
+
+
+def _export(args: Namespace, policy: "Policy", evaluation: Sequence["TaskEvaluation"]) -> None:
+    from torchrl_lite.policies import onnx
+    from torchrl_lite.policies.export import export, push
+
+    if args.export and args.export.suffix == onnx.SUFFIX:
+        onnx.write(args.export, policy)
+        print(args.export)
+    elif args.export:
+        print(*export(args.export, policy, evaluation)[:2], sep="\n")
+    if args.push_to_hub:
+        print(push(args.push_to_hub, policy, evaluation))
 
 
 def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:

@@ -224,6 +224,12 @@ class TrainConfig(Section):
     snapshot_interval: Count | None = Field(
         None, description="epochs between permanent copies of the weights; null: none"
     )
+    demos: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="a file of demonstrations, for half of each batch; null: none"
+    )
+    bc_updates: Natural = Field(
+        0, description="updates before training in which the policy imitates the demonstrations"
+    )
 
     def lr_share(self, updates: int) -> float:
         """Fraction of the learning rates that the schedule leaves after this many updates; the
@@ -437,6 +443,7 @@ class Config(Section):
         self._check_gradients(weighted=weighted)
         if batch % tasks:
             raise ValueError(f"train.batch_size: {batch} is not a multiple of the {tasks} tasks")
+        self._check_demos()
         per_task = self.frames_per_epoch // tasks
         if per_task > self.capacity:
             raise ValueError(
@@ -450,6 +457,22 @@ class Config(Section):
                 hint = nearest(task, self.env.tasks)
                 raise ValueError(f"transfer.task_map: {task!r} is not in env.tasks{hint}")
         return self
+
+    def _check_demos(self) -> None:
+        train = self.train
+        if train.demos is None:
+            needing = {
+                "train.bc_updates": train.bc_updates,
+                f"{self.algo}.bc_weight": getattr(getattr(self, self.algo, None), "bc_weight", 0.0),
+            }
+            for key, value in needing.items():
+                if value:
+                    raise ValueError(f"{key}: needs demonstrations, but train.demos is null")
+        elif train.batch_size // self.num_tasks % 2:
+            raise ValueError(
+                f"train.batch_size: {train.batch_size} is odd for each of the {self.num_tasks} "
+                "tasks, but demonstrations are half of each task's batch"
+            )
 
     def _check_gradients(self, *, weighted: bool) -> None:
         method = self.train.gradients

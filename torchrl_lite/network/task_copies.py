@@ -28,8 +28,9 @@ class TaskCopies:
     def __call__(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:
-        copies = {name: p.expand(len(task), *p.shape) for name, p in self._shared.items()}
-        self._latest = tuple(copies.values())
+        if not self._latest or len(self._latest[0]) != len(task):
+            self._latest = tuple(p.expand(len(task), *p.shape) for p in self._shared.values())
+        copies = dict(zip(self._shared, self._latest, strict=True))
 
         def one_task(copies: dict[str, Tensor], x: Tensor, task: Tensor) -> Tensor:
             return functional_call(self._body, copies, (x[:, None], task[None]))
@@ -37,6 +38,6 @@ class TaskCopies:
         return vmap(one_task, in_dims=(0, 1, 0), out_dims=1)(copies, x, task).squeeze(2)
 
     def take(self) -> tuple[Tensor, ...]:
-        """The copies ``[T, *shape]`` of the last call, in the parameters' order; only once."""
+        """The copies ``[T, *shape]`` of all calls since the last time, in the parameters' order."""
         latest, self._latest = self._latest, ()
         return latest

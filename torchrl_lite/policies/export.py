@@ -1,12 +1,15 @@
-"""Exports a policy: its file, and a card generated from it."""
+"""Exports a policy: its file, and a card generated from it; also to the Hugging Face Hub."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies import hub
 from torchrl_lite.policies.evaluate import summary
 from torchrl_lite.policies.file import SUFFIX, PolicyHeader, TaskEvaluation
 from torchrl_lite.policies.policy import Policy
@@ -21,8 +24,14 @@ def check_export(policy: Policy) -> None:
         raise UserError("--export: needs a policy from a run that has its versions.json")
 
 
-def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
-    """Writes a policy file and its card to ``path`` with their suffixes; returns both paths.
+class Exported(NamedTuple):
+    weights: Path
+    card: Path
+    header: PolicyHeader
+
+
+def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> Exported:
+    """Writes a policy file and its card to ``path`` with their suffixes.
 
     Raises:
         UserError: the policy is not from a run.
@@ -42,11 +51,36 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
         origin=policy.origin,
     )
     write_text(text, card(name, header))
-    return weights, text
+    return Exported(weights, text, header)
 
 
-def card(name: str, header: PolicyHeader) -> str:
-    """A policy's card, in Markdown."""
+FRONT = """---
+library_name: torchrl_lite
+tags: [reinforcement-learning, robotics, {suite}, {algo}]
+---
+
+"""
+"""What the Hub reads of a card."""
+
+
+def push(name: str, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> str:
+    """Uploads a policy and its card to the repository ``USER/NAME``; returns its address.
+
+    Raises:
+        UserError: the policy is not from a run, or the Hub refused.
+    """
+    with TemporaryDirectory() as folder:
+        files = export(Path(folder) / hub.FILE, policy, evaluation)
+        front = FRONT.format(suite=policy.config.env.suite, algo=policy.config.algo)
+        text = card(name.partition("/")[2], files.header, source=f"{hub.SCHEME}{name}")
+        files.card.unlink()
+        write_text(Path(folder) / "README.md", front + text)
+        return hub.upload(Path(folder), name)
+
+
+def card(name: str, header: PolicyHeader, *, source: str | None = None) -> str:
+    """A policy's card, in Markdown; ``source`` is what loads it, if not its name."""
+    source = source or name
     tasks, algo = header.config["env"]["tasks"], header.config["algo"]
     starter = f"{'st' if len(tasks) == 1 else 'mt'}_{algo}.py"
     until = f"--until {header.frames}"
@@ -66,8 +100,8 @@ def card(name: str, header: PolicyHeader) -> str:
             "configuration below):",
             "",
             "```bash",
-            f"python starter/play.py --pretrained {name} --video {name}.gif",
-            f"python starter/play.py --pretrained {name} --episodes {episodes}",
+            f"python starter/play.py --pretrained {source} --video {name}.gif",
+            f"python starter/play.py --pretrained {source} --episodes {episodes}",
             f"python starter/{starter} --config params.json --seed {header.seed} {until}",
             "```",
             "",

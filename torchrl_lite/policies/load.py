@@ -20,7 +20,7 @@ from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.network.actor import Actor, GaussianPolicy
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies import shipped
+from torchrl_lite.policies import hub, shipped
 from torchrl_lite.policies.head import MAX_BYTES, read_head
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
@@ -45,7 +45,8 @@ def load_policy(
 ) -> Policy:
     """The policy of this name, run directory or file; a path that exists wins.
 
-    ``source``: a shipped policy such as ``"door-open-v3"``; a run directory, for its best
+    ``source``: a shipped policy such as ``"door-open-v3"``; ``"hf://USER/NAME"``, a policy on the
+    Hugging Face Hub (extra ``[hub]``); a run directory, for its best
     weights, or its newest if it was never evaluated; a checkpoint; a policy file; a zip of
     Stable-Baselines3. A zip does not name its environment: ``task`` does, a Meta-World task or an
     id of Gymnasium. ``trust_imports`` allows the file to name packages to import.
@@ -69,6 +70,8 @@ def load_policy(
 
 
 def _find(source: str | Path) -> Path:
+    if isinstance(source, str) and source.startswith(hub.SCHEME):
+        return hub.download(source)
     path = Path(source)
     if path.is_dir():
         return weights_of(path)

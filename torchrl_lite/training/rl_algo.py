@@ -8,14 +8,17 @@ from typing import Any
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.reward_scale import reward_scale
+from torchrl_lite.algo.sampler import Sampler, SymmetricSampler
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.config import Config
-from torchrl_lite.errors import CheckpointError, EpisodeError, WorkerError
+from torchrl_lite.demos.file import Demonstrations
+from torchrl_lite.errors import CheckpointError, EpisodeError, UserError, WorkerError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.curriculum import Check, Stages
 from torchrl_lite.training.evaluation import ByTask, by_task, evaluation_row, training_row
+from torchrl_lite.training.imitation import with_demos
 from torchrl_lite.training.probes import probe, td_error
 
 
@@ -65,8 +68,9 @@ class RLAlgo:
         collector: Collector,
         buffer: ReplayBuffer,
         run: NullRun | None = None,
+        demos: Demonstrations | None = None,
     ) -> None:
-        """Without a ``run``, writes and shows nothing."""
+        """Without a ``run``, writes and shows nothing; ``demos`` fill half of each batch."""
         self.config, self.learner, self.collector, self.buffer = config, learner, collector, buffer
         self.run = run or NullRun()
         self.stages = Stages(config)
@@ -75,6 +79,12 @@ class RLAlgo:
         self.learned: Row = {}
         """Metrics of the last epoch's updates."""
         self._reward_scale = reward_scale(config)
+        self.demos = demos
+        self.sampler: Sampler = (
+            buffer
+            if demos is None
+            else with_demos(buffer, demos, learner.spec, scale=self._reward_scale)
+        )
         self._compiled: set[tuple[int, ...]] = set()  # sets of tasks compiled by this process
 
     @property
@@ -91,6 +101,7 @@ class RLAlgo:
         """Trains to the configured end; False if the run stops earlier."""
         if self.run.is_over(self):
             return False
+        self._imitate()
         while self.epoch < self.config.total_epochs:
             with self.run.during_epoch():
                 row = self.collect()
@@ -100,6 +111,14 @@ class RLAlgo:
                     return False
         self.run.finish(self)
         return True
+
+    def _imitate(self) -> None:
+        """Behaviour cloning before the first epoch; nothing if it is done, or not asked for."""
+        if isinstance(self.sampler, SymmetricSampler):
+            self.run.phase("imitating")
+            train = self.config.train
+            rows = train.batch_size // self.config.num_tasks
+            self.learner.imitate(self.sampler.demos, updates=train.bc_updates, batch_size=rows)
 
     def collect(self) -> Row:
         """Adds an epoch's transitions to the buffer; with ``overlap``, starts the next epoch."""
@@ -150,7 +169,7 @@ class RLAlgo:
             self.learner.schedule(train.lr_share(self.learner.updates))
         rows = train.batch_size // self.config.num_tasks
         self.learner.run(
-            self.buffer, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
+            self.sampler, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
         )
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)
@@ -219,6 +238,7 @@ class RLAlgo:
             "epoch": self.epoch,
             "frames": list(self.frames),
             "learned": self.learned,
+            "demos": self.demos and self.demos.sha256,
             "curriculum": self.stages.state_dict(),
             "learner": self.learner.training_state(),
             "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
@@ -229,10 +249,16 @@ class RLAlgo:
         """Resumes from a checkpoint.
 
         Raises:
+            UserError: the run had other demonstrations.
             CheckpointError: it does not fit this run.
             EpisodeError, WorkerError: an environment raised while its episode was replayed.
         """
         state = saved.state
+        if state.get("demos") != (self.demos and self.demos.sha256):
+            raise UserError(
+                f"train.demos: {self.config.train.demos} is not what the run began with "
+                f"(SHA-256 {state.get('demos')})"
+            )
         try:
             self.epoch, self.frames = state["epoch"], list(state["frames"])
             self.learned = state["learned"]

@@ -1,0 +1,403 @@
+"""Demonstrations: recorded, in files, in batches, imitated, and in runs that resume."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import (
+    CPU,
+    FULL,
+    make_learner,
+    make_sac,
+    make_spec,
+    random_batch,
+    random_block,
+    random_noise,
+)
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from safetensors.torch import load_file, save_file
+from tiny_runs import ROOT, assert_same_run, one_line, run_starter, short, state_of
+
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.reward_scale import ReturnScale
+from torchrl_lite.algo.sampler import SymmetricSampler
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import EnvConfig
+from torchrl_lite.demos.expert import record
+from torchrl_lite.demos.file import Demonstrations, read, write
+from torchrl_lite.env.goals import goals
+from torchrl_lite.training.imitation import with_demos
+from torchrl_lite.types import Block
+
+TASKS = ["reach-v3", "drawer-close-v3"]
+FRAMES, EPISODES = 12, 3
+
+
+def env_of(tasks: list[str] = TASKS, **changes: Any) -> EnvConfig:
+    fields = {"tasks": tasks, "num_envs": len(tasks), "max_episode_frames": FRAMES} | changes
+    return EnvConfig.model_validate(fields)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Demonstrations:
+    return record(env_of(), episodes=EPISODES, seed=3)
+
+
+@pytest.fixture(scope="module")
+def file(recorded: Demonstrations, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("demos") / "two.safetensors"
+    write(path, recorded)
+    return path
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_stock_meta_world_gives_the_same_for_the_same_actions(recorded: Demonstrations) -> None:
+    for task in TASKS:
+        env: Any = ALL_V3_ENVIRONMENTS[task](reward_function_version="v2")
+        block, row = recorded.tensors[task], 0
+        for episode in range(EPISODES):
+            env.set_task(goals(task, 3)[episode * 50 // EPISODES])
+            obs, _ = env.reset()
+            for frame in range(FRAMES):
+                assert np.array_equal(block.obs[row], obs.astype(np.float32))
+                assert block.first[row] == (frame == 0)
+                obs, reward, *_ = env.step(block.act[row].numpy())
+                assert np.array_equal(block.next_obs[row], obs.astype(np.float32))
+                assert block.rew[row] == np.float32(reward)
+                row += 1
+        assert row == len(block.rew)
+        assert block.cont.all()
+        env.close()
+
+
+def test_a_file_gives_back_what_was_recorded(
+    recorded: Demonstrations, file: Path, tmp_path: Path
+) -> None:
+    again = read(file)
+    assert again.header == recorded.header
+    assert again.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    for task in TASKS:
+        for ours, theirs in zip(recorded.tensors[task], again.tensors[task], strict=True):
+            assert torch.equal(ours, theirs)
+    write(tmp_path / "again", again)
+    assert (tmp_path / "again").read_bytes() == file.read_bytes()
+
+
+def changed(file: Path, path: Path, edit: Callable[[dict, dict], None]) -> None:
+    """A copy with other tensors or another header."""
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["demonstrations"])
+    tensors = load_file(file)
+    edit(tensors, header)
+    save_file(tensors, path, metadata={"demonstrations": json.dumps(header)})
+
+
+WRONG: list[tuple[Callable[[dict, dict], Any], str]] = [
+    (lambda tensors, _: tensors.pop("reach-v3/rew"), "lacks reach-v3/rew"),
+    (lambda tensors, _: tensors["reach-v3/act"].mul_(2), "reach-v3/act leaves [-1, 1]"),
+    (lambda tensors, _: tensors["reach-v3/obs"].fill_(np.nan), "reach-v3/obs is not finite"),
+    (lambda tensors, _: tensors["reach-v3/first"].zero_(), "reach-v3/first does not match"),
+    (
+        lambda tensors, _: tensors.update({"reach-v3/cont": torch.ones(5)}),
+        "reach-v3/cont is torch.float32 [5]",
+    ),
+    (lambda _, header: header["env"].update(reward_version="v1"), "env.reward_version 'v1'"),
+    (lambda _, header: header.update(format=2), "header: format"),
+    (
+        lambda tensors, _: tensors.update(
+            {f"reach-v3/{name}": torch.zeros(36, 7) for name in ("obs", "next_obs")}
+        ),
+        "observations of 7",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_a_wrong_file_is_one_line(
+    edit: Callable[[dict, dict], Any],
+    words: str,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "wrong.safetensors"
+    changed(file, path, lambda tensors, header: (edit(tensors, header), None)[1])
+    assert main("sac", ["--task", "reach-v3", *short(tmp_path, train__demos=str(path))]) == 2
+    one_line(capsys.readouterr().err, "train.demos", str(path), words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_file_half_a_file_and_other_tasks_are_one_line(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = tmp_path / "half.safetensors"
+    half.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    policy = ROOT / "pretrained" / "door-open-v3.safetensors"
+    given: list[tuple[str, Path, str]] = [
+        ("reach-v3", tmp_path / "nothing", "cannot be read"),
+        ("reach-v3", tmp_path, "cannot be read (Is a directory)"),
+        ("reach-v3", half, "damaged"),
+        ("reach-v3", policy, "no demonstrations"),
+        ("drawer-open-v3", file, "no demonstrations of drawer-open-v3"),
+    ]
+    for task, path, words in given:
+        assert main("sac", ["--task", task, *short(tmp_path, train__demos=str(path))]) == 2
+        one_line(capsys.readouterr().err, "train.demos", words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sac__bc_weight": 1.0}, "sac.bc_weight: needs demonstrations"),
+        ({"train__bc_updates": 5}, "train.bc_updates: needs demonstrations"),
+        ({"train__demos": "some", "train__batch_size": 7}, "train.batch_size: 7 is odd"),
+    ],
+)
+def test_fields_that_do_not_fit_together(
+    changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("sac", ["--task", "reach-v3", *short(tmp_path, **changes)]) == 2
+    one_line(capsys.readouterr().err, words)
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def test_each_task_gets_half_of_its_batch_from_its_demonstrations() -> None:
+    """With the scale of collected rewards, and returns of several steps within each buffer."""
+    spec = make_spec(3)
+    buffers = [ReplayBuffer(spec, 50, CPU, copies=copies) for copies in (2, 1)]
+    for index, buffer in enumerate(buffers):
+        buffer.add_block(random_block(spec, 20 + index, buffer.copies, seed=index), [0, 1, 2])
+    sampler = SymmetricSampler(*buffers)
+    buffers[0].reward_scale.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    pick, task = torch.rand(2, 10, dtype=torch.float64), torch.tensor([2, 0])
+    batch = sampler.sample(pick, task, discount=0.9, n_step=3)
+    assert batch.demos == 5
+    for half, columns, buffer in (
+        (slice(5), pick[:, 5:], buffers[0]),
+        (slice(5, None), pick[:, :5], buffers[1]),
+    ):
+        alone = buffer.sample(columns, task, discount=0.9, n_step=3)
+        for ours, theirs in zip(batch[:5], alone[:5], strict=True):
+            assert torch.equal(ours[:, half], theirs)
+    stored = buffers[1].rows(2, 0)
+    for obs, rew in zip(batch.obs[0, 5:], batch.rew[0, 5:], strict=True):
+        (at,) = (stored[:, :5] == obs).all(1).nonzero()[:, 0].tolist()
+        total = 0.0
+        for step in range(3):
+            if at + step == len(stored) or (step and stored[at + step, -1]):
+                break
+            total += 0.9**step * stored[at + step, -3].item()
+        assert rew.item() == pytest.approx(3 * total, rel=1e-5)
+
+
+def test_the_scale_of_returns_counts_the_demonstrations(recorded: Demonstrations) -> None:
+    spec = make_spec(2, obs_dim=41, act_dim=4)._replace(tasks=tuple(reversed(TASKS)))
+    spec = spec._replace(obs_dims=(39, 41))  # padded
+    buffer = ReplayBuffer(spec, 100, CPU, copies=4)
+    scale = ReturnScale(2, 4, discount=0.9, bound=5.0)
+    sampler = with_demos(buffer, recorded, spec, scale=scale)
+    for index, task in enumerate(spec.tasks):
+        own = recorded.tensors[task]
+        total, largest = 0.0, 0.0
+        for rew, first in zip(own.rew.tolist(), own.first.tolist(), strict=True):
+            total = 0.9 * (1 - first) * total + rew
+            largest = max(largest, abs(total))
+        assert buffer.reward_scale[index].item() == pytest.approx(5 / largest, rel=1e-6)
+        rows = sampler.demos.rows(index, 0)
+        assert torch.equal(rows[:, :39], own.obs)
+        assert not rows[:, 39:41].any()
+        assert torch.equal(rows[:, 41:45], own.act)
+    before = buffer.reward_scale.clone()
+    quiet = random_block(spec, 5, 4)
+    quiet.first[:, 0] = 1
+    scaled = scale.update(quiet._replace(rew=torch.zeros_like(quiet.rew)), [0, 1])
+    assert torch.equal(scaled, before)  # no return goes on from a demonstration
+
+
+# --- imitation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None:
+    """Adam's first moment after one step is a tenth of the gradient: compare that."""
+    spec = make_spec(2)
+    batch = random_batch(spec, batch_size=8)._replace(demos=3)
+    noise = random_noise(batch)
+    variant = {"sac": FULL}.get(algo, "full")
+    moments, learners = [], []
+    for weight in (0.0, 0.7):
+        learner = make_learner(algo, spec, dtype=torch.float64, bc_weight=weight)
+        learners.append(learner)
+        if weight:
+            act = torch.stack(
+                [learner.actor.act(batch.obs, batch.task)[:, row] for row in (5, 6, 7)]
+            )
+            shown = torch.stack([batch.act[:, row] for row in (5, 6, 7)])
+            loss = ((act - shown) ** 2).sum(-1).mean(0)  # [T]
+            wanted = torch.autograd.grad(weight * loss.mean(), list(learner.actor.parameters()))
+        metrics = learner.update(batch, noise, variant)
+        state = learner.optimizers["actor"].state
+        moments.append([state[p]["exp_avg"] for p in learner.actor.parameters()])
+    for plain, both, extra in zip(*moments, wanted, strict=True):
+        torch.testing.assert_close(both - plain, 0.1 * extra)
+    torch.testing.assert_close(metrics["bc_loss"], loss.detach())
+    assert "bc_loss" in learners[1].METRICS
+    assert "bc_loss" not in learners[0].METRICS
+
+
+def test_methods_that_combine_gradients_see_the_imitation_too() -> None:
+    """With equal weights for all tasks, they give the gradient of the mean loss."""
+    spec = make_spec(2)
+    batch = random_batch(spec, batch_size=8)._replace(demos=4)
+    noise = random_noise(batch)
+    after = []
+    for gradients in ("mean", "pcgrad"):
+        learner = make_learner("sac", spec, dtype=torch.float64, gradients=gradients, bc_weight=0.5)
+        for combiner in learner._combiners.values():
+            combiner.method.weights = lambda losses, *_: torch.full_like(losses, 1 / len(losses))
+        learner.update(batch, noise, FULL)
+        after.append(learner.actor.state_dict())
+    for name, value in after[0].items():
+        torch.testing.assert_close(value, after[1][name])
+
+
+def filled(spec: Any) -> ReplayBuffer:
+    buffer = ReplayBuffer(spec, 64, CPU)
+    block: Block = random_block(spec, 64)
+    buffer.add_block(block._replace(act=block.act.tanh() * 0.9), range(spec.num_tasks))
+    return buffer
+
+
+def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
+    spec = make_spec(2)
+    learner = make_learner("td3", spec, hidden=(64, 64), plr=3e-3)
+    demos = filled(spec)
+    everything = demos.batch(demos.data, torch.tensor([0, 1]), discount=0.9)._replace(demos=64)
+    critic = {name: value.clone() for name, value in learner.critic.state_dict().items()}
+    before = learner.bc_loss(everything)
+    learner.imitate(demos, updates=300, batch_size=32)
+    assert (learner.bc_loss(everything) < 0.2 * before).all()
+    for name, value in learner.critic.state_dict().items():
+        assert torch.equal(value, critic[name])
+    for ours, theirs in zip(
+        learner.actor.parameters(), learner.target_actor.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    after = learner.bc_loss(everything)
+    learner.imitate(demos, updates=300, batch_size=32)  # they are done
+    assert torch.equal(learner.bc_loss(everything), after)
+    assert (learner.imitations, learner.updates) == (300, 0)
+
+
+def test_without_the_weight_demonstrations_are_a_batch_like_any_other() -> None:
+    spec = make_spec(2)
+    batch = random_batch(spec)
+    learners = [make_sac(spec, dtype=torch.float64) for _ in range(2)]
+    for learner, demos in zip(learners, (0, 16), strict=True):
+        learner.update(batch._replace(demos=demos), random_noise(batch), FULL)
+    for name, value in learners[0].state_dict().items():
+        assert torch.equal(value, learners[1].state_dict()[name])
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def both_tasks(log_dir: Path, demos: Path, *flags: object) -> list[str]:
+    config = log_dir / "two.json"
+    config.parent.mkdir(exist_ok=True)
+    env = {"tasks": TASKS, "num_envs": 4, "group_size": 2, "reward_normalization": "return"}
+    config.write_text(json.dumps({"env": env, "net": {"critic": {"kind": "hl_gauss"}}}))
+    fields = {
+        "train__demos": str(demos),
+        "train__bc_updates": 4,
+        "train__num_epochs": 4,
+        "train__n_step": 3,
+        "sac__bc_weight": 0.5,
+    }
+    return ["--config", str(config), *short(log_dir, *flags, **fields)]
+
+
+def test_a_run_resumes_to_the_last_bit_and_only_with_its_demonstrations(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(file.read_bytes())
+    assert main("sac", both_tasks(tmp_path / "whole", own), multi_task=True) == 0
+    whole, cut = (tmp_path / name / "x" / "MT2" / "1" for name in ("whole", "cut"))
+    flags = both_tasks(tmp_path / "cut", own)
+    assert main("sac", [*flags, "--until", "100"], multi_task=True) == 0
+    assert state_of(cut)["epoch"] < 5
+    capsys.readouterr()
+
+    other = record(env_of(), episodes=EPISODES, seed=4)
+    for content, words in ((None, "cannot be read"), (other, "is not what the run began with")):
+        own.unlink() if content is None else write(own, content)
+        assert main("sac", [*flags, "--resume"], multi_task=True) == 2
+        one_line(capsys.readouterr().err, "train.demos", words)
+    own.unlink()
+    moved = both_tasks(tmp_path / "cut", file)
+    assert main("sac", [*moved, "--resume"], multi_task=True) == 0
+    assert_same_run(cut, whole)
+    assert state_of(cut)["learner"]["imitations"] == 4
+
+
+def test_the_starter_records_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "short.json"
+    config.write_text(json.dumps({"env": {"tasks": ["push-v3"], "max_episode_frames": 5}}))
+    argv = ["--config", config, "--task", "reach-v3", "--episodes", 2, "--seed", 5]
+    assert run_starter("demos", *argv) == 0
+    path = Path("demos") / "reach-v3.safetensors"
+    out = capsys.readouterr().out
+    assert "reach-v3: 2 episodes, 10 transitions" in out
+    assert str(path) in out
+    demos = read(path)
+    assert (demos.header.seed, demos.header.source) == (5, "metaworld.policies")
+    for flags, words in (
+        (argv, "exists"),
+        (["--task", "reech-v3"], "did you mean"),
+        ([], "--task"),
+        (["--config", ROOT / "config" / "mujoco" / "halfcheetah.json"], "env.suite"),
+    ):
+        assert run_starter("demos", *flags) == 2
+        one_line(capsys.readouterr().err, words)
+
+
+@pytest.mark.minari
+def test_minari_reads_every_episode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minari = pytest.importorskip("minari", reason="the extra [minari] is not installed")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    config = tmp_path / "short.json"
+    config.write_text(json.dumps({"env": {"tasks": ["reach-v3"], "max_episode_frames": 5}}))
+    argv = ["--config", config, "--episodes", 3, "--seed", 3, "--format", "minari"]
+    assert run_starter("demos", *argv) == 0
+    env = env_of(["reach-v3"], max_episode_frames=5)
+    own = record(env, episodes=3, seed=3).tensors["reach-v3"]
+    dataset = minari.load_dataset("metaworld/reach-v3/expert-v0")
+    episodes = list(dataset.iterate_episodes())
+    assert (len(episodes), dataset.total_steps) == (3, 15)
+    for episode, start in zip(episodes, (0, 5, 10), strict=True):
+        rows = slice(start, start + 5)
+        assert np.array_equal(episode.observations[:-1], own.obs[rows])
+        assert np.array_equal(episode.observations[1:], own.next_obs[rows])
+        assert np.array_equal(episode.actions, own.act[rows])
+        assert np.array_equal(episode.rewards, own.rew[rows])
+        assert episode.truncations.tolist() == [False] * 4 + [True]
+        assert not episode.terminations.any()
+    capsys.readouterr()
+    assert run_starter("demos", *argv) == 2
+    one_line(capsys.readouterr().err, "metaworld/reach-v3/expert-v0 exists")

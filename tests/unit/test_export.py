@@ -1,0 +1,190 @@
+"""Policies elsewhere: ONNX against torch, and the Hub with a stand-in for its client."""
+
+import inspect
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import padded_spec
+from tiny_runs import one_line, run_starter
+
+from torchrl_lite import UserError, load_policy
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.config import check
+from torchrl_lite.policies import onnx
+from torchrl_lite.policies.file import SUFFIX, blank_actor
+from torchrl_lite.policies.policy import Policy
+from torchrl_lite.policies.shipped import FOLDER
+
+GAUSSIAN = {"sac": True, "td3": False}
+
+
+def policy_of(algo: str = "sac", tasks: int = 3, **net: Any) -> Policy:
+    """With random weights, and tasks of different sizes if there are several."""
+    names = [f"task{index}" for index in range(tasks)]
+    tree = {"env": {"suite": "gymnasium", "tasks": names, "num_envs": tasks}, "net": net}
+    tree["train"] = {"batch_size": 8 * tasks}
+    config = check(tree, algo=algo, sections=SECTIONS, source="test")
+    spec = padded_spec([5, 4, 5][:tasks], [2, 2, 1][:tasks])
+    torch.manual_seed(0)
+    actor = blank_actor("gaussian" if GAUSSIAN[algo] else "deterministic", config.net, spec)
+    for parameter in actor.parameters():  # heads begin close to 0, biases at 0
+        parameter.data.normal_(std=0.5)
+    return Policy(actor, config, spec._replace(tasks=tuple(names)), frames=0)
+
+
+NETS: list[tuple[str, int, dict[str, Any]]] = [
+    ("sac", 1, {"hidden_shapes": [16, 12]}),
+    ("td3", 1, {"hidden_shapes": [16, 16], "norm": "layer", "residual": True}),
+    ("sac", 3, {"hidden_shapes": [16, 12], "norm": "layer"}),
+    ("sac", 3, {"hidden_shapes": [16, 16], "task_input": "embedding", "residual": True}),
+    ("td3", 3, {"hidden_shapes": [16, 12], "kind": "multihead"}),
+    ("sac", 3, {"hidden_shapes": [16, 12], "kind": "independent", "norm": "layer"}),
+]
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize(("algo", "tasks", "net"), NETS)
+def test_onnxruntime_acts_as_the_policy_does(
+    algo: str, tasks: int, net: dict[str, Any], tmp_path: Path
+) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    policy = policy_of(algo, tasks, **net)
+    onnx.write(tmp_path / "policy.onnx", policy)
+    session = runtime.InferenceSession(tmp_path / "policy.onnx")
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(30, 5)).astype(np.float32)
+    task = rng.integers(0, tasks, 30)
+    given = {"obs": obs, "task": task} if tasks > 1 else {"obs": obs}
+    (act,) = session.run(["act"], given)
+    assert act.shape == (30, 2)
+    for row in range(30):
+        index = int(task[row])
+        size = policy.act_dims[index]
+        own = policy(obs[row, : policy.obs_dims[index]], index)
+        np.testing.assert_allclose(act[row, :size], own, atol=1e-6)
+        assert not act[row, size:].any()
+    told = session.get_modelmeta().custom_metadata_map
+    assert told["act_dims"] == str(list(policy.act_dims))
+
+
+@pytest.mark.onnx
+def test_the_starter_writes_a_shipped_policy_as_onnx(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    path = tmp_path / "policy.onnx"
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1, "--export", path]
+    assert run_starter("play", *argv) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    obs = np.random.default_rng(0).normal(size=(1000, 39)).astype(np.float32)
+    (act,) = runtime.InferenceSession(path).run(["act"], {"obs": obs})
+    np.testing.assert_allclose(act, load_policy("door-open-v3")(obs), atol=1e-4)
+
+
+def test_an_architecture_that_onnx_is_not_written_for_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
+    with pytest.raises(UserError, match=r'net.kind "film" .* only mlp, multihead, independent'):
+        onnx.write(tmp_path / "policy.onnx", policy_of(kind="film"))
+    assert not list(tmp_path.iterdir())
+
+
+# --- the Hub -------------------------------------------------------------------------------------
+
+
+class Hub:
+    """Repositories in a folder, with the part of huggingface_hub that we use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[str] = []
+
+    def HfApi(self) -> "Hub":  # noqa: N802 - its name there
+        return self
+
+    def create_repo(self, *, repo_id: str, exist_ok: bool) -> None:
+        assert exist_ok
+        if repo_id == "other/mine":
+            raise PermissionError("403 Forbidden:\n you are not other")
+        self.made.append(repo_id)
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        assert commit_message
+        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+
+    def hf_hub_download(self, *, repo_id: str, filename: str) -> str:
+        path = self.folder / repo_id / filename
+        if not path.exists():
+            raise FileNotFoundError(f"404 Not Found:\n {repo_id}")
+        return str(path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    stand_in = Hub(tmp_path / "hub")
+    module = ModuleType("huggingface_hub")
+    vars(module).update(HfApi=stand_in.HfApi, hf_hub_download=stand_in.hf_hub_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    return stand_in
+
+
+def test_a_policy_goes_to_the_hub_and_comes_back(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1]
+    assert run_starter("play", *argv, "--push_to_hub", "me/door") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "hf://me/door"
+    assert hub.made == ["me/door"]
+    files = sorted(path.name for path in (hub.folder / "me" / "door").iterdir())
+    assert files == ["README.md", "policy.safetensors"]
+    text = (hub.folder / "me" / "door" / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: torchrl_lite\n")
+    assert "# door\n" in text
+    assert "play.py --pretrained hf://me/door --episodes 1" in text
+
+    own, back = load_policy("door-open-v3"), load_policy("hf://me/door")
+    obs = np.random.default_rng(0).normal(size=(7, 39))
+    assert np.array_equal(own(obs), back(obs))
+    assert run_starter("play", "--pretrained", "hf://me/door", *argv[2:]) == 0
+
+
+def test_the_stand_in_takes_what_the_client_takes() -> None:
+    real: Any = pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
+    for name, theirs in (
+        ("create_repo", real.HfApi.create_repo),
+        ("upload_folder", real.HfApi.upload_folder),
+        ("hf_hub_download", real.hf_hub_download),
+    ):
+        ours = inspect.signature(getattr(Hub, name)).parameters.keys() - {"self"}
+        assert ours <= inspect.signature(theirs).parameters.keys()
+    assert issubclass(real.errors.HfHubHTTPError, OSError)
+    assert issubclass(real.errors.LocalEntryNotFoundError, OSError)
+
+
+def test_mistakes_with_the_hub_are_one_line(
+    hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1, "--push_to_hub"]
+    for name, words in (("door", "not USER/NAME"), ("other/mine", "403 Forbidden: you are")):
+        assert run_starter("play", *argv, name) == 2
+        one_line(capsys.readouterr().err, "--push_to_hub", words)
+    for source, words in (
+        ("hf://me/none", "hf://me/none: 404 Not Found: me/none"),
+        ("hf://me", "not USER/NAME"),
+        ("hf://me/../none", "not USER/NAME"),
+    ):
+        with pytest.raises(UserError, match=words):
+            load_policy(source)
+    folder = hub.folder / "me" / "pickle"
+    folder.mkdir(parents=True)
+    shutil.copy(FOLDER / "door-open-v3.md", folder / f"policy{SUFFIX}")
+    assert run_starter("play", "--pretrained", "hf://me/pickle") == 1
+    one_line(capsys.readouterr().err, "not safetensors")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not installed
+    with pytest.raises(UserError, match="huggingface_hub is missing"):
+        load_policy("hf://me/none")

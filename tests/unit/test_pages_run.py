@@ -1,0 +1,87 @@
+"""The code on the pages about demonstrations and exported policies runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import ROOT, run_starter
+
+from torchrl_lite import load_policy
+from torchrl_lite.network.layers import EnsembleLinear
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.policy import Policy
+from torchrl_lite.policies.shipped import FOLDER, names
+
+
+def blocks(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_page_about_demonstrations_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer episodes; the training is in a process of its own, since it sets threads."""
+    text = (ROOT / "docs" / "demonstrations.md").read_text(encoding="utf-8")
+    (flags,) = re.findall(r"python starter/demos.py (.*) --episodes 50$", text, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert run_starter("demos", *flags.split(), "--episodes", 1) == 0
+    script = "\n".join(blocks("demonstrations.md"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "obs (500, 39)"
+    assert done.stdout.splitlines()[-1] == "10"
+
+
+@pytest.mark.onnx
+def test_the_page_about_exports_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    monkeypatch.chdir(tmp_path)
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1]
+    assert run_starter("play", *argv, "--export", "policy.onnx") == 0
+    space: dict[str, Any] = {}
+    exec(blocks("export.md")[0], space)
+    own = load_policy("door-open-v3")(space["obs"])
+    np.testing.assert_allclose(space["act"], own, atol=1e-6)
+
+
+def in_numpy(path: Path, policy: Policy) -> None:
+    """Asserts that the function on the page acts as the policy does."""
+    space: dict[str, Any] = {}
+    exec(blocks("export.md")[1], space)
+    tensors, header = space["load"](path)
+    for index, size in enumerate(policy.obs_dims):
+        obs = np.random.default_rng(index).normal(size=(20, size)).astype(np.float32)
+        act = space["act"](tensors, header, obs, index)
+        np.testing.assert_allclose(act, policy(obs, index), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", names())
+def test_numpy_acts_as_a_shipped_policy(name: str) -> None:
+    in_numpy(FOLDER / f"{name}.safetensors", load_policy(name))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"norm": "layer", "residual": True}, {"kind": "multihead"}, {"kind": "independent"}],
+)
+def test_numpy_acts_as_other_networks(changes: dict[str, Any], tmp_path: Path) -> None:
+    own = load_policy("mt3_easy")
+    net = own.config.net.model_copy(update={"hidden_shapes": [16, 16], **changes})
+    config = own.config.model_copy(update={"net": net})
+    torch.manual_seed(0)
+    actor = policy_file.blank_actor("gaussian", net, own.spec)
+    for module in actor.modules():
+        if isinstance(module, EnsembleLinear):
+            module.weight.data.normal_(std=0.3)
+            module.bias.data.normal_()
+    path = tmp_path / "policy.safetensors"
+    policy_file.write(path, actor, config, own.spec, frames=0, seed=1, versions={}, evaluation=[])
+    in_numpy(path, Policy(actor, config, own.spec, 0))

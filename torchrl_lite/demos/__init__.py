@@ -1,0 +1,1 @@
+"""Demonstrations: recording, files, and other formats."""
