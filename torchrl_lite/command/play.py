@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
-    from torchrl_lite.command.flags import Parser, episodes, processors, seed
+    from torchrl_lite.command.flags import Parser, episodes, goals, processors, seed
     from torchrl_lite.config.machine import cores
 
     parser = Parser(description=__doc__, allow_abbrev=False)
@@ -26,7 +27,10 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
     parser.add_argument(
-        "--episodes", type=episodes, default=10, metavar="N", help="of each task (default 10)"
+        "--episodes",
+        type=episodes,
+        metavar="N",
+        help="of each task (default 10, or 1 on one goal)",
     )
     parser.add_argument(
         "--task",
@@ -37,6 +41,13 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument(
         "--seed", type=seed, metavar="N", help="draws the goals; default: those of the training"
+    )
+    parser.add_argument(
+        "--goals",
+        type=goals,
+        default="train",
+        metavar="train|held_out|N",
+        help="Meta-World's goals: those trained on, those of ML1's test set, or goal number N",
     )
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--render", choices=["human"], help="one episode a task in a window")
@@ -58,15 +69,17 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def run(args: Namespace) -> int:
-    from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
+    from torchrl_lite.policies.evaluate import evaluate, goal_numbers, summary, tasks_of
     from torchrl_lite.policies.export import export
 
     policy = _policy(args)
-    tasks = tasks_of(policy, args.task)
+    tasks, numbers = tasks_of(policy, args.task), goal_numbers(policy, args.goals)
     seed = policy.seed if args.seed is None else args.seed
     _check_views(args, policy, tasks)
-    workers = min(args.workers, -(-len(tasks) * args.episodes // policy.config.env.group_size))
-    evaluation, rate = evaluate(policy, tasks, episodes=args.episodes, seed=seed, workers=workers)
+    episodes = args.episodes or (1 if isinstance(args.goals, int) else 10)
+    workers = min(args.workers, -(-len(tasks) * episodes // policy.config.env.group_size))
+    measured = partial(evaluate, policy, tasks, episodes=episodes, seed=seed, workers=workers)
+    evaluation, rate = measured(goals=args.goals)
     summaries = [summary(one) for one in evaluation]
     _print(f"{policy.config.algo}, {policy.frames:,} frames, {rate:,.0f} frames/s", summaries)
     if args.json:
@@ -74,8 +87,9 @@ def run(args: Namespace) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if args.export:
-        print(*export(args.export, policy, evaluation), sep="\n")
-    _show(args, policy, tasks, seed=seed)
+        others = measured(goals="held_out")[0] if policy.config.env.has_goals else []
+        print(*export(args.export, policy, evaluation, others), sep="\n")
+    _show(args, policy, tasks, seed=seed, goal=numbers[0])
     return 0
 
 
@@ -86,9 +100,9 @@ def _policy(args: Namespace) -> "Policy":
     from torchrl_lite.policies import shipped
     from torchrl_lite.policies.load import load_policy, weights_of
 
-    if args.export and (args.task or args.seed is not None):
-        raise UserError("--export: evaluates all tasks on the goals of the training; leave out "
-                          "--task and --seed")  # fmt: skip
+    if args.export and (args.task or args.seed is not None or args.goals != "train"):
+        raise UserError("--export: evaluates all tasks on the goals of the training and on others; "
+                          "leave out --task, --seed and --goals")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise UserError("--camera: is for a picture, so it needs --video or --render")
     check_file("--json", args.json)
@@ -135,20 +149,21 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
     Console().print(table)
 
 
-def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int) -> None:
+def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int, goal: int) -> None:
     """The first episode of each task, in a window or as a film."""
     from torchrl_lite.policies.film import record, watch
     from torchrl_lite.reporting.film import write_film
 
     env = policy.config.env
     for task in tasks if args.render else ():
-        if not watch(env, policy.actor, task, seed=seed, camera=args.camera):
+        if not watch(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera):
             break
     for task in tasks if args.video else ():
         path = args.video
         if len(tasks) > 1:
             path = path.with_stem(f"{path.stem}_{policy.tasks[task]}")
-        write_film(path, record(env, policy.actor, task, seed=seed, camera=args.camera))
+        film = record(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera)
+        write_film(path, film)
         print(path)
 
 

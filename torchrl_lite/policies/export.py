@@ -21,7 +21,12 @@ def check_export(policy: Policy) -> None:
         raise UserError("--export: needs a policy from a run that has its versions.json")
 
 
-def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> tuple[Path, Path]:
+def export(
+    path: Path,
+    policy: Policy,
+    evaluation: Sequence[TaskEvaluation],
+    held_out: Sequence[TaskEvaluation] = (),
+) -> tuple[Path, Path]:
     """Writes a policy file and its card to ``path`` with their suffixes; returns both paths.
 
     Raises:
@@ -39,6 +44,7 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
         seed=policy.seed,
         versions=policy.versions,
         evaluation=list(evaluation),
+        held_out=held_out,
         origin=policy.origin,
     )
     write_text(text, card(name, header))
@@ -58,10 +64,8 @@ def card(name: str, header: PolicyHeader) -> str:
             f"{algo.upper()}, {header.frames:,} frames, seed {header.seed}. Evaluated without "
             "noise on the goals of its training, spread over all of them.",
             "",
-            "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
-            "|---|---|---|---|---|---|",
-            *(_row(one) for one in header.evaluation),
-            "",
+            *_table(header.evaluation),
+            *_on_held_out(header.held_out),
             "To see it, to evaluate it again, and to train another (`params.json` is the "
             "configuration below):",
             "",
@@ -81,6 +85,21 @@ def card(name: str, header: PolicyHeader) -> str:
             "",
         ]
     )
+
+
+def _on_held_out(evaluation: Sequence[TaskEvaluation]) -> list[str]:
+    if not evaluation:
+        return []
+    return ["On goals that it was never trained on:", "", *_table(evaluation)]
+
+
+def _table(evaluation: Sequence[TaskEvaluation]) -> list[str]:
+    return [
+        "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
+        "|---|---|---|---|---|---|",
+        *(_row(one) for one in evaluation),
+        "",
+    ]
 
 
 def _row(evaluation: TaskEvaluation) -> str:

@@ -35,7 +35,7 @@ _Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class TaskEvaluation(Section):
-    """Deterministic episodes of one task; episode j of n is on goal ``j * num_goals // n``."""
+    """Deterministic episodes of one task, evenly spread over the goals."""
 
     task: str
     returns: list[float] = Field(min_length=1)
@@ -71,6 +71,7 @@ class PolicyHeader(Section):
     seed: int = Field(ge=0, le=MAX_SEED, description="training seed, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
+    held_out: list[TaskEvaluation] = Field([], description="the same on goals never trained on")
     config: dict[str, Any] = Field(description="full training configuration")
     origin: list[dict[str, Any]] = Field([], description="what it started from, most recent first")
 
@@ -118,6 +119,7 @@ def write(
     seed: int,
     versions: dict[str, str],
     evaluation: list[TaskEvaluation],
+    held_out: Sequence[TaskEvaluation] = (),
     origin: Sequence[dict[str, Any]] = (),
 ) -> PolicyHeader:
     """Writes an actor atomically; equal arguments give identical bytes."""
@@ -129,6 +131,7 @@ def write(
         seed=seed,
         versions=versions,
         evaluation=evaluation,
+        held_out=list(held_out),
         config=parse_json(config.model_dump_json()),  # as `read` will parse it
         origin=list(origin),
     )
@@ -183,7 +186,7 @@ def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
         raise CheckpointError(
             f"{path}: header: obs_dims and act_dims must have {len(tasks)} sizes, one per task"
         )
-    for one in header.evaluation:
+    for one in (*header.evaluation, *header.held_out):
         if one.task not in tasks:
             raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is not in env.tasks")
 

@@ -12,6 +12,7 @@ from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.config import Config
+from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import CheckpointError, EpisodeError, WorkerError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.curriculum import Check, Stages
@@ -19,6 +20,7 @@ from torchrl_lite.training.evaluation import (
     ByTask,
     by_task,
     evaluation_row,
+    held_out_row,
     td_error,
     training_row,
 )
@@ -178,6 +180,16 @@ class RLAlgo:
         row = evaluation_row(episodes, self.config.env.tasks)
         row["eval/td_error"] = td_error(episodes, self.learner, self.buffer)
         return row | probe(episodes, self.learner, self.buffer), episodes
+
+    def evaluate_held_out(self, number: int) -> tuple[Row, ByTask]:
+        """The same on goals that were never trained on; both empty where tasks have no goals."""
+        if not self.config.env.has_goals:
+            return {}, {}
+        everything = range(self.config.num_tasks)
+        results = self.collector.evaluate(self.learner.actor, everything, number, goals=HELD_OUT)
+        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
+        episodes = by_task(results)
+        return held_out_row(episodes, self.config.env.tasks), episodes
 
     def measure(self) -> Row:
         """Runs the evaluation and the stage check if due; an empty row if neither is."""
