@@ -59,7 +59,7 @@ class Collector:
         self._block = Block.zeros(spec, epoch_frames, config.copies)
         self._pool = pool or ProcessPool()
         self._policy = deepcopy(actor).cpu().requires_grad_(False)
-        self._parameters = list(self._policy.parameters())
+        self._weights = list(self._policy.state_dict().values())
         self._pending = False
         self._ready: Collected | None = None
         self._workers: list[SupervisedWorker] = []
@@ -207,7 +207,7 @@ class Collector:
 
     def _load_weights(self, actor: Actor) -> None:
         with torch.no_grad():
-            for mine, new in zip(self._parameters, actor.parameters(), strict=True):
+            for mine, new in zip(self._weights, actor.state_dict().values(), strict=True):
                 mine.copy_(new)
         self._pool.publish(self._policy)
 

@@ -181,6 +181,11 @@ class NetConfig(Section):
     norm: Literal["none", "layer"] = Field(
         "none", description="normalisation before each ReLU: LayerNorm, or none"
     )
+    normalize_obs: bool = Field(
+        False,
+        description="normalise each task's observations by the running mean and standard deviation "
+        "of all that were collected",
+    )
     residual: bool = Field(
         False,
         description="replace every hidden layer after the first with a residual block of two",

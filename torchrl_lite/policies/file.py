@@ -163,7 +163,7 @@ def read(path: Path) -> PolicyFile:
         header.config, algo=header.config.get("algo"), sections=SECTIONS, source=str(path)
     )
     _check_tasks(header, config, path)
-    _check_tensors(tensors, _shapes(header, config), path)
+    _check_tensors(tensors, _expected(header, config), path)
     return PolicyFile(header, config, tensors)
 
 
@@ -191,24 +191,23 @@ def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
             raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is not in env.tasks")
 
 
-def _shapes(header: PolicyHeader, config: Config) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the configured actor's tensors, without allocating them."""
+def _expected(header: PolicyHeader, config: Config) -> dict[str, Tensor]:
+    """The configured actor's tensors, without allocating them."""
     with torch.device("meta"):
         body = _body(header.kind, config.net, _spec(header, config))
-    return {f"body.{name}": tuple(tensor.shape) for name, tensor in body.state_dict().items()}
+    return {f"body.{name}": tensor for name, tensor in body.state_dict().items()}
 
 
-def _check_tensors(
-    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path
-) -> None:
-    for name in sorted(tensors.keys() ^ shapes.keys()):
+def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    for name in sorted(tensors.keys() ^ expected.keys()):
         has = "has" if name in tensors else "lacks"
         raise CheckpointError(f"{path}: {has} the tensor {name!r}, unlike its header")
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != shapes[name] or tensor.dtype != torch.float32:
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise CheckpointError(
                 f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header requires "
-                f"{torch.float32} {list(shapes[name])}"
+                f"{wanted.dtype} {list(wanted.shape)}"
             )
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{path}: {name} is not finite")

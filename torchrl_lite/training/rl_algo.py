@@ -124,6 +124,7 @@ class RLAlgo:
         check_block(collected.block, tasks, config.env.tasks, before=lived)
         self.stages.check_told(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
+        self.learner.observe(collected.block, tasks)
         if self._reward_scale is not None:
             scale = self._reward_scale.update(collected.block, list(tasks))
             self.buffer.reward_scale.copy_(scale)
