@@ -66,10 +66,13 @@ def test_actor_and_critics_see_what_numpy_would_normalise() -> None:
         with_it.observe(block, [0, 1])
         without.observe(block, [0, 1])
     batch = random_batch(spec)
-    obs = collected[0].obs.flatten(1, 2)[:, : batch.obs.shape[1]].double()
+    obs = collected[0].obs.flatten(1, 2).double()
     act, task = batch.act[:, : obs.shape[1]], batch.task
     normalised = torch.stack([
-        (one - of_all(collected, index).mean(0)) / np.sqrt(of_all(collected, index).var(0) + 1e-8)
+        torch.from_numpy(
+            (one.numpy() - of_all(collected, index).mean(0))
+            / np.sqrt(of_all(collected, index).var(0) + 1e-8)
+        )
         for index, one in enumerate(obs)
     ])  # fmt: skip
     assert 1 < normalised.abs().max() < 10

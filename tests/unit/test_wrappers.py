@@ -204,6 +204,6 @@ def test_a_run_goes_on_exactly_and_its_policy_plays(
     (measured,), _ = evaluate(policy, episodes=2)
     assert np.mean(measured.returns) == pytest.approx(result_of(whole)["eval/return"])
     out = tmp_path / "figures.json"
-    flags = ("--run", whole, "--trust_imports", "--json", out, "--workers", 1, "--episodes", 1)
+    flags = ("--run", whole, "--json", out, "--workers", 1, "--episodes", 1)
     assert run_starter("play", *flags) == 0
     assert json.loads(out.read_text())["tasks"][0]["length"] == 15

@@ -112,7 +112,9 @@ def _policy(args: Namespace) -> "Policy":
     if args.pretrained is not None:
         source = shipped.find(args.pretrained)
     else:
-        source = weights_of(args.run) if args.run else args.checkpoint
+        source = args.run or args.checkpoint
+    if args.run:
+        weights_of(args.run)  # a name of a shipped policy is no run
     only = args.task[0] if len(args.task) == 1 else None
     return load_policy(source, task=only, trust_imports=args.trust_imports)
 
