@@ -14,7 +14,7 @@ from torchrl_lite.analysis.diagnosis.rules import diagnose
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
 
-GOOD = sorted(path.parent for path in (ROOT / "docs" / "runs").rglob("log.csv"))
+GOOD = sorted(path.parent for path in (ROOT / "docs" / "results").rglob("log.csv"))
 """Logs of runs that learned their tasks."""
 
 

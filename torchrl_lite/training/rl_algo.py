@@ -21,10 +21,9 @@ from torchrl_lite.training.evaluation import (
     by_task,
     evaluation_row,
     held_out_row,
-    td_error,
     training_row,
 )
-from torchrl_lite.training.probes import probe
+from torchrl_lite.training.probes import probe, td_error
 
 
 class NullRun:
