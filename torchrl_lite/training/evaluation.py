@@ -33,16 +33,9 @@ def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
 
 
 def held_out_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
-    """Success and return on held-out goals, over all tasks and per task."""
-    everything = [stats for group in episodes.values() for stats in group]
-    row: Row = {
-        "held_out/success_rate": success_rate(everything),
-        "held_out/return": _mean([stats.ret for stats in everything]),
-    }
-    for task, group in episodes.items():
-        row[f"held_out_success/{tasks[task]}"] = success_rate(group)
-        row[f"held_out_return/{tasks[task]}"] = _mean([stats.ret for stats in group])
-    return row
+    """The same of episodes on held-out goals."""
+    row = evaluation_row(episodes, tasks)
+    return {f"held_out{name.removeprefix('eval')}": value for name, value in row.items()}
 
 
 def training_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
