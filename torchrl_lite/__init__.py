@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torchrl_lite.command.parts import make_buffer, make_collector, make_learner
     from torchrl_lite.command.train import train
     from torchrl_lite.env.make import make_env
+    from torchrl_lite.env.wrappers import register_wrapper
     from torchrl_lite.errors import RunError, UserError
     from torchrl_lite.policies.evaluate import evaluate, summary
     from torchrl_lite.policies.load import load_policy
@@ -28,6 +29,7 @@ __all__ = [
     "make_collector",
     "make_env",
     "make_learner",
+    "register_wrapper",
     "summary",
     "train",
 ]
@@ -42,6 +44,7 @@ _HOME = {
     "make_collector": "command.parts",
     "make_env": "env.make",
     "make_learner": "command.parts",
+    "register_wrapper": "env.wrappers",
     "summary": "policies.evaluate",
     "train": "command.train",
 }

@@ -114,10 +114,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         run(self, buffer, tasks, **sizes)
 
     def recorded_evaluate(
-        self: Collector, actor: Actor, tasks: Sequence[int], episodes: int
+        self: Collector, actor: Actor, tasks: Sequence[int], episodes: int, **goals: Any
     ) -> list[EpisodeStats]:
-        evaluations.append((list(tasks), episodes))
-        return evaluate(self, actor, tasks, episodes)
+        if not goals:  # not held-out ones
+            evaluations.append((list(tasks), episodes))
+        return evaluate(self, actor, tasks, episodes, **goals)
 
     shown = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown):
@@ -201,7 +202,9 @@ def successes(
     """What evaluations over so many episodes find in turn; others find nothing."""
     left = iter(found)
 
-    def evaluate(_: Collector, _actor: Actor, tasks: Sequence[int], n: int) -> list[EpisodeStats]:
+    def evaluate(
+        _: Collector, _actor: Actor, tasks: Sequence[int], n: int, **_goals: object
+    ) -> list[EpisodeStats]:
         success = next(left) if n == episodes else 0.0
         return [EpisodeStats(task, 0.0, HORIZON, success) for task in tasks for _ in range(n)]
 

@@ -3,8 +3,9 @@
 import csv
 import json
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,63 @@ def test_a_policy_that_is_played_imports_only_what_is_trusted(stopped: Path, pac
     one = summary(evaluation)
     assert (one.success, one.low, one.high) == (None, None, None)
     assert one.ret < 0
+
+
+def change_module(stopped: Path, package: Path) -> Path:
+    with (package.parent / "foreign_package.py").open("a") as file:
+        file.write("\n")
+    return stopped / "x" / "Foreign-v0" / "1"
+
+
+def copy_run(stopped: Path, package: Path) -> Path:
+    """As an archive does it, to where the run was."""
+    run = stopped / "x" / "Foreign-v0" / "1"
+    run.rename(package.parent / "away")
+    shutil.copytree(package.parent / "away", run)
+    return run
+
+
+def another_module(stopped: Path, package: Path) -> Path:
+    """Of the same content, found earlier on the path."""
+    other = package.parent / "other"
+    other.mkdir()
+    shutil.copy(package.parent / "foreign_package.py", other)
+    sys.path.insert(0, str(other))
+    return stopped / "x" / "Foreign-v0" / "1"
+
+
+def of_another_user(stopped: Path, package: Path) -> Path:
+    """What the run says about itself."""
+    run = stopped / "x" / "Foreign-v0" / "1"
+    text = (run / "imports.json").read_text()
+    user = f'"user": {package.parent.stat().st_uid}'
+    assert user in text
+    (run / "imports.json").write_text(text.replace(user, '"user": 4711'))
+    return run
+
+
+def without_record(stopped: Path, package: Path) -> Path:  # noqa: ARG001
+    run = stopped / "x" / "Foreign-v0" / "1"
+    (run / "imports.json").unlink()
+    return run
+
+
+def test_ones_own_run_imports_its_unchanged_module(stopped: Path, package: Path) -> None:
+    """Only a directory that is loaded as a run."""
+    assert load_policy(stopped / "x" / "Foreign-v0" / "1").tasks == ("Foreign-v0",)
+    assert package.exists()
+
+
+@pytest.mark.parametrize(
+    "change", [change_module, copy_run, another_module, of_another_user, without_record]
+)
+def test_anything_else_asks_first(
+    stopped: Path, package: Path, change: Callable[[Path, Path], Path]
+) -> None:
+    run = change(stopped, package)
+    with pytest.raises(UserError, match=r"env.imports.*foreign_package.*--trust_imports$"):
+        load_policy(run)
+    assert not package.exists()
 
 
 def test_a_run_that_starts_from_it_imports_nothing(

@@ -18,8 +18,9 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sampler import Sampler
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
+from torchrl_lite.network.normalizer import ObsNormalizer
 from torchrl_lite.network.task_rows import as_rows, by_row, task_parameters
-from torchrl_lite.types import Batch, Noise, Spec
+from torchrl_lite.types import Batch, Block, Noise, Spec
 
 
 class Learner(nn.Module):
@@ -83,6 +84,21 @@ class Learner(nn.Module):
         self._inputs: dict[tuple[tuple[int, ...], int], tuple[Tensor, Noise]] = {}
         self._totals = torch.zeros(len(self.METRICS), spec.num_tasks, device=device)
         self._counts = torch.zeros_like(self._totals)
+
+    def observe(self, block: Block, tasks: Sequence[int]) -> None:
+        """Add a collected epoch of these tasks to the statistics that normalise observations, with
+        ``net.normalize_obs``: those of the actor, which all other networks copy."""
+        own = self.actor.normalizer
+        if own is None:
+            return
+        own.update(block.obs, tasks)
+        self.share_normalizer(own)
+
+    def share_normalizer(self, source: ObsNormalizer) -> None:
+        """Copy its statistics to all networks."""
+        for module in self.modules():
+            if isinstance(module, ObsNormalizer) and module is not source:
+                module.load_state_dict(source.state_dict())
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
         """One step of every optimiser in ``variant``; returns the measured `METRICS`, each ``[T]``

@@ -59,7 +59,7 @@ class Collector:
         self._block = Block.zeros(spec, epoch_frames, config.copies)
         self._pool = pool or ProcessPool()
         self._policy = deepcopy(actor).cpu().requires_grad_(False)
-        self._parameters = list(self._policy.parameters())
+        self._weights = list(self._policy.state_dict().values())
         self._pending = False
         self._ready: Collected | None = None
         self._workers: list[SupervisedWorker] = []
@@ -110,23 +110,33 @@ class Collector:
         ready, self._ready = self._ready, None
         return ready
 
-    def evaluate(self, actor: Actor, tasks: Sequence[int], episodes: int) -> list[EpisodeStats]:
+    def evaluate(
+        self,
+        actor: Actor,
+        tasks: Sequence[int],
+        episodes: int,
+        *,
+        goals: Sequence[int] | None = None,
+    ) -> list[EpisodeStats]:
         """Deterministic episodes in separate environments, ``episodes`` per task.
 
-        Episode j of n uses goal ``j * num_goals // n``, the same in every evaluation.
+        They are spread over ``goals``, by default those of the training: episode j of n uses
+        number ``j * len(goals) // n``, the same in every evaluation.
         """
+        numbers = range(self._config.num_goals) if goals is None else goals
+        spread = [numbers[episode * len(numbers) // episodes] for episode in range(episodes)]
         self._wait()
         self._load_weights(actor)
         parts = groups(eval_sites(tasks, episodes), self._config.group_size)
         if self._rollout is not None:
-            results = [self._rollout.evaluate(part, episodes) for part in parts]
+            results = [self._rollout.evaluate(part, spread) for part in parts]
         else:
             results = [[] for _ in parts]
             count = len(self._workers)
             for start in range(0, len(parts), count):
                 busy = list(zip(self._workers, parts[start : start + count], strict=False))
                 for worker, part in busy:
-                    worker.send("evaluate", part, episodes)
+                    worker.send("evaluate", part, spread)
                 for offset, (worker, _) in enumerate(busy):
                     results[start + offset] = worker.receive()
         return [stats for result in results for stats in result]
@@ -197,7 +207,7 @@ class Collector:
 
     def _load_weights(self, actor: Actor) -> None:
         with torch.no_grad():
-            for mine, new in zip(self._parameters, actor.parameters(), strict=True):
+            for mine, new in zip(self._weights, actor.state_dict().values(), strict=True):
                 mine.copy_(new)
         self._pool.publish(self._policy)
 

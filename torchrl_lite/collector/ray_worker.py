@@ -59,7 +59,7 @@ class RayPool:
             )
 
     def publish(self, policy: Actor) -> None:
-        self.weights = self.ray.put([weights.numpy() for weights in policy.parameters()])
+        self.weights = self.ray.put([weights.numpy() for weights in policy.state_dict().values()])
 
     def start(self, index: int, work: Assignment, block: Block) -> Worker:
         return RayWorker(self, index, self._host.remote(work, block.rew.shape[1]), block)
@@ -146,7 +146,7 @@ class _Host:
 
     def __init__(self, work: Assignment, frames: int) -> None:
         torch.set_num_threads(1)
-        self._weights = [weights.numpy() for weights in work.policy.parameters()]
+        self._weights = [weights.numpy() for weights in work.policy.state_dict().values()]
         self._block = Block.zeros(work.spec, frames, work.config.copies)
         self._sites = [site for group in work.groups for site in group]
         self._pipe = _Pipe(SimpleQueue(), SimpleQueue())

@@ -144,8 +144,9 @@ class Rollout:
                     stats.append(ended)
         return stats
 
-    def evaluate(self, group: Sequence[Site], episodes: int) -> list[EpisodeStats]:
-        """Runs one deterministic episode for each site of a group, in separate environments."""
+    def evaluate(self, group: Sequence[Site], goals: Sequence[int]) -> list[EpisodeStats]:
+        """Runs one deterministic episode for each site of a group, in separate environments;
+        ``goals`` has the goal of every copy."""
         infer, task = self._infer.clear(), self._rows(group)
         lanes = []
         stats: dict[Site, EpisodeStats] = {}
@@ -157,7 +158,7 @@ class Rollout:
             runner = self._eval_runners.get(place) or self._runner(place)
             self._eval_runners[place] = runner
             plan = self._plan(EVAL, site, 0)
-            runner.begin(plan._replace(goal=site.copy * self._config.num_goals // episodes))
+            runner.begin(plan._replace(goal=goals[site.copy]))
             lanes.append((row, site, runner))
         with exact_inference():
             while lanes:

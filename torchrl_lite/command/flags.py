@@ -94,6 +94,11 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def goals(text: str) -> str | int:
+    """Which goals to play on."""
+    return int(text) if text.isdecimal() and len(text) < 4 else text
+
+
 def _frames(text: str) -> int:
     try:
         value = float(text)

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
-    from torchrl_lite.command.flags import Parser, episodes, processors, seed
+    from torchrl_lite.command.flags import Parser, episodes, goals, processors, seed
     from torchrl_lite.config.machine import cores
 
     parser = Parser(description=__doc__, allow_abbrev=False)
@@ -31,7 +32,10 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         help="a policy in the folder pretrained, or hf://USER/NAME on the Hugging Face Hub",
     )
     parser.add_argument(
-        "--episodes", type=episodes, default=10, metavar="N", help="episodes per task (default 10)"
+        "--episodes",
+        type=episodes,
+        metavar="N",
+        help="episodes per task (default 10, or 1 on one goal)",
     )
     parser.add_argument(
         "--task",
@@ -42,6 +46,13 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument(
         "--seed", type=seed, metavar="N", help="seed of the goals; default: the training seed"
+    )
+    parser.add_argument(
+        "--goals",
+        type=goals,
+        default="train",
+        metavar="train|held_out|N",
+        help="Meta-World's goals: those trained on, those of ML1's test set, or goal number N",
     )
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--render", choices=["human"], help="one episode per task in a window")
@@ -71,22 +82,26 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def run(args: Namespace) -> int:
-    from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
+    from torchrl_lite.policies.evaluate import evaluate, goal_numbers, summary, tasks_of
 
     policy = _policy(args)
-    tasks = tasks_of(policy, args.task)
+    tasks, numbers = tasks_of(policy, args.task), goal_numbers(policy, args.goals)
     seed = policy.seed if args.seed is None else args.seed
     _check_views(args, policy, tasks)
-    workers = min(args.workers, -(-len(tasks) * args.episodes // policy.config.env.group_size))
-    evaluation, rate = evaluate(policy, tasks, episodes=args.episodes, seed=seed, workers=workers)
+    episodes = args.episodes or (1 if isinstance(args.goals, int) else 10)
+    workers = min(args.workers, -(-len(tasks) * episodes // policy.config.env.group_size))
+    measured = partial(evaluate, policy, tasks, episodes=episodes, seed=seed, workers=workers)
+    evaluation, rate = measured(goals=args.goals)
     summaries = [summary(one) for one in evaluation]
     _print(f"{policy.config.algo}, {policy.frames:,} frames, {rate:,.0f} frames/s", summaries)
     if args.json:
         figures = {"tasks": [one._asdict() for one in summaries], "frames_per_second": rate}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    _export(args, policy, evaluation)
-    _show(args, policy, tasks, seed=seed)
+    if args.export or args.push_to_hub:
+        others = measured(goals="held_out")[0] if policy.config.env.has_goals else []
+        _export(args, policy, evaluation, others)
+    _show(args, policy, tasks, seed=seed, goal=numbers[0])
     return 0
 
 
@@ -98,9 +113,10 @@ def _policy(args: Namespace) -> "Policy":
     from torchrl_lite.policies.load import load_policy, weights_of
 
     asked = "--export" if args.export else "--push_to_hub"
-    if (args.export or args.push_to_hub) and (args.task or args.seed is not None):
-        raise UserError(f"{asked}: evaluates all tasks on the training goals; leave out "
-                          "--task and --seed")  # fmt: skip
+    chosen = args.task or args.seed is not None or args.goals != "train"
+    if (args.export or args.push_to_hub) and chosen:
+        raise UserError(f"{asked}: evaluates all tasks on the training goals and on others; leave "
+                          "out --task, --seed and --goals")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise UserError("--camera: needs --video or --render")
     check_file("--json", args.json)
@@ -111,7 +127,9 @@ def _policy(args: Namespace) -> "Policy":
         is_on_hub = args.pretrained.startswith(hub.SCHEME)
         source = args.pretrained if is_on_hub else shipped.find(args.pretrained)
     else:
-        source = weights_of(args.run) if args.run else args.checkpoint
+        source = args.run or args.checkpoint
+    if args.run:
+        weights_of(args.run)  # a name of a shipped policy is no run
     only = args.task[0] if len(args.task) == 1 else None
     return load_policy(source, task=only, trust_imports=args.trust_imports)
 
@@ -138,7 +156,12 @@ def _check_views(args: Namespace, policy: "Policy", tasks: Sequence[int]) -> Non
         check_window(env, seed=policy.seed, tasks=tasks, camera=args.camera)
 
 
-def _export(args: Namespace, policy: "Policy", evaluation: Sequence["TaskEvaluation"]) -> None:
+def _export(
+    args: Namespace,
+    policy: "Policy",
+    evaluation: Sequence["TaskEvaluation"],
+    held_out: Sequence["TaskEvaluation"],
+) -> None:
     from torchrl_lite.policies import onnx
     from torchrl_lite.policies.export import export, push
 
@@ -146,9 +169,9 @@ def _export(args: Namespace, policy: "Policy", evaluation: Sequence["TaskEvaluat
         onnx.write(args.export, policy)
         print(args.export)
     elif args.export:
-        print(*export(args.export, policy, evaluation)[:2], sep="\n")
+        print(*export(args.export, policy, evaluation, held_out)[:2], sep="\n")
     if args.push_to_hub:
-        print(push(args.push_to_hub, policy, evaluation))
+        print(push(args.push_to_hub, policy, evaluation, held_out))
 
 
 def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
@@ -167,20 +190,21 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
     Console().print(table)
 
 
-def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int) -> None:
+def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int, goal: int) -> None:
     """The first episode of each task, in a window or as a film."""
     from torchrl_lite.policies.film import record, watch
     from torchrl_lite.reporting.film import write_film
 
     env = policy.config.env
     for task in tasks if args.render else ():
-        if not watch(env, policy.actor, task, seed=seed, camera=args.camera):
+        if not watch(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera):
             break
     for task in tasks if args.video else ():
         path = args.video
         if len(tasks) > 1:
             path = path.with_stem(f"{path.stem}_{policy.tasks[task]}")
-        write_film(path, record(env, policy.actor, task, seed=seed, camera=args.camera))
+        film = record(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera)
+        write_film(path, film)
         print(path)
 
 

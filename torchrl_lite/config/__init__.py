@@ -30,6 +30,7 @@ from torchrl_lite.config.section import (
     Section,
     Unit,
 )
+from torchrl_lite.config.wrapper import WrapperConfig
 
 __all__ = [
     "MAX_AT_ONCE",
@@ -48,6 +49,7 @@ __all__ = [
     "SystemConfig",
     "TransferConfig",
     "Unit",
+    "WrapperConfig",
     "check",
     "check_address",
     "flat",

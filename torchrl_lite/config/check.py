@@ -126,7 +126,7 @@ def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _section(annotation: Any) -> type[Section] | None:
     """The model of a field that is a section or null; None for other fields."""
-    for part in (annotation, *get_args(annotation)):
+    for part in (annotation, *(get_args(annotation) if _is_union(annotation) else ())):
         if isinstance(part, type) and issubclass(part, Section):
             return part
     return None

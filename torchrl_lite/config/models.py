@@ -25,6 +25,7 @@ from torchrl_lite.config.section import (
     TaskName,
     Unit,
 )
+from torchrl_lite.config.wrapper import WrapperConfig
 
 
 class EnvConfig(Section):
@@ -32,7 +33,14 @@ class EnvConfig(Section):
 
     suite: Literal["metaworld", "gymnasium"] = Field("metaworld", description="source of the tasks")
     imports: list[Name] = Field(
-        [], description="packages whose import registers Gymnasium ids; importing runs their code"
+        [],
+        description="modules whose import registers Gymnasium ids or wrappers, also in the current "
+        "directory; importing runs their code",
+    )
+    wrappers: list[WrapperConfig] = Field(
+        [],
+        description="wrappers of every environment, the first one innermost: a name, or an object "
+        "of name and arguments",
     )
     name: Name | None = Field(
         None, description="name of a set of several tasks; null: MT10 for ten tasks"
@@ -46,7 +54,16 @@ class EnvConfig(Section):
     num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
         50, description="Meta-World goals per task; 1: a single fixed goal, as in garage"
     )
-    reward_version: Literal["v1", "v2"] = Field("v2", description="Meta-World's reward functions")
+    hide_goal: bool = Field(
+        False, description="set the goal in Meta-World's observations to zero, as in ML1"
+    )
+    reward: Literal["dense", "sparse"] = Field(
+        "dense",
+        description="Meta-World's reward, or 1 for a step that succeeds and else 0 (sparse)",
+    )
+    reward_version: Literal["v1", "v2"] = Field(
+        "v2", description="Meta-World's dense reward functions"
+    )
     fast: bool = Field(
         True, description="use the fast Meta-World, bit-identical to stock; false: stock"
     )
@@ -73,6 +90,11 @@ class EnvConfig(Section):
         """Environments per task."""
         return self.num_envs // len(self.tasks)
 
+    @property
+    def has_goals(self) -> bool:
+        """Whether episodes differ by goals, of which some are never trained on."""
+        return self.suite == "metaworld"
+
     @model_validator(mode="before")
     @classmethod
     def _check_modules(cls, tree: Any) -> Any:
@@ -90,15 +112,25 @@ class EnvConfig(Section):
         for task, times in Counter(self.tasks).items():
             if times > 1:
                 raise ValueError(f"tasks: {task!r} is named twice")
-        if self.imports and self.suite != "gymnasium":
-            raise ValueError('imports: only for suite "gymnasium"')
-        if self.reward_version == "v1" and self.suite != "metaworld":
-            raise ValueError('reward_version: "v1" is only for suite "metaworld"')
+        if self.imports and self.suite != "gymnasium" and not self.wrappers:
+            raise ValueError('imports: only for suite "gymnasium" or with wrappers')
+        self._check_suite()
         if self.num_envs % len(self.tasks):
             raise ValueError(
                 f"num_envs: {self.num_envs} is not a multiple of the {len(self.tasks)} tasks"
             )
         return self
+
+    def _check_suite(self) -> None:
+        """What needs Meta-World's goals, rewards or success."""
+        if self.suite == "metaworld":
+            return
+        if self.reward_version == "v1":
+            raise ValueError('reward_version: "v1" is only for suite "metaworld"')
+        if self.reward == "sparse":
+            raise ValueError('reward: "sparse" needs the success that suite "metaworld" reports')
+        if self.hide_goal:
+            raise ValueError('hide_goal: is only for suite "metaworld"')
 
 
 class SoftModuleConfig(Section):
@@ -148,6 +180,11 @@ class NetConfig(Section):
     )
     norm: Literal["none", "layer"] = Field(
         "none", description="normalisation before each ReLU: LayerNorm, or none"
+    )
+    normalize_obs: bool = Field(
+        False,
+        description="normalise each task's observations by the running mean and standard deviation "
+        "of all that were collected",
     )
     residual: bool = Field(
         False,

@@ -15,8 +15,8 @@ def check_imports(config: Config, path: Path, *, named: Sequence[str] = ()) -> N
     foreign = [package for package in config.env.imports if package not in named]
     if foreign:
         raise UserError(
-            f"env.imports: {path} would import {', '.join(foreign)}, which runs their code; use "
-            "--trust_imports, or in training name them in --config or --set"
+            f"env.imports: {path} would run the code of {', '.join(foreign)}; allow it with "
+            "--trust_imports"
         )
 
 

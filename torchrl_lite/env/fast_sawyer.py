@@ -191,12 +191,14 @@ class _Snapshot(NamedTuple):
 
 
 class FastSawyer:
-    """A Meta-World task with the interface of a stock `SawyerXYZEnv` and a visible goal.
+    """A Meta-World task with the interface of a stock `SawyerXYZEnv`.
 
-    ``task`` is any task of the class. This class cannot render; use a stock environment.
+    ``task`` is any task of the class; all of its tasks hide their goal, or none does. This class
+    cannot render; use a stock environment.
 
     Raises:
-        ValueError: a reset to a task that hides its goal, or a step without a previous reset.
+        ValueError: a reset to a task that hides its goal unlike the first one, or a step without a
+            previous reset.
     """
 
     def __init__(
@@ -205,6 +207,7 @@ class FastSawyer:
         stock: Any = lean(stock_class)(reward_function_version=reward_function_version)
         stock.set_task(task)
         self._stock, self._task = stock, task
+        self._hidden = stock._partially_observable
         self.max_path_length = stock.max_path_length
         self.sawyer_observation_space = stock.sawyer_observation_space
         self.action_space = stock.action_space
@@ -235,8 +238,10 @@ class FastSawyer:
 
     def _simulate_reset(self) -> _Snapshot:
         self._stock.set_task(self._task)
-        if self._stock._partially_observable:
-            raise ValueError(f"{self._task.env_name}: the goal is hidden; use stock Meta-World")
+        if self._stock._partially_observable != self._hidden:
+            raise ValueError(
+                f"{self._task.env_name}: hides its goal, or shows it, unlike the first"
+            )
         obs, _ = self._stock.reset()
         state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
         mujoco.mj_getState(self._model, self._real, state, _STATE)
@@ -268,7 +273,8 @@ class FastSawyer:
         mujoco.mj_forward(self._model, self._real)
 
     def _observe(self) -> Float[ndarray, " O"]:
-        """Hand, gripper, objects; the same from the previous step; the goal. Clipped to bounds."""
+        """Hand, gripper, objects; the same from the previous step; the goal, or zeros if hidden.
+        Clipped to bounds."""
         steps = self._steps
         right, left = self._claws
         obs = np.zeros(39)
@@ -281,7 +287,8 @@ class FastSawyer:
             obs[start + 3 : start + 7] = quaternions[4 * index : 4 * index + 4]
         obs[18:36] = steps._prev_obs
         steps._prev_obs = obs[:18].copy()
-        obs[36:] = steps._target_pos
+        if not self._hidden:
+            obs[36:] = steps._target_pos
         return clip(obs, self._low, self._high, out=obs)
 
     def close(self) -> None:

@@ -45,13 +45,30 @@ def _still(stock: Any) -> type[SawyerXYZEnv]:
     return type(stock.__name__, (lean(stock),), members)
 
 
-@lru_cache(maxsize=64)
-def goals(task: str, seed: int) -> tuple[Task, ...]:
-    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, bit-identical.
+HELD_OUT = range(NUM_GOALS, 2 * NUM_GOALS)
+"""Numbers of the goals that are never trained on, the test goals of ``metaworld.ML1``."""
 
-    Meta-World seeds numpy's global generator and resets an environment 50 times; each reset
-    samples twice. Here the samples come from a separate generator.
-    """
+
+@lru_cache(maxsize=128)
+def goals(task: str, seed: int, *, hidden: bool = False) -> tuple[Task, ...]:
+    """The 50 goals of ``metaworld.MT1(task, seed=seed)``, bit-identical; if ``hidden``, not
+    visible in observations, as the training goals of ``metaworld.ML1``."""
+    stock = ALL_V3_ENVIRONMENTS[task]
+    return tuple(
+        Task(
+            env_name=task,
+            data=pickle.dumps(
+                {"rand_vec": rand_vec, "env_cls": stock, "partially_observable": hidden}
+            ),
+        )
+        for rand_vec in _drawn(task, seed)
+    )
+
+
+@lru_cache(maxsize=128)
+def _drawn(task: str, seed: int) -> tuple[Float[ndarray, " G"], ...]:
+    """Meta-World seeds numpy's global generator and resets an environment 50 times; each reset
+    samples twice. Here the samples come from a separate generator."""
     stock: Any = ALL_V3_ENVIRONMENTS[task]
     env: Any = _still(stock)()
     env.generator = np.random.RandomState(seed)
@@ -61,12 +78,4 @@ def goals(task: str, seed: int) -> tuple[Task, ...]:
         env.reset_model()
         drawn.append(env._last_rand_vec)
     env.close()
-    return tuple(
-        Task(
-            env_name=task,
-            data=pickle.dumps(
-                {"rand_vec": rand_vec, "env_cls": stock, "partially_observable": False}
-            ),
-        )
-        for rand_vec in drawn
-    )
+    return tuple(drawn)

@@ -4,11 +4,7 @@ Actions in [-1, 1] are scaled to the environment's bounds; observations, rewards
 are unchanged.
 """
 
-import importlib
-import sys
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -21,21 +17,17 @@ from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
 from torchrl_lite.env.viewing import choose_camera, follow, open_window
 from torchrl_lite.errors import EpisodeError, UserError
 
-_EXTRAS = {"sai_mujoco": "soccer"}
-"""Packages that one of our extras installs."""
-
 
 class GymnasiumEnv(gym.Env):
     """One environment by its id, with actions in [-1, 1].
 
     ``reset(seed=s)`` determines an episode. There are no goals: ``options={"goal": j}`` is ignored.
-    ``horizon`` overrides the registered time limit. ``imports``: packages whose import registers
-    the id; importing runs their code. ``camera``: a camera of the MuJoCo model.
+    ``horizon`` overrides the registered time limit. ``camera``: a camera of the MuJoCo model.
     ``render_mode="human"`` opens a window and renders every step.
 
     Raises:
-        UserError: unknown id, package or camera, unsupported spaces, or a time limit that is
-            missing or too long.
+        UserError: unknown id or camera, unsupported spaces, or a time limit that is missing or too
+            long.
     """
 
     def __init__(
@@ -45,10 +37,9 @@ class GymnasiumEnv(gym.Env):
         seed: int = 1,  # noqa: ARG002 - nothing is fixed per task: every reset is seeded
         horizon: int | None = None,
         render_mode: str | None = None,
-        imports: Sequence[str] = (),
         camera: str | None = None,
     ) -> None:
-        own_limit = _find(task, tuple(imports)).max_episode_steps
+        own_limit = _find(task).max_episode_steps
         self.task = task
         self._env = _make(task, horizon, render_mode)
         try:
@@ -66,6 +57,7 @@ class GymnasiumEnv(gym.Env):
         self._center, self._half = (low + high) / 2, (high - low) / 2
         self.action_space = Box(-1.0, 1.0, self._own.shape, np.float32)
         self.render_mode, self.metadata = render_mode, self._env.metadata
+        self.spec = self._env.spec
         if render_mode == "human":
             open_window(self._env)
 
@@ -92,9 +84,9 @@ class GymnasiumEnv(gym.Env):
 make = GymnasiumEnv
 
 
-def options(config: EnvConfig) -> dict[str, Any]:
-    """The fields of a configuration that are for this suite."""
-    return {"imports": tuple(config.imports)}
+def options(_config: EnvConfig) -> dict[str, Any]:
+    """The fields of a configuration that are for this suite: none."""
+    return {}
 
 
 def shape(task: str, config: EnvConfig) -> tuple[int, int]:
@@ -103,19 +95,19 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
     Raises:
         UserError: as `GymnasiumEnv`.
     """
-    return _shape(task, config.max_episode_frames, tuple(config.imports))
+    return _shape(task, config.max_episode_frames)
 
 
-def horizon(task: str, config: EnvConfig) -> int:
+def horizon(task: str, _config: EnvConfig) -> int:
     """The registered time limit of the id, in steps."""
-    limit = _find(task, tuple(config.imports)).max_episode_steps
+    limit = _find(task).max_episode_steps
     assert limit is not None, "already checked by shape()"
     return limit
 
 
 @lru_cache(maxsize=64)
-def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[int, int]:
-    env = GymnasiumEnv(task, horizon=horizon, imports=imports)
+def _shape(task: str, horizon: int | None) -> tuple[int, int]:
+    env = GymnasiumEnv(task, horizon=horizon)
     try:
         env.close()
     except (Exception, SystemExit) as error:
@@ -124,19 +116,8 @@ def _shape(task: str, horizon: int | None, imports: tuple[str, ...]) -> tuple[in
     return env.observation_space.shape[0], env.action_space.shape[0]
 
 
-def _find(task: str, imports: tuple[str, ...]) -> Any:
-    """Import the packages, and return the id's entry in Gymnasium's registry."""
-    if imports and not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.append(str(Path.cwd()))  # last, so that a file here hides no installed package
-    for package in imports:
-        try:
-            importlib.import_module(package)
-        except (Exception, SystemExit) as error:  # importing a script may exit
-            extra = _EXTRAS.get(package)
-            hint = f"; install it with python -m pip install -e '.[{extra}]'" if extra else ""
-            raise UserError(
-                f"env.imports: {package!r} cannot be imported ({_message(error)}){hint}"
-            ) from None
+def _find(task: str) -> Any:
+    """The id's entry in Gymnasium's registry."""
     if task not in gym.registry:
         hint = f"{nearest(task, gym.registry)}; env.imports names modules that register more"
         raise UserError(f"env.tasks: {task!r} is not a registered Gymnasium id{hint}")

@@ -1,11 +1,17 @@
 """Environments of all suites, and the shapes of a set of tasks."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 import gymnasium as gym
+from pydantic import ValidationError
 
-from torchrl_lite.config import EnvConfig, nearest
+from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
+from torchrl_lite.env.imports import import_modules
+from torchrl_lite.env.wrappers import Maker, maker_of, wrapped
 from torchrl_lite.errors import UserError
 from torchrl_lite.types import Spec
 
@@ -36,23 +42,41 @@ def make_env(
     seed: int = 1,
     horizon: int | None = None,
     render_mode: str | None = None,
+    wrappers: Sequence[WrapperConfig | str | dict[str, Any]] = (),
+    imports: Sequence[str] = (),
     **suite_options: Any,
 ) -> gym.Env:
     """One environment; ``horizon`` is its time limit in steps (None: the suite's).
 
     ``seed`` determines what is fixed per task (on Meta-World the 50 goals of
     ``metaworld.MT1(task, seed=seed)``). An episode is determined by
-    ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
-    ``camera``.
+    ``reset(seed=s, options={"goal": j})`` and its actions. ``wrappers``: as ``env.wrappers``, a
+    name or a dictionary of ``name`` and arguments, the first one innermost. ``imports``: modules
+    whose import registers ids or wrappers; importing runs their code. Options of ``metaworld``:
+    ``num_goals``, ``reward_version``, ``reward``, ``hide_goal``, ``fast``, ``camera``; of
+    ``gymnasium``: ``camera``.
 
     Raises:
-        UserError: unknown suite, task or camera, or unsupported spaces.
+        UserError: unknown suite, task, camera, wrapper or module, or unsupported spaces.
     """
     if suite not in _SUITES:
         raise UserError(f"env.suite: {suite!r} is unknown{nearest(suite, _SUITES)}")
+    import_modules(imports)
     maker: Any = _SUITES[suite].make
-    return maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
+    env = maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
+    try:
+        return wrapped(env, [_wrapper(one) for one in wrappers])
+    except UserError:
+        with suppress(Exception):  # the first error is the cause
+            env.close()
+        raise
+
+
+def _wrapper(given: WrapperConfig | str | dict[str, Any]) -> WrapperConfig:
+    try:
+        return WrapperConfig.model_validate(given)
+    except ValidationError as error:
+        raise UserError(f"env.wrappers: {given!r}: {error.errors()[0]['msg']}") from None
 
 
 def make_task_env(
@@ -65,6 +89,8 @@ def make_task_env(
         seed=seed,
         horizon=config.max_episode_frames,
         render_mode=render_mode,
+        wrappers=config.wrappers,
+        imports=config.imports,
         **_SUITES[config.suite].options(config),
         **options,
     )
@@ -79,8 +105,23 @@ def make_spec(config: EnvConfig) -> Spec:
     """Names and sizes of the configured tasks.
 
     Raises:
-        UserError: unknown task, or unsupported spaces.
+        UserError: unknown task, wrapper or module, or unsupported spaces.
     """
+    import_modules(config.imports)
     shapes = [_SUITES[config.suite].shape(task, config) for task in config.tasks]
     obs_dims, act_dims = zip(*shapes, strict=True)
+    if config.wrappers:
+        makers = tuple(maker_of(wrapper) for wrapper in config.wrappers)
+        text = config.model_dump_json()
+        obs_dims = tuple(_wrapped_size(text, task, makers) for task in range(len(config.tasks)))
     return Spec(tuple(config.tasks), obs_dims, act_dims)
+
+
+@lru_cache(maxsize=256)
+def _wrapped_size(config: str, task: int, _makers: tuple[Maker, ...]) -> int:
+    """Size of a wrapped observation. Only a made environment has it; ``_makers`` is part of the
+    key, since a name may be registered again."""
+    env = make_task_env(EnvConfig.model_validate_json(config), task, seed=0)
+    assert env.observation_space.shape
+    env.close()
+    return env.observation_space.shape[0]

@@ -10,13 +10,15 @@ from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import metaworld
+from gymnasium.envs.registration import EnvSpec
 from jaxtyping import Float
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.types import Task
 from numpy import ndarray
 
 from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
-from torchrl_lite.env.goals import goals
+from torchrl_lite.env.goals import HELD_OUT, goals
 from torchrl_lite.env.viewing import choose_camera, open_window
 from torchrl_lite.errors import UserError
 
@@ -55,10 +57,12 @@ def ten() -> str:
 class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
-    ``reset(seed=s)`` samples a goal with seed ``s``; ``reset(seed=s, options={"goal": j})`` selects
-    goal ``j``, with a ValueError if it does not exist. Either way the episode is a pure function of
-    the goal and the actions. ``fast`` uses the bit-identical `FastSawyer` unless rendering.
-    ``render_mode="human"`` opens a window and renders every step.
+    ``reset(seed=s)`` samples one of ``num_goals`` goals with seed ``s``; ``reset(seed=s,
+    options={"goal": j})`` selects goal ``j``, with a ValueError if it does not exist; those in
+    `HELD_OUT` are only ever selected. Either way the episode is a pure function of the goal and the
+    actions. ``hide_goal`` sets the observation's last three entries to 0. The reward is dense, or
+    1 where a step succeeds and else 0 (``reward="sparse"``). ``fast`` uses the bit-identical
+    `FastSawyer` unless rendering. ``render_mode="human"`` opens a window and renders every step.
 
     Raises:
         UserError: unknown task or camera.
@@ -73,23 +77,27 @@ class MetaWorldEnv(gym.Env):
         render_mode: str | None = None,
         num_goals: int = 50,
         reward_version: str = "v2",
+        reward: str = "dense",
+        hide_goal: bool = False,
         fast: bool = True,
         camera: str | None = None,
     ) -> None:
         self.task = check_task(task)
-        self._goals = goals(task, seed)[:num_goals]
-        stock = ALL_V3_ENVIRONMENTS[task]
+        self._seed, self._num_goals, self._hidden = seed, num_goals, hide_goal
+        self._sparse = reward == "sparse"
+        stock, first = ALL_V3_ENVIRONMENTS[task], self._goal(0)
         self._env: Any
         if fast and render_mode is None:
-            self._env = FastSawyer(stock, self._goals[0], reward_function_version=reward_version)
+            self._env = FastSawyer(stock, first, reward_function_version=reward_version)
         else:
             self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
-            self._env.set_task(self._goals[0])  # makes the goal visible
+            self._env.set_task(first)  # makes the goal visible, or hides it
             if camera is not None:
                 choose_camera(self._env, camera, task=task)
             if render_mode == "human":
                 open_window(self._env)
         self._env.max_path_length = horizon or HORIZON
+        self.spec = EnvSpec(id=task, max_episode_steps=horizon or HORIZON)
         self.render_mode, self.metadata = render_mode, stock.metadata
         self.observation_space = self._env.sawyer_observation_space
         self.action_space = self._env.action_space
@@ -100,11 +108,17 @@ class MetaWorldEnv(gym.Env):
         super().reset(seed=seed)
         goal = (options or {}).get("goal")
         if goal is None:
-            goal = int(self.np_random.integers(len(self._goals)))
-        if goal not in range(len(self._goals)):
-            raise ValueError(f"goal {goal} is not an index of the {len(self._goals)} goals")
-        self._env.set_task(self._goals[goal])
+            goal = int(self.np_random.integers(self._num_goals))
+        self._env.set_task(self._goal(goal))
         return self._env.reset()[0], {"goal": goal, "task": self.task}
+
+    def _goal(self, index: int) -> Task:
+        if index in range(self._num_goals):
+            return goals(self.task, self._seed, hidden=self._hidden)[index]
+        if index not in HELD_OUT:
+            raise ValueError(f"goal {index} is not an index of the {self._num_goals} goals")
+        others = goals(self.task, self._seed + 1, hidden=self._hidden)  # as ``metaworld.ML1`` does
+        return others[index - HELD_OUT.start]
 
     def step(
         self, action: Float[ndarray, " A"]
@@ -113,7 +127,8 @@ class MetaWorldEnv(gym.Env):
         if self.render_mode == "human":  # as Gymnasium's environments do
             self.render()
         info["success"], info["task"] = float(info["success"]), self.task
-        return obs, float(reward), False, truncated, info
+        rew = info["success"] if self._sparse else float(reward)
+        return obs, rew, False, truncated, info
 
     def render(self) -> Any:
         return self._env.render() if self.render_mode else None
@@ -130,6 +145,8 @@ def options(config: EnvConfig) -> dict[str, Any]:
     return {
         "num_goals": config.num_goals,
         "reward_version": config.reward_version,
+        "reward": config.reward,
+        "hide_goal": config.hide_goal,
         "fast": config.fast,
     }
 

@@ -36,7 +36,7 @@ class GaussianPolicy(Role):
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B A"]]:
         """Mean and log standard deviation before squashing."""
-        mean, log_std = self.outputs(self.mask_obs(obs, task)[None], task)[0].chunk(2, dim=-1)
+        mean, log_std = self.outputs(self.prepare_obs(obs, task)[None], task)[0].chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
     def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]) -> Float[Tensor, "T B A"]:
@@ -68,7 +68,7 @@ class DeterministicPolicy(Role):
 
     def act(self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]) -> Float[Tensor, "T B A"]:
         return self.mask_act(
-            torch.tanh(self.outputs(self.mask_obs(obs, task)[None], task)[0]), task
+            torch.tanh(self.outputs(self.prepare_obs(obs, task)[None], task)[0]), task
         )
 
     def explore(

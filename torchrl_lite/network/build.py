@@ -14,6 +14,7 @@ from torchrl_lite.network.initialisation import SCHEMES, Scheme
 from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.network.mlp import MLP
 from torchrl_lite.network.moore import MooreTrunk
+from torchrl_lite.network.normalizer import ObsNormalizer
 from torchrl_lite.network.paco import PacoNetwork
 from torchrl_lite.network.soft_module import SoftModuleNetwork
 from torchrl_lite.network.task_input import TaskInput
@@ -169,7 +170,10 @@ def build(
         ensemble=ensemble,
         scheme=scheme._replace(head=scheme.head._replace(parts=parts)),
     )
-    return _BODIES[net.kind](net, spec, shape)
+    body = _BODIES[net.kind](net, spec, shape)
+    if net.normalize_obs:  # applied by `Role`
+        body.normalizer = ObsNormalizer(spec.num_tasks, spec.obs_dim)
+    return body
 
 
 def build_critic(net: NetConfig, spec: Spec, *, ensemble: int) -> Critic:

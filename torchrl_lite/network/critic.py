@@ -29,7 +29,7 @@ class Critic(Role):
     def forward(
         self, obs: Float[Tensor, "T B O"], act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B N"]:
-        inputs = torch.cat((self.mask_obs(obs, task), self.mask_act(act, task)), dim=-1)
+        inputs = torch.cat((self.prepare_obs(obs, task), self.mask_act(act, task)), dim=-1)
         return self.outputs(inputs[None], task)
 
     def combine(self, values: Float[Tensor, "E T B"]) -> Float[Tensor, "T B"]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from torchrl_lite.network.normalizer import ObsNormalizer
 from torchrl_lite.network.task_copies import TaskCopies
 from torchrl_lite.types import Spec
 
@@ -37,10 +38,17 @@ class Role(nn.Module):
         """For copies, here and in other processes; they act, and nobody trains them."""
         return {name: value for name, value in self.__dict__.items() if name != "copies"}
 
-    def mask_obs(
+    @property
+    def normalizer(self) -> ObsNormalizer | None:
+        """Of observations, with ``net.normalize_obs``."""
+        return getattr(self.body, "normalizer", None)
+
+    def prepare_obs(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "T B O"]:
-        return obs * self.obs_mask[task] if self._padded else obs
+        """As the body takes them: padding masked, and normalised if configured."""
+        masked = obs * self.obs_mask[task] if self._padded else obs
+        return masked if self.normalizer is None else self.normalizer(masked, task)
 
     def mask_act(
         self, act: Float[Tensor, "T B A"], task: Int[Tensor, " T"]

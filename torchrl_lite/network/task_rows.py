@@ -14,12 +14,12 @@ def task_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def places_of_task_rows(module: nn.Module) -> set[str]:
-    """Names of all parameters whose second dimension is the tasks, or 1 if tasks share them."""
+    """Names of all tensors whose second dimension is the tasks, or 1 if tasks share them."""
     linear = ("weight", "bias")
     return {
         f"{place}.{name}"
         for place, part in module.named_modules()
-        for name in (linear if isinstance(part, EnsembleLinear) else _declared(part))
+        for name in (linear if isinstance(part, EnsembleLinear) else _declared(part, buffers=True))
     }
 
 
@@ -33,5 +33,6 @@ def as_rows(values: Shaped[Tensor, " T"], tensor: Tensor) -> Tensor:
     return values if tensor.ndim == 1 else values.view(1, -1, *[1] * (tensor.ndim - 2))
 
 
-def _declared(module: nn.Module) -> Sequence[str]:
-    return getattr(module, "task_parameters", ())
+def _declared(module: nn.Module, *, buffers: bool = False) -> Sequence[str]:
+    own = getattr(module, "task_parameters", ())
+    return (*own, *getattr(module, "task_buffers", ())) if buffers else own

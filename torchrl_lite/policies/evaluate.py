@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from torchrl_lite.analysis.statistics import mean
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import nearest
+from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.policies.policy import Policy
@@ -48,22 +49,46 @@ def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
     return [known.index(name) for name in dict.fromkeys(names)] or list(range(len(known)))
 
 
+def goal_numbers(policy: Policy, goals: str | int) -> range:
+    """The numbers of these goals, as ``reset(options={"goal": number})`` takes them.
+
+    Raises:
+        UserError: the policy's tasks do not have them.
+    """
+    env = policy.config.env
+    known = range(env.num_goals)
+    if goals == "train":
+        return known
+    if not env.has_goals:
+        raise UserError(f"--goals: only Meta-World's tasks have goals, not {env.tasks[0]}")
+    if goals == "held_out":
+        return HELD_OUT
+    if goals not in known:
+        hint = nearest(str(goals), ("train", "held_out"))
+        raise UserError(f"--goals: {goals!r} is not train, held_out or 0 to {known[-1]}{hint}")
+    return known[int(goals) : int(goals) + 1]
+
+
 def evaluate(
     policy: Policy,
     tasks: Sequence[int] = (),
     *,
     episodes: int = 10,
     seed: int | None = None,
+    goals: str | int = "train",
     workers: int = 0,
 ) -> tuple[list[TaskEvaluation], float]:
     """Runs deterministic episodes on evenly spread goals; also returns the frames per second.
 
     ``tasks``: their indices, by default all; ``episodes``: of each task; ``seed`` draws the goals,
-    by default those of the training; ``workers``: processes, 0 to evaluate in this one.
+    by default those of the training; ``goals``: "train", "held_out" (the test goals of
+    ``metaworld.ML1``) or the number of one goal; ``workers``: processes, 0 to evaluate in this one.
 
     Raises:
+        UserError: the tasks do not have these goals.
         EpisodeError: an environment failed.
     """
+    numbers = goal_numbers(policy, goals)
     tasks = tasks or range(len(policy.tasks))
     seed = policy.seed if seed is None else seed
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
@@ -71,7 +96,7 @@ def evaluate(
         config, policy.spec, policy.actor, epoch_frames=1, seed=seed, workers=workers
     ) as collector:
         started = time.perf_counter()
-        results = collector.evaluate(policy.actor, tasks, episodes)
+        results = collector.evaluate(policy.actor, tasks, episodes, goals=numbers)
         seconds = time.perf_counter() - started
     evaluations = [
         TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])

@@ -30,7 +30,12 @@ class Exported(NamedTuple):
     header: PolicyHeader
 
 
-def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> Exported:
+def export(
+    path: Path,
+    policy: Policy,
+    evaluation: Sequence[TaskEvaluation],
+    held_out: Sequence[TaskEvaluation] = (),
+) -> Exported:
     """Writes a policy file and its card to ``path`` with their suffixes.
 
     Raises:
@@ -48,6 +53,7 @@ def export(path: Path, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> 
         seed=policy.seed,
         versions=policy.versions,
         evaluation=list(evaluation),
+        held_out=held_out,
         origin=policy.origin,
     )
     write_text(text, card(name, header))
@@ -63,14 +69,19 @@ tags: [reinforcement-learning, robotics, {suite}, {algo}]
 """What the Hub reads of a card."""
 
 
-def push(name: str, policy: Policy, evaluation: Sequence[TaskEvaluation]) -> str:
+def push(
+    name: str,
+    policy: Policy,
+    evaluation: Sequence[TaskEvaluation],
+    held_out: Sequence[TaskEvaluation] = (),
+) -> str:
     """Uploads a policy and its card to the repository ``USER/NAME``; returns its address.
 
     Raises:
         UserError: the policy is not from a run, or the Hub refused.
     """
     with TemporaryDirectory() as folder:
-        files = export(Path(folder) / hub.FILE, policy, evaluation)
+        files = export(Path(folder) / hub.FILE, policy, evaluation, held_out)
         front = FRONT.format(suite=policy.config.env.suite, algo=policy.config.algo)
         text = card(name.partition("/")[2], files.header, source=f"{hub.SCHEME}{name}")
         files.card.unlink()
@@ -92,10 +103,8 @@ def card(name: str, header: PolicyHeader, *, source: str | None = None) -> str:
             f"{algo.upper()}, {header.frames:,} frames, seed {header.seed}. Evaluated without "
             "noise on the goals of its training, spread over all of them.",
             "",
-            "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
-            "|---|---|---|---|---|---|",
-            *(_row(one) for one in header.evaluation),
-            "",
+            *_table(header.evaluation),
+            *_on_held_out(header.held_out),
             "To see it, to evaluate it again, and to train another (`params.json` is the "
             "configuration below):",
             "",
@@ -115,6 +124,21 @@ def card(name: str, header: PolicyHeader, *, source: str | None = None) -> str:
             "",
         ]
     )
+
+
+def _on_held_out(evaluation: Sequence[TaskEvaluation]) -> list[str]:
+    if not evaluation:
+        return []
+    return ["On goals that it was never trained on:", "", *_table(evaluation)]
+
+
+def _table(evaluation: Sequence[TaskEvaluation]) -> list[str]:
+    return [
+        "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
+        "|---|---|---|---|---|---|",
+        *(_row(one) for one in evaluation),
+        "",
+    ]
 
 
 def _row(evaluation: TaskEvaluation) -> str:

@@ -36,7 +36,7 @@ _Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class TaskEvaluation(Section):
-    """Deterministic episodes of one task; episode j of n is on goal ``j * num_goals // n``."""
+    """Deterministic episodes of one task, evenly spread over the goals."""
 
     task: str
     returns: list[float] = Field(min_length=1)
@@ -72,6 +72,7 @@ class PolicyHeader(Section):
     seed: int = Field(ge=0, le=MAX_SEED, description="training seed, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
+    held_out: list[TaskEvaluation] = Field([], description="the same on goals never trained on")
     config: dict[str, Any] = Field(description="full training configuration")
     origin: list[dict[str, Any]] = Field([], description="what it started from, most recent first")
 
@@ -119,6 +120,7 @@ def write(
     seed: int,
     versions: dict[str, str],
     evaluation: list[TaskEvaluation],
+    held_out: Sequence[TaskEvaluation] = (),
     origin: Sequence[dict[str, Any]] = (),
 ) -> PolicyHeader:
     """Writes an actor atomically; equal arguments give identical bytes."""
@@ -130,6 +132,7 @@ def write(
         seed=seed,
         versions=versions,
         evaluation=evaluation,
+        held_out=list(held_out),
         config=parse_json(config.model_dump_json()),  # as `read` will parse it
         origin=list(origin),
     )
@@ -161,7 +164,7 @@ def read(path: Path) -> PolicyFile:
         header.config, algo=header.config.get("algo"), sections=SECTIONS, source=str(path)
     )
     _check_tasks(header, config, path)
-    _check_tensors(tensors, _shapes(header, config), path)
+    _check_tensors(tensors, _expected(header, config), path)
     return PolicyFile(header, config, tensors)
 
 
@@ -182,29 +185,28 @@ def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
         raise CheckpointError(
             f"{path}: header: obs_dims and act_dims must have {len(tasks)} sizes, one per task"
         )
-    for one in header.evaluation:
+    for one in (*header.evaluation, *header.held_out):
         if one.task not in tasks:
             raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is not in env.tasks")
 
 
-def _shapes(header: PolicyHeader, config: Config) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the configured actor's tensors, without allocating them."""
+def _expected(header: PolicyHeader, config: Config) -> dict[str, Tensor]:
+    """The configured actor's tensors, without allocating them."""
     with torch.device("meta"):
         body = _body(header.kind, config.net, _spec(header, config))
-    return {f"body.{name}": tuple(tensor.shape) for name, tensor in body.state_dict().items()}
+    return {f"body.{name}": tensor for name, tensor in body.state_dict().items()}
 
 
-def _check_tensors(
-    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path
-) -> None:
-    for name in sorted(tensors.keys() ^ shapes.keys()):
+def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    for name in sorted(tensors.keys() ^ expected.keys()):
         has = "has" if name in tensors else "lacks"
         raise CheckpointError(f"{path}: {has} the tensor {name!r}, unlike its header")
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != shapes[name] or tensor.dtype != torch.float32:
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise CheckpointError(
                 f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header requires "
-                f"{torch.float32} {list(shapes[name])}"
+                f"{wanted.dtype} {list(wanted.shape)}"
             )
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{path}: {name} is not finite")

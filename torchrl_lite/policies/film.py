@@ -76,13 +76,19 @@ def _line(error: BaseException) -> str:
 
 
 def watch(
-    config: EnvConfig, policy: Actor, task: int, *, seed: int, camera: str | None = None
+    config: EnvConfig,
+    policy: Actor,
+    task: int,
+    *,
+    seed: int,
+    goal: int = 0,
+    camera: str | None = None,
 ) -> bool:
-    """Shows the first evaluation episode of a task in a window; False if the user closes it."""
+    """Shows the first evaluation episode of a goal in a window; False if the user closes it."""
     try:
         with named(config.tasks[task]):
             env = _environment(config, task, seed, "human", camera)
-        for _ in _episode(config, policy, task, env, seed=seed):
+        for _ in _episode(config, policy, task, env, seed=seed, goal=goal):
             pass  # each step renders itself
     except WindowClosed:
         return False
@@ -95,10 +101,11 @@ def record(
     task: int,
     *,
     seed: int,
+    goal: int = 0,
     camera: str | None = None,
     fps: int = FPS,
 ) -> Film:
-    """Films the same episode in real time, with about ``fps`` pictures per second; ``policy`` is
+    """Films that episode in real time, with about ``fps`` pictures per second; ``policy`` is
     on the CPU.
 
     Raises:
@@ -108,7 +115,7 @@ def record(
         env = _environment(config, task, seed, "rgb_array", camera)
     rate = env.metadata.get("render_fps", fps)
     every = max(1, round(rate / fps))
-    steps = _episode(config, policy, task, env, seed=seed)
+    steps = _episode(config, policy, task, env, seed=seed, goal=goal)
     pictures: list[Any] = []
     for step in steps:
         if (step - 1) % every == 0:
@@ -125,7 +132,7 @@ def _environment(
 
 
 def _episode(
-    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int
+    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int, goal: int
 ) -> Iterator[int]:
     """Steps through the episode, bit-identical to the evaluation; yields its length so far."""
     spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
@@ -135,7 +142,7 @@ def _episode(
     plan = key.plan(horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals)
     runner = EpisodeRunner(env, task, config.tasks[task])
     try:
-        runner.begin(plan._replace(goal=0))
+        runner.begin(plan._replace(goal=goal))
         while runner.plan is not None:
             infer.obs[0, 0, : len(runner.obs)] = runner.obs
             with exact_inference():

@@ -22,6 +22,7 @@ from torchrl_lite.network.actor import Actor, GaussianPolicy
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
 from torchrl_lite.policies.head import MAX_BYTES, read_head
+from torchrl_lite.policies.own_modules import own_modules
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 
@@ -49,7 +50,8 @@ def load_policy(
     Hugging Face Hub (extra ``[hub]``); a run directory, for its best
     weights, or its newest if it was never evaluated; a checkpoint; a policy file; a zip of
     Stable-Baselines3. A zip does not name its environment: ``task`` does, a Meta-World task or an
-    id of Gymnasium. ``trust_imports`` allows the file to name packages to import.
+    id of Gymnasium. ``trust_imports`` allows the file to name packages to import; a run directory
+    of one's own may do so without it (`own_modules`).
 
     Raises:
         UserError: there is no such source, its configuration is invalid, or it names packages to
@@ -57,6 +59,7 @@ def load_policy(
         CheckpointError: it is damaged, or holds no policy.
     """
     path = _find(source)
+    run = Path(source) if Path(source).is_dir() else None
     if path.suffix == policy_file.SUFFIX:
         return _of_policy_file(path, trust_imports=trust_imports)
     try:
@@ -66,7 +69,9 @@ def load_policy(
     agent = read_sb3_policy(content, path)
     if agent is not None:
         return _of_sb3(agent, path, task)
-    return _of_checkpoint(files.load(path, BytesIO(content)), path, trust_imports)
+    return _of_checkpoint(
+        files.load(path, BytesIO(content)), path, run, trust_imports=trust_imports
+    )
 
 
 def _find(source: str | Path) -> Path:
@@ -144,13 +149,16 @@ def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> N
         )
 
 
-def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
+def _of_checkpoint(
+    state: dict[str, Any], path: Path, run: Path | None, *, trust_imports: bool
+) -> Policy:
     tree = state.get("config")
     if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
         raise CheckpointError(f"{path}: has no weights with a configuration")
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
-        check_imports(config, path)
+        own = [] if run is None else own_modules(run, config.env.imports)
+        check_imports(config, path, named=own)
     head = read_head(state, path)
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](

@@ -32,6 +32,12 @@ def evaluation_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
     return row
 
 
+def held_out_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
+    """The same of episodes on held-out goals."""
+    row = evaluation_row(episodes, tasks)
+    return {f"held_out{name.removeprefix('eval')}": value for name, value in row.items()}
+
+
 def training_row(episodes: ByTask, tasks: Sequence[str]) -> Row:
     """The training episodes that ended in an epoch: success and return also per task, and what
     the environments reported in ``info``."""

@@ -47,7 +47,9 @@ class MemoryRun(NullRun):
         return time.perf_counter() - self._started
 
     def finish(self, algo: RLAlgo) -> None:
-        final, _ = algo.evaluate(algo.config.train.final_eval_episodes)
+        episodes_each = algo.config.train.final_eval_episodes
+        final, _ = algo.evaluate(episodes_each)
+        final |= algo.evaluate_held_out(episodes_each)[0]
         self.result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
 
 

@@ -14,18 +14,21 @@ from torchrl_lite.checkpoint.records import Versions
 from torchrl_lite.config import Config
 from torchrl_lite.config.machine import cores, cpu_name
 from torchrl_lite.errors import UserError
+from torchrl_lite.policies.own_modules import record_modules
 
 
 def write_head(
     folder: Path, config: Config, device: torch.device, *, seed: int, has_checkpoint: bool
 ) -> None:
-    """Writes ``params.json`` and ``versions.json``, in this order.
+    """Writes ``params.json`` and ``versions.json``, in this order, and what it imports.
 
     Raises:
         UserError: they cannot be written.
     """
     try:
         write_text(folder / "params.json", config.model_dump_json(indent=2) + "\n")
+        if config.env.imports:
+            record_modules(folder, config.env.imports)
         write_versions(folder, device, seed=seed, has_checkpoint=has_checkpoint)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None

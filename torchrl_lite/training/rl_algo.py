@@ -14,10 +14,17 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.config import Config
 from torchrl_lite.demos.file import Demonstrations
+from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import CheckpointError, EpisodeError, UserError, WorkerError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.curriculum import Check, Stages
-from torchrl_lite.training.evaluation import ByTask, by_task, evaluation_row, training_row
+from torchrl_lite.training.evaluation import (
+    ByTask,
+    by_task,
+    evaluation_row,
+    held_out_row,
+    training_row,
+)
 from torchrl_lite.training.imitation import with_demos
 from torchrl_lite.training.probes import probe, td_error
 
@@ -135,6 +142,7 @@ class RLAlgo:
         check_block(collected.block, tasks, config.env.tasks, before=lived)
         self.stages.check_told(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
+        self.learner.observe(collected.block, tasks)
         if self._reward_scale is not None:
             scale = self._reward_scale.update(collected.block, list(tasks))
             self.buffer.reward_scale.copy_(scale)
@@ -191,6 +199,16 @@ class RLAlgo:
         row = evaluation_row(episodes, self.config.env.tasks)
         row["eval/td_error"] = td_error(episodes, self.learner, self.buffer)
         return row | probe(episodes, self.learner, self.buffer), episodes
+
+    def evaluate_held_out(self, number: int) -> tuple[Row, ByTask]:
+        """The same on goals that were never trained on; both empty where tasks have no goals."""
+        if not self.config.env.has_goals:
+            return {}, {}
+        everything = range(self.config.num_tasks)
+        results = self.collector.evaluate(self.learner.actor, everything, number, goals=HELD_OUT)
+        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
+        episodes = by_task(results)
+        return held_out_row(episodes, self.config.env.tasks), episodes
 
     def measure(self) -> Row:
         """Runs the evaluation and the stage check if due; an empty row if neither is."""

@@ -263,8 +263,9 @@ class Run(MemoryRun):
             self._save(algo)
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
-        self._save_policy(algo, episodes)
-        result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
+        held_out, others = algo.evaluate_held_out(episodes_each)
+        self._save_policy(algo, episodes, others)
+        result = result_of(algo, final | held_out, wall_time_s=self.wall_time, origin=self._origin)
         if self.config.log.video and not self._is_filmed(algo.epoch):
             self._film(algo)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -277,7 +278,12 @@ class Run(MemoryRun):
         )
         self.result = result
 
-    def _save_policy(self, algo: RLAlgo, episodes: ByTask) -> None:
+    def _save_policy(self, algo: RLAlgo, episodes: ByTask, held_out: ByTask) -> None:
+        tasks = self.config.env.tasks
+        evaluation, others = (
+            [policy_file.TaskEvaluation.of(tasks[task], stats) for task, stats in one.items()]
+            for one in (episodes, held_out)
+        )
         policy_file.write(
             self.folder / "policy.safetensors",
             algo.learner.actor,
@@ -286,10 +292,8 @@ class Run(MemoryRun):
             frames=algo.total_frames,
             seed=self._seed,
             versions=origin.versions(),
-            evaluation=[
-                policy_file.TaskEvaluation.of(self.config.env.tasks[task], stats)
-                for task, stats in episodes.items()
-            ],
+            evaluation=evaluation,
+            held_out=others,
             origin=self._origin,
         )
 

@@ -23,6 +23,7 @@ _ENCODERS, _BEHIND_THEM = "body.trunk.encoders.layers.0.weight", "body.trunk.mlp
 """CARE's: they read the observation alone, and in a critic the action before the encodings."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
+_STATISTICS = ("body.normalizer.mean", "body.normalizer.var")
 
 
 class Report(NamedTuple):
@@ -109,6 +110,8 @@ def _features(
     """The features to copy (None if their number differs), their axis and a note."""
     if kinds := _reads(name, critic=critic):
         return _inputs(mine, theirs, kinds, fit), -2, ""
+    if name in _STATISTICS:
+        return fit.features("obs"), -1, ""
     if name.startswith(_HEAD) and not critic:  # the mean, and possibly the log standard deviation
         there, rest = divmod(theirs.shape[-1], fit.there[1])
         here = mine.shape[-1] // fit.here[1]

@@ -10,6 +10,7 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.config import TransferConfig
 from torchrl_lite.errors import UserError
+from torchrl_lite.network.role import Role
 from torchrl_lite.policies.sources import Source, read_source
 from torchrl_lite.transfer.fitting import Report, load_module, load_temperatures
 from torchrl_lite.transfer.pairing import Fit, pair_tasks
@@ -109,6 +110,7 @@ def load_weights(
                 _load_temperatures(learner, given["log_alpha"], fit, report)
                 continue
             module = getattr(learner, part)
+            _check_normalizer(module, given, source.path)
             load_module(module, given, part, fit=fit, report=report)
             follower = FOLLOWERS[part]
             if hasattr(learner, follower):
@@ -118,7 +120,24 @@ def load_weights(
     except RuntimeError as error:
         message = f"--init_from: {source.path}: its tensors do not form a network ({error})"
         raise UserError(message) from None
+    loaded = [getattr(learner, part).normalizer for part in load if part != "alpha"]
+    if loaded and loaded[0] is not None:
+        learner.share_normalizer(loaded[0])
     return report
+
+
+def _check_normalizer(module: Role, given: Mapping[str, Tensor], path: Path) -> None:
+    """
+    Raises:
+        UserError: only one of the two networks normalises observations.
+    """
+    theirs = any(name.startswith("body.normalizer.") for name in given)
+    if theirs != (module.normalizer is not None):
+        how = "with" if theirs else "without"
+        raise UserError(
+            f"--init_from: {path} was trained {how} normalised observations; "
+            f"set net.normalize_obs={str(theirs).lower()}"
+        )
 
 
 def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str]:

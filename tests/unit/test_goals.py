@@ -1,0 +1,162 @@
+"""Hidden and held-out goals are those of ``metaworld.ML1``; sparse rewards are its success."""
+
+import json
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import metaworld
+import numpy as np
+import pytest
+from metaworld.policies import ENV_POLICY_MAP
+from tiny_runs import one_line, result_of, run_starter, short, train
+
+from torchrl_lite.command.launch import main
+from torchrl_lite.env.goals import HELD_OUT, goals
+from torchrl_lite.env.make import make_env
+from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies.evaluate import evaluate, goal_numbers
+from torchrl_lite.policies.load import load_policy
+
+SEED = 3
+pytestmark = pytest.mark.filterwarnings("ignore:Constant:UserWarning")
+
+
+@cache
+def benchmark(task: str) -> metaworld.ML1:
+    return metaworld.ML1(task, seed=SEED)
+
+
+def stock_env(task: str, goal: metaworld.Task) -> Any:
+    env = benchmark(task).train_classes[task]()
+    env.set_task(goal)
+    return env
+
+
+def actions(steps: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (steps, 4)).astype(np.float32)
+
+
+def same_episode(ours: Any, first: np.ndarray, stock: Any, steps: int) -> None:
+    assert first.tobytes() == stock.reset()[0].tobytes()
+    for action in actions(steps):
+        mine, theirs = ours.step(action), stock.step(action)
+        assert mine[0].tobytes() == theirs[0].tobytes()
+        assert (mine[1], mine[4]["success"]) == (theirs[1], theirs[4]["success"])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_hidden_goal_is_that_of_ml1(fast: bool) -> None:
+    """Observations, rewards and bounds, on goals that are trained on and on those that are not."""
+    task = "reach-v3"
+    env = make_env("metaworld", task, seed=SEED, hide_goal=True, fast=fast)
+    for number, stock_goal in (
+        (7, benchmark(task).train_tasks[7]),
+        (HELD_OUT[5], benchmark(task).test_tasks[5]),
+    ):
+        stock = stock_env(task, stock_goal)
+        first, _ = env.reset(seed=0, options={"goal": number})
+        assert env.observation_space == stock.sawyer_observation_space
+        assert not first[36:].any()
+        same_episode(env, first, stock, 60)
+
+
+def test_held_out_goals_are_the_test_goals_of_ml1_and_can_be_seen() -> None:
+    vectors = [pickle.loads(one.data)["rand_vec"] for one in benchmark("reach-v3").test_tasks]
+    env = make_env("metaworld", "reach-v3", seed=SEED, num_goals=2)
+    for vector, number in zip(vectors[:3], HELD_OUT, strict=False):
+        assert env.reset(seed=0, options={"goal": number})[0][36:] == pytest.approx(vector[-3:])
+    trained_on = {one.data for one in goals("reach-v3", SEED)}
+    assert not trained_on & {one.data for one in benchmark("reach-v3").test_tasks}
+    for number in (2, 49, 100, -1):
+        with pytest.raises(ValueError, match=f"goal {number} is not an index"):
+            env.reset(seed=0, options={"goal": number})
+
+
+def test_a_sparse_reward_is_the_success_of_stock() -> None:
+    task, expert = "drawer-close-v3", ENV_POLICY_MAP["drawer-close-v3"]()
+    stock = stock_env(task, metaworld.MT1(task, seed=SEED).train_tasks[2])
+    env = make_env("metaworld", task, seed=SEED, reward="sparse")
+    env.reset(seed=0, options={"goal": 2})
+    obs, rewards = stock.reset()[0], []
+    for _ in range(150):
+        action = np.clip(expert.get_action(obs), -1, 1).astype(np.float32)
+        obs, _, _, _, info = stock.step(action)
+        reward = env.step(action)[1]
+        assert type(reward) is float and reward == float(info["success"])
+        rewards.append(reward)
+    assert {*rewards} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [("env.reward=sparse", ["env.reward", "success"]), ("env.hide_goal=true", ["env.hide_goal"])],
+)
+def test_other_suites_refuse_them(
+    field: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = short(tmp_path, "--set", "env.suite=gymnasium", "--set", 'env.tasks=["Pendulum-v1"]')
+    assert main("sac", [*flags, "--set", field]) == 2
+    one_line(capsys.readouterr().err, "metaworld", *words)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that sees no goal."""
+    changes = {"env__hide_goal": True, "train__final_eval_episodes": 3}
+    return train(tmp_path_factory.mktemp("goals"), "--task", "reach-v3", **changes)
+
+
+def test_the_result_and_the_policy_have_the_success_on_held_out_goals(run: Path) -> None:
+    result, policy = result_of(run), load_policy(run / "policy.safetensors")
+    (measured,), _ = evaluate(policy, episodes=3, goals="held_out")
+    assert result["held_out/return"] == pytest.approx(np.mean(measured.returns))
+    assert result["held_out_return/reach-v3"] == result["held_out/return"]
+    assert result["held_out/success_rate"] == np.mean(measured.successes)
+    assert policy_file.read(run / "policy.safetensors").header.held_out == [measured]
+    assert policy.config.env.hide_goal
+
+
+def test_play_takes_its_goals_from_the_flag(run: Path, tmp_path: Path) -> None:
+    """One goal is one episode, the same as that of a whole evaluation."""
+    policy = load_policy(run / "policy.safetensors")
+    returns = {}
+    for goals_flag, episodes in (("train", 6), ("held_out", 2), (3, 1)):
+        out = tmp_path / "figures.json"
+        flags = ("--checkpoint", run / "policy.safetensors", "--workers", 1, "--json", out)
+        more = () if goals_flag == 3 else ("--episodes", episodes)
+        assert run_starter("play", *flags, *more, "--goals", goals_flag) == 0
+        (one,) = json.loads(out.read_text())["tasks"]
+        (measured,), _ = evaluate(policy, episodes=episodes, goals=goals_flag)
+        assert (one["episodes"], one["ret"]) == (episodes, pytest.approx(np.mean(measured.returns)))
+        returns[goals_flag] = one["ret"]
+    assert len({*returns.values()}) == 3
+    assert goal_numbers(policy, 3) == range(3, 4)
+
+
+def test_a_card_has_held_out_goals(run: Path, tmp_path: Path) -> None:
+    flags = ("--run", run, "--episodes", 2, "--workers", 1, "--export", tmp_path / "p")
+    assert run_starter("play", *flags) == 0
+    text = (tmp_path / "p.md").read_text()
+    assert text.count("| reach-v3 | 2 |") == 2
+    assert "never trained on" in text
+    header = policy_file.read(tmp_path / "p.safetensors").header
+    assert [one.task for one in header.held_out] == ["reach-v3"]
+
+
+@pytest.mark.parametrize("wrong", ["held-out", "6", "-1"])
+def test_goals_that_are_not_there_are_one_line(
+    run: Path, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_starter("play", "--run", run, f"--goals={wrong}") == 2
+    hint = "did you mean 'held_out'" if wrong == "held-out" else "0 to 5"
+    one_line(capsys.readouterr().err, "--goals", wrong, hint)
+
+
+def test_only_metaworld_has_goals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(tmp_path, "--config", "mujoco/pendulum", train__num_epochs=0)
+    assert not [key for key in result_of(run) if key.startswith("held_out")]
+    capsys.readouterr()
+    assert run_starter("play", "--run", run, "--goals", "held_out") == 2
+    one_line(capsys.readouterr().err, "--goals", "Pendulum-v1")

@@ -1,0 +1,209 @@
+"""Wrappers by name are Gymnasium's own around stock Meta-World, and runs go on exactly in them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import metaworld
+import numpy as np
+import pytest
+from tiny_runs import assert_same_run, one_line, result_of, run_starter, short, train
+
+from torchrl_lite import register_wrapper
+from torchrl_lite.command.launch import main
+from torchrl_lite.config import WrapperConfig
+from torchrl_lite.env import wrappers
+from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import UserError
+from torchrl_lite.policies.evaluate import evaluate
+from torchrl_lite.policies.load import load_policy
+
+SEED, TASK = 3, "drawer-close-v3"
+FRAMES = {"name": "FrameStackObservation", "stack_size": 4}
+TIME = {"name": "TimeAwareObservation", "normalize_time": True}
+
+
+@pytest.fixture(autouse=True)
+def forget_names() -> Iterator[None]:
+    before = dict(wrappers._registered)
+    yield
+    wrappers._registered.clear()
+    wrappers._registered.update(before)
+
+
+def stock(goal: int) -> Any:
+    """Stock Meta-World with a visible goal, and a time limit as Gymnasium knows it."""
+    benchmark = metaworld.MT1(TASK, seed=SEED)
+    env = benchmark.train_classes[TASK]()
+    env.set_task(benchmark.train_tasks[goal])
+    env.observation_space = env.sawyer_observation_space  # else it is that of a hidden goal
+    return gym.wrappers.TimeLimit(env, 500)
+
+
+def actions(steps: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (steps, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("names", "theirs", "size"),
+    [
+        ([TIME], lambda env: gym.wrappers.TimeAwareObservation(env, normalize_time=True), 40),
+        (["TimeAwareObservation"], gym.wrappers.TimeAwareObservation, 40),
+        ([FRAMES], lambda env: gym.wrappers.FrameStackObservation(env, 4), 156),
+        (
+            [FRAMES | {"padding_type": "zero"}, TIME],
+            lambda env: gym.wrappers.TimeAwareObservation(
+                gym.wrappers.FlattenObservation(
+                    gym.wrappers.FrameStackObservation(env, 4, padding_type="zero")
+                ),
+                normalize_time=True,
+            ),
+            157,
+        ),
+    ],
+    ids=["time", "steps", "frames", "both"],
+)
+def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, size: int) -> None:
+    """In a second episode, too: a reset rebuilds what they remember."""
+    ours = make_env("metaworld", TASK, seed=SEED, wrappers=names)
+    assert ours.observation_space.shape == (size,)
+    ours.reset(seed=0, options={"goal": 9})
+    for action in actions(5):
+        ours.step(action)
+
+    plain = theirs(stock(2))
+    first, _ = ours.reset(seed=0, options={"goal": 2})
+    assert np.array_equal(first, np.ravel(plain.reset()[0]))
+    for action in actions(30):
+        mine, other = ours.step(action), plain.step(action)
+        assert np.array_equal(mine[0], np.ravel(other[0]))
+        assert mine[1:4] == other[1:4]
+        assert mine[4]["success"] == other[4]["success"]
+
+
+def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
+    scale = {"name": "RescaleObservation", "min_obs": -3, "max_obs": 2}
+    ours = make_env("gymnasium", "Pendulum-v1", wrappers=[scale])
+    theirs = gym.wrappers.RescaleObservation(gym.make("Pendulum-v1"), np.float32(-3), np.float32(2))
+    assert ours.reset(seed=5)[0] == pytest.approx(theirs.reset(seed=5)[0], abs=1e-6)
+
+    arm, plain = make_env("metaworld", TASK, wrappers=[scale]), make_env("metaworld", TASK)
+    raw, scaled = (env.reset(seed=0, options={"goal": 0})[0] for env in (plain, arm))
+    space: Any = plain.observation_space
+    low, high = space.low, space.high
+    bounded = np.isfinite(low) & (low < high)
+    assert 8 <= bounded.sum() < 39
+    expected = 5 * (raw - low)[bounded] / (high - low)[bounded] - 3
+    assert scaled[bounded] == pytest.approx(expected)
+    assert (scaled[~bounded] == raw[~bounded]).all()
+
+
+def potential(
+    obs: Any, action: Any, next_obs: Any, reward: float, info: dict[str, Any], weight: float = 1.0
+) -> float:
+    """A user's shaping, which tries to declare a success."""
+    info["success"] = 1.0
+    return reward + weight * float(next_obs[0] - obs[0]) - float(np.square(action).sum())
+
+
+def test_a_registered_function_shapes_rewards_and_no_success() -> None:
+    register_wrapper("Potential", reward=potential)
+    env = make_env("metaworld", TASK, seed=SEED, wrappers=[{"name": "Potential", "weight": 7.0}])
+    env.reset(seed=0, options={"goal": 2})
+    plain = stock(2)
+    obs = plain.reset()[0]
+    for action in actions(20):
+        next_obs, reward, _, _, info = plain.step(action)
+        mine = env.step(action)
+        expected = float(reward) + 7 * (next_obs[0] - obs[0]) - np.square(action).sum()
+        assert mine[1] == pytest.approx(expected)
+        assert mine[4]["success"] == float(info["success"]) == 0.0
+        obs = next_obs
+
+
+class Upside(gym.ActionWrapper):
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.action_space = gym.spaces.Box(-2, 2, (4,))
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "words"),
+    [
+        ("FrameStackObservatoin", ["did you mean 'FrameStackObservation'", "env.imports"]),
+        ({"name": "FrameStackObservation"}, ["FrameStackObservation", "stack_size"]),
+        ({"name": "FrameStackObservation", "stack_size": 10**9}, ["1000000000"]),
+        ({"name": "Potential", "wieght": 1}, ["Potential", "wieght"]),
+        ("Upside", ["'Upside' changes the actions"]),
+        ("Nothing", ["'Nothing' cannot be applied", "no gymnasium.Env"]),
+        ({"stack_size": 4}, ["wrappers", "name: is missing"]),
+        ({"name": "../x"}, ["wrappers", "../x"]),
+        ({"name": "RescaleObservation", "min_obs": {"a": 1}}, ["wrappers"]),
+    ],
+)
+def test_mistakes_are_one_line(
+    wrapper: Any, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_wrapper("Potential", reward=potential)
+    register_wrapper("Upside", Upside)
+    register_wrapper("Nothing", lambda _: None)  # type: ignore[arg-type,return-value]
+    flags = short(tmp_path, "--task", TASK, env__wrappers=[wrapper])
+    assert main("sac", flags) == 2
+    one_line(capsys.readouterr().err, "env.wrappers", *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_cannot_be_registered() -> None:
+    for name in ("TimeAwareObservation", "two words", ""):
+        with pytest.raises(UserError, match="register_wrapper"):
+            register_wrapper(name, Upside)
+    with pytest.raises(TypeError, match="either"):
+        register_wrapper("Both", Upside, reward=potential)
+    with pytest.raises(TypeError, match="either"):
+        register_wrapper("Neither")
+
+
+def test_a_name_may_be_registered_again_with_another_size(tmp_path: Path) -> None:
+    for frames in (2, 3):
+        register_wrapper("Frames", lambda env, n=frames: gym.wrappers.FrameStackObservation(env, n))
+        run = train(tmp_path / str(frames), "--task", TASK, env__wrappers=["Frames"])
+        assert load_policy(run / "policy.safetensors").obs_dims == (frames * 39,)
+
+
+MODULE = """
+from torchrl_lite import register_wrapper
+
+def shaped(obs, action, next_obs, reward, info, weight):
+    return reward + weight * float(next_obs[0] - obs[0])
+
+register_wrapper("Shaped", reward=shaped)
+"""
+WRAPPERS = ["TimeAwareObservation", FRAMES, {"name": "Shaped", "weight": 0.5}]
+
+
+def test_a_run_goes_on_exactly_and_its_policy_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the middle of an episode; the module stands in the current directory."""
+    (tmp_path / "wrappers_of_a_test.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    changes: dict[str, Any] = {"env__imports": ["wrappers_of_a_test"], "env__wrappers": WRAPPERS}
+    whole = train(tmp_path / "whole", "--task", TASK, **changes)
+    parts = short(tmp_path / "parts", "--task", TASK, **changes)
+    assert main("sac", [*parts, "--until", "20"]) == 0
+    assert main("sac", [*parts, "--resume"]) == 0
+    assert_same_run(tmp_path / "parts" / "x" / TASK / "1", whole)
+
+    policy = load_policy(whole / "policy.safetensors", trust_imports=True)
+    assert policy.obs_dims == (160,)
+    assert policy.config.env.wrappers[1] == WrapperConfig.model_validate(FRAMES)
+    (measured,), _ = evaluate(policy, episodes=2)
+    assert np.mean(measured.returns) == pytest.approx(result_of(whole)["eval/return"])
+    out = tmp_path / "figures.json"
+    flags = ("--run", whole, "--json", out, "--workers", 1, "--episodes", 1)
+    assert run_starter("play", *flags) == 0
+    assert json.loads(out.read_text())["tasks"][0]["length"] == 15

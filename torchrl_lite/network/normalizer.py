@@ -1,0 +1,58 @@
+"""Running normalisation of observations, per task."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class ObsNormalizer(nn.Module):
+    """Subtracts a task's running mean and divides by its running standard deviation.
+
+    Population statistics of all collected observations, in float64, merged epoch by epoch (Chan,
+    Golub & LeVeque 1979, eq. 2.1). Results are clipped to +-10, as in Stable-Baselines3: an entry
+    that never changed in training may do so later. Without observations of a task, the identity.
+    """
+
+    EPSILON = 1e-8
+    CLIP = 10.0
+    task_buffers = ("count", "mean", "var")
+    """Tasks are their second dimension, as for per-task parameters."""
+    count: Float[Tensor, "1 T 1"]
+    mean: Float[Tensor, "1 T O"]
+    var: Float[Tensor, "1 T O"]
+
+    def __init__(self, num_tasks: int, obs_dim: int) -> None:
+        super().__init__()
+        shape = (1, num_tasks, obs_dim)
+        self.register_buffer("count", torch.zeros(1, num_tasks, 1, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(shape, dtype=torch.float64))
+
+    def forward(
+        self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
+    ) -> Float[Tensor, "T B O"]:
+        mean, scale = self.mean[0, task, None], (self.var[0, task, None] + self.EPSILON).rsqrt()
+        return ((obs - mean.to(obs.dtype)) * scale.to(obs.dtype)).clamp(-self.CLIP, self.CLIP)
+
+    @torch.no_grad()
+    def update(self, obs: Float[Tensor, "T L K O"], tasks: Sequence[int]) -> None:
+        """Add the observations of these tasks; the others' statistics stay as they are."""
+        for task in tasks:
+            new = obs[task].flatten(0, 1).double().numpy()  # numpy's bits depend on no threads
+            parts = self.count[0, task], self.mean[0, task], self.var[0, task]
+            merged = _merged(*(part.cpu().numpy() for part in parts), new)
+            for part, value in zip(parts, merged, strict=True):
+                part.copy_(torch.from_numpy(value))
+
+
+def _merged(
+    count: np.ndarray, mean: np.ndarray, var: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and variance of the old observations and the new ones, ``[n, O]``."""
+    total = count + len(new)
+    delta = new.mean(0) - mean
+    squares = count * var + len(new) * new.var(0) + delta**2 * (count * len(new) / total)
+    return total, mean + delta * (len(new) / total), squares / total
