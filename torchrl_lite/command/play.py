@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
-    from torchrl_lite.command.flags import Parser, episodes, processors, seed
+    from torchrl_lite.command.flags import Parser, episodes, picture_size, processes, seed
     from torchrl_lite.config.machine import cores
 
     parser = Parser(description=__doc__, allow_abbrev=False)
@@ -41,10 +41,19 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--render", choices=["human"], help="one episode a task in a window")
     view.add_argument(
-        "--video", type=Path, metavar="FILE", help="one episode a task as .mp4 or .gif"
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="one episode a task as .mp4 or .gif, several tasks side by side",
     )
     parser.add_argument(
         "--camera", metavar="NAME", help="a camera of the model, such as corner2, for these"
+    )
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        metavar="N",
+        help="of a task's square in the film, in pixels (default 480, of several tasks 240)",
     )
     parser.add_argument(
         "--trust_imports", action="store_true", help="import the packages that a run names"
@@ -52,7 +61,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the table as a file")
     parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
     parser.add_argument(
-        "--workers", type=processors, default=cores(), metavar="N", help="processes that evaluate"
+        "--workers",
+        type=processes,
+        default=cores(),
+        metavar="N",
+        help="processes that evaluate; 0: in this one",
     )
     return parser.parse_args(argv)
 
@@ -91,6 +104,8 @@ def _policy(args: Namespace) -> "Policy":
                           "--task and --seed")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise UserError("--camera: is for a picture, so it needs --video or --render")
+    if args.size and not args.video:
+        raise UserError("--size: is of a film, so it needs --video")
     check_file("--json", args.json)
     check_file("--video", args.video)
     if args.export:
@@ -138,18 +153,20 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
 def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int) -> None:
     """The first episode of each task, in a window or as a film."""
     from torchrl_lite.policies.film import record, watch
-    from torchrl_lite.reporting.film import write_film
+    from torchrl_lite.reporting.film import SIZE, TILE, tiled, write_film
 
     env = policy.config.env
     for task in tasks if args.render else ():
         if not watch(env, policy.actor, task, seed=seed, camera=args.camera):
             break
-    for task in tasks if args.video else ():
-        path = args.video
-        if len(tasks) > 1:
-            path = path.with_stem(f"{path.stem}_{policy.tasks[task]}")
-        write_film(path, record(env, policy.actor, task, seed=seed, camera=args.camera))
-        print(path)
+    if args.video:
+        size = args.size or (SIZE if len(tasks) == 1 else TILE)
+        films = [
+            record(env, policy.actor, task, seed=seed, camera=args.camera, size=size)
+            for task in tasks
+        ]
+        write_film(args.video, tiled(films))
+        print(args.video)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
-from torchrl_lite.env.viewing import choose_camera, follow, open_window
+from torchrl_lite.env.viewing import choose_camera, draw_quickly, follow, open_window
 from torchrl_lite.errors import EpisodeError, UserError
 
 _EXTRAS = {"sai_mujoco": "soccer"}
@@ -30,8 +30,9 @@ class GymnasiumEnv(gym.Env):
 
     ``reset(seed=s)`` determines an episode. There are no goals: ``options={"goal": j}`` is ignored.
     ``horizon`` overrides the registered time limit. ``imports``: packages whose import registers
-    the id; importing runs their code. ``camera``: a camera of the MuJoCo model.
-    ``render_mode="human"`` opens a window and renders every step.
+    the id; importing runs their code. ``camera``: a camera of the MuJoCo model; ``film_size``:
+    MuJoCo draws quickly, and squares of so many pixels. ``render_mode="human"`` opens a window and
+    renders every step.
 
     Raises:
         UserError: unknown id, package or camera, unsupported spaces, or a time limit that is
@@ -47,6 +48,7 @@ class GymnasiumEnv(gym.Env):
         render_mode: str | None = None,
         imports: Sequence[str] = (),
         camera: str | None = None,
+        film_size: int | None = None,
     ) -> None:
         own_limit = _find(task, tuple(imports)).max_episode_steps
         self.task = task
@@ -59,6 +61,8 @@ class GymnasiumEnv(gym.Env):
                 choose_camera(self._env, camera, task=task)
             elif render_mode is not None:
                 follow(self._env)
+            if film_size is not None:
+                draw_quickly(self._env, film_size)
         except UserError:
             self._env.close()
             raise

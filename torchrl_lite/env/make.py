@@ -43,8 +43,8 @@ def make_env(
     ``seed`` determines what is fixed per task (on Meta-World the 50 goals of
     ``metaworld.MT1(task, seed=seed)``). An episode is determined by
     ``reset(seed=s, options={"goal": j})`` and its actions. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``fast``, ``camera``; of ``gymnasium``: ``imports``,
-    ``camera``.
+    ``num_goals``, ``reward_version``, ``fast``, ``camera``, ``film_size``; of ``gymnasium``:
+    ``imports``, ``camera``, ``film_size``.
 
     Raises:
         UserError: unknown suite, task or camera, or unsupported spaces.

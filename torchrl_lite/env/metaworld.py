@@ -17,7 +17,7 @@ from numpy import ndarray
 from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import goals
-from torchrl_lite.env.viewing import choose_camera, open_window
+from torchrl_lite.env.viewing import choose_camera, draw_quickly, open_window, view_from_front
 from torchrl_lite.errors import UserError
 
 OBS_DIM, ACT_DIM = 39, 4
@@ -58,7 +58,9 @@ class MetaWorldEnv(gym.Env):
     ``reset(seed=s)`` samples a goal with seed ``s``; ``reset(seed=s, options={"goal": j})`` selects
     goal ``j``, with a ValueError if it does not exist. Either way the episode is a pure function of
     the goal and the actions. ``fast`` uses the bit-identical `FastSawyer` unless rendering.
-    ``render_mode="human"`` opens a window and renders every step.
+    Pictures are from in front of the robot unless a ``camera`` of the model is chosen;
+    ``film_size`` draws them quickly, as squares of so many pixels. ``render_mode="human"`` opens a
+    window and renders every step.
 
     Raises:
         UserError: unknown task or camera.
@@ -75,6 +77,7 @@ class MetaWorldEnv(gym.Env):
         reward_version: str = "v2",
         fast: bool = True,
         camera: str | None = None,
+        film_size: int | None = None,
     ) -> None:
         self.task = check_task(task)
         self._goals = goals(task, seed)[:num_goals]
@@ -87,6 +90,10 @@ class MetaWorldEnv(gym.Env):
             self._env.set_task(self._goals[0])  # makes the goal visible
             if camera is not None:
                 choose_camera(self._env, camera, task=task)
+            elif render_mode is not None:
+                view_from_front(self._env)
+            if film_size is not None:
+                draw_quickly(self._env, film_size)
             if render_mode == "human":
                 open_window(self._env)
         self._env.max_path_length = horizon or HORIZON

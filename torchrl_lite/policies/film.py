@@ -18,7 +18,7 @@ from torchrl_lite.env.rendering import draws, use_headless_backend
 from torchrl_lite.env.viewing import WindowClosed
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.reporting.film import Film
+from torchrl_lite.reporting.film import SIZE, Film, titled
 
 FPS = 20
 """Approximate pictures per second of a film; Meta-World simulates 80 steps per second."""
@@ -49,7 +49,7 @@ def check_renderer(
     for task in tasks:
         try:
             with warnings.catch_warnings(action="ignore"):
-                env = _environment(config, task, seed, "rgb_array", camera)
+                env = _environment(config, task, seed, "rgb_array", camera, SIZE)
                 env.reset(seed=seed)
                 picture: Any = env.render()
                 env.close()
@@ -97,51 +97,62 @@ def record(
     seed: int,
     camera: str | None = None,
     fps: int = FPS,
+    size: int = SIZE,
+    goal: int = 0,
 ) -> Film:
-    """Films the same episode in real time, with about ``fps`` pictures per second; ``policy`` is
-    on the CPU.
+    """Films an evaluation episode in real time, with about ``fps`` pictures per second of ``size``
+    x ``size``, in which task and success are written; ``policy`` is on the CPU.
+
+    ``goal``: the first episode is on goal 0, and episode j on goal j where each goal has one.
 
     Raises:
         EpisodeError: the environment failed.
     """
     with named(config.tasks[task]):
-        env = _environment(config, task, seed, "rgb_array", camera)
+        env = _environment(config, task, seed, "rgb_array", camera, size)
     rate = env.metadata.get("render_fps", fps)
     every = max(1, round(rate / fps))
-    steps = _episode(config, policy, task, env, seed=seed)
     pictures: list[Any] = []
-    for step in steps:
+    name = config.tasks[task] if goal == 0 else f"{config.tasks[task]} goal {goal}"
+    for step, success in _episode(config, policy, task, env, seed=seed, goal=goal):
         if (step - 1) % every == 0:
             with named(config.tasks[task]):
-                pictures.append(env.render())
+                picture: Any = env.render()
+            pictures.append(titled(picture, size, name, success=success))
     return Film(pictures, round(rate / every))
 
 
 def _environment(
-    config: EnvConfig, task: int, seed: int, render_mode: str, camera: str | None
+    config: EnvConfig,
+    task: int,
+    seed: int,
+    render_mode: str,
+    camera: str | None,
+    size: int | None = None,
 ) -> gym.Env:
-    options = {} if camera is None else {"camera": camera}
+    options = {"camera": camera, "film_size": size}
     return make_task_env(config, task, seed=seed, render_mode=render_mode, **options)
 
 
 def _episode(
-    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int
-) -> Iterator[int]:
-    """Steps through the episode, bit-identical to the evaluation; yields its length so far."""
+    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int, goal: int = 0
+) -> Iterator[tuple[int, float | None]]:
+    """Steps through the episode, bit-identical to the evaluation; yields its length and success so
+    far."""
     spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
     rows[0], act_dim = task, spec.act_dims[task]
     infer = Inference(policy, spec, config.group_size)
-    key = EpisodeKey(seed, EVAL, task, 0, 0)
+    key = EpisodeKey(seed, EVAL, task, goal, 0)
     plan = key.plan(horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals)
     runner = EpisodeRunner(env, task, config.tasks[task])
     try:
-        runner.begin(plan._replace(goal=0))
+        runner.begin(plan._replace(goal=goal))
         while runner.plan is not None:
             infer.obs[0, 0, : len(runner.obs)] = runner.obs
             with exact_inference():
                 act = infer(rows, explore=False)[0]
             runner.step(act[:act_dim])
-            yield runner.frame
+            yield runner.frame, runner.success
     finally:
         with named(runner.name):
             env.close()
