@@ -87,7 +87,9 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
             start = start or start_from(learner, buffer, config.transfer)
         run.show(saved, start, asked_to_resume=job.resume)
         collector = stack.enter_context(
-            make_collector(config, learner, seed=job.seed, pool=pool, say=run.say)
+            make_collector(
+                config, learner, seed=job.seed, pool=pool, say=run.say, progress=run.progress
+            )
         )
         algo = RLAlgo(config, learner, collector, buffer, run)
         if saved is not None:

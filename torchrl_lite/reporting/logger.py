@@ -61,6 +61,7 @@ def columns(
         "eval/saturated",
         "eval/dead_actor",
         "eval/dead_critic",
+        *(["eval/gradient_cosine"] if len(tasks) > 1 else []),
         *more,
     ]
 
