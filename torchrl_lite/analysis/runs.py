@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from torchrl_lite.analysis.axes import AXES, Axis, Metric
 from torchrl_lite.checkpoint.records import Result, read_result
-from torchrl_lite.config import read_tree
+from torchrl_lite.config import nearest, read_tree
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
 
@@ -65,16 +66,27 @@ class Run:
         return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
+    def columns(self) -> set[str]:
+        """Columns of its log with a value in any row."""
+        return {name for row in self._rows for name in row}
+
+    def column(self, metric: str, task: str) -> str:
+        """The column of a task's metric: "success", "return", the name of a column, or the part of
+        its name before the task."""
+        column = f"eval_{metric}/{task}" if metric in get_args(Metric) else f"{metric}/{task}"
+        return metric if metric in self.columns else column
+
+    @cached_property
     def _rows(self) -> list[dict[str, float]]:
         """The measured values of each epoch."""
         rows = read_rows(self.path / "log.csv")
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
     def curve(
-        self, task: str, *, metric: Metric, axis: Axis
+        self, task: str, *, metric: str, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-        """Evaluations of a task: positions on the axis and values; empty if there are none."""
-        column, place, points = f"eval_{metric}/{task}", 0.0, []
+        """A metric of a task: positions on the axis and values; empty if it was never measured."""
+        column, place, points = self.column(metric, task), 0.0, []
         position, adds_up = AXES[axis]
         for row in self._rows:
             if position not in row:  # older versions did not log it
@@ -91,6 +103,23 @@ class Run:
         points = [(row[frames], row[success]) for row in self._rows if {frames, success} <= {*row}]
         array = np.array(points, dtype=float).reshape(-1, 2)
         return array[:, 0], array[:, 1]
+
+
+def check_metric(metric: str, runs: Iterable[Run]) -> None:
+    """
+    Raises:
+        UserError: no run has such a column.
+    """
+    names: set[str] = set(get_args(Metric))
+    for run in runs:
+        own = {column.removesuffix(f"/{task}") for column in run.columns for task in run.tasks}
+        names |= run.columns | own
+    if metric not in names:
+        raise UserError(
+            f"--metric: no run has a column {metric!r}{nearest(metric, sorted(names))}; it takes "
+            "success, return, any column of log.csv, or its name without the task, as in "
+            "train_alpha"
+        )
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:

@@ -144,7 +144,11 @@ def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> N
 def _of_checkpoint(state: dict[str, Any], path: Path, trust_imports: bool) -> Policy:
     tree = state.get("config")
     if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
-        raise CheckpointError(f"{path}: has no weights with a configuration")
+        raise CheckpointError(
+            f"{path}: cannot be played, since it has no configuration (tasks, sizes of networks) "
+            "with its weights; --init_from can start a run from an actor's weights, and that run "
+            "can be played"
+        )
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         check_imports(config, path)
