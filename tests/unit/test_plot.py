@@ -279,7 +279,7 @@ def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
     place, bar = heat_map({"exp": runs}).axes
     assert [text.get_text() for text in place.get_yticklabels()] == ["a", "b"]
     (mesh,) = place.collections
-    assert mesh.get_array() == pytest.approx(rows)
+    assert np.array_equal(np.asarray(mesh.get_array()), rows)
     assert mesh.get_clim() == (0, 1)
     assert place.yaxis_inverted()
     assert bar.get_ylabel() == "success rate"

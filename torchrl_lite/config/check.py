@@ -118,12 +118,10 @@ def _validate(
 
 def _place(keys: Sequence[str], source: str, overridden: Sequence[Sequence[str]]) -> str:
     """Where a wrong field was given; a section may have fields from both places."""
-    for path in overridden:
-        if list(keys[: len(path)]) == list(path):
-            return "--set"
-        if list(path[: len(keys)]) == list(keys):
-            return f"{source} with --set {'.'.join(path)}"
-    return source
+    if any(list(keys[: len(path)]) == list(path) for path in overridden):
+        return "--set"
+    within = [".".join(path) for path in overridden if list(path[: len(keys)]) == list(keys)]
+    return f"{source} with --set {', '.join(within)}" if within else source
 
 
 def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved, Store
 from torchrl_lite.checkpoint.traces import check_not_lost
-from torchrl_lite.config import Config, flat
+from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
+from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.live import make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
 from torchrl_lite.reporting.rows import latest_rows, rows_until
@@ -168,9 +169,7 @@ class Run(MemoryRun):
             self.say(f"warning: log.csv has rows for {len(earlier)} of {algo.epoch} epochs so far")
         if tracker is not None:
             self._logger.add_sink(tracker)
-        self._logger.describe(
-            flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": self._seed}
-        )
+        self._logger.describe(hyperparameters(config) | {"seed": self._seed})
 
     def _tracker(self, name: str) -> Tracker:
         return Tracker(
