@@ -29,8 +29,8 @@ def test_failures_on_one_side_are_told_with_the_place() -> None:
         "a-v3: 4 of 12 goals fail, mostly to the robot's left (x up to 0.37 m): "
         "success is 0.00 there and 1.00 elsewhere."
     )
-    far = where(results([True] * 7 + [False] * 5, y=LINE))
-    assert "mostly far from it (y from 0.73 m): success is 0.00 there and 0.88 else" in far
+    far = where(results([True] * 11 + [False] * 7, y=[number / 10 for number in range(18)]))
+    assert "mostly far from it (y from 1.13 m): success is 0.00 there and 0.92 else" in far
     assert "mostly high (z from" in where(results([True] * 8 + [False] * 4, z=LINE))
 
 
@@ -59,7 +59,7 @@ def test_goals_are_where_metaworld_puts_them(task: str) -> None:
         env.reset()
         assert env._last_rand_vec[-3:] == pytest.approx(place)
         if task == "push-v3":
-            assert env._target_pos == pytest.approx(place)
+            assert env._target_pos[:2] == pytest.approx(place[:2])
     env.close()
 
 
@@ -75,14 +75,14 @@ def test_a_run_gets_a_map_and_a_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choose_renderer(monkeypatch)
-    run = train(tmp_path, env__num_goals=3)
+    run = train(tmp_path, "--task", "push-v3", env__num_goals=3)
     capsys.readouterr()
     assert run_starter("diagnose", run, "--goals") in (0, 1)
     out = capsys.readouterr().out
     assert "3 of 3 goals fail, all over the table." in out
     assert imageio.imread(run / "goals.png").std() > 10
     film = imageio.imread(run / "worst_goals.mp4", index=None)
-    assert film.shape[1:] == (2 * 240, 3 * 240, 3) or film.shape[1:] == (240, 3 * 240, 3)
+    assert film.shape[1:] == (240, 3 * 240, 3)
 
 
 def test_tasks_without_goals_are_a_mistake(
