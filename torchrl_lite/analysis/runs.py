@@ -68,7 +68,7 @@ class Run:
     @cached_property
     def columns(self) -> set[str]:
         """Columns of its log with a value in any row."""
-        return {name for row in self._rows for name in row}
+        return {name for row in self.rows for name in row}
 
     def column(self, metric: str, task: str) -> str:
         """The column of a task's metric: "success", "return", the name of a column, or the part of
@@ -77,8 +77,12 @@ class Run:
         return metric if metric in self.columns else column
 
     @cached_property
-    def _rows(self) -> list[dict[str, float]]:
-        """The measured values of each epoch."""
+    def rows(self) -> list[dict[str, float]]:
+        """The measured values of each epoch; an empty cell has no entry.
+
+        Raises:
+            UserError: ``log.csv`` is damaged.
+        """
         rows = read_rows(self.path / "log.csv")
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
@@ -88,21 +92,26 @@ class Run:
         """A metric of a task: positions on the axis and values; empty if it was never measured."""
         column, place, points = self.column(metric, task), 0.0, []
         position, adds_up = AXES[axis]
-        for row in self._rows:
+        for row in self.rows:
             if position not in row:  # older versions did not log it
                 continue
             place = place + row[position] / 3600 if adds_up else row[position]
             if column in row:
                 points.append((place, row[column]))
-        array = np.array(points, dtype=float).reshape(-1, 2)
-        return array[:, 0], array[:, 1]
+        return _columns(points)
 
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Success of a task over its own training frames, which count only while it is trained."""
         success, frames = f"eval_success/{task}", f"frames/{task}"
-        points = [(row[frames], row[success]) for row in self._rows if {frames, success} <= {*row}]
-        array = np.array(points, dtype=float).reshape(-1, 2)
-        return array[:, 0], array[:, 1]
+        points = [(row[frames], row[success]) for row in self.rows if {frames, success} <= {*row}]
+        return _columns(points)
+
+
+def _columns(
+    points: Sequence[tuple[float, float]],
+) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
+    array = np.array(points, dtype=float).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
 
 
 def check_metric(metric: str, runs: Iterable[Run]) -> None:

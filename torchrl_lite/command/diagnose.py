@@ -10,7 +10,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "runs", nargs="+", type=Path, help="run directories, or folders that contain some"
+        "runs", nargs="+", type=Path, help="run directories, or folders that contain them"
     )
     parser.add_argument(
         "--goals",
@@ -25,7 +25,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def run(args: Namespace) -> int:
-    """1 if something was found."""
+    """Prints the findings; returns 1 if there are any, else 0."""
     from torchrl_lite.analysis.diagnosis.evidence import Evidence
     from torchrl_lite.analysis.diagnosis.rules import diagnose, report
     from torchrl_lite.analysis.runs import find_runs

@@ -18,9 +18,9 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, help="run directories, or folders that contain some")
+    add("runs", nargs="*", type=Path, help="run directories, or folders that contain them")
     add("--compare", nargs="+", type=Path, default=[], help="more runs to overlay")
-    add("--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer")
+    add("--baseline", nargs="+", type=Path, default=[], help="baseline runs for forward transfer")
     add("--metric", default="success", help="success (default), return, or a column of the log")
     add("--x", choices=list(AXES), default="frames")
     add("--smooth", type=count, default=1, metavar="N", help="mean of the N latest points")
@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
     from torchrl_lite.errors import UserError
 
     if not args.runs + args.compare:
-        raise UserError("give a run directory, or a folder that contains some")
+        raise UserError("give a run directory, or a folder that contains runs")
     for flag, path in (("--out", args.out), ("--heat_map", args.heat_map)):
         if path and path.suffix not in FORMATS:
             raise UserError(f"{flag}: {path.name!r} must end in one of {', '.join(FORMATS)}")
@@ -64,7 +64,7 @@ def run(args: Namespace) -> int:
         print(text)
     running = [str(run.path) for run in runs if run.result is None]
     if running:
-        print(f"not in the table, since unfinished: {', '.join(running)}", file=sys.stderr)
+        print(f"unfinished, so not in the table: {', '.join(running)}", file=sys.stderr)
     return 0
 
 

@@ -4,7 +4,7 @@ how far the tasks' gradients agree.
 Nothing here changes what training uses: random numbers have a generator of their own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.reporting.console import Row
+from torchrl_lite.training.evaluation import ByTask, mean
 from torchrl_lite.types import Batch, Noise
 
 SATURATED = 0.99
@@ -28,11 +29,9 @@ MAX_ROWS = 256
 GRADIENT_ROWS = 128
 """Transitions per task of the batch whose gradients are compared: those of `mt10.json`."""
 
-ByTask = Mapping[int, Sequence[EpisodeStats]]
-
 
 def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
-    """The columns of an evaluation that tell about the networks."""
+    """The columns of an evaluation that describe the networks."""
     kept = {
         task: [stats for stats in group if stats.sample is not None]
         for task, group in episodes.items()
@@ -68,6 +67,18 @@ def gradient_cosine(learner: Learner, buffer: ReplayBuffer) -> Row:
     return {"eval/gradient_cosine": float(mean_cosine(products_of(gradients)))}
 
 
+def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
+    """The critics' one-step loss on transitions that are never trained on: the gap to the training
+    loss is overfitting. ``buffer`` scales rewards as in updates."""
+    return mean(
+        [
+            float(learner.validate(_batch(_rows(group), task, learner, buffer)))
+            for task, group in episodes.items()
+            if any(stats.sample is not None for stats in group)
+        ]
+    )
+
+
 def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
     """The critics' combined value of each episode's first step, and how far it is above the
     discounted return that followed, both in scaled rewards."""
@@ -85,7 +96,7 @@ def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
         values.append(float(value.mean()))
         biases.append(float((value - returns).mean()))
         row[f"eval_q_bias/{learner.spec.tasks[task]}"] = biases[-1]
-    return {"eval/q": _mean(values), "eval/q_bias": _mean(biases)} | row
+    return {"eval/q": mean(values), "eval/q_bias": mean(biases)} | row
 
 
 def discounted(stats: EpisodeStats, discount: float) -> float:
@@ -94,14 +105,14 @@ def discounted(stats: EpisodeStats, discount: float) -> float:
     return float(rewards @ discount ** np.arange(len(rewards)))
 
 
-def saturated(episodes: ByTask, learner: Learner) -> float:
+def saturated(episodes: ByTask, learner: Learner) -> float | None:
     """Share of an evaluation's actions, dimension by dimension, that are saturated."""
     spec = learner.spec
     shares = []
     for task, group in episodes.items():
         actions = _rows(group)[:, spec.obs_dim : spec.obs_dim + spec.act_dims[task]]
         shares.append(float((np.abs(actions) > SATURATED).mean()))
-    return _mean(shares)
+    return mean(shares)
 
 
 def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float, float]:
@@ -166,7 +177,3 @@ def _batch(
     index = torch.tensor([task], device=learner.device)
     moved = torch.from_numpy(rows)[None].to(learner.device)
     return buffer.batch(moved, index, discount=learner.config.discount)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

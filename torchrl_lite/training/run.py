@@ -19,6 +19,7 @@ from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
+from torchrl_lite.policies.head import read_head
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
@@ -40,7 +41,7 @@ FILM_FPS = 10
 
 
 class Run(MemoryRun):
-    """A run directory, held under its lock from ``with`` on.
+    """A run directory, locked from ``with`` on.
 
     `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
     `RLAlgo` calls it.
@@ -57,7 +58,7 @@ class Run(MemoryRun):
         until: int | None = None,
         callback: Callback | None = None,
     ) -> None:
-        """``until``: stop at the first epoch end at or after so many frames."""
+        """``until``: stop after the first epoch that reaches this many frames."""
         super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
@@ -101,11 +102,10 @@ class Run(MemoryRun):
             check_not_lost(self.folder)
             return None
         self._has_checkpoint = True
-        try:
-            trained_on = saved.state["learner"]["device"]
-            sum(saved.state["frames"])
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
+        learner = read_head(saved.state, saved.path).learner
+        trained_on = learner and learner.device
+        if trained_on is None:
+            raise CheckpointError(f"{saved.path}: not a checkpoint of a run")
         if trained_on != self._device.type:
             raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
         return saved
@@ -122,9 +122,11 @@ class Run(MemoryRun):
         )
         self._stack.callback(self._view.close)
         if saved is not None:
-            best = saved.state.get("best")
+            best = saved.state.get("best")  # its form is checked later
+            success = best[0] if isinstance(best, list) and best else None
             rows = latest_rows(self.folder / "log.csv", done, EPOCHS)
-            self._view.resume(rows, best=finite(best[0]) if best else None)
+            known = finite(success) if isinstance(success, float) else None
+            self._view.resume(rows, best=known)
         self.say(f"{self.folder} on {origin.describe(self._device)}")
         if asked_to_resume:
             self.say(
