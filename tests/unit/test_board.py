@@ -11,6 +11,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from test_film import TASKS, start
 from tiny_runs import result_of
 
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.config import load
+from torchrl_lite.reporting.hyperparameters import hyperparameters
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -38,12 +42,19 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert len(hparams(events)) == 3
     assert shown["sac.discount"].number_value == params["sac"]["discount"] == 0.99
     assert shown["sac.alpha"].string_value == params["sac"]["alpha"] == "auto"
-    assert shown["env.fast"].string_value == "true"
     assert shown["net.hidden_shapes"].string_value == "[8]"
     assert shown["seed"].number_value == 1
     assert shown["algo"].string_value == "sac"
-    assert not [key for key in shown if key.startswith("log.")]  # changes no result
-    assert "env.tasks" not in shown
+    assert shown["train.opt_steps"].number_value == params["train"]["opt_steps"]
+    assert len(shown) < 25
+    assert not [key for key in shown if key.startswith(("log.", "system.", "replay_buffer."))]
+
+
+def test_a_field_that_differs_from_its_default_is_a_hyperparameter_too() -> None:
+    config = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
+    assert hyperparameters(config)["net.norm"] == "layer"
+    plain = load(None, ['env.tasks=["push-v3"]'], sections=SECTIONS)
+    assert "net.norm" not in hyperparameters(plain)
 
 
 def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:
@@ -53,7 +64,8 @@ def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator
     result = result_of(run)
     kinds = ["eval/success_rate", "eval/return"]
     kinds += [f"eval_{kind}/{task}" for kind in ("success", "return") for task in TASKS]
-    assert metrics == {kind.replace("eval", "final"): "" for kind in kinds}
+    shared = [f"{when}/{kind}" for when in ("eval", "final") for kind in ("success_rate", "return")]
+    assert metrics == dict.fromkeys(shared, "")
     for kind in kinds:
         (point,) = events.Scalars(kind.replace("eval", "final"))
         assert point.step == result["frames"]

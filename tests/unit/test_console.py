@@ -6,7 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from torchrl_lite.reporting.console import LiveView, PlainView, Row
+from torchrl_lite.env.metaworld import TASKS as MW_TASKS
+from torchrl_lite.reporting.console import PlainView, Row
+from torchrl_lite.reporting.forecast import Forecast
+from torchrl_lite.reporting.live import LiveView
 
 TASKS = ["reach-v3", "push-v3", "button-press-topdown-wall-v3"]
 SUCCESS = [0.0, 0.5, 1.0]
@@ -22,9 +25,11 @@ def evaluated(tasks: list[str], successes: list[float]) -> Row:
     return row
 
 
-def shown(tasks: list[str], *epochs: Row, width: int = 100) -> list[str]:
+def shown(tasks: list[str], *epochs: Row, width: int = 100, height: int = 60) -> list[str]:
     """The lines of the live view after these epochs."""
-    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    terminal = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
+    )
     view = LiveView(terminal, "sac MT3 seed 1", tasks, 1200, 0)
     try:
         for row in epochs:
@@ -68,6 +73,104 @@ def test_fifty_tasks_stand_in_as_many_columns_as_fit(width: int, columns: int) -
     assert len(table) == 50 // columns
     assert re.findall(r"task-\d+-v3", " ".join(line[:20] for line in table)) == tasks[: len(table)]
     assert sorted(re.findall(r"task-\d+-v3", " ".join(table))) == sorted(tasks)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 24), (120, 45)])
+@pytest.mark.parametrize("many", [3, 10, 50])
+def test_the_view_fits_the_terminal_and_shows_the_worst_tasks(
+    width: int, height: int, many: int
+) -> None:
+    tasks = list(MW_TASKS[:many])
+    successes = [(7 * number % many) / many for number in range(many)]
+    lines = shown(tasks, evaluated(tasks, successes), width=width, height=height)
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    there = [task for task in tasks if re.search(rf"(^|\s){task}\s", text, re.M)]
+    worst = sorted(tasks, key=lambda task: successes[tasks.index(task)])
+    assert set(there) == set(worst[: len(there)])
+    assert there
+    rest = re.search(r"and (\d+) more, success ([\d.]+) to ([\d.]+)", text)
+    assert len(there) + (int(rest[1]) if rest else 0) == many
+    if rest:
+        others = [successes[tasks.index(task)] for task in worst[len(there) :]]
+        assert (rest[2], rest[3]) == (f"{min(others):.2f}", f"{max(others):.2f}")
+
+
+def epochs(count: int, *, evaluation_s: float, start: int = 1) -> list[Row]:
+    """Of 100 frames in 2 s, with an evaluation in every tenth; the first three are random."""
+    rows: list[Row] = []
+    for epoch in range(start, start + count):
+        evaluated_s = evaluation_s if epoch % 10 == 0 else 0.0
+        updates_s = 0.0 if epoch <= 3 else 1.0
+        rows.append(
+            {
+                "epoch": epoch,
+                "total_frames": 100 * epoch,
+                "time/update_s": updates_s,
+                "time/total_s": 1.0 + updates_s + evaluated_s,
+                "time/eval_s": evaluated_s or None,
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("evaluation_s", [0.0, 5.0, 80.0])
+@pytest.mark.parametrize("seen", [20, 25, 63, 400])
+def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> None:
+    """Whether one was just made, or long ago."""
+    forecast = Forecast()
+    for row in epochs(seen, evaluation_s=evaluation_s):
+        forecast.add(row)
+    rest = epochs(1000, evaluation_s=evaluation_s, start=seen + 1)
+    taken = sum(float(row["time/total_s"] or 0) for row in rest)
+    assert forecast.seconds(100_000) == pytest.approx(taken, rel=0.01)
+    share = evaluation_s / (evaluation_s + 20)
+    assert forecast.evaluation_share == (pytest.approx(share) if evaluation_s else None)
+
+
+def test_random_epochs_forecast_nothing_and_a_resumed_run_needs_two() -> None:
+    forecast = Forecast()
+    for row in epochs(3, evaluation_s=0):
+        forecast.add(row)
+    assert forecast.seconds(100) is None
+    resumed = Forecast()
+    first, second = epochs(2, evaluation_s=0, start=500)
+    resumed.add(first)
+    assert resumed.seconds(100) is None  # its frames are those of all epochs before
+    resumed.add(second)
+    assert resumed.seconds(100) == pytest.approx(2.0)
+
+
+def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    view = LiveView(terminal, "sac push-v3 seed 1", ["push-v3"], 1200, 0)
+    try:
+        view.phase("evaluating")
+        assert view._phase_text() == "evaluating"
+        view.progress(20, 1500)
+        now += 34.4
+        assert view._phase_text() == "evaluating 20 of 1,500, 34 s"
+        view.phase("saving")
+        assert view._phase_text() == "saving"
+    finally:
+        view.close()
+
+
+def test_a_resumed_view_knows_the_past_from_the_start() -> None:
+    terminal = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    view = LiveView(terminal, "sac MT3 seed 1", TASKS, 1200, 900)
+    try:
+        view.resume([evaluated(TASKS, SUCCESS), {"epoch": 5, "total_frames": 900}], best=0.75)
+        printed = Console(file=io.StringIO(), width=100, color_system=None, record=True)
+        printed.print(view)
+    finally:
+        view.close()
+    text = printed.export_text()
+    for part in ("epoch 5", "900/1200", "evaluation at 600", "success 0.50", "best success 0.75"):
+        assert part in text
 
 
 def test_a_pipe_gets_a_line_of_all_tasks_with_every_evaluation(

@@ -19,11 +19,14 @@ TASK = "HalfCheetah-v5"
 
 
 def stock(policy: Policy, steps: int) -> np.ndarray:
-    """What Gymnasium's own environment shows after as many steps of a film's episode.
+    """What Gymnasium's own environment shows after as many steps of a film's episode, without
+    shadows, reflections and antialiasing.
 
     Its camera follows with a lag, so each step is drawn.
     """
     env = gym.make(TASK, render_mode="rgb_array", camera_name="track")
+    model: Any = env.unwrapped.model  # type: ignore[attr-defined]
+    model.vis.quality.offsamples = model.light_castshadow[:] = model.mat_reflectance[:] = 0
     key = EpisodeKey(policy.seed, EVAL, 0, 0, 0)
     obs, _ = env.reset(seed=key.plan(horizon=8, act_dim=6, num_goals=50).seed)
     for _ in range(steps):
@@ -42,4 +45,5 @@ def test_a_film_is_what_gymnasium_draws(tmp_path: Path, monkeypatch: pytest.Monk
     choose_renderer(monkeypatch)
     film = record(policy.config.env, policy.actor, 0, seed=policy.seed)
     assert len(film.pictures) == 8
-    assert np.array_equal(film.pictures[-1], stock(policy, 8))
+    below = slice(40, None)  # the title
+    assert np.array_equal(film.pictures[-1][below], stock(policy, 8)[below])

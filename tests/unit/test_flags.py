@@ -251,6 +251,34 @@ def test_a_wrong_override_is_a_mistake(start: Start, override: str, part: str) -
     mistake(start(*REACH, "--set", override), part)
 
 
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("sac.tau=5", "--set: sac.tau"),
+        ("train.no_such=5", "--set: train.no_such"),
+        ("sac.log_std_min=3", "push-v3.json with --set sac.plr, sac.log_std_min: sac.log_std_min"),
+    ],
+)
+def test_a_wrong_override_is_not_blamed_on_the_file(
+    start: Start, override: str, place: str
+) -> None:
+    mistake(start("--task", "push-v3", "--set", "sac.plr=1e-3", "--set", override), place)
+
+
+def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.json"
+    write(path, {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
+    mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
+
+
+def test_names_that_are_equally_near_are_all_told(start: Start) -> None:
+    mistake(
+        start("--task", "push-v3", "--set", "sac.lr=1e-3"),
+        "'plr' (learning rate of the policy and the temperature)",
+        "'qlr' (learning rate of the Q functions)",
+    )
+
+
 @pytest.mark.parametrize(("version", "expected"), [("v1", "ema"), ("v2", None)])
 def test_rewards_of_the_first_version_are_normalised(
     start: Start, started: list[Started], version: str, expected: str | None

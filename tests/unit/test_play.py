@@ -22,7 +22,7 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import record
 from torchrl_lite.policies.load import load_policy, weights_of
-from torchrl_lite.reporting.film import Film, write_film
+from torchrl_lite.reporting.film import Film, tiled, titled, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 
@@ -111,6 +111,8 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
         (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
         (["--run", "{run}", "--seed", "-1"], ["--seed", "-1"]),
         (["--run", "{run}", "--camera", "corner"], ["--camera", "--video", "--render"]),
+        (["--run", "{run}", "--size", "96"], ["--size", "--video"]),
+        (["--run", "{run}", "--video", "x.gif", "--size", "100"], ["--size", "multiple of 16"]),
         (["--run", "{run}", "--video", "x.gif", "--camera", "corner9"], ["--camera", "corner3"]),
         (["--run", "{run}", "--video", "x.gif", "--render", "human"], ["--video", "--render"]),
     ],
@@ -157,16 +159,24 @@ def test_a_film_shows_its_frames_the_right_way_up(tmp_path: Path, suffix: str) -
     assert brightness == pytest.approx(100 + 25 * np.arange(6), abs=12)
 
 
+FRONT = {"azimuth": 215.0, "elevation": -35.0, "distance": 1.55, "lookat": np.array([0, 0.6, 0.15])}
+
+
 @pytest.mark.parametrize("camera", [None, "corner"])
-def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
+def test_a_picture_is_what_metaworlds_own_renderer_shows_the_right_way_up(
     run: Path, monkeypatch: pytest.MonkeyPatch, camera: str | None
 ) -> None:
-    """Its corner cameras hang upside down, which a half turn puts right."""
+    """But for the title and shadows. Its corner cameras are upside down, which a half turn puts
+    right, and its default one looks over the robot's shoulder."""
     choose_renderer(monkeypatch)
     policy = load_policy(weights_of(run))
-    film = record(policy.config.env, policy.actor, 0, seed=4, camera=camera)
+    film = record(policy.config.env, policy.actor, 0, seed=4, camera=camera, size=240)
 
-    env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](render_mode="rgb_array", camera_name=camera)
+    env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](
+        render_mode="rgb_array", camera_name=camera, width=240, height=240
+    )
+    if camera is None:
+        env.mujoco_renderer.default_cam_config = FRONT
     env.set_task(goals("drawer-close-v3", 4)[0])
     rows = torch.from_numpy(env.reset()[0].astype(np.float32))[None, None]
     with torch.no_grad():
@@ -174,15 +184,62 @@ def test_a_picture_is_that_of_metaworlds_own_renderer_the_right_way_up(
     stock = env.render()
     env.close()
 
-    assert stock.shape == (480, 480, 3)
-    assert stock.std() > 10
+    assert film.pictures[0].shape == stock.shape == (240, 240, 3)
     upright, turned = (
-        np.abs(film.pictures[0].astype(float) - one).mean() for one in (stock, stock[::-1, ::-1])
+        np.corrcoef(film.pictures[0][20:].ravel(), one[20:].ravel())[0, 1]
+        for one in (stock, stock[::-1, ::-1])
     )
-    if camera is None:
-        assert upright == 0 < turned
-    else:
-        assert turned < 0.01 < upright  # of 255: a few pixels at edges
+    assert (upright if camera is None else turned) > 0.9 > max(0.5, min(upright, turned)), (
+        upright, turned
+    )  # fmt: skip
+
+
+def test_one_film_shows_all_tasks_side_by_side(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_renderer(monkeypatch)
+    out = tmp_path / "film.mp4"
+    flags = ("--run", run, "--episodes", 1, "--workers", 0, "--video", out)
+    assert run_starter("play", *flags, "--size", 96) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    film = imageio.imread(out).astype(float)
+    assert film.shape == (4, 96, 192, 3)  # 15 steps, every fourth
+    left, right = film[:, 20:, :96], film[:, 20:, 96:]
+    assert 1 < abs(left - right).mean() < 30  # a drawer, and none, on the same table
+
+
+def brightness(picture: np.ndarray) -> np.ndarray:
+    return picture.astype(float).mean(-1)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (400, 600)])
+def test_the_title_says_whether_the_episode_has_succeeded(shape: tuple[int, int]) -> None:
+    grey = np.full((*shape, 3), 128, np.uint8)
+    success, failure, unknown = (
+        titled(grey, 240, "reach-v3", success=told) for told in (1.0, 0.0, None)
+    )
+    assert success.shape == failure.shape == unknown.shape == (240, 240, 3)
+    right = (slice(0, 15), slice(120, 240))
+    assert brightness(unknown[right]).max() < 40  # nothing is written there
+    assert brightness(failure[right]).max() > 150
+    assert success[right][..., 1].max() > success[right][..., 0].max() + 50  # green
+    assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # a longer text
+    assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
+    assert brightness(unknown[:15, :100]).max() > 150
+    assert (success[120] == 128).all(-1).any()
+
+
+def test_a_film_that_ends_early_waits_for_the_others() -> None:
+    short, long = (
+        Film([np.full((4, 4, 3), shade, np.uint8) for shade in shades], fps=20)
+        for shades in ((10, 20), (30, 40, 50))
+    )
+    film = tiled([short, long, short])
+    assert [[int(p[0, 0, 0]), int(p[0, 4, 0]), int(p[0, 8, 0])] for p in film.pictures] == [
+        [10, 30, 10], [20, 40, 20], [20, 50, 20]
+    ]  # fmt: skip
+    assert tiled([short] * 10).pictures[0].shape == (12, 16, 3)
+    assert not tiled([short] * 10).pictures[0][8:, 8:].any()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from tiny_runs import one_line, run_starter
 
 from torchrl_lite.analysis import results
 from torchrl_lite.analysis.figures import aggregate, learning_curves
+from torchrl_lite.analysis.heat_map import cells, heat_map
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
 from torchrl_lite.errors import UserError
 
@@ -43,9 +45,9 @@ def write(tmp_path: Path) -> Write:
                 for curve in curves.values()
                 for value in (curve[index], 100 * curve[index])
             ]
-            for epoch, cells in ((2 * index + 1, empty), (2 * index + 2, values)):
+            for epoch, told in ((2 * index + 1, empty), (2 * index + 2, values)):
                 row = [epoch, 1000 * epoch, 50 * epoch, 1800, 2700]
-                lines.append(",".join([*map(str, row), *cells]))
+                lines.append(",".join([*map(str, row), *told]))
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         if finished:
             ended = {task: curve[-1] for task, curve in curves.items() if curve}
@@ -188,6 +190,10 @@ def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_p
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
         (["{unevaluated}", "--out", "c.png"], ["--metric", "success", "--metric return"]),
+        (["{run}", "--metric", "updatse"], ["--metric", "did you mean 'updates'?"]),
+        (["{run}", "--metric", "eval_retrun"], ["--metric", "did you mean 'eval_return'?"]),
+        (["{run}", "--heat_map", "c.gif"], ["--heat_map", ".png"]),
+        (["{run}", "--smooth", "0"], ["--smooth", "from 1"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -228,3 +234,52 @@ def test_runs_that_have_not_ended_are_told(
     folder = write({"a": [0.1]}, finished=False)
     assert run_starter("plot", folder) == 0
     one_line(capsys.readouterr().err, str(folder), "unfinished")
+
+
+def test_any_column_can_be_drawn(write: Write) -> None:
+    """One that is for each task in a panel for each, one that all tasks share in one panel."""
+    run = Run(write({"a": [0.1, 0.5], "b": [0.3, 0.4]}))
+    experiments = {"exp": [run]}
+    assert list(lines_of(learning_curves(experiments, metric="eval_return"))) == [
+        "a", "b", "mean of 2 tasks"
+    ]  # fmt: skip
+    (axes,) = learning_curves(experiments, metric="updates").axes
+    assert (axes.get_title(), axes.get_ylabel()) == ("all 2 tasks", "updates")
+    (line,) = axes.get_lines()
+    assert np.transpose(line.get_data()).tolist() == [
+        [1000, 50], [2000, 100], [3000, 150], [4000, 200]
+    ]  # fmt: skip
+    assert line.get_marker() == "None"
+    returns = [learning_curves(experiments, metric=name) for name in ("eval_return", "return")]
+    for own, known in zip(*(figure.axes for figure in returns), strict=True):
+        assert np.array_equal(own.get_lines()[0].get_xydata(), known.get_lines()[0].get_xydata())
+
+
+def test_a_smooth_curve_is_the_mean_of_the_latest_points(write: Write) -> None:
+    curve = [0.0, 0.3, 0.6, 0.0]
+    runs = [Run(write({"a": curve}))]
+    smooth = aggregate(runs, ["a"], metric="success", axis="frames", smooth=3)
+    assert smooth.seeds[0] == pytest.approx([0.0, 0.15, 0.3, 0.3])
+    assert smooth.x.tolist() == [2000, 4000, 6000, 8000]
+    (axes,) = learning_curves({"exp": runs}, smooth=3, markers=False).axes
+    (line,) = axes.get_lines()
+    assert line.get_ydata() == pytest.approx([0.0, 0.15, 0.3, 0.3])
+    assert line.get_marker() == "None"
+    (marked,) = learning_curves({"exp": runs}).axes[0].get_lines()
+    assert (marked.get_marker(), marked.get_markevery()) == ("o", 1)  # at every evaluation
+
+
+def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
+    write({"a": [0.1, 0.5, 0.9], "b": [0.0, 0.2, 0.4]}, seed=1)
+    runs = [Run(write({"a": [0.3, 0.5, 0.9], "b": [0.2, 0.4, 0.4]}, seed=2))]
+    runs = find_runs([runs[0].path.parent])
+    x, rows = cells(runs, metric="success", axis="frames")
+    assert x.tolist() == [2000, 4000, 6000]
+    assert rows == pytest.approx(np.array([[0.2, 0.5, 0.9], [0.1, 0.3, 0.4]]))
+    place, bar = heat_map({"exp": runs}).axes
+    assert [text.get_text() for text in place.get_yticklabels()] == ["a", "b"]
+    (mesh,) = place.collections
+    assert np.array_equal(np.asarray(mesh.get_array()), rows)
+    assert mesh.get_clim() == (0, 1)
+    assert place.yaxis_inverted()
+    assert bar.get_ylabel() == "success rate"

@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 Metric = Literal["success", "return"]
+"""What final results are told by; curves show these, or any column of the log."""
 Axis = Literal["frames", "updates", "hours", "core_hours"]
 
 

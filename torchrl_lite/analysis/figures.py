@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy import ndarray
 
-from torchrl_lite.analysis.runs import AXES, Axis, Metric, Run, by_seed, tasks_of
+from torchrl_lite.analysis.runs import AXES, Axis, Run, by_seed, tasks_of
 from torchrl_lite.analysis.statistics import Estimate, over_seeds
 
 LABELS = {
@@ -24,6 +24,8 @@ LABELS = {
 }
 # Distinguishable without colour, by lightness, dashes and markers.
 STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
+MOST_POINTS = 1000
+"""Points of a curve; more cannot be told apart."""
 POINTS = 60
 """Interpolation points of curves without common x values, such as those over wall time."""
 
@@ -37,9 +39,12 @@ class Curve(NamedTuple):
     estimates: list[Estimate]
 
 
-def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis: Axis) -> Curve:
+def aggregate(
+    runs: Sequence[Run], tasks: Sequence[str], *, metric: str, axis: Axis, smooth: int = 1
+) -> Curve:
     """The mean over tasks, averaged over the seeds that have all tasks, up to the end of the
-    shortest run. Runs without an evaluation are left out."""
+    shortest run. Runs without a value are left out. ``smooth``: each point is the mean of so many
+    of a seed's latest."""
     seeds = []
     for group in by_seed(runs).values():
         curves = [
@@ -64,17 +69,30 @@ def aggregate(runs: Sequence[Run], tasks: Sequence[str], *, metric: Metric, axis
             for seed in seeds
         ]
     )
+    values = _smoothed(values, smooth)
+    if len(x) > MOST_POINTS:  # a column of every epoch
+        some = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
+        x, values = x[some], values[:, some]
     return Curve(x, values, [over_seeds(column) for column in values.T])
 
 
-def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> None:
+def _smoothed(values: Float[ndarray, "S N"], latest: int) -> Float[ndarray, "S N"]:
+    """Means over so many of the latest points, of fewer at the start."""
+    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
+    ends = np.arange(1, values.shape[1] + 1)
+    starts = np.maximum(ends - latest, 0)
+    return values if latest == 1 else (sums[:, ends] - sums[:, starts]) / (ends - starts)
+
+
+def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int, markers: bool) -> None:
     """A line with its confidence band; with too few seeds for one, each seed as dots."""
     line, marker = STYLES[index % len(STYLES)]
     color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
     axes.plot(
         curve.x,
         [estimate.value for estimate in curve.estimates],
-        linestyle=line, marker=marker, markevery=0.1, markersize=4, color=color, label=label,
+        linestyle=line, marker=marker if markers else None, markersize=3, color=color, label=label,
+        markevery=max(1, len(curve.x) // POINTS),
     )  # fmt: skip
     known = [
         (x, e.low, e.high)
@@ -84,26 +102,37 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int) -> No
     if known:
         x, low, high = zip(*known, strict=True)
         axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-    elif len(curve.seeds) > 1:
+    elif len(curve.seeds) > 1 and markers:
         for seed in curve.seeds:
             axes.scatter(curve.x, seed, s=3, color=color, alpha=0.5, linewidth=0)
 
 
 def learning_curves(
-    experiments: Mapping[str, Sequence[Run]], *, metric: Metric = "success", axis: Axis = "frames"
+    experiments: Mapping[str, Sequence[Run]],
+    *,
+    metric: str = "success",
+    axis: Axis = "frames",
+    smooth: int = 1,
+    markers: bool = True,
 ) -> Figure:
-    """One panel per task and, for several tasks, one for their mean.
+    """One panel per task and, for several tasks, one for their mean; one in all for a column that
+    several tasks share.
 
-    Seeds are averaged by `statistics.over_seeds`. Without any evaluation the figure has no axes.
+    Seeds are averaged by `statistics.over_seeds`; ``smooth`` as for `aggregate`; ``markers`` are at
+    evaluations. Without any value the figure has no axes.
     """
-    tasks = tasks_of(run for runs in experiments.values() for run in runs)
+    everything = [run for runs in experiments.values() for run in runs]
+    tasks = tasks_of(everything)
     titles = {task: [task] for task in tasks}
-    if len(tasks) > 1:
+    if any(len(run.tasks) > 1 and metric in run.columns for run in everything):
+        titles = {f"all {len(tasks)} tasks": tasks}
+    elif len(tasks) > 1:
         titles[f"mean of {len(tasks)} tasks"] = tasks
+    markers &= metric.startswith(("success", "return", "eval"))
     panels = {}
     for title, of_panel in titles.items():
         curves = {
-            label: aggregate(runs, of_panel, metric=metric, axis=axis)
+            label: aggregate(runs, of_panel, metric=metric, axis=axis, smooth=smooth)
             for label, runs in experiments.items()
         }
         if any(len(curve.x) for curve in curves.values()):
@@ -118,12 +147,14 @@ def learning_curves(
     for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for index, (label, curve) in enumerate(curves.items()):
             if len(curve.x):
-                _draw(place, curve, label=label, index=index, count=len(experiments))
+                _draw(
+                    place, curve, label=label, index=index, count=len(experiments), markers=markers
+                )
         place.set_title(title, fontsize="medium")
         place.set_xlabel(LABELS[axis])
         if not AXES[axis].adds_up:
             place.xaxis.set_major_formatter(EngFormatter(sep=""))
-        place.set_ylabel(LABELS[metric])
+        place.set_ylabel(LABELS.get(metric, metric))
         if metric == "success":
             place.set_ylim(-0.03, 1.03)
         place.grid(visible=True, alpha=0.3)

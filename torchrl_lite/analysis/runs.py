@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from torchrl_lite.analysis.axes import AXES, Axis, Metric
 from torchrl_lite.checkpoint.records import Result, read_result
-from torchrl_lite.config import read_tree
+from torchrl_lite.config import nearest, read_tree
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
 
@@ -65,6 +66,17 @@ class Run:
         return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
+    def columns(self) -> set[str]:
+        """Columns of its log with a value in any row."""
+        return {name for row in self.rows for name in row}
+
+    def column(self, metric: str, task: str) -> str:
+        """The column of a task's metric: "success", "return", the name of a column, or the part of
+        its name before the task."""
+        column = f"eval_{metric}/{task}" if metric in get_args(Metric) else f"{metric}/{task}"
+        return metric if metric in self.columns else column
+
+    @cached_property
     def rows(self) -> list[dict[str, float]]:
         """The measured values of each epoch; an empty cell has no entry.
 
@@ -75,13 +87,12 @@ class Run:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
     def curve(
-        self, task: str, *, metric: Metric, axis: Axis
+        self, task: str, *, metric: str, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-        """Evaluations of a task: positions on the axis and values; empty if there are none."""
-        column = f"eval_{metric}/{task}"
-        return _columns(
-            [(place, row[column]) for place, row in self._placed(axis) if column in row]
-        )
+        """A metric of a task: positions on the axis and values; empty if it was never measured."""
+        column = self.column(metric, task)
+        points = [(place, row[column]) for place, row in self._placed(axis) if column in row]
+        return _columns(points)
 
     def position(self, axis: Axis) -> float:
         """How far the run is; 0 without a log."""
@@ -110,6 +121,23 @@ def _columns(
 ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
     array = np.array(points, dtype=float).reshape(-1, 2)
     return array[:, 0], array[:, 1]
+
+
+def check_metric(metric: str, runs: Iterable[Run]) -> None:
+    """
+    Raises:
+        UserError: no run has such a column.
+    """
+    names: set[str] = set(get_args(Metric))
+    for run in runs:
+        own = {column.removesuffix(f"/{task}") for column in run.columns for task in run.tasks}
+        names |= run.columns | own
+    if metric not in names:
+        raise UserError(
+            f"--metric: no run has a column {metric!r}{nearest(metric, sorted(names))}; it takes "
+            "success, return, any column of log.csv, or its name without the task, as in "
+            "train_alpha"
+        )
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:

@@ -31,6 +31,10 @@ class Collected(NamedTuple):
     cost: Cost
 
 
+def no_progress(done: int, total: int) -> None:
+    """Tells nobody."""
+
+
 class Collector:
     """A queue of depth one: `submit` an epoch with the current weights, take its `result` later.
 
@@ -50,11 +54,14 @@ class Collector:
         env_timeout_s: float = 300.0,
         info: Sequence[str] = (),
         say: Callable[[str], None] = print,
+        progress: Callable[[int, int], None] = no_progress,
     ) -> None:
         """``pool`` starts the workers, by default as processes on this machine. ``info`` names
         numbers that episodes report of each step's ``info``. ``say`` is called with messages about
-        workers that died and episodes that restarted."""
+        workers that died and episodes that restarted, ``progress`` with the number of workers that
+        have started, or evaluation episodes that have ended, and of how many."""
         self._config, self._seed, self._say = config, seed, say
+        self._progress = progress
         self._told: set[str] = set()
         self._block = Block.zeros(spec, epoch_frames, config.copies)
         self._pool = pool or ProcessPool()
@@ -81,7 +88,9 @@ class Collector:
                 names = ", ".join(site_name(config, site) for group in own for site in group)
                 supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
                 self._workers.append(supervised)
-            self._gather()  # wait until all environments are ready
+            for index, worker in enumerate(self._workers):
+                worker.receive()  # its environments are ready
+                progress(index + 1, workers)
         except BaseException:
             self.close()
             raise
@@ -128,18 +137,22 @@ class Collector:
         self._wait()
         self._load_weights(actor)
         parts = groups(eval_sites(tasks, episodes), self._config.group_size)
+        results: list[EpisodeStats] = []
+        total = len(tasks) * episodes
         if self._rollout is not None:
-            results = [self._rollout.evaluate(part, spread) for part in parts]
-        else:
-            results = [[] for _ in parts]
-            count = len(self._workers)
-            for start in range(0, len(parts), count):
-                busy = list(zip(self._workers, parts[start : start + count], strict=False))
-                for worker, part in busy:
-                    worker.send("evaluate", part, spread)
-                for offset, (worker, _) in enumerate(busy):
-                    results[start + offset] = worker.receive()
-        return [stats for result in results for stats in result]
+            for part in parts:
+                results += self._rollout.evaluate(part, spread)
+                self._progress(len(results), total)
+            return results
+        count = len(self._workers)
+        for start in range(0, len(parts), count):
+            busy = list(zip(self._workers, parts[start : start + count], strict=False))
+            for worker, part in busy:
+                worker.send("evaluate", part, spread)
+            for worker, _ in busy:
+                results += worker.receive()
+                self._progress(len(results), total)
+        return results
 
     def state_dict(self) -> dict[str, Any]:
         """Positions of all environments, and an epoch that was collected but not yet taken."""

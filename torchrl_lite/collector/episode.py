@@ -102,12 +102,13 @@ class EpisodeRunner:
         self.plan: EpisodePlan | None = None
         self.actions: list[ndarray] = []
         self._ret = 0.0
-        self._success: float | None = None
+        self.success: float | None = None
+        """Whether a step of the running episode succeeded; None if it was not reported."""
         self._info = InfoRecorder(info)
 
     def begin(self, plan: EpisodePlan) -> None:
         self.plan = plan
-        self.actions, self._ret, self._success = [], 0.0, None
+        self.actions, self._ret, self.success = [], 0.0, None
         self._info.begin()
         self.obs = self._guard(lambda: self.env.reset(seed=plan.seed, options={"goal": plan.goal}))[
             0
@@ -125,12 +126,12 @@ class EpisodeRunner:
         self.actions.append(action.copy())
         self._ret += float(rew)
         if "success" in info:
-            self._success = max(self._success or 0.0, float(info["success"]))
+            self.success = max(self.success or 0.0, float(info["success"]))
         self._info.add(info)
         stats = None
         if terminated or truncated:
             stats = EpisodeStats(
-                self.task, self._ret, self.frame, self._success, info=self._info.summary()
+                self.task, self._ret, self.frame, self.success, info=self._info.summary()
             )
             self.plan = None
         return Transition(obs, float(rew), 0.0 if terminated else 1.0), stats

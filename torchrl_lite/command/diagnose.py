@@ -12,6 +12,15 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "runs", nargs="+", type=Path, help="run directories, or folders that contain them"
     )
+    parser.add_argument(
+        "--goals",
+        action="store_true",
+        help="also evaluate the best weights on every goal: where on the table it fails, as a "
+        "sentence, a map (goals.png) and a film (worst_goals.mp4) in the run directory",
+    )
+    parser.add_argument(
+        "--trust_imports", action="store_true", help="import the packages that a run names"
+    )
     return parser.parse_args(argv)
 
 
@@ -23,6 +32,10 @@ def run(args: Namespace) -> int:
 
     evidence = [Evidence.of(found) for found in find_runs(args.runs)]
     print("\n\n".join(report(one) for one in evidence))
+    for one in evidence if args.goals else ():
+        from torchrl_lite.command.goals import report_goals
+
+        print(f"\n{report_goals(one.path, trust_imports=args.trust_imports)}")
     return int(any(diagnose(one) for one in evidence))
 
 

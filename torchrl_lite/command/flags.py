@@ -83,6 +83,18 @@ def episodes(text: str) -> int:
     return count(text, MAX_AT_ONCE)
 
 
+def processes(text: str) -> int:
+    """A number of worker processes; with 0, the main process does their work."""
+    return 0 if text == "0" else count(text, 2**10)
+
+
+def picture_size(text: str) -> int:
+    """The side of a film's pictures, in pixels; encoders need multiples of 16."""
+    if not (text.isdecimal() and 64 <= int(text) <= 2048 and int(text) % 16 == 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of 16 from 64 to 2048")
+    return int(text)
+
+
 def processors(text: str) -> int:
     """A number of threads or processes."""
     return count(text, 2**10)

@@ -96,7 +96,9 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         for line in demos.lines() if demos else ():
             run.say(f"demonstrations of {line}")
         collector = stack.enter_context(
-            make_collector(config, learner, seed=job.seed, pool=pool, say=run.say)
+            make_collector(
+                config, learner, seed=job.seed, pool=pool, say=run.say, progress=run.progress
+            )
         )
         algo = RLAlgo(config, learner, collector, buffer, run, demos)
         if saved is not None:

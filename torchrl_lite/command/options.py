@@ -101,6 +101,7 @@ def _requested(
     task: str | None,
 ) -> Config:
     """The configuration file with the changes of the flags."""
+    overridden = [parse_override(text)[0] for text in args.set]
     tree = _with_overrides(read, overrides)
     if "stage" in args and args.stage is not None:
         if tree.get("curriculum") is None:
@@ -108,7 +109,7 @@ def _requested(
         overrides = [*overrides, (["curriculum", "first_stage"], args.stage)]
         tree = _with_overrides(read, overrides)
     if "task" not in args:  # a multi-task starter
-        return check(tree, algo=algo, sections=SECTIONS, source=str(path))
+        return check(tree, algo=algo, sections=SECTIONS, source=str(path), overridden=overridden)
     if task is not None:
         if any(_names_tasks(*override) for override in overrides):
             raise UserError(f"--set env.tasks: --task or --task_id already chose {task}")
@@ -117,7 +118,7 @@ def _requested(
         raise UserError(
             f"env.tasks: no task; give --task_id with one of {metaworld.ten()}, or --task NAME"
         )
-    return check(tree, algo=algo, sections=SECTIONS, source=str(path))
+    return check(tree, algo=algo, sections=SECTIONS, source=str(path), overridden=overridden)
 
 
 def _overrides(args: Namespace) -> list[Override]:

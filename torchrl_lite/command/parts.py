@@ -10,7 +10,7 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.malloc import keep_freed_memory
 from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.collector import Collector, no_progress
 from torchrl_lite.collector.protocol import WorkerPool
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.command.options import find_device, resolve
@@ -74,11 +74,13 @@ def make_collector(
     seed: int = 1,
     pool: WorkerPool | None = None,
     say: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] = no_progress,
 ) -> Collector:
     """Starts environments for ``train.epoch_frames`` steps per epoch; use it in a ``with``.
 
     ``pool`` starts the workers, by default as local processes; ``say`` receives messages about
-    workers that died.
+    workers that died, ``progress`` the number of workers that have started, or of evaluation
+    episodes that have ended, and of how many.
 
     Raises:
         EpisodeError, WorkerError: an environment could not be created.
@@ -94,5 +96,6 @@ def make_collector(
         pool=pool,
         env_timeout_s=system.env_timeout_s,
         say=say,
+        progress=progress,
         info=config.info,
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
-    from torchrl_lite.command.flags import Parser, episodes, goals, processors, seed
+    from torchrl_lite.command.flags import Parser, episodes, goals, picture_size, processes, seed
     from torchrl_lite.config.machine import cores
 
     parser = Parser(description=__doc__, allow_abbrev=False)
@@ -57,10 +57,19 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--render", choices=["human"], help="one episode per task in a window")
     view.add_argument(
-        "--video", type=Path, metavar="FILE", help="film one episode per task: .mp4 or .gif"
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="film one episode per task, side by side: .mp4 or .gif",
     )
     parser.add_argument(
         "--camera", metavar="NAME", help="camera for --render or --video, such as corner2"
+    )
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        metavar="N",
+        help="of a task's square in the film, in pixels (default 480, of several tasks 240)",
     )
     parser.add_argument(
         "--trust_imports", action="store_true", help="import the packages that a run names"
@@ -76,7 +85,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         "--push_to_hub", metavar="USER/NAME", help="upload them to the Hugging Face Hub"
     )
     parser.add_argument(
-        "--workers", type=processors, default=cores(), metavar="N", help="worker processes"
+        "--workers",
+        type=processes,
+        default=cores(),
+        metavar="N",
+        help="worker processes; 0: evaluate in this one",
     )
     return parser.parse_args(argv)
 
@@ -119,6 +132,8 @@ def _policy(args: Namespace) -> "Policy":
                           "out --task, --seed and --goals")  # fmt: skip
     if args.camera and not (args.render or args.video):
         raise UserError("--camera: needs --video or --render")
+    if args.size and not args.video:
+        raise UserError("--size: needs --video")
     check_file("--json", args.json)
     check_file("--video", args.video)
     if args.export:
@@ -193,19 +208,20 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
 def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int, goal: int) -> None:
     """The first episode of each task, in a window or as a film."""
     from torchrl_lite.policies.film import record, watch
-    from torchrl_lite.reporting.film import write_film
+    from torchrl_lite.reporting.film import SIZE, TILE, tiled, write_film
 
     env = policy.config.env
     for task in tasks if args.render else ():
         if not watch(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera):
             break
-    for task in tasks if args.video else ():
-        path = args.video
-        if len(tasks) > 1:
-            path = path.with_stem(f"{path.stem}_{policy.tasks[task]}")
-        film = record(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera)
-        write_film(path, film)
-        print(path)
+    if args.video:
+        size = args.size or (SIZE if len(tasks) == 1 else TILE)
+        films = [
+            record(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera, size=size)
+            for task in tasks
+        ]
+        write_film(args.video, tiled(films))
+        print(args.video)
 
 
 def main() -> int:

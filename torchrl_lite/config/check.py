@@ -3,6 +3,7 @@
 import json
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -54,8 +55,16 @@ def load(
     return check(tree, algo=chosen, sections=sections, source=name)
 
 
-def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -> Config:
-    """Like `load`, from a tree; ``source`` names it in errors."""
+def check(
+    tree: dict[str, Any],
+    *,
+    algo: Any,
+    sections: Sections,
+    source: str,
+    overridden: Sequence[Sequence[str]] = (),
+) -> Config:
+    """Like `load`, from a tree; ``source`` names it in errors, except those about the fields
+    ``overridden`` by ``--set``."""
     try:
         tree = plain(tree)
         _check_sizes(tree, ())
@@ -72,8 +81,8 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
         raise UserError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
     for other in sections.keys() & tree.keys() - {algo}:
         stub = {"algo": other, "env": {"tasks": ["any"]}, other: tree.pop(other)}
-        validate(model(other, sections), stub, source)
-    return validate(model(algo, sections), tree, source)
+        validate(model(other, sections), stub, source, overridden=overridden)
+    return validate(model(algo, sections), tree, source, overridden=overridden)
 
 
 def _check_sizes(value: Any, path: tuple[str, ...]) -> None:
@@ -97,10 +106,17 @@ def model(algo: str, sections: Mapping[str, type[Section]]) -> type[Config]:
 Model = TypeVar("Model", bound=Section)
 
 
-def validate(kind: type[Model], tree: Mapping[str, Any], source: str) -> Model:
+def validate(
+    kind: type[Model],
+    tree: Mapping[str, Any],
+    source: str,
+    *,
+    overridden: Sequence[Sequence[str]] = (),
+) -> Model:
     """
     Raises:
-        UserError: the first error, with what is allowed; ``source`` names the tree.
+        UserError: the first error, with what is allowed; ``source`` names the tree, and ``--set``
+            the fields that it ``overridden``.
     """
     try:
         return kind.model_validate(tree)
@@ -108,7 +124,16 @@ def validate(kind: type[Model], tree: Mapping[str, Any], source: str) -> Model:
         details = error.errors()
         more = len({_keys(kind, d["loc"]) for d in details}) - 1
         rest = f" (and {more} more)" if more else ""
-        raise UserError(f"{source}: {_explain(kind, details[0])}{rest}") from None
+        place = _place(_keys(kind, details[0]["loc"]), source, overridden)
+        raise UserError(f"{place}: {_explain(kind, details[0])}{rest}") from None
+
+
+def _place(keys: Sequence[str], source: str, overridden: Sequence[Sequence[str]]) -> str:
+    """Where a wrong field was given; a section may have fields from both places."""
+    if any(list(keys[: len(path)]) == list(path) for path in overridden):
+        return "--set"
+    within = [".".join(path) for path in overridden if list(path[: len(keys)]) == list(keys)]
+    return f"{source} with --set {', '.join(within)}" if within else source
 
 
 def _keys(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -145,7 +170,7 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
         fields = section.model_fields
     if detail["type"] == "extra_forbidden":
         known = ", ".join(fields)
-        return f"{key}: unknown key{nearest(keys[-1], fields)}; known are {known}"
+        return f"{key}: unknown key{_nearest_fields(keys[-1], fields)}; known are {known}"
     info = fields[keys[-1]]
     allowed = describe(info.annotation, info.metadata)
     if detail["type"] == "missing":
@@ -154,6 +179,19 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
     shown = json.dumps(value, default=str)
     hint = nearest(value, _literals(info.annotation)) if isinstance(value, str) else ""
     return f"{key}: {shown} is not allowed; it must be {allowed}{hint}"
+
+
+def _nearest_fields(name: str, fields: Mapping[str, FieldInfo]) -> str:
+    """The nearest name; if several are equally near, all of them, with what they mean."""
+
+    def nearness(field: str) -> float:
+        return SequenceMatcher(None, name, field).ratio()
+
+    close = get_close_matches(name, fields)
+    close = [field for field in close if nearness(field) == nearness(close[0])]
+    if len(close) < 2:
+        return nearest(name, fields)
+    return f"; did you mean {' or '.join(f'{f!r} ({fields[f].description})' for f in close)}?"
 
 
 def _literals(annotation: Any) -> list[str]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
-from torchrl_lite.env.viewing import choose_camera, follow, open_window
+from torchrl_lite.env.viewing import choose_camera, draw_quickly, follow, open_window
 from torchrl_lite.errors import EpisodeError, UserError
 
 
@@ -22,8 +22,9 @@ class GymnasiumEnv(gym.Env):
     """One environment by its id, with actions in [-1, 1].
 
     ``reset(seed=s)`` determines an episode. There are no goals: ``options={"goal": j}`` is ignored.
-    ``horizon`` overrides the registered time limit. ``camera``: a camera of the MuJoCo model.
-    ``render_mode="human"`` opens a window and renders every step.
+    ``horizon`` overrides the registered time limit. ``camera``: a camera of the MuJoCo model;
+    ``film_size``: MuJoCo draws quickly, and squares of so many pixels. ``render_mode="human"``
+    opens a window and renders every step.
 
     Raises:
         UserError: unknown id or camera, unsupported spaces, or a time limit that is missing or too
@@ -38,6 +39,7 @@ class GymnasiumEnv(gym.Env):
         horizon: int | None = None,
         render_mode: str | None = None,
         camera: str | None = None,
+        film_size: int | None = None,
     ) -> None:
         own_limit = _find(task).max_episode_steps
         self.task = task
@@ -50,6 +52,8 @@ class GymnasiumEnv(gym.Env):
                 choose_camera(self._env, camera, task=task)
             elif render_mode is not None:
                 follow(self._env)
+            if film_size is not None:
+                draw_quickly(self._env, film_size)
         except UserError:
             self._env.close()
             raise

@@ -53,8 +53,8 @@ def make_env(
     ``reset(seed=s, options={"goal": j})`` and its actions. ``wrappers``: as ``env.wrappers``, a
     name or a dictionary of ``name`` and arguments, the first one innermost. ``imports``: modules
     whose import registers ids or wrappers; importing runs their code. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``reward``, ``hide_goal``, ``fast``, ``camera``; of
-    ``gymnasium``: ``camera``.
+    ``num_goals``, ``reward_version``, ``reward``, ``hide_goal``, ``fast``, ``camera``,
+    ``film_size``; of ``gymnasium``: ``camera``, ``film_size``.
 
     Raises:
         UserError: unknown suite, task, camera, wrapper or module, or unsupported spaces.

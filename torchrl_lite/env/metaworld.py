@@ -19,7 +19,7 @@ from numpy import ndarray
 from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import HELD_OUT, goals
-from torchrl_lite.env.viewing import choose_camera, open_window
+from torchrl_lite.env.viewing import choose_camera, draw_quickly, open_window, view_from_front
 from torchrl_lite.errors import UserError
 
 OBS_DIM, ACT_DIM = 39, 4
@@ -62,7 +62,9 @@ class MetaWorldEnv(gym.Env):
     `HELD_OUT` are only ever selected. Either way the episode is a pure function of the goal and the
     actions. ``hide_goal`` sets the observation's last three entries to 0. The reward is dense, or
     1 where a step succeeds and else 0 (``reward="sparse"``). ``fast`` uses the bit-identical
-    `FastSawyer` unless rendering. ``render_mode="human"`` opens a window and renders every step.
+    `FastSawyer` unless rendering. Pictures are from in front of the robot unless a ``camera`` of
+    the model is chosen; ``film_size`` draws them quickly, as squares of so many pixels.
+    ``render_mode="human"`` opens a window and renders every step.
 
     Raises:
         UserError: unknown task or camera.
@@ -81,6 +83,7 @@ class MetaWorldEnv(gym.Env):
         hide_goal: bool = False,
         fast: bool = True,
         camera: str | None = None,
+        film_size: int | None = None,
     ) -> None:
         self.task = check_task(task)
         self._seed, self._num_goals, self._hidden = seed, num_goals, hide_goal
@@ -94,6 +97,10 @@ class MetaWorldEnv(gym.Env):
             self._env.set_task(first)  # makes the goal visible, or hides it
             if camera is not None:
                 choose_camera(self._env, camera, task=task)
+            elif render_mode is not None:
+                view_from_front(self._env)
+            if film_size is not None:
+                draw_quickly(self._env, film_size)
             if render_mode == "human":
                 open_window(self._env)
         self._env.max_path_length = horizon or HORIZON

@@ -18,7 +18,7 @@ from torchrl_lite.env.rendering import draws, use_headless_backend
 from torchrl_lite.env.viewing import WindowClosed
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.reporting.film import Film
+from torchrl_lite.reporting.film import SIZE, Film, titled
 
 FPS = 20
 """Approximate pictures per second of a film; Meta-World simulates 80 steps per second."""
@@ -49,7 +49,7 @@ def check_renderer(
     for task in tasks:
         try:
             with warnings.catch_warnings(action="ignore"):
-                env = _environment(config, task, seed, "rgb_array", camera)
+                env = _environment(config, task, seed, "rgb_array", camera, SIZE)
                 env.reset(seed=seed)
                 picture: Any = env.render()
                 env.close()
@@ -104,37 +104,45 @@ def record(
     goal: int = 0,
     camera: str | None = None,
     fps: int = FPS,
+    size: int = SIZE,
 ) -> Film:
-    """Films that episode in real time, with about ``fps`` pictures per second; ``policy`` is
-    on the CPU.
+    """Films the first evaluation episode of a goal in real time, with about ``fps`` pictures per
+    second of ``size`` x ``size``, in which task and success are written; ``policy`` is on the CPU.
 
     Raises:
         EpisodeError: the environment failed.
     """
     with named(config.tasks[task]):
-        env = _environment(config, task, seed, "rgb_array", camera)
+        env = _environment(config, task, seed, "rgb_array", camera, size)
     rate = env.metadata.get("render_fps", fps)
     every = max(1, round(rate / fps))
-    steps = _episode(config, policy, task, env, seed=seed, goal=goal)
     pictures: list[Any] = []
-    for step in steps:
+    name = config.tasks[task] if goal == 0 else f"{config.tasks[task]} goal {goal}"
+    for step, success in _episode(config, policy, task, env, seed=seed, goal=goal):
         if (step - 1) % every == 0:
             with named(config.tasks[task]):
-                pictures.append(env.render())
+                picture: Any = env.render()
+            pictures.append(titled(picture, size, name, success=success))
     return Film(pictures, round(rate / every))
 
 
 def _environment(
-    config: EnvConfig, task: int, seed: int, render_mode: str, camera: str | None
+    config: EnvConfig,
+    task: int,
+    seed: int,
+    render_mode: str,
+    camera: str | None,
+    size: int | None = None,
 ) -> gym.Env:
-    options = {} if camera is None else {"camera": camera}
+    options = {"camera": camera, "film_size": size}
     return make_task_env(config, task, seed=seed, render_mode=render_mode, **options)
 
 
 def _episode(
     config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int, goal: int
-) -> Iterator[int]:
-    """Steps through the episode, bit-identical to the evaluation; yields its length so far."""
+) -> Iterator[tuple[int, float | None]]:
+    """Steps through the episode, bit-identical to the evaluation; yields its length and success so
+    far."""
     spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
     rows[0], act_dim = task, spec.act_dims[task]
     infer = Inference(policy, spec, config.group_size)
@@ -148,7 +156,7 @@ def _episode(
             with exact_inference():
                 act = infer(rows, explore=False)[0]
             runner.step(act[:act_dim])
-            yield runner.frame
+            yield runner.frame, runner.success
     finally:
         with named(runner.name):
             env.close()

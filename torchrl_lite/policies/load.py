@@ -154,7 +154,11 @@ def _of_checkpoint(
 ) -> Policy:
     tree = state.get("config")
     if not isinstance(tree, dict) or not state.keys() & {"networks", "learner"}:
-        raise CheckpointError(f"{path}: has no weights with a configuration")
+        raise CheckpointError(
+            f"{path}: cannot be played, since it has no configuration (tasks, sizes of networks) "
+            "with its weights; --init_from can start a run from an actor's weights, and that run "
+            "can be played"
+        )
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         own = [] if run is None else own_modules(run, config.env.imports)

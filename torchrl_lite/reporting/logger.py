@@ -14,6 +14,8 @@ from torchrl_lite.reporting.film import Film, write_film
 from torchrl_lite.reporting.rows import rows_until
 from torchrl_lite.reporting.tensorboard import Board
 
+METRICS = ("eval/success_rate", "eval/return", "final/success_rate", "final/return")
+"""What TensorBoard compares runs by."""
 KINDS = ("mean", "last")
 """What is logged of a number in ``info``, over an episode."""
 
@@ -61,6 +63,7 @@ def columns(
         "eval/saturated",
         "eval/dead_actor",
         "eval/dead_critic",
+        *(["eval/gradient_cosine"] if len(tasks) > 1 else []),
         *more,
     ]
 
@@ -105,8 +108,8 @@ class Logger:
         self._sinks.append(sink)
 
     def describe(self, values: Mapping[str, object]) -> None:
-        """Passes the flat configuration to TensorBoard, which compares runs by it."""
-        self._board.describe(values, list(_final_names(self._header).values()))
+        """Passes hyperparameters to TensorBoard, which compares runs by them and by `METRICS`."""
+        self._board.describe(values, METRICS)
 
     def dump(self, row: Row, *, best: float | None) -> None:
         """Logs an epoch.

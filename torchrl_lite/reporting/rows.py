@@ -53,6 +53,30 @@ def _check_number(name: str, cell: str, line: int) -> None:
         raise ValueError(f"{name[:40]!r} in line {line} is {cell[:40]!r}, not a number") from None
 
 
+def latest_rows(path: Path, frames: int, count: int) -> list[dict[str, float | int | None]]:
+    """The measured values of the ``count`` latest epochs up to frame ``frames``, after those of the
+    latest evaluation; none without a log.
+
+    Raises:
+        UserError: it is not in the format a run writes.
+    """
+    try:
+        cells = read_rows(path)
+    except FileNotFoundError:
+        return []
+    past = [row for row in cells if float(row.get("total_frames") or "inf") <= frames]
+    evaluated = [row for row in past[:-count] if row.get("eval/return")][-1:]
+    return [
+        {name: _number(cell) for name, cell in row.items() if cell}
+        for row in [*evaluated, *past[-count:]]
+    ]
+
+
+def _number(cell: str) -> float | int:
+    value = float(cell)
+    return int(value) if cell.isdecimal() else value
+
+
 def rows_until(path: Path, header: Sequence[str], frames: int) -> list[Cells]:
     """The rows up to frame ``frames``, for a resumed run with this header; none without a log.
 

@@ -1,6 +1,7 @@
-"""What an evaluation says about the networks: critics' bias, saturated actions, dead units.
+"""What an evaluation says about the networks: critics' bias, saturated actions, dead units, and
+how far the tasks' gradients agree.
 
-All of it is computed from what evaluation episodes kept, and changes nothing that training uses.
+Nothing here changes what training uses: random numbers have a generator of their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,17 +14,20 @@ from numpy import ndarray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from torchrl_lite.algo.gradients.cosine import mean_cosine, products_of, shared_gradients
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.evaluation import ByTask, mean
-from torchrl_lite.types import Batch
+from torchrl_lite.types import Batch, Noise
 
 SATURATED = 0.99
 """An action beyond this, of at most 1, is saturated."""
 MAX_ROWS = 256
 """Transitions per task that units are judged by."""
+GRADIENT_ROWS = 128
+"""Transitions per task of the batch whose gradients are compared: those of `mt10.json`."""
 
 
 def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
@@ -41,7 +45,26 @@ def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
         "eval/saturated": saturated(kept, learner),
         "eval/dead_actor": dead_actor,
         "eval/dead_critic": dead_critic,
+        **gradient_cosine(learner, buffer),
     }
+
+
+def gradient_cosine(learner: Learner, buffer: ReplayBuffer) -> Row:
+    """The cosine of the critics' gradients of two tasks in shared parameters, averaged over all
+    pairs; nothing where fewer than two tasks share any."""
+    tasks = [task for task in range(learner.spec.num_tasks) if buffer.holds(task)]
+    if len(tasks) < 2 or learner.independent:
+        return {}
+    index = torch.tensor(tasks, device=learner.device)
+    generator = torch.Generator().manual_seed(0)
+    shape = len(tasks), GRADIENT_ROWS
+    pick = torch.rand(shape, generator=generator, dtype=torch.float64).to(learner.device)
+    act = torch.randn(2, *shape, learner.spec.act_dim, generator=generator).to(learner.device)
+    batch = buffer.sample(pick, index, discount=learner.config.discount)
+    gradients = shared_gradients(
+        learner.critic, lambda: learner.td_error(batch, Noise(pick=pick, act=act))
+    )
+    return {"eval/gradient_cosine": float(mean_cosine(products_of(gradients)))}
 
 
 def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:

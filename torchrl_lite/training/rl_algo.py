@@ -35,6 +35,9 @@ class NullRun:
     def phase(self, name: str) -> None:
         """Reports what the loop is doing."""
 
+    def progress(self, done: int, total: int) -> None:
+        """Reports how many parts of the phase are done."""
+
     def say(self, text: str) -> None:
         """Shows a line on the console."""
 

@@ -15,14 +15,17 @@ from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved, Store
 from torchrl_lite.checkpoint.traces import check_not_lost
-from torchrl_lite.config import Config, flat
+from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
 from torchrl_lite.policies.head import read_head
-from torchrl_lite.reporting.console import Row, make_view
+from torchrl_lite.reporting.console import Row
+from torchrl_lite.reporting.forecast import EPOCHS
+from torchrl_lite.reporting.hyperparameters import hyperparameters
+from torchrl_lite.reporting.live import make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
-from torchrl_lite.reporting.rows import rows_until
+from torchrl_lite.reporting.rows import latest_rows, rows_until
 from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
@@ -114,10 +117,16 @@ class Run(MemoryRun):
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {self._seed}",
             tasks=config.env.tasks,
-            total_frames=config.total_frames,
+            total_frames=self._asked(config.total_frames),
             done_frames=done,
         )
         self._stack.callback(self._view.close)
+        if saved is not None:
+            best = saved.state.get("best")  # its form is checked later
+            success = best[0] if isinstance(best, list) and best else None
+            rows = latest_rows(self.folder / "log.csv", done, EPOCHS)
+            known = finite(success) if isinstance(success, float) else None
+            self._view.resume(rows, best=known)
         self.say(f"{self.folder} on {origin.describe(self._device)}")
         if asked_to_resume:
             self.say(
@@ -162,9 +171,7 @@ class Run(MemoryRun):
             self.say(f"warning: log.csv has rows for {len(earlier)} of {algo.epoch} epochs so far")
         if tracker is not None:
             self._logger.add_sink(tracker)
-        self._logger.describe(
-            flat(config.model_dump(mode="json", exclude={"log"})) | {"seed": self._seed}
-        )
+        self._logger.describe(hyperparameters(config) | {"seed": self._seed})
 
     def _tracker(self, name: str) -> Tracker:
         return Tracker(
@@ -183,8 +190,15 @@ class Run(MemoryRun):
     def say(self, text: str) -> None:
         self._view.say(text)
 
+    def progress(self, done: int, total: int) -> None:
+        self._view.progress(done, total)
+
     def expect(self, total_frames: int) -> None:
-        self._view.expect(total_frames)
+        self._view.expect(self._asked(total_frames))
+
+    def _asked(self, total_frames: int) -> int:
+        """Of the frames of the whole run, those of this part of it."""
+        return total_frames if self._until is None else min(total_frames, self._until)
 
     def is_over(self, algo: RLAlgo) -> bool:
         self._saved_epoch = algo.epoch

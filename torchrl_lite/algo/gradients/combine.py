@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from torchrl_lite.algo.gradients.cosine import mean_cosine, products_of
 from torchrl_lite.algo.gradients.method import Method, Progress
 from torchrl_lite.network.role import Role
 from torchrl_lite.network.task_copies import TaskCopies
@@ -54,8 +55,7 @@ class Combiner:
         own = [parameter for parameter, is_own in parameters if is_own]
         grads = torch.autograd.grad(losses.sum(), [*copies, *own])
         each = [grad.flatten(1) for grad in grads[: len(copies)]]
-        products = torch.stack([grad @ grad.T for grad in each]).sum(0)
-        w = self._weights(losses, products, task)
+        w = self._weights(losses, products_of(each), task)
         combined = (w @ grad for grad in each)
         means = (grad / len(task) for grad in grads[len(copies) :])
         return [
@@ -83,7 +83,5 @@ class Combiner:
             self.cosine = None
             return torch.ones_like(losses)
         if products is not None:
-            norms = products.diagonal().sqrt().clamp(min=torch.finfo(products.dtype).tiny)
-            cosines = products / norms / norms[:, None]
-            self.cosine = (cosines.sum() - cosines.diagonal().sum()) / (n * (n - 1))
+            self.cosine = mean_cosine(products)
         return self.method.weights(*self._facts)
