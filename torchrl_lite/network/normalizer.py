@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor, nn
 
 
@@ -12,7 +12,7 @@ class ObsNormalizer(nn.Module):
     """Subtracts a task's running mean and divides by its running standard deviation.
 
     Population statistics of all collected observations, in float64, merged epoch by epoch (Chan,
-    Golub & LeVeque 1979, eq. 2.1). Results are clipped to +-10, as in Stable-Baselines3: an entry
+    Golub & LeVeque 1979). Results are clipped to +-10, as in Stable-Baselines3: an entry
     that never changed in training may do so later. Without observations of a task, the identity.
     """
 
@@ -43,15 +43,20 @@ class ObsNormalizer(nn.Module):
         for task in tasks:
             new = obs[task].flatten(0, 1).double().numpy()  # numpy's bits depend on no threads
             parts = self.count[0, task], self.mean[0, task], self.var[0, task]
-            merged = _merged(*(part.cpu().numpy() for part in parts), new)
+            count, mean, var = (part.cpu().numpy() for part in parts)
+            merged = _merged(count, mean, var, new=new)
             for part, value in zip(parts, merged, strict=True):
                 part.copy_(torch.from_numpy(value))
 
 
 def _merged(
-    count: np.ndarray, mean: np.ndarray, var: np.ndarray, new: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and variance of the old observations and the new ones, ``[n, O]``."""
+    count: Float[ndarray, " 1"],
+    mean: Float[ndarray, " O"],
+    var: Float[ndarray, " O"],
+    *,
+    new: Float[ndarray, "n O"],
+) -> tuple[Float[ndarray, " 1"], Float[ndarray, " O"], Float[ndarray, " O"]]:
+    """Count, mean and variance of the old observations and the new ones."""
     total = count + len(new)
     delta = new.mean(0) - mean
     squares = count * var + len(new) * new.var(0) + delta**2 * (count * len(new) / total)
