@@ -30,8 +30,7 @@ class Batch(NamedTuple):
 
     ``rew`` is the discounted sum of rewards over m <= n steps. ``next_obs`` is the true successor
     of the last step, never a reset observation. ``discount`` is the weight of its value: gamma^m,
-    or 0 for a terminal state. A time limit never stops the bootstrap. The last ``demos`` entries of
-    ``B`` are demonstrations.
+    or 0 for a terminal state. A time limit never stops the bootstrap.
     """
 
     obs: Float[Tensor, "T B O"]
@@ -40,7 +39,6 @@ class Batch(NamedTuple):
     next_obs: Float[Tensor, "T B O"]
     discount: Float[Tensor, "T B"]
     task: Int[Tensor, " T"]
-    demos: int = 0
 
 
 class Noise(NamedTuple):

@@ -181,7 +181,6 @@ def test_each_task_gets_half_of_its_batch_from_its_demonstrations() -> None:
     buffers[0].reward_scale.copy_(torch.tensor([1.0, 2.0, 3.0]))
     pick, task = torch.rand(2, 10, dtype=torch.float64), torch.tensor([2, 0])
     batch = sampler.sample(pick, task, discount=0.9, n_step=3)
-    assert batch.demos == 5
     for half, columns, buffer in (
         (slice(5), pick[:, 5:], buffers[0]),
         (slice(5, None), pick[:, :5], buffers[1]),
@@ -231,7 +230,7 @@ def test_the_scale_of_returns_counts_the_demonstrations(recorded: Demonstrations
 def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None:
     """Adam's first moment after one step is a tenth of the gradient: compare that."""
     spec = make_spec(2)
-    batch = random_batch(spec, batch_size=8)._replace(demos=3)
+    batch = random_batch(spec, batch_size=8)
     noise = random_noise(batch)
     variant = {"sac": FULL}.get(algo, "full")
     moments, learners = [], []
@@ -240,9 +239,9 @@ def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None
         learners.append(learner)
         if weight:
             act = torch.stack(
-                [learner.actor.act(batch.obs, batch.task)[:, row] for row in (5, 6, 7)]
+                [learner.actor.act(batch.obs, batch.task)[:, row] for row in (4, 5, 6, 7)]
             )
-            shown = torch.stack([batch.act[:, row] for row in (5, 6, 7)])
+            shown = torch.stack([batch.act[:, row] for row in (4, 5, 6, 7)])
             loss = ((act - shown) ** 2).sum(-1).mean(0)  # [T]
             wanted = torch.autograd.grad(weight * loss.mean(), list(learner.actor.parameters()))
         metrics = learner.update(batch, noise, variant)
@@ -258,7 +257,7 @@ def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None
 def test_methods_that_combine_gradients_see_the_imitation_too() -> None:
     """With equal weights for all tasks, they give the gradient of the mean loss."""
     spec = make_spec(2)
-    batch = random_batch(spec, batch_size=8)._replace(demos=4)
+    batch = random_batch(spec, batch_size=8)
     noise = random_noise(batch)
     after = []
     for gradients in ("mean", "pcgrad"):
@@ -282,31 +281,27 @@ def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
     spec = make_spec(2)
     learner = make_learner("td3", spec, hidden=(64, 64), plr=3e-3)
     demos = filled(spec)
-    everything = demos.batch(demos.data, torch.tensor([0, 1]), discount=0.9)._replace(demos=64)
+    everything = demos.batch(demos.data, torch.tensor([0, 1]), discount=0.9)
     critic = {name: value.clone() for name, value in learner.critic.state_dict().items()}
-    before = learner.bc_loss(everything)
+    before = learner.bc_loss(everything, demos=64)
     learner.imitate(demos, updates=300, batch_size=32)
-    assert (learner.bc_loss(everything) < 0.2 * before).all()
+    assert (learner.bc_loss(everything, demos=64) < 0.2 * before).all()
     for name, value in learner.critic.state_dict().items():
         assert torch.equal(value, critic[name])
     for ours, theirs in zip(
         learner.actor.parameters(), learner.target_actor.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
-    after = learner.bc_loss(everything)
+    after = learner.bc_loss(everything, demos=64)
     learner.imitate(demos, updates=300, batch_size=32)  # they are done
-    assert torch.equal(learner.bc_loss(everything), after)
+    assert torch.equal(learner.bc_loss(everything, demos=64), after)
     assert (learner.imitations, learner.updates) == (300, 0)
 
 
-def test_without_the_weight_demonstrations_are_a_batch_like_any_other() -> None:
-    spec = make_spec(2)
-    batch = random_batch(spec)
-    learners = [make_sac(spec, dtype=torch.float64) for _ in range(2)]
-    for learner, demos in zip(learners, (0, 16), strict=True):
-        learner.update(batch._replace(demos=demos), random_noise(batch), FULL)
-    for name, value in learners[0].state_dict().items():
-        assert torch.equal(value, learners[1].state_dict()[name])
+def test_a_plain_buffer_has_nothing_to_imitate() -> None:
+    spec = make_spec(1)
+    with pytest.raises(ValueError, match="bc_weight"):
+        make_sac(spec, bc_weight=1.0).run(filled(spec), [0], opt_steps=1, batch_size=4)
 
 
 # --- runs ----------------------------------------------------------------------------------------

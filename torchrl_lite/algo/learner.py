@@ -15,7 +15,7 @@ from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import Combiner
 from torchrl_lite.algo.gradients.method import Progress
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.sampler import Sampler
+from torchrl_lite.algo.sampler import Sampler, SymmetricSampler, demos_in
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
 from torchrl_lite.network.normalizer import ObsNormalizer
@@ -127,14 +127,14 @@ class Learner(nn.Module):
         )
         return before, after
 
-    def bc_loss(self, batch: Batch) -> Float[Tensor, " T"]:
-        """Mean over the demonstrations of the squared distance |pi(s) - a|^2 between the
-        deterministic action and the demonstrated one.
+    def bc_loss(self, batch: Batch, *, demos: int) -> Float[Tensor, " T"]:
+        """Mean over the last ``demos`` transitions of the squared distance |pi(s) - a|^2 between
+        the deterministic action and the demonstrated one.
 
         Nair et al. 2018, "Overcoming Exploration in Reinforcement Learning with Demonstrations"
         (arXiv:1709.10089), L_BC of section IV-B, without the Q filter.
         """
-        start = batch.act.shape[1] - batch.demos
+        start = batch.act.shape[1] - demos
         act = self.actor.act(batch.obs[:, start:], batch.task)
         return (act - batch.act[:, start:]).square().sum(-1).mean(1)
 
@@ -144,7 +144,7 @@ class Learner(nn.Module):
         """The actor's losses plus ``bc_weight`` times `bc_loss`, and that as a metric."""
         if not self._bc_weight:
             return losses, {}
-        imitation = self.bc_loss(batch)
+        imitation = self.bc_loss(batch, demos=demos_in(batch.act.shape[1]))
         return losses + self._bc_weight * imitation, {"bc_loss": imitation.detach()}
 
     @torch.no_grad()
@@ -306,8 +306,11 @@ class Learner(nn.Module):
         """``opt_steps`` updates on batches of ``batch_size`` n-step returns for each task.
 
         Raises:
-            ValueError: the buffer has no transitions of a task.
+            ValueError: the buffer has no transitions of a task, or no demonstrations although
+                there is a ``bc_weight``.
         """
+        if self._bc_weight and not isinstance(buffer, SymmetricSampler):
+            raise ValueError("bc_weight: needs a buffer with demonstrations")
         for index in tasks:
             if not buffer.holds(index):
                 raise ValueError(f"the buffer has no transitions of {self.spec.tasks[index]}")
@@ -335,8 +338,7 @@ class Learner(nn.Module):
             for combiner in self._combiners.values():
                 combiner.method.draw(self._generator)
             batch = demos.sample(noise.pick, task, discount=self.config.discount)
-            losses = self.bc_loss(batch._replace(demos=batch_size))
-            self.step("actor", losses, task)
+            self.step("actor", self.bc_loss(batch, demos=batch_size), task)
             self.imitations += 1
 
     def _sampled_update(

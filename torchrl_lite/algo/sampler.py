@@ -26,6 +26,11 @@ class Sampler(Protocol):
     ) -> Batch: ...
 
 
+def demos_in(batch_size: int) -> int:
+    """How many of a task's batch are demonstrations: its last ones."""
+    return batch_size // 2
+
+
 class SymmetricSampler:
     """Half of each task's batch from its collected transitions, half from its demonstrations.
 
@@ -48,12 +53,10 @@ class SymmetricSampler:
         discount: float,
         n_step: int = 1,
     ) -> Batch:
-        half = pick.shape[1] // 2
-        parts = (
-            self.collected.sample(pick[:, half:], task, discount=discount, n_step=n_step),
-            self.demos.sample(pick[:, :half], task, discount=discount, n_step=n_step),
+        of_demos = demos_in(pick.shape[1])
+        collected = self.collected.sample(
+            pick[:, of_demos:], task, discount=discount, n_step=n_step
         )
-        obs, act, rew, next_obs, discounts = (
-            torch.cat(pair, dim=1) for pair in zip(*(part[:5] for part in parts), strict=True)
-        )
-        return Batch(obs, act, rew, next_obs, discounts, task, demos=half)
+        demos = self.demos.sample(pick[:, :of_demos], task, discount=discount, n_step=n_step)
+        both = zip(collected[:-1], demos[:-1], strict=True)
+        return Batch(*(torch.cat(pair, dim=1) for pair in both), task=task)
