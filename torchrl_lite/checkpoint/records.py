@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from torchrl_lite.checkpoint.state import first_problem
 from torchrl_lite.config import Section, parse_json
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import UserError
@@ -71,9 +72,7 @@ def _read(path: Path, kind: type[_Record]) -> _Record | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        why = f"{where}: {first['msg']}" if where else first["msg"]
+        why = first_problem(error)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except (ValueError, RecursionError) as error:
