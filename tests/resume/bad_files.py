@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from helpers import newest_checkpoint, sign, write_manifest
-from resume.attempt import AGENT, NEW, RUN, TINY_RUN, TRAIN, Attempt, write_zip
+from resume.attempt import AGENT, NEW, RUN, TASK, TINY_RUN, TRAIN, Attempt, write_zip
 from resume.mutations import as_text, in_bytes, in_state, in_tree
-from tiny_runs import TASK, sets
+from tiny_runs import sets
 
 ON_RUN = {
     "train": [*TRAIN, "--resume", "--until", "50", "--set", "train.num_epochs=5"],
     "play": ["--episodes", "1", "--run", str(RUN)],
-    "plot": ["--out", "curves.png", str(RUN)],
+    "plot": ["--metric", "return", "--out", "curves.png", str(RUN)],
     "diagnose": [str(RUN)],
 }
 
@@ -32,7 +32,7 @@ def _restored(rng: random.Random, path: Path) -> Attempt:
     if rng.random() < 0.7:
         return Attempt("train", ON_RUN["train"], told, may_fail=True)
     fields = TINY_RUN | {"transfer.load": ["buffer"], "transfer.init_from": str(path.parents[1])}
-    argv = [*NEW, *TRAIN[:2], *sets(fields), "--until", "30"]
+    argv = [*NEW, *sets(fields), "--until", "30"]
     return Attempt("train", argv, told, may_fail=True)
 
 
@@ -85,7 +85,7 @@ def _elsewhere(rng: random.Random, path: Path) -> Attempt:
         task = ["--task", TASK] if rng.random() < 0.5 or path.suffix == ".zip" else []
         argv = ["--episodes", "1", "--checkpoint", str(path), *task]
         return Attempt("play", argv, (path.name, "--task"), may_fail=True)
-    argv = [*NEW, *TRAIN[:2], *sets(TINY_RUN), "--until", "30", "--init_from", str(path)]
+    argv = [*NEW, *sets(TINY_RUN), "--until", "30", "--init_from", str(path)]
     return Attempt("train", argv, (path.name, "--init_from", TASK), may_fail=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
-from resume.attempt import NEW, TINY_RUN, TRAIN, Attempt
+from resume.attempt import NEW, TINY_RUN, Attempt
 from resume.mutations import SMALL, as_text, in_tree, odd
 from tiny_runs import ROOT, sets
 
@@ -16,6 +16,7 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import model, read_tree, reference
 
 FIELDS = [key for key, *_ in reference(model("sac", SECTIONS))]
+META = ["--task", "reach-v3"]
 CONFIGS = [read_tree(path) for path in sorted((ROOT / "config").rglob("*.json"))]
 
 
@@ -31,7 +32,7 @@ def flags(rng: random.Random, _folder: Path) -> Attempt:
              "--until", "--stage", "--resume", "--init_from", "--track", "--run_name", "--ta",
              "--help_config", "-x", "--num_epochs"]  # fmt: skip
     words = ["mt10", "mt3", "reach-v3", "cuda:7", "agent.zip", "x", "train.num_epochs=1", "cpu"]
-    argv = NEW + TRAIN[:2] * rng.randrange(2)
+    argv = NEW + META * rng.randrange(2)
     for _ in range(rng.randint(1, 3)):
         value = rng.choice([[], [_word(rng)], [rng.choice(words)]])
         argv = [*argv, rng.choice(known), *value]
@@ -39,7 +40,7 @@ def flags(rng: random.Random, _folder: Path) -> Attempt:
 
 
 def settings(rng: random.Random, _folder: Path) -> Attempt:
-    argv = [*NEW, *TRAIN[:2]]
+    argv = [*NEW, *META]
     for _ in range(rng.randint(1, 3)):
         key = rng.choice([*FIELDS] * 20 + ["", "=", "env", "net", "td3", "a.b.c", "train."])
         argv += ["--set", f"{key}={_word(rng)}" if rng.random() < 0.95 else _word(rng)]
@@ -57,7 +58,7 @@ def odd_runs(rng: random.Random, _folder: Path) -> Attempt:
     """Valid or not: fields with small numbers, and all that follows from them."""
     changes = {rng.choice(FIELDS): rng.choice(SMALL) for _ in range(rng.randint(1, 2))}
     changes = {key: value for key, value in changes.items() if key != "system.workers"}
-    argv = [*NEW, *TRAIN[:2], *sets(TINY_RUN | changes), "--until", "30"]
+    argv = [*NEW, *sets(TINY_RUN | changes), "--until", "30"]
     return Attempt("train", argv, (": ",), may_fail=True)
 
 
@@ -84,9 +85,8 @@ def spaces(rng: random.Random, _folder: Path) -> Attempt:
     limit = rng.choice([5, 5, 5, 1, None, 0, 10**7])
     spaces = {"observations": observations, "actions": actions}
     gym.register(name, _Odd, max_episode_steps=limit or None, kwargs=spaces)
-    fields = TINY_RUN | {"env.suite": "gymnasium", "env.tasks": [name]}
+    fields = TINY_RUN | {"env.tasks": [name]}
     fields["env.max_episode_frames"] = rng.choice([None, None, 3, 20])
-    del fields["env.num_goals"]
     argv = [*NEW, *sets(fields), "--until", "20"]
     return Attempt("train", argv, (name, "env."), may_fail=True)
 
