@@ -4,7 +4,9 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from resume.crash import SETUPS, Crashes, Moment, Server, random_moments
+from resume.crash import Crashes
+from resume.killing import Moment, Server, random_moments
+from resume.setups import SETUPS
 
 Runs = Callable[[str], Crashes]
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from helpers import complete_state, through_a_file
 from processes import outlive
-from resume.crash import same_bits
+from resume.equality import same_bits
 from tiny_runs import ROOT, Stopped, result_of, results, sets, stop
 from tiny_runs import TINY as SMALLEST
 

@@ -14,6 +14,7 @@ from tiny_runs import result_of
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import load
 from torchrl_lite.reporting.hyperparameters import hyperparameters
+from torchrl_lite.reporting.tensorboard import Board
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,17 @@ def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(
             [(point.step, point.value) for point in one.Scalars(name)] for one in (resumed, events)
         )
         assert ours == theirs, name
+
+
+@pytest.mark.parametrize("jumps", [[0, -86_400, -86_400], [0, 10**7, -(10**7)], [0, 0, 0]])
+def test_a_clock_that_is_set_back_hides_no_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[int]
+) -> None:
+    """Files are read by name, which begins with the time."""
+    for part, jump in enumerate(jumps):
+        monkeypatch.setattr("time.time", lambda jump=jump: 1.7e9 + jump)
+        board = Board(tmp_path, keep_until=10 * part)
+        board.row({"updates": part}, frames=10 * (part + 1))
+        board.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("updates")] == [10, 20, 30]

@@ -117,6 +117,13 @@ FILES: dict[str, Callable[[Path, Path], Any]] = {
         path, {"a/data.pkl": pickle.dumps({}), "a/data/0": bytes(20_000_000)}
     ),
     "a huge header": huge_header,
+    "a tensor beyond its storage": lambda path, _: torch.save(
+        {"weight": torch.zeros(1).expand(10**12)}, path
+    ),
+    "a sparse tensor": lambda path, _: torch.save({"weight": torch.zeros(3, 3).to_sparse()}, path),
+    "a complex tensor": lambda path, _: torch.save(
+        {"weight": [torch.zeros(3).to(torch.complex64)]}, path
+    ),
 }
 
 

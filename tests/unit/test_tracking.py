@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,6 +122,26 @@ def test_a_failure_on_the_way_stops_nothing(
     assert_same_training(folder, plain)
     out = capsys.readouterr().out
     assert out.count("warning: Weights & Biases failed (the cable); continuing without it") == 1
+    assert len(wandb.runs) == 1
+
+
+@pytest.mark.parametrize("call", ["log", "finish"])
+def test_a_package_that_hangs_stops_nothing(
+    tmp_path: Path,
+    wandb: Package,
+    plain: Path,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    never = Event()
+    monkeypatch.setattr(Run, call, lambda *_, **__: never.wait())
+    monkeypatch.setattr(tracking, "HANGS_AFTER_S", 0.01)
+    code, folder = start(tmp_path, "--track")
+    never.set()
+    assert code == 0
+    assert_same_training(folder, plain)
+    assert "warning: Weights & Biases failed (no answer within 0.01 s)" in capsys.readouterr().out
     assert len(wandb.runs) == 1
 
 

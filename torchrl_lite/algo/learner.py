@@ -14,6 +14,7 @@ from torchrl_lite.algo.accel import Stepper, compiled
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import Combiner
 from torchrl_lite.algo.gradients.method import Progress
+from torchrl_lite.algo.optimizer_state import check_optimizer
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sampler import Sampler, SymmetricSampler, demos_in
 from torchrl_lite.network.actor import Actor
@@ -409,8 +410,13 @@ class Learner(nn.Module):
         }
 
     def load_training_state(self, state: dict) -> None:
+        """
+        Raises:
+            RuntimeError, ValueError: it is not of these networks and optimisers.
+        """
         self.load_state_dict(state["networks"])
         for name, optimizer in self.optimizers.items():
+            check_optimizer(optimizer, state["optimizers"][name])
             optimizer.load_state_dict(state["optimizers"][name])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(float(group["lr"]))  # loaded tensors are on the CPU

@@ -213,7 +213,13 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        self._written = list(state["written"])
-        self._retired = list(state["retired"])
+        """
+        Raises:
+            ValueError: it is of other tasks.
+        """
+        written, retired = list(state["written"]), list(state["retired"])
+        if not len(written) == len(retired) == len(self._written):
+            raise ValueError(f"transitions of {len(written)} tasks")
+        self._written, self._retired = written, retired
         self.reward_scale.copy_(state["reward_scale"])
         self._publish()

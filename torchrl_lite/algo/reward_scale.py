@@ -37,7 +37,8 @@ class DeviationScale:
         return {"mean": torch.tensor(self.mean), "var": torch.tensor(self.var)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.mean, self.var = state["mean"].numpy().copy(), state["var"].numpy().copy()
+        np.copyto(self.mean, state["mean"].numpy())
+        np.copyto(self.var, state["var"].numpy())
 
 
 class ReturnScale:
@@ -71,8 +72,8 @@ class ReturnScale:
         return {"returns": torch.tensor(self.returns), "largest": torch.tensor(self.largest)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.returns = state["returns"].numpy().copy()
-        self.largest = state["largest"].numpy().copy()
+        np.copyto(self.returns, state["returns"].numpy())
+        np.copyto(self.largest, state["largest"].numpy())
 
 
 def reward_scale(config: Config) -> DeviationScale | ReturnScale | None:

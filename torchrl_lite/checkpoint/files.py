@@ -4,12 +4,13 @@ import os
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from torchrl_lite.errors import CheckpointError
 
@@ -71,7 +72,29 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
+    if not all(_is_plain(tensor) for tensor in _tensors(state)):
+        raise CheckpointError(f"{path}: not loaded: has sparse, complex or expanded tensors")
     return state
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """Every tensor in a tree, which may contain itself."""
+    todo, seen = [tree], set()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo += value.values() if isinstance(value, dict) else value
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Dense real numbers that are all in the file: an expanded tensor of a few bytes could claim
+    any size."""
+    if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _check_archive(source: Path | BytesIO) -> None:

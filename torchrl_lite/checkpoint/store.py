@@ -30,6 +30,7 @@ from torchrl_lite.checkpoint.manifest import (
     read_manifest,
     without_manifest,
 )
+from torchrl_lite.checkpoint.state import Chunk, Stored, check_state
 from torchrl_lite.errors import CheckpointError
 
 
@@ -53,15 +54,6 @@ class Rows(Protocol):
 
     def state_dict(self) -> dict[str, object]:
         """Everything except the transitions."""
-
-
-class Chunk(NamedTuple):
-    """A ``.rows`` file: raw float32; for each task in turn, ``counts`` transitions from ``starts``
-    on."""
-
-    file: str
-    starts: list[int]
-    counts: list[int]
 
 
 class Saved(NamedTuple):
@@ -234,14 +226,12 @@ def _read(folder: Path, epoch: int) -> tuple[Saved, _Kept]:
         check_file(folder / name, entry)
     try:
         state = load(path)
-        chunks = [Chunk(**chunk) for chunk in state["buffer"]["chunks"]]
-        kept = _Kept(epoch, list(state["buffer"]["written"]), chunks, files)
-        complete = {chunk.file for chunk in chunks} | {path.name} == files.keys()
-    except (FileNotFoundError, KeyError, TypeError):
-        complete = False
-    if not complete:
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is missing, unlike its manifest") from None
+    rows = check_state(Stored, state, path).buffer
+    if {chunk.file for chunk in rows.chunks} | {path.name} != files.keys():
         raise CheckpointError(f"{path}: does not match its manifest")
-    return Saved(path, state, chunks), kept
+    return Saved(path, state, rows.chunks), _Kept(epoch, rows.written, rows.chunks, files)
 
 
 def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.records import read_versions
+from torchrl_lite.checkpoint.state import check_state
 from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.config import Section, check, nearest
 from torchrl_lite.config.reading import read_bytes, reason
@@ -21,7 +22,7 @@ from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.network.actor import Actor, GaussianPolicy
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
-from torchrl_lite.policies.head import MAX_BYTES, read_head
+from torchrl_lite.policies.head import MAX_BYTES, Head
 from torchrl_lite.policies.own_modules import own_modules
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
@@ -163,7 +164,7 @@ def _of_checkpoint(
     if not trust_imports:
         own = [] if run is None else own_modules(run, config.env.imports)
         check_imports(config, path, named=own)
-    head = read_head(state, path)
+    head = check_state(Head, state, path)
     spec = make_spec(config.env)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0

@@ -56,7 +56,8 @@ def write(path: Path, policy: Policy) -> None:
         UserError: onnx is not installed, or the architecture cannot be written.
     """
     check_onnx(policy)
-    content = _Graph(_onnx(), policy).model().SerializeToString()
+    model: Any = _Graph(_onnx(), policy).model()
+    content = model.SerializeToString()
     write_atomically(path, lambda file: file.write(content))
 
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from torchrl_lite.checkpoint import files
+from torchrl_lite.checkpoint.state import check_state
 from torchrl_lite.checkpoint.store import weights_of_run
 from torchrl_lite.config import nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies.head import MAX_BYTES, read_head
+from torchrl_lite.policies.head import MAX_BYTES, Head
 from torchrl_lite.policies.plain import check_names, linears, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
@@ -98,7 +99,7 @@ def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
     """
     if not isinstance(state.get("config"), dict):
         return Facts()
-    head = read_head(state, path)
+    head = check_state(Head, state, path)
     tasks = head.config.env.tasks
     return Facts(tasks, [head.shapes.get(task) for task in tasks], head.total_frames, head.origin)
 

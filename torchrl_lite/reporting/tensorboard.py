@@ -1,6 +1,8 @@
 """A run in TensorBoard: curves, hyperparameters and films in one event file."""
 
 import json
+import re
+import time
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +38,7 @@ class Board:
 
     def __init__(self, folder: Path, *, keep_until: int = 0) -> None:
         """Hides points after frame ``keep_until``: a resumed run writes them again."""
+        _order_before(int(time.time()), folder)
         self._writer = SummaryWriter(str(folder), purge_step=keep_until + 1)
         self._end: Summary | None = None
 
@@ -79,6 +82,24 @@ class Board:
     def _add(self, summary: Summary, frames: int | None = None) -> None:
         assert self._writer.file_writer is not None, "not closed yet"
         self._writer.file_writer.add_summary(summary, frames)
+
+
+def _order_before(now: int, folder: Path) -> None:
+    """Lets the event files of earlier parts of a run sort before a file that begins now.
+
+    TensorBoard reads them by name, which begins with the time of their start. A clock that was set
+    back would put the newest part first, and the older ones would hide its points.
+    """
+    late: list[tuple[Path, str]] = []
+    for path in sorted(folder.glob("events.out.tfevents.*"), reverse=True):
+        match = re.fullmatch(r"(events\.out\.tfevents\.)(\d{10})(\..*)", path.name)
+        if match is None:
+            continue
+        if int(match[2]) >= now:
+            late.append((path, f"{match[1]}{now - 1:010d}{match[3]}"))
+        now = min(now - 1, int(match[2]))
+    for path, name in reversed(late):  # the oldest first, so that none takes another's name
+        path.rename(path.with_name(name))
 
 
 def _shown(value: object) -> str | int | float | None:

@@ -2,7 +2,9 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +15,8 @@ from torchrl_lite.reporting.film import Film
 
 PATIENCE_S = 30
 """Seconds a run waits for uploads at its end; the rest stays on disk for ``wandb sync``."""
+HANGS_AFTER_S = 2.0 * PATIENCE_S
+"""Seconds after which a call that has not returned counts as failed."""
 ID_FILE = "wandb_id.txt"
 """In a run directory: the W&B id, with which a resumed run continues."""
 
@@ -48,12 +52,36 @@ def _package() -> Any:
     return wandb
 
 
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Calls in a thread of its own, which is left behind if it hangs.
+
+    Raises:
+        TimeoutError: it did not return in time.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        done.result(seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+
 def _line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class Tracker:
-    """Never stops a run: a failure of W&B is reported once, and the run continues without it."""
+    """Never stops a run: a failure of W&B, or a call that hangs, is reported once, and the run
+    continues without it."""
 
     def __init__(
         self,
@@ -111,7 +139,7 @@ class Tracker:
         if self._run is None:
             return
         try:
-            call(self._run)
+            _within(HANGS_AFTER_S, lambda: call(self._run))
         except Exception as error:
             self._run = None
             self._say(

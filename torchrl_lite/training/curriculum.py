@@ -244,6 +244,8 @@ class Stages:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._progress = Progress(*state["progress"])
         self.stage, self._submitted = state["stage"], state["submitted"]
+        if max(self.stage, self._submitted, self.decided) >= len(self._curriculum.stages):
+            raise ValueError(f"a stage that is none of {len(self._curriculum.stages)}")
         self.check_frames = state["check_frames"]
         self._forgetting.best = dict(state["best_success"])
 

@@ -282,6 +282,8 @@ class RLAlgo:
             )
         try:
             self.epoch, self.frames = state["epoch"], list(state["frames"])
+            if len(self.frames) != self.config.num_tasks:
+                raise ValueError(f"frames of {len(self.frames)} tasks")
             self.learned = state["learned"]
             self.stages.load_state_dict(state["curriculum"])
             self.learner.load_training_state(state["learner"])

@@ -13,13 +13,13 @@ import torch
 
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.checkpoint.state import check_state
 from torchrl_lite.checkpoint.store import Saved, Store
 from torchrl_lite.checkpoint.traces import check_not_lost
 from torchrl_lite.config import Config
-from torchrl_lite.errors import BusyError, CheckpointError, UserError
+from torchrl_lite.errors import BusyError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
-from torchrl_lite.policies.head import read_head
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
@@ -34,6 +34,7 @@ from torchrl_lite.training.evaluation import ByTask
 from torchrl_lite.training.memory_run import Callback, MemoryRun, result_of
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.signals import SignalGuard
+from torchrl_lite.training.state import TrainingState
 from torchrl_lite.transfer.start import Start
 
 FILM_FPS = 10
@@ -102,10 +103,7 @@ class Run(MemoryRun):
             check_not_lost(self.folder)
             return None
         self._has_checkpoint = True
-        learner = read_head(saved.state, saved.path).learner
-        trained_on = learner and learner.device
-        if trained_on is None:
-            raise CheckpointError(f"{saved.path}: not a checkpoint of a run")
+        trained_on = check_state(TrainingState, saved.state, saved.path).learner.device
         if trained_on != self._device.type:
             raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
         return saved

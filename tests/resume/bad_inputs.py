@@ -1,0 +1,185 @@
+"""Thousands of bad inputs: flags, configurations, spaces and every file that a command reads.
+
+    python tests/resume/bad_inputs.py --count 10000 --seed 0
+
+Each attempt is a command's own ``main`` on a copy of a small run, with one part damaged. It must
+end with exit code 0, or with 2 and one line that names what is wrong; with 1 and such a line where
+weights or a checkpoint are damaged, or training itself fails. A run that is refused keeps every
+byte. All else is a finding, and so is an attempt that computes for ten seconds, or hangs.
+
+``--only NUMBER`` repeats one attempt of a seed and shows what it says.
+"""
+
+import argparse
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+from resume import bad_files, bad_settings  # noqa: E402
+from resume.attempt import Attempt, Example  # noqa: E402
+
+ATTEMPTS: dict[str, tuple[int, Callable[[random.Random, Path], Attempt]]] = {
+    "flags": (15, bad_settings.flags),
+    "--set": (20, bad_settings.settings),
+    "configurations": (20, bad_settings.configurations),
+    "small numbers": (3, bad_settings.odd_runs),
+    "flags of sweeps": (5, bad_settings.sweeps),
+    "spaces": (4, bad_settings.spaces),
+    "result.json, versions.json, params.json": (10, bad_files.records),
+    "log.csv": (8, bad_files.logs),
+    "manifests": (6, bad_files.manifests),
+    "checkpoints": (8, bad_files.states),
+    "weights": (6, bad_files.weights),
+    "agents of Stable-Baselines3": (5, bad_files.agents),
+    "policy files": (8, bad_files.policies),
+}
+"""How often each is chosen, of a hundred or so, and what it does."""
+MOST_CPU_S, MOST_S = 10.0, 120.0
+"""The second is for an attempt that waits; a busy machine takes its time."""
+MEMORY = 2**35
+"""Of addresses, so that no attempt takes the machine's memory."""
+BATCH = 200
+"""Attempts of one process, so that what one leaves behind does not add up."""
+
+
+class Verdict(NamedTuple):
+    number: int
+    kind: str
+    code: int | None
+    """None where there is none."""
+    wrong: str
+    """Empty where it answered as it should."""
+    argv: Sequence[str] = ()
+    error: str = ""
+
+
+def judge(attempt: Attempt, code: int, error: str, *, changed: bool, cpu_s: float) -> str:
+    """What is wrong with an answer; empty if nothing is."""
+    lines = error.strip().splitlines()
+    if cpu_s > MOST_CPU_S:
+        return f"took {cpu_s:.0f} s"
+    if code == 0 or (code == 1 and attempt.command == "diagnose" and not lines):
+        return "a traceback" if "Traceback" in error else ""
+    if code not in (1, 2) or (code == 1 and not attempt.may_fail):
+        return "its exit code"
+    if len(lines) != 1 or not lines[0].startswith("error: "):
+        return f"{len(lines)} lines"
+    if not any(name in lines[0] for name in attempt.names):
+        return "names nothing"
+    return "changed files" if changed and code == 2 else ""
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _kind(rng: random.Random) -> str:
+    return rng.choices(list(ATTEMPTS), [weight for weight, _ in ATTEMPTS.values()])[0]
+
+
+def _try(seed: int, number: int, example: Path, said: Path) -> Verdict:
+    """Attempt ``number`` of a seed; it depends on nothing else. ``said`` is this stderr."""
+    rng = random.Random(f"{seed}:{number}")
+    kind = _kind(rng)
+    folder = said.parent / "box"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(example, folder)
+    os.chdir(folder)
+    attempt = ATTEMPTS[kind][1](rng, folder)
+    before = _contents(folder)
+    os.truncate(said, 0)
+    cpu = time.process_time()
+    try:
+        code = attempt.run()
+    except BaseException:
+        traceback.print_exc()
+        code = -1
+    cpu = time.process_time() - cpu
+    sys.stderr.flush()
+    error = said.read_text(encoding="utf-8", errors="backslashreplace")
+    wrong = judge(attempt, code, error, changed=_contents(folder) != before, cpu_s=cpu)
+    return Verdict(number, kind, code, wrong, attempt.argv, error)
+
+
+def _work(seed: int, numbers: Sequence[int], example: Path, pipe: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.environ["WANDB_MODE"] = "offline"
+    said = example.parent / "stderr"
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number, target in enumerate((nowhere, nowhere, file)):
+        os.dup2(target, number)
+    for number in numbers:
+        pipe.send(_try(seed, number, example, said))
+
+
+def verdicts(seed: int, numbers: Sequence[int]) -> Iterator[Verdict]:
+    """Of each attempt, made in a fork of this process."""
+    place, left, context = (
+        Path(tempfile.mkdtemp()),
+        list(numbers),
+        multiprocessing.get_context("fork"),
+    )
+    example = Example(place / "example").folder
+    while left:
+        here, there = context.Pipe(duplex=False)
+        batch = left[:BATCH]
+        child = context.Process(target=_work, args=(seed, batch, example, there))
+        child.start()
+        there.close()
+        for number in batch:
+            del left[0]
+            try:
+                yield here.recv() if here.poll(MOST_S) else Verdict(
+                    number, _kind(random.Random(f"{seed}:{number}")), None, "hung"
+                )  # fmt: skip
+            except EOFError:
+                yield Verdict(number, _kind(random.Random(f"{seed}:{number}")), None, "died")
+            else:
+                if child.is_alive() or here.poll():
+                    continue
+            break
+        child.kill()
+        child.join()
+    shutil.rmtree(place)
+
+
+def campaign(count: int, seed: int, only: int | None) -> int:
+    """How many findings there were."""
+    codes: Counter[tuple[str, int | None]] = Counter()
+    findings = 0
+    for one in verdicts(seed, range(count) if only is None else [only]):
+        codes[one.kind, one.code] += 1
+        findings += bool(one.wrong)
+        if one.wrong or only is not None:
+            print(f"{one.number}, {one.kind}: {one.wrong or 'as it should be'}, code {one.code}")
+            print(f"  {ascii(one.argv)[:1000]}\n{one.error[-3000:]}", flush=True)
+    for kind in ATTEMPTS:
+        shown = [f"{n} x {code}" for (name, code), n in codes.items() if name == kind]
+        print(f"{kind}: {', '.join(sorted(shown))}")
+    by_code = Counter(code for _, code in codes.elements())
+    shown = [f"{number} x {code}" for code, number in by_code.items()]
+    print(f"seed {seed}: {codes.total()} bad inputs, {findings} findings; exit codes: "
+          f"{', '.join(sorted(shown))}")  # fmt: skip
+    return findings
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Bad inputs, and how they are answered.")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int)
+    flags = parser.parse_args()
+    sys.exit(min(1, campaign(flags.count, flags.seed, flags.only)))

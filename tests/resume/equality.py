@@ -1,0 +1,62 @@
+"""Whether two run directories are equal to the last bit."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+
+def compare(run: Path, reference: Path) -> None:
+    """File by file, to the last bit: weights, moments, temperatures, transitions, logs, result.
+
+    Raises:
+        AssertionError: something differs, or a file is there that should not be.
+    """
+    import torch
+    from helpers import complete_state, newest_checkpoint
+
+    def plain(path: Path) -> Any:
+        if path.suffix == ".csv":
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            return [{k: v for k, v in r.items() if k[:5] not in ("time/", "rate/")} for r in rows]
+        if path.suffix == ".json":
+            return {k: v for k, v in json.loads(path.read_text()).items() if k != "wall_time_s"}
+        return torch.load(path, weights_only=True)
+
+    weights = [path.name for path in (reference / "checkpoint").glob("[!l]*.pt")]
+    assert "epoch_5.pt" in weights
+    for name in ("params.json", "versions.json", "log.csv", "result.json",
+                 *(f"checkpoint/{name}" for name in weights)):  # fmt: skip
+        same_bits(plain(run / name), plain(reference / name), name)
+    policies = [(path / "policy.safetensors").read_bytes() for path in (run, reference)]
+    assert policies[0] == policies[1], "policy.safetensors"
+    states = [complete_state(path) for path in (run, reference)]
+    for state in states:
+        del state["wall_time"]
+    same_bits(*states, newest_checkpoint(run).name)
+    names = [
+        {str(file.relative_to(path)) for file in path.rglob("*") if "events.out" not in file.name}
+        for path in (run, reference)
+    ]
+    assert names[0] == names[1], names[0] ^ names[1]
+
+
+def same_bits(one: Any, other: Any, where: str) -> None:
+    import numpy as np
+    import torch
+
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            same_bits(one[key], other[key], f"{where} {key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            same_bits(*pair, f"{where} {index}")
+    elif isinstance(one, torch.Tensor | np.ndarray):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), where
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), where
+    else:
+        assert one == other, f"{where}: {one!r}, not {other!r}"

@@ -1,0 +1,228 @@
+"""Runs a starter in a child process and ends it with SIGKILL at a chosen moment.
+
+The package is imported once, by a server; every run is a fork of it, with the command's own
+``main`` and files of its own.
+"""
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+class Moment(NamedTuple):
+    """``phase`` for the ``count``-th time since the process began. The phase "instant" is a time:
+    as many thousandths of what the uninterrupted run took."""
+
+    phase: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.phase}:{self.count}"
+
+
+# --- in the child --------------------------------------------------------------------------------
+
+
+def kill_at(moment: Moment) -> None:
+    """From here on, this process kills itself at that moment, or one of its workers."""
+    left = moment.count
+
+    def reached() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            worker = moment.phase == "worker"
+            victim = active_children()[0].pid if worker else os.getpid()
+            assert victim
+            os.kill(victim, signal.SIGKILL)
+
+    _hook(moment.phase, reached)
+
+
+def _before(owner: Any, name: str, reached: Callable[[], None]) -> None:
+    original = getattr(owner, name)
+
+    def method(*args: Any, **options: Any) -> Any:
+        reached()
+        return original(*args, **options)
+
+    setattr(owner, name, method)
+
+
+def _after(owner: Any, name: str, reached: Callable[[], None]) -> None:
+    original = getattr(owner, name)
+
+    def method(*args: Any, **options: Any) -> Any:
+        result = original(*args, **options)
+        reached()
+        return result
+
+    setattr(owner, name, method)
+
+
+def _hook(phase: str, reached: Callable[[], None]) -> None:
+    from torchrl_lite.algo.learner import Learner
+    from torchrl_lite.collector.collector import Collector
+    from torchrl_lite.collector.episode import EpisodeRunner
+    from torchrl_lite.reporting.logger import Logger
+    from torchrl_lite.training.rl_algo import RLAlgo
+
+    if phase == "collect":  # a step of an environment in this process, or the wait for workers
+        _before(EpisodeRunner, "step", reached)
+        _before(Collector, "result", reached)
+    elif phase == "worker":  # while the workers collect
+        _after(Collector, "submit", reached)
+    elif phase == "update":  # between two updates, or between two optimisers of one
+        _before(Learner, "step", reached)
+    elif phase == "evaluate":  # before it begins, or when all is over and nothing is written yet
+        _before(Collector, "evaluate", reached)
+        _after(Collector, "evaluate", reached)
+    elif phase == "log":  # a row is written, and no checkpoint that belongs to it
+        _after(Logger, "dump", reached)
+    elif phase == "stage":  # at its end: decided and not told, told, and its weights written
+        _before(Logger, "mark", reached)
+        _after(Logger, "mark", reached)
+        _after(RLAlgo, "_check_stage", reached)
+    else:
+        _save(reached)
+
+
+def _save(reached: Callable[[], None]) -> None:
+    """Within a file: when half of it is written, when all is, when it has its name."""
+    fdopen = os.fdopen
+
+    def half(handle: int, *args: Any) -> Any:
+        file = fdopen(handle, *args)
+        write = file.write
+
+        def write_halves(data: Any) -> int:
+            view = memoryview(data)
+            middle = view.nbytes // 2
+            write(view[:middle])
+            file.flush()
+            reached()
+            return middle + write(view[middle:])
+
+        file.write = write_halves  # type: ignore[method-assign]
+        return file
+
+    os.fdopen = half  # type: ignore[assignment]
+    _after(os, "fsync", reached)
+
+
+# How often each is reached in a run of `TINY`, about; a stage is for curricula alone.
+PHASES = {"collect": 100, "update": 60, "evaluate": 7, "log": 9, "save": 80, "instant": 1000}
+
+
+def _child(request: dict[str, Any]) -> int:
+    log = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    from torchrl_lite.command.launch import main
+
+    if request["moment"]:
+        kill_at(Moment(*request["moment"]))
+    return main(request["algo"], request["argv"], multi_task=request["multi_task"])
+
+
+def _serve() -> None:
+    """Answers requests, one JSON a line, with exit codes as a shell counts them."""
+    import torch
+    from resume.setups import TASKS
+
+    import torchrl_lite.command.launch  # noqa: F401
+    from torchrl_lite.env.goals import goals
+
+    torch.set_num_threads(1)
+    for task in TASKS:
+        goals(task, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        seconds = request.pop("seconds")
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = _child(request)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        if seconds is not None:
+            _kill_after(child, seconds)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _kill_after(child: int, seconds: float) -> None:
+    handle = os.pidfd_open(child)
+    if not select.select([handle], [], [], seconds)[0]:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+
+
+# --- in the test ---------------------------------------------------------------------------------
+
+
+class Server:
+    """Starts runs in processes that have imported everything already."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+
+    def run(
+        self,
+        log_dir: Path,
+        *argv: str,
+        algo: str,
+        many: bool,
+        at: Moment | None = None,
+        whole_s: float = 0.0,
+    ) -> int:
+        """The exit code; what was printed is added to ``output`` in ``log_dir``. ``whole_s`` is
+        what the run takes without a kill, in seconds."""
+        timed = at is not None and at.phase == "instant"
+        assert self._process.stdin and self._process.stdout
+        request = {
+            "argv": [*argv, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)],
+            "algo": algo,
+            "multi_task": many,
+            "moment": None if timed else at,
+            "seconds": at.count / 1000 * whole_s if at and timed else None,
+            "output": str(log_dir / "output"),
+        }
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def random_moments(rng: random.Random, number: int) -> list[Moment]:
+    """``number`` of them, more of them early: each is within what is left of a run."""
+    phases = [rng.choice(list(PHASES)) for _ in range(number)]
+    return [Moment(phase, 1 + int(PHASES[phase] * rng.random() ** 2)) for phase in phases]
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,81 @@
+"""Complete checkpoints with good checksums that no run wrote: refused in one line."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import newest_checkpoint, sign
+from resumed_runs import TASK, contents, resume
+
+State = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("two")
+    assert resume(log_dir, "--until", "20", sets=True) == 0
+    return log_dir
+
+
+def setting(*keys: Any, value: Any) -> Callable[[State], None]:
+    def change(state: Any) -> None:
+        for key in keys[:-1]:
+            state = state[key]
+        state[keys[-1]] = value
+
+    return change
+
+
+MOMENT = ("learner", "optimizers", "critic", "state", 0)
+SITE = ("collector", "sites", "0/0")
+CHANGES = {
+    "epoch": setting("epoch", value=torch.zeros(2)),
+    "frames": setting("frames", value=[10, 10]),
+    "frames as tensor": setting("frames", value=[torch.zeros(2)]),
+    "learned": setting("learned", value={"train/alpha": "x"}),
+    "learner": setting("learner", value=torch.zeros(2, 3)),
+    "frozen updates": setting("learner", "frozen_updates", value=None),
+    "a moment's shape": setting(*MOMENT, "exp_avg", value=torch.zeros(3)),
+    "a moment's type": setting(*MOMENT, "exp_avg_sq", value=torch.zeros(3).to(torch.complex64)),
+    "no moment": setting(*MOMENT, value={"step": torch.tensor(1.0)}),
+    "betas": setting(
+        "learner", "optimizers", "critic", "param_groups", 0, "betas", value=(0.9, "x")
+    ),
+    "stage": setting("curriculum", "stage", value=3),
+    "progress": setting("curriculum", "progress", value=[0, 0, "x", True]),
+    "origin": setting("origin", value=[{"file": torch.zeros(1)}]),
+    "best": setting("best", value=[0.0]),
+    "wall time": setting("wall_time", value=float("nan")),
+    "site": setting(*SITE, value=[1]),
+    "position": setting(*SITE, "position", value={"actions": 3}),
+    "retired": setting("buffer", "retired", value=[]),
+    "written": setting("buffer", "written", value=[20, 20]),
+    "starts": setting("buffer", "chunks", 0, "starts", value=[]),
+    "a negative count": setting("buffer", "chunks", 0, "counts", value=[-10]),
+    "buffer": setting("buffer", value=torch.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_state_that_no_run_wrote_is_one_line_and_nothing_is_lost(
+    two_epochs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Each would fail later and elsewhere, some of them after an epoch."""
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "x" / TASK / "1"
+    path = newest_checkpoint(folder)
+    (path.parent / "last_1.json").unlink()  # nothing older to go on from
+    state = torch.load(path, weights_only=True)
+    CHANGES[name](state)
+    torch.save(state, path)
+    sign(path)
+    before = contents(folder)
+
+    assert resume(tmp_path, "--resume") == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and str(path) in line
+    assert contents(folder) == before
