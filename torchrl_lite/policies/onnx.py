@@ -8,6 +8,7 @@ with ``onnx.helper``: a policy has few of them, and torch's exporters need more 
 
 import json
 from pathlib import Path
+from typing import Any
 from types import ModuleType
 
 import numpy as np
