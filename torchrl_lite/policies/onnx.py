@@ -8,8 +8,8 @@ with ``onnx.helper``: a policy has few of them, and torch's exporters need more 
 
 import json
 from pathlib import Path
-from typing import Any
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
