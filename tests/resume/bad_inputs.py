@@ -156,16 +156,19 @@ def verdicts(seed: int, numbers: Sequence[int]) -> Iterator[Verdict]:
     shutil.rmtree(place)
 
 
-def campaign(count: int, seed: int, only: int | None) -> int:
+def campaign(numbers: Sequence[int], seed: int, minutes: float) -> int:
     """How many findings there were."""
+    end = time.monotonic() + 60 * minutes
     codes: Counter[tuple[str, int | None]] = Counter()
     findings = 0
-    for one in verdicts(seed, range(count) if only is None else [only]):
+    for one in verdicts(seed, numbers):
         codes[one.kind, one.code] += 1
         findings += bool(one.wrong)
-        if one.wrong or only is not None:
+        if one.wrong or len(numbers) == 1:
             print(f"{one.number}, {one.kind}: {one.wrong or 'as it should be'}, code {one.code}")
             print(f"  {ascii(one.argv)[:1000]}\n{one.error[-3000:]}", flush=True)
+        if time.monotonic() > end:
+            break
     for kind in ATTEMPTS:
         shown = [f"{n} x {code}" for (name, code), n in codes.items() if name == kind]
         print(f"{kind}: {', '.join(sorted(shown))}")
@@ -179,7 +182,9 @@ def campaign(count: int, seed: int, only: int | None) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Bad inputs, and how they are answered.")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=600, help="at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int)
     flags = parser.parse_args()
-    sys.exit(min(1, campaign(flags.count, flags.seed, flags.only)))
+    numbers = range(flags.count) if flags.only is None else [flags.only]
+    sys.exit(min(1, campaign(numbers, flags.seed, flags.minutes)))
