@@ -89,6 +89,10 @@ def _kind(rng: random.Random) -> str:
     return rng.choices(list(ATTEMPTS), [weight for weight, _ in ATTEMPTS.values()])[0]
 
 
+def _kind_of(seed: int, number: int) -> str:
+    return _kind(random.Random(f"{seed}:{number}"))
+
+
 def _try(seed: int, number: int, example: Path, said: Path) -> Verdict:
     """Attempt ``number`` of a seed; it depends on nothing else. ``said`` is this stderr."""
     rng = random.Random(f"{seed}:{number}")
@@ -127,33 +131,34 @@ def _work(seed: int, numbers: Sequence[int], example: Path, pipe: Connection) ->
 
 def verdicts(seed: int, numbers: Sequence[int]) -> Iterator[Verdict]:
     """Of each attempt, made in a fork of this process."""
-    place, left, context = (
-        Path(tempfile.mkdtemp()),
-        list(numbers),
-        multiprocessing.get_context("fork"),
-    )
-    example = Example(place / "example").folder
-    while left:
-        here, there = context.Pipe(duplex=False)
-        batch = left[:BATCH]
-        child = context.Process(target=_work, args=(seed, batch, example, there))
-        child.start()
-        there.close()
-        for number in batch:
-            del left[0]
+    left, context = list(numbers), multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as place:
+        example = Example(Path(place) / "example").folder
+        while left:
+            here, there = context.Pipe(duplex=False)
+            child = context.Process(target=_work, args=(seed, left[:BATCH], example, there))
+            child.start()
+            there.close()
             try:
-                yield here.recv() if here.poll(MOST_S) else Verdict(
-                    number, _kind(random.Random(f"{seed}:{number}")), None, "hung"
-                )  # fmt: skip
-            except EOFError:
-                yield Verdict(number, _kind(random.Random(f"{seed}:{number}")), None, "died")
-            else:
-                if child.is_alive() or here.poll():
-                    continue
-            break
-        child.kill()
-        child.join()
-    shutil.rmtree(place)
+                for number in left[:BATCH]:
+                    del left[0]
+                    verdict = _answer(here) or Verdict(
+                        number, _kind_of(seed, number), None, "hung, or died"
+                    )
+                    yield verdict
+                    if verdict.code is None:
+                        break
+            finally:
+                child.kill()
+                child.join()
+
+
+def _answer(pipe: Connection) -> Verdict | None:
+    """None if there is none: the process hangs, or is gone."""
+    try:
+        return pipe.recv() if pipe.poll(MOST_S) else None
+    except EOFError:
+        return None
 
 
 def campaign(numbers: Sequence[int], seed: int, minutes: float) -> int:
