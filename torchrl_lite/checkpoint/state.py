@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -57,14 +58,7 @@ def check_state(kind: type[_Part], state: Mapping[str, Any], path: Path) -> _Par
     try:
         return kind.model_validate(dict(state))
     except ValidationError as error:
-        why = first_problem(error)
+        why = why_invalid(error)
     except RecursionError:
         why = "nested too deeply"
     raise CheckpointError(f"{path}: not written by a run ({why})")
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first mistake that a model found: where, and what."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]

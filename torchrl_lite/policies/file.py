@@ -18,9 +18,9 @@ from torch import Tensor
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.checkpoint.records import MAX_SEED
-from torchrl_lite.checkpoint.state import first_problem
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
+from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
 from torchrl_lite.network.build import build
@@ -171,7 +171,7 @@ def _header(text: str, path: Path) -> PolicyHeader:
     try:
         return PolicyHeader.model_validate(parse_json(text))
     except ValidationError as error:
-        raise CheckpointError(f"{path}: header: {first_problem(error)}") from None
+        raise CheckpointError(f"{path}: header: {why_invalid(error)}") from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: header: not valid JSON ({error})") from None
 

@@ -39,7 +39,7 @@ FILM_FPS = 10
 
 
 class Run(MemoryRun):
-    """A run directory, held under its lock from ``with`` on.
+    """A run directory, locked from ``with`` on.
 
     `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
     `RLAlgo` calls it.
@@ -56,7 +56,7 @@ class Run(MemoryRun):
         until: int | None = None,
         callback: Callback | None = None,
     ) -> None:
-        """``until``: stop at the first epoch end at or after so many frames."""
+        """``until``: stop after the first epoch that reaches this many frames."""
         super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
