@@ -89,6 +89,10 @@ def _kind(rng: random.Random) -> str:
     return rng.choices(list(ATTEMPTS), [weight for weight, _ in ATTEMPTS.values()])[0]
 
 
+def _kind_of(seed: int, number: int) -> str:
+    return _kind(random.Random(f"{seed}:{number}"))
+
+
 def _try(seed: int, number: int, example: Path, said: Path) -> Verdict:
     """Attempt ``number`` of a seed; it depends on nothing else. ``said`` is this stderr."""
     rng = random.Random(f"{seed}:{number}")
@@ -127,45 +131,49 @@ def _work(seed: int, numbers: Sequence[int], example: Path, pipe: Connection) ->
 
 def verdicts(seed: int, numbers: Sequence[int]) -> Iterator[Verdict]:
     """Of each attempt, made in a fork of this process."""
-    place, left, context = (
-        Path(tempfile.mkdtemp()),
-        list(numbers),
-        multiprocessing.get_context("fork"),
-    )
-    example = Example(place / "example").folder
-    while left:
-        here, there = context.Pipe(duplex=False)
-        batch = left[:BATCH]
-        child = context.Process(target=_work, args=(seed, batch, example, there))
-        child.start()
-        there.close()
-        for number in batch:
-            del left[0]
+    left, context = list(numbers), multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as place:
+        example = Example(Path(place) / "example").folder
+        while left:
+            here, there = context.Pipe(duplex=False)
+            child = context.Process(target=_work, args=(seed, left[:BATCH], example, there))
+            child.start()
+            there.close()
             try:
-                yield here.recv() if here.poll(MOST_S) else Verdict(
-                    number, _kind(random.Random(f"{seed}:{number}")), None, "hung"
-                )  # fmt: skip
-            except EOFError:
-                yield Verdict(number, _kind(random.Random(f"{seed}:{number}")), None, "died")
-            else:
-                if child.is_alive() or here.poll():
-                    continue
-            break
-        child.kill()
-        child.join()
-    shutil.rmtree(place)
+                for number in left[:BATCH]:
+                    del left[0]
+                    verdict = _answer(here) or Verdict(
+                        number, _kind_of(seed, number), None, "hung, or died"
+                    )
+                    yield verdict
+                    if verdict.code is None:
+                        break
+            finally:
+                child.kill()
+                child.join()
 
 
-def campaign(count: int, seed: int, only: int | None) -> int:
+def _answer(pipe: Connection) -> Verdict | None:
+    """None if there is none: the process hangs, or is gone."""
+    try:
+        return pipe.recv() if pipe.poll(MOST_S) else None
+    except EOFError:
+        return None
+
+
+def campaign(numbers: Sequence[int], seed: int, minutes: float) -> int:
     """How many findings there were."""
+    end = time.monotonic() + 60 * minutes
     codes: Counter[tuple[str, int | None]] = Counter()
     findings = 0
-    for one in verdicts(seed, range(count) if only is None else [only]):
+    for one in verdicts(seed, numbers):
         codes[one.kind, one.code] += 1
         findings += bool(one.wrong)
-        if one.wrong or only is not None:
+        if one.wrong or len(numbers) == 1:
             print(f"{one.number}, {one.kind}: {one.wrong or 'as it should be'}, code {one.code}")
             print(f"  {ascii(one.argv)[:1000]}\n{one.error[-3000:]}", flush=True)
+        if time.monotonic() > end:
+            break
     for kind in ATTEMPTS:
         shown = [f"{n} x {code}" for (name, code), n in codes.items() if name == kind]
         print(f"{kind}: {', '.join(sorted(shown))}")
@@ -179,7 +187,9 @@ def campaign(count: int, seed: int, only: int | None) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Bad inputs, and how they are answered.")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=600, help="at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int)
     flags = parser.parse_args()
-    sys.exit(min(1, campaign(flags.count, flags.seed, flags.only)))
+    numbers = range(flags.count) if flags.only is None else [flags.only]
+    sys.exit(min(1, campaign(numbers, flags.seed, flags.minutes)))

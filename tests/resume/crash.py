@@ -123,6 +123,7 @@ def campaign(minutes: float, seed: int) -> int:
         except AssertionError as error:
             differences += 1
             print(f"run {runs} DIFFERS, see {crashes[name].folder / f'run_{runs}'}: {error}")
+        print(f"  {crashes[name].kills} kills", flush=True)
         by_setup[name] += crashes[name].kills
         by_phase.update(moment.phase for moment in moments[: crashes[name].kills])
     server.close()

@@ -55,8 +55,20 @@ def test_a_log_that_was_changed_is_one_line_and_nothing_is_lost(
     assert start(tmp_path, "--resume") == 2
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert str(log) in line
+    assert str(log) in line and "move it away to resume without its rows" in line
     assert contents(folder) == before
+
+
+def test_a_log_of_two_gigabytes_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = folder / "log.csv"
+    os.truncate(log, 2**31)  # a sparse file
+    assert resume(tmp_path, "--resume") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{log}: cannot be read (larger than 1073741824 bytes); " in line
+    assert "move it away to resume without its rows" in line
+    assert log.stat().st_size == 2**31
 
 
 def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**30
 """Maximum size of a log; with 50 tasks, a row takes about 4 kB."""
+_WITHOUT = "restore the file, or move it away to resume without its rows"
 Cells = dict[str, str]
 """A row: each cell by its column, a number or empty."""
 
@@ -87,6 +88,8 @@ def rows_until(path: Path, header: Sequence[str], frames: int) -> list[Cells]:
         rows = read_rows(path)
     except FileNotFoundError:
         return []
+    except UserError as error:
+        raise UserError(f"{error}; {_WITHOUT}") from None
     if rows:
         _check_columns(path, list(rows[0]), header)
     return [row for row in rows if row["total_frames"] and float(row["total_frames"]) <= frames]
@@ -97,4 +100,4 @@ def _check_columns(path: Path, columns: Sequence[str], header: Sequence[str]) ->
     if not unknown and "total_frames" in columns:
         return
     what = f"unknown column {unknown[0]!r}" if unknown else "no column 'total_frames'"
-    raise UserError(f"{path}: {what}; restore the file, or move it away to resume without its rows")
+    raise UserError(f"{path}: {what}; {_WITHOUT}")
