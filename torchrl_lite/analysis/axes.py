@@ -1,4 +1,4 @@
-"""Metrics and x-axes of learning curves."""
+"""Metrics and x-axes of learning curves, and places on them."""
 
 from typing import Literal, NamedTuple
 
@@ -20,3 +20,10 @@ AXES: dict[Axis, Place] = {
     "hours": Place("time/total_s", adds_up=True),
     "core_hours": Place("time/cpu_s", adds_up=True),
 }
+
+
+class Until(NamedTuple):
+    """Where a run stops: after the first epoch that gets there."""
+
+    axis: Axis
+    amount: float
