@@ -364,6 +364,7 @@ def compare(run: Path, reference: Path) -> None:
 
 
 def same_bits(one: Any, other: Any, where: str) -> None:
+    import numpy as np
     import torch
 
     assert type(one) is type(other), where
@@ -375,9 +376,9 @@ def same_bits(one: Any, other: Any, where: str) -> None:
         assert len(one) == len(other), where
         for index, pair in enumerate(zip(one, other, strict=True)):
             same_bits(*pair, f"{where} {index}")
-    elif isinstance(one, torch.Tensor):
+    elif isinstance(one, torch.Tensor | np.ndarray):
         assert (one.dtype, one.shape) == (other.dtype, other.shape), where
-        assert one.numpy().tobytes() == other.numpy().tobytes(), where
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), where
     else:
         assert one == other, f"{where}: {one!r}, not {other!r}"
 

@@ -21,7 +21,6 @@ from tiny_runs import ROOT, Stopped, result_of, results, sets, stop
 from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.ray_worker import RayPool
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import EnvConfig, NetConfig, RayConfig
@@ -137,16 +136,11 @@ def epoch(collector: Collector, number: int) -> dict[str, Any]:
         collector.submit(actor, tasks, random=random)
     block, episodes, _ = collector.result()
     rows = {name: tensor[list(tasks)] for name, tensor in block._asdict().items()}
-    return {"rows": rows, "episodes": [plain(stats) for stats in episodes]}
-
-
-def plain(stats: EpisodeStats) -> dict[str, Any]:
-    sample = stats.sample
-    return vars(stats) | {"sample": None if sample is None else torch.from_numpy(sample)}
+    return {"rows": rows, "episodes": [vars(stats) for stats in episodes]}
 
 
 def evaluation(collector: Collector) -> list[dict[str, Any]]:
-    return [plain(stats) for stats in collector.evaluate(OLD, (0, 1), 3)]
+    return [vars(stats) for stats in collector.evaluate(OLD, (0, 1), 3)]
 
 
 def session(collector: Collector) -> dict[str, Any]:

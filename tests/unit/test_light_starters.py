@@ -12,7 +12,7 @@ from tiny_runs import ROOT, SAVED, TASK, sets
 STARTERS = sorted(path.name for path in (ROOT / "starter").glob("*.py"))
 HEAVY = """
 import atexit, runpy, sys
-heavy = {"torch", "gymnasium", "metaworld", "ray", "matplotlib"}
+heavy = {"torch", "gymnasium", "metaworld", "ray", "optuna", "matplotlib"}
 atexit.register(lambda: print("heavy:", sorted(heavy & sys.modules.keys())))
 sys.argv[:] = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,7 +10,7 @@ import pytest
 
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.collector.worker import signals_blocked
-from torchrl_lite.sweep import cluster, command, task
+from torchrl_lite.sweep import cluster, runner, task
 from torchrl_lite.sweep.progress import Logged, Logs
 from torchrl_lite.sweep.trial import Outcome, Trial
 
@@ -42,7 +42,7 @@ def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
     monkeypatch.setattr(task, "_place", lambda: place)
     seen: list[Any] = []
 
-    def train(trial: Trial, _cwd: Path, _output: int) -> int:
+    def train(trial: Trial, *_: object) -> int:
         seen.append(task.read_mark(trial.folder))
         return 0
 
@@ -70,7 +70,7 @@ def test_a_fault_is_told_and_a_signal_is_worth_another_start(
 ) -> None:
     monkeypatch.setattr(task, "_place", lambda: {"node": "n", "job": "j"})
 
-    def train(_trial: Trial, _cwd: Path, output: int) -> int:
+    def train(_trial: Trial, _cwd: Path, output: int, _started: object) -> int:
         with open(output, "wb", closefd=False) as log:
             log.write(b"epoch 1\nerror: the cause\n\n" if code in (1, 143) else b"")
         return code
@@ -121,6 +121,15 @@ def test_a_node_has_room_for_all_that_a_run_takes(
     assert (said in found) if said else found == ""
 
 
+def test_as_many_runs_as_the_nodes_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 9.0}]
+    there = [{"Alive": True, "Resources": size} for size in sizes]
+    ray = SimpleNamespace(nodes=lambda: there)
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.0) == 2 + 1 + 4
+    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.5) == 2 + 1
+
+
 PROBE = """
 import json, os, signal, sys
 blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
@@ -140,25 +149,27 @@ def test_a_run_hears_its_own_signals_and_no_others(
     (command / "__main__.py").write_text(PROBE)
     monkeypatch.setattr(task, "ROOT", tmp_path)
     trial = Trial("st_probe", ("--seed", "3"), tmp_path, 1000, False)
+    told: list[Trial] = []
     with (tmp_path / "said").open("wb") as log, signals_blocked():
-        assert task._train(trial, tmp_path, log.fileno()) == 7
+        code = task._train(trial, tmp_path, log.fileno(), lambda trial, _: told.append(trial))
+    assert (code, told) == (7, [trial])
     said = json.loads((tmp_path / "said").read_text())
     assert said == [[], True, str(tmp_path), ["train", "probe", "--seed", "3"]]
 
 
 def test_what_has_ended_elsewhere_must_be_found_here(trial: Trial, tmp_path: Path) -> None:
-    code, error = command._seen_here(trial, Outcome(0, ""))
+    code, error = runner.seen_here(trial, Outcome(0, ""))
     assert code == 1
     assert error == f"ended, but {tmp_path} has no result: do all nodes share --log_dir?"
-    assert command._seen_here(trial, Outcome(3, "why")) == (3, "why")
+    assert runner.seen_here(trial, Outcome(3, "why")) == (3, "why")
     (tmp_path / "result.json").touch()
-    assert command._seen_here(trial, Outcome(0, "")) == (0, "")
+    assert runner.seen_here(trial, Outcome(0, "")) == (0, "")
 
 
 def test_repeats_within_a_second_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
-    with command._Signals() as signals:
+    monkeypatch.setattr(runner.time, "monotonic", lambda: clock[0])
+    with runner.Signals() as signals:
         for number, later, again in (
             (signal.SIGTERM, 0.0, False),
             (signal.SIGINT, 0.9, False),

@@ -1,7 +1,7 @@
 """Run directories, read as curves and final results."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,15 +78,24 @@ class Run:
         self, task: str, *, metric: Metric, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Evaluations of a task: positions on the axis and values; empty if there are none."""
-        column, place, points = f"eval_{metric}/{task}", 0.0, []
-        position, adds_up = AXES[axis]
-        for row in self.rows:
-            if position not in row:  # older versions did not log it
-                continue
-            place = place + row[position] / 3600 if adds_up else row[position]
-            if column in row:
-                points.append((place, row[column]))
+        column = f"eval_{metric}/{task}"
+        points = [(place, row[column]) for place, row in self._placed(axis) if column in row]
         return _columns(points)
+
+    def position(self, axis: Axis) -> float:
+        """How far the run is; 0 without a log."""
+        try:
+            return max((place for place, _ in self._placed(axis)), default=0.0)
+        except FileNotFoundError:
+            return 0.0
+
+    def _placed(self, axis: Axis) -> Iterator[tuple[float, dict[str, float]]]:
+        """The rows with their positions on the axis."""
+        place, (position, adds_up) = 0.0, AXES[axis]
+        for row in self.rows:
+            if position in row:  # older versions did not log it
+                place = place + row[position] / 3600 if adds_up else row[position]
+                yield place, row
 
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Success of a task over its own training frames, which count only while it is trained."""

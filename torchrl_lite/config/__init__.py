@@ -1,6 +1,6 @@
 """The configuration of a run: models, files, and errors that a person can act on."""
 
-from torchrl_lite.config.check import Sections, check, load, model, reference
+from torchrl_lite.config.check import Sections, check, load, model, reference, validate
 from torchrl_lite.config.curriculum import CurriculumConfig
 from torchrl_lite.config.files import (
     flat,
@@ -60,4 +60,5 @@ __all__ = [
     "parse_override",
     "read_tree",
     "reference",
+    "validate",
 ]

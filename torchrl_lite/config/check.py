@@ -5,7 +5,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import annotated_types as at
 from pydantic import Field, ValidationError, create_model
@@ -72,8 +72,8 @@ def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -
         raise UserError(f"{source}: algo: is {named!r}, but this starter trains {algo!r}")
     for other in sections.keys() & tree.keys() - {algo}:
         stub = {"algo": other, "env": {"tasks": ["any"]}, other: tree.pop(other)}
-        _validate(model(other, sections), stub, source)
-    return _validate(model(algo, sections), tree, source)
+        validate(model(other, sections), stub, source)
+    return validate(model(algo, sections), tree, source)
 
 
 def _check_sizes(value: Any, path: tuple[str, ...]) -> None:
@@ -94,7 +94,14 @@ def model(algo: str, sections: Mapping[str, type[Section]]) -> type[Config]:
     return create_model("Config", __base__=Config, **{algo: field})
 
 
-def _validate(kind: type[Config], tree: Mapping[str, Any], source: str) -> Config:
+Model = TypeVar("Model", bound=Section)
+
+
+def validate(kind: type[Model], tree: Mapping[str, Any], source: str) -> Model:
+    """
+    Raises:
+        UserError: the first error, with what is allowed; ``source`` names the tree.
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as error:

@@ -9,12 +9,7 @@ from typing import Any
 from torchrl_lite.collector.ray_connection import connect
 from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.sweep import task
-from torchrl_lite.sweep.trial import Outcome, Trial
-
-MAX_RETRIES = 10
-"""How many node failures a run survives; limited, as the run itself may crash its nodes."""
-STOP_S = 60
-"""Seconds that stopped runs have to finish their epoch."""
+from torchrl_lite.sweep.trial import MAX_RETRIES, STOP_S, Outcome, Trial
 
 
 class Cluster:
@@ -42,6 +37,12 @@ class Cluster:
         if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
             return ""
         return f"--cpus and --gpus: no node has {cpus} CPUs and {gpus:g} GPUs"
+
+    def slots(self, *, cpus: int, gpus: float) -> int:
+        """How many runs of this size the nodes have room for, other work aside."""
+        wanted = [(name, size) for name, size in (("CPU", cpus), ("GPU", gpus)) if size]
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return sum(min(int(node.get(name, 0) / size) for name, size in wanted) for node in nodes)
 
     def submit(self, trials: Sequence[Trial], *, cpus: int, gpus: float) -> None:
         remote = self._ray.remote(
@@ -79,6 +80,12 @@ class Cluster:
             return None
         alive = {n["NodeID"]: n["NodeManagerAddress"] for n in self._ray.nodes() if n["Alive"]}
         return alive.get(mark["node"])
+
+    def cancel(self, trial: Trial) -> None:
+        """Let a run end with a checkpoint, or never begin."""
+        for reference, other in self._trials.items():
+            if other == trial:
+                self._ray.cancel(reference)
 
     def stop(self, *, at_once: Callable[[], bool]) -> None:
         """Cancel waiting runs, and let running ones end with a checkpoint; stop waiting for them

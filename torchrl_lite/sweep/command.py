@@ -1,25 +1,19 @@
 """The command line of sweeps."""
 
-import signal
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
-from types import FrameType
-from typing import Self
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.flags import answer, check_folder
 from torchrl_lite.config import check_address
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import flags, plan, report
-from torchrl_lite.sweep.cluster import Cluster
-from torchrl_lite.sweep.progress import Line, Logged, Logs, State, make_view
+from torchrl_lite.sweep.progress import Logs, make_view
+from torchrl_lite.sweep.runner import REFRESH_S, Runner, Signals, line, running, seen_here
 from torchrl_lite.sweep.task import CONSOLE
 from torchrl_lite.sweep.trial import Outcome, Trial
 from torchrl_lite.training.signals import Interrupted, SignalGuard
-
-REFRESH_S = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,11 +45,15 @@ def parse(argv: Sequence[str] | None) -> Namespace:
     args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
     args.seeds = plan.parse_seeds(args.seeds)
     args.grid = [plan.parse_grid(text) for text in args.grid]
-    args.out = args.out or args.log_dir / "sweep"
+    args.out = args.out or args.log_dir / ("search" if args.search else "sweep")
     return args
 
 
 def _run(args: Namespace) -> int:
+    if args.search:
+        from torchrl_lite.sweep.search.command import search  # needs Optuna
+
+        return search(args)
     trials = plan.plan(args)
     for flag, folder in (("--log_dir", args.log_dir), ("--out", args.out)):
         check_folder(flag, folder)
@@ -79,77 +77,25 @@ def _run(args: Namespace) -> int:
 def _train(
     todo: Sequence[Trial], args: Namespace, *, done: Sequence[Trial]
 ) -> dict[Trial, Outcome]:
-    cluster = Cluster(args.address)
-    try:
-        lacking = cluster.too_small_for(cpus=args.cpus, gpus=args.gpus)
-        if lacking and args.address == "local":
-            raise UserError(lacking)
-        if lacking:  # a cluster may grow
-            print(f"{lacking}; the runs wait for a larger one", flush=True)
-        with _Signals() as signals:
-            cluster.submit(todo, cpus=args.cpus, gpus=args.gpus)
-            return _watch(cluster, [*done, *todo], done, signals)
-    finally:
-        cluster.close()
+    with running(args) as (runner, signals):
+        runner.submit(todo, cpus=args.cpus, gpus=args.gpus)
+        return _watch(runner, [*done, *todo], done, signals)
 
 
 def _watch(
-    cluster: Cluster, trials: Sequence[Trial], done: Sequence[Trial], signals: "_Signals"
+    runner: Runner, trials: Sequence[Trial], done: Sequence[Trial], signals: Signals
 ) -> dict[Trial, Outcome]:
     view, logs = make_view(), Logs()
     outcomes = {trial: Outcome(0, "") for trial in done}
     try:
-        while cluster.busy and signals.seen is None:
-            view.show([_line(trial, outcomes.get(trial), cluster, logs) for trial in trials])
-            for trial, outcome in cluster.finished(REFRESH_S):
-                outcomes[trial] = _seen_here(trial, outcome)
-        view.show([_line(trial, outcomes.get(trial), cluster, logs) for trial in trials])
+        while runner.busy and signals.seen is None:
+            view.show([line(trial, outcomes.get(trial), runner, logs) for trial in trials])
+            for trial, outcome in runner.finished(REFRESH_S):
+                outcomes[trial] = seen_here(trial, outcome)
+        view.show([line(trial, outcomes.get(trial), runner, logs) for trial in trials])
     finally:
         view.close()
     if signals.seen is not None:
-        cluster.stop(at_once=lambda: signals.again)
+        runner.stop(at_once=lambda: signals.again)
         raise Interrupted(signals.seen)
     return outcomes
-
-
-class _Signals:
-    """Remembers signals: an exception raised inside Ray's code would be lost or garbled.
-
-    ``again``: another signal came at least a second after the first, as in `SignalGuard`.
-    """
-
-    def __init__(self) -> None:
-        self.seen: int | None = None
-        self.again = False
-        self._first = 0.0
-
-    def __enter__(self) -> Self:
-        self._old = {n: signal.signal(n, self._on_signal) for n in SignalGuard.SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.seen is None:
-            self.seen, self._first = number, now
-        self.again = self.again or now - self._first >= 1
-
-
-def _seen_here(trial: Trial, outcome: Outcome) -> Outcome:
-    """The outcome, or a failure if the run's result is not visible on this machine."""
-    if outcome.code or (trial.folder / "result.json").exists():
-        return outcome
-    return Outcome(1, f"ended, but {trial.folder} has no result: do all nodes share --log_dir?")
-
-
-def _line(trial: Trial, outcome: Outcome | None, cluster: Cluster, logs: Logs) -> Line:
-    if outcome is not None:
-        state: State = "failed" if outcome.code else "done"
-        return Line(trial, state, None, logs.read(trial.folder))
-    node = cluster.node_of(trial.folder)
-    if node is None:
-        return Line(trial, "waiting", None, Logged())
-    return Line(trial, "running", node, logs.read(trial.folder))

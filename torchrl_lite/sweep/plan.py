@@ -3,7 +3,7 @@
 import json
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from operator import eq
 from pathlib import Path
@@ -29,61 +29,92 @@ def plan(args: Namespace) -> list[Trial]:
     Raises:
         UserError: an invalid flag or field, a conflict with an existing run, or two equal runs.
     """
-    _check_algorithms(args.grid, args.starter)
-    _check_keys(args.grid, args.set)
-    trials: dict[Path, Trial] = {}
-    for starter in args.starter:
-        if args.tasks and starter.startswith("mt_"):
-            raise UserError(f"--tasks: {starter} trains the tasks of its --config; omit --tasks")
-        for setting, task, seed in product(_settings(args.grid, starter), _tasks(args), args.seeds):
-            trial = _trial(args, starter, setting, task, seed)
-            if trial.folder in trials:
-                raise UserError(f"{trial.folder}: two runs of the sweep would share this folder")
-            trials[trial.folder] = trial
-    return list(trials.values())
+    check_keys([key for key, _ in args.grid], args, flag="--grid")
+    return distinct(
+        trial
+        for starter in args.starter
+        for setting in _settings(args.grid, starter)
+        for trial in runs(args, starter, setting)
+    )
 
 
-def _check_algorithms(grid: Sequence[tuple[str, Any]], starters: Sequence[str]) -> None:
-    trained = {_algo(starter) for starter in starters}
-    for key, _ in grid:
+def distinct(trials: Iterable[Trial]) -> list[Trial]:
+    """
+    Raises:
+        UserError: two of the runs have the same folder.
+    """
+    known: dict[Path, Trial] = {}
+    for trial in trials:
+        if trial.folder in known:
+            raise UserError(f"{trial.folder}: two runs of the sweep would share this folder")
+        known[trial.folder] = trial
+    return list(known.values())
+
+
+def runs(
+    args: Namespace, starter: str, setting: Setting, *, name: str | None = None
+) -> Iterator[Trial]:
+    """A run for each task and seed; ``name`` of the experiment: by default, from the setting.
+
+    Raises:
+        UserError: an invalid flag or field, or a conflict with an existing run.
+    """
+    if args.tasks and starter.startswith("mt_"):
+        raise UserError(f"--tasks: {starter} trains the tasks of its --config; omit --tasks")
+    for task, seed in product(args.tasks or [()], args.seeds):
+        yield _trial(args, starter, setting, task, seed, name)
+
+
+def check_keys(keys: Sequence[str], args: Namespace, *, flag: str) -> None:
+    """
+    Raises:
+        UserError: a field that ``flag`` varies is of no use, or is set twice.
+    """
+    _check_algorithms(keys, args.starter, flag)
+    _check_twice(keys, args.set, flag)
+
+
+def _check_algorithms(keys: Sequence[str], starters: Sequence[str], flag: str) -> None:
+    trained = {algo_of(starter) for starter in starters}
+    for key in keys:
         section = key.split(".")[0]
         if section in ALGORITHMS and section not in trained:
-            raise UserError(f"--grid: {key}: none of the starters trains {section}")
+            raise UserError(f"{flag}: {key}: none of the starters trains {section}")
 
 
-def _check_keys(grid: Sequence[tuple[str, Any]], settings: Sequence[str]) -> None:
+def _check_twice(keys: Sequence[str], settings: Sequence[str], flag: str) -> None:
     """Reject a field set by two flags: the folder name would not match the run."""
     known = [parse_override(text)[0] for text in settings]
-    for key, _ in grid:
+    for key in keys:
         path = key.split(".")
         if twice := [other for other in known if all(map(eq, other, path))]:
             named = f", and {'.'.join(twice[0])}" if twice[0] != path else ""
-            raise UserError(f"--grid: {key}{named}: set a field by only one --grid or --set")
+            raise UserError(f"{flag}: {key}{named}: set a field by only one {flag} or --set")
         known.append(path)
 
 
-def _algo(starter: str) -> str:
+def algo_of(starter: str) -> str:
     return starter.partition("_")[2]
 
 
 def _settings(grid: Sequence[tuple[str, Any]], starter: str) -> Iterator[Setting]:
     """All combinations, without keys of other algorithms, which would only repeat runs."""
-    others = ALGORITHMS.keys() - {_algo(starter)}
+    others = ALGORITHMS.keys() - {algo_of(starter)}
     own = [(key, values) for key, values in grid if key.split(".")[0] not in others]
     keys = [key for key, _ in own]
     for values in product(*(values for _, values in own)):
         yield dict(zip(keys, values, strict=True))
 
 
-def _tasks(args: Namespace) -> Sequence[tuple[str, ...]]:
-    """Flags that name each task; a single empty tuple if the configuration names the tasks."""
-    return args.tasks or [()]
-
-
 def _trial(
-    args: Namespace, starter: str, setting: Setting, task: tuple[str, ...], seed: int
+    args: Namespace,
+    starter: str,
+    setting: Setting,
+    task: tuple[str, ...],
+    seed: int,
+    name: str | None,
 ) -> Trial:
-    algo, multi_task = _algo(starter), starter.startswith("mt_")
+    algo, multi_task = algo_of(starter), starter.startswith("mt_")
     device = "cuda" if args.gpus else "cpu"  # Ray shows a run only its own GPU
     argv = [*task, "--seed", str(seed), "--log_dir", str(args.log_dir.absolute())]
     argv += ["--device", device, "--resume"]
@@ -91,7 +122,7 @@ def _trial(
         argv += ["--config", str(args.config)]
     values = [f"{key}={json.dumps(value)}" for key, value in setting.items()]
     argv += [part for text in [*args.set, *values] for part in ("--set", text)]
-    name = _experiment(args, argv, algo, setting, multi_task=multi_task)
+    name = name or _experiment(args, argv, algo, setting, multi_task=multi_task)
     argv += ["--id", name]
     own = flags.parse(algo, argv, multi_task=multi_task)
     config, folder, resuming = request(own, algo, multi_task=multi_task)

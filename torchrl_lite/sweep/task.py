@@ -1,4 +1,5 @@
-"""The Ray task of a run: a training in a subprocess, as a user would start it.
+"""One run of a sweep, as a Ray task or in a thread: a training in a subprocess, as a user would
+start it.
 
 A run can be restarted at any time on any node thanks to its run directory: lock, checkpoints,
 ``--resume`` and ``result.json``. This module does not import torch, so that the process that waits
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 CONSOLE = "console.log"
 """In a run directory: the starter's output, of all attempts."""
 MARK = "sweep.json"
-"""In a run directory while a node trains it: the ids of the node and of the Ray job."""
+"""In a run directory while a node trains it: the ids of the node and of the sweep (its Ray job)."""
 PATIENCE_S = 60
 """Seconds to wait for the processes of an earlier attempt to end."""
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
@@ -34,13 +35,26 @@ class StoppedError(RuntimeError):
 
 
 def run(trial: Trial, cwd: Path) -> Outcome:
+    """The Ray task; raises as `attempt` does."""
+    # Ray cancels with SIGINT, which background processes ignore by default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return attempt(trial, cwd, place=_place)
+
+
+def attempt(
+    trial: Trial,
+    cwd: Path,
+    *,
+    place: Callable[[], dict[str, str]],
+    started: Callable[[Trial, subprocess.Popen[bytes]], None] = lambda *_: None,
+) -> Outcome:
     """Train until the run ends; never raises for an error of the run itself.
+
+    ``place`` returns what the run is marked with. ``started`` is told the process.
 
     Raises:
         StoppedError: it was stopped by a signal.
     """
-    # Ray cancels with SIGINT, which background processes ignore by default.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     trial.folder.mkdir(parents=True, exist_ok=True)
     try:
         _wait_for_lock(trial.folder)
@@ -48,12 +62,12 @@ def run(trial: Trial, cwd: Path) -> Outcome:
         return Outcome(2, str(error))
     mark = trial.folder / MARK
     whole = mark.with_name(f".{MARK}")
-    whole.write_text(json.dumps(_place()))
+    whole.write_text(json.dumps(place()))
     whole.replace(mark)
     try:
         with (trial.folder / CONSOLE).open("ab") as log:
             start = log.tell()
-            code = _train(trial, cwd, log.fileno())
+            code = _train(trial, cwd, log.fileno(), started)
     finally:
         mark.unlink(missing_ok=True)
     if code in STOPPED:
@@ -92,7 +106,12 @@ def _wait_for_lock(folder: Path) -> None:
             time.sleep(1)
 
 
-def _train(trial: Trial, cwd: Path, output: int) -> int:
+def _train(
+    trial: Trial,
+    cwd: Path,
+    output: int,
+    started: Callable[[Trial, subprocess.Popen[bytes]], None],
+) -> int:
     algo = trial.starter.partition("_")[2]
     # -P: a file in the run's working directory must not hide a package
     command = [sys.executable, "-P", "-m", "torchrl_lite.cli", "train", algo, *trial.argv]
@@ -108,6 +127,7 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
         preexec_fn=_die_with(os.getpid()),
     )
     try:
+        started(trial, process)
         return process.wait(timeout=1e9)  # with a timeout, Ray can interrupt the wait
     except BaseException:  # cancelled: the run may finish its epoch
         process.terminate()
@@ -116,8 +136,8 @@ def _train(trial: Trial, cwd: Path, output: int) -> int:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """For the child: make the kernel kill it when its parent, Ray's process, dies, and unblock
-    the signals that Ray's processes block."""
+    """For the child: make the kernel kill it when the process or thread that started it ends, and
+    unblock the signals that Ray's processes block."""
     prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
 
     def prepare() -> None:

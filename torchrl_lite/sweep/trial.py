@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+MAX_RETRIES = 10
+"""How many stops from outside a run survives, such as of its node; limited, as the run itself may
+crash its nodes."""
+STOP_S = 60
+"""Seconds that stopped runs have to finish their epoch."""
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -1,0 +1,110 @@
+"""What a trial is worth: one number for all its runs, and how far its runs are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import asinh
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from torchrl_lite.analysis.axes import Axis, Metric
+from torchrl_lite.analysis.runs import Run
+from torchrl_lite.sweep.trial import Trial
+
+STEPS = 27
+"""Comparisons of a trial with others, at equal shares of the budget; 3^3, for hyperband."""
+TIE = 1e-6
+"""Weight of the return beside a success rate: below any difference of success rates."""
+AVERAGES: dict[str, Callable[[Sequence[float]], Any]] = {
+    "mean": np.mean,
+    "iqm": lambda scores: trim_mean(scores, 0.25),
+}
+
+
+class Score(NamedTuple):
+    """Averages over tasks and seeds; ``success`` is None if the tasks do not report it."""
+
+    success: float | None
+    ret: float
+
+    @property
+    def value(self) -> float:
+        """A number with the order of (success, return)."""
+        if self.success is None:
+            return self.ret
+        return self.success + TIE * (0.5 + asinh(self.ret) / 72)  # asinh(1e15) < 36
+
+
+def _run(trial: Trial) -> Run:
+    """What a run has logged, reread only if there is more."""
+    log = trial.folder / "log.csv"
+    size = log.stat().st_size if log.exists() else 0
+    return _read(trial.folder, size, (trial.folder / "result.json").exists())
+
+
+@lru_cache(maxsize=256)
+def _read(folder: Path, _size: int, _has_result: bool) -> Run:
+    return Run(folder)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The average over tasks and seeds of what runs reach within their budget: their own frames,
+    or ``core_minutes`` of each."""
+
+    average: Literal["mean", "iqm"]
+    core_minutes: float | None = None
+
+    @property
+    def _axis(self) -> Axis:
+        return "frames" if self.core_minutes is None else "core_hours"
+
+    def _budget(self, trial: Trial) -> float:
+        return float(trial.total_frames) if self.core_minutes is None else self.core_minutes / 60
+
+    def is_over(self, trial: Trial) -> bool:
+        """Whether a run is finished, or has used its core minutes."""
+        if (trial.folder / "result.json").exists():
+            return True
+        return self.core_minutes is not None and self.reached([trial]) == STEPS
+
+    def reached(self, trials: Sequence[Trial]) -> int:
+        """How many steps all the runs have made."""
+        shares = [_run(trial).position(self._axis) / self._budget(trial) for trial in trials]
+        return min(STEPS, int(min(shares) * STEPS + 1e-9))
+
+    def at(self, trials: Sequence[Trial], step: int) -> Score | None:
+        """By the evaluations up to a step that all runs have made; None before the first one."""
+        return self._score([self._scores(trial, step / STEPS) for trial in trials])
+
+    def final(self, trials: Sequence[Trial]) -> Score | None:
+        """By the final evaluations, or the last ones within the core minutes; None if some run
+        has none."""
+        return self._score([self._final(trial) for trial in trials])
+
+    def _final(self, trial: Trial) -> list[tuple[float | None, float | None]]:
+        run = _run(trial)
+        if run.result is None or run.position(self._axis) > self._budget(trial) * (1 + 1e-9):
+            return self._scores(trial, 1.0)
+        return [(run.final(task, "success"), run.final(task, "return")) for task in run.tasks]
+
+    def _scores(self, trial: Trial, share: float) -> list[tuple[float | None, float | None]]:
+        """Success and return of each task."""
+        run, end = _run(trial), share * self._budget(trial) * (1 + 1e-9)
+
+        def last(task: str, metric: Metric) -> float | None:
+            x, y = run.curve(task, metric=metric, axis=self._axis)
+            return float(y[x <= end][-1]) if (x <= end).any() else None
+
+        return [(last(task, "success"), last(task, "return")) for task in run.tasks]
+
+    def _score(self, runs: Sequence[Sequence[tuple[float | None, float | None]]]) -> Score | None:
+        success, returns = zip(*(scores for run in runs for scores in run), strict=True)
+        if None in returns:
+            return None
+        average = AVERAGES[self.average]
+        known = None if None in success else float(average(success))
+        return Score(known, float(average(returns)))
