@@ -27,3 +27,8 @@ class Until(NamedTuple):
 
     axis: Axis
     amount: float
+
+    @property
+    def flag(self) -> str:
+        """As ``--until`` reads it."""
+        return f"{self.amount}h" if self.axis == "core_hours" else str(self.amount)
