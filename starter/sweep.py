@@ -1,4 +1,4 @@
-"""Many runs on Ray: ``python starter/sweep.py --starter st_sac --tasks 0-9 --seeds 1-5``."""
+"""Many runs at once: ``python starter/sweep.py --starter st_sac --tasks 0-9 --seeds 1-5``."""
 
 import sys
 

@@ -10,7 +10,7 @@ COMMANDS = {
     "play": "evaluate and show a policy",
     "plot": "plot learning curves and tabulate final results",
     "diagnose": "find what is wrong with a run, and what to try",
-    "sweep": "start many runs on Ray",
+    "sweep": "start many runs, or search for hyperparameters",
     "bench": "measure speed on this machine, compared with other libraries",
 }
 

@@ -1,1 +1,1 @@
-"""Many runs at once on Ray (an optional package), on one machine or many."""
+"""Many runs at once: on Ray (an optional package), or as processes of this machine."""

@@ -22,6 +22,10 @@ def name_of(number: int) -> str:
     return f"trial_{number:04d}"
 
 
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 @dataclass
 class _Active:
     """A trial whose runs are not all over."""
@@ -88,7 +92,7 @@ class Driver:
         left = [run for run in runs if not self._objective.is_over(run)]
         active = self._active[trial.number] = _Active(trial, runs, left)
         self._runner.submit(left, cpus=self._args.cpus, gpus=self._args.gpus)
-        values = ", ".join(f"{key}={value}" for key, value in setting.items())
+        values = ", ".join(f"{key}={_shown(value)}" for key, value in setting.items())
         print(f"{name}: {values}", flush=True)
         self._look_at(active)
 

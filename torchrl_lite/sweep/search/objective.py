@@ -24,6 +24,10 @@ AVERAGES: dict[str, Callable[[Sequence[float]], Any]] = {
 }
 
 
+Scores = tuple[float | None, float | None]
+"""Success and return of a task; None where there is no evaluation, or no success in it."""
+
+
 class Score(NamedTuple):
     """Averages over tasks and seeds; ``success`` is None if the tasks do not report it."""
 
@@ -78,20 +82,20 @@ class Objective:
 
     def at(self, trials: Sequence[Trial], step: int) -> Score | None:
         """By the evaluations up to a step that all runs have made; None before the first one."""
-        return self._score([self._scores(trial, step / STEPS) for trial in trials])
+        return self._score(trials, lambda trial: self._scores(trial, step / STEPS))
 
     def final(self, trials: Sequence[Trial]) -> Score | None:
         """By the final evaluations, or the last ones within the core minutes; None if some run
         has none."""
-        return self._score([self._final(trial) for trial in trials])
+        return self._score(trials, self._final)
 
-    def _final(self, trial: Trial) -> list[tuple[float | None, float | None]]:
+    def _final(self, trial: Trial) -> list[Scores]:
         run = _run(trial)
         if run.result is None or run.position(self._axis) > self._budget(trial) * (1 + 1e-9):
             return self._scores(trial, 1.0)
         return [(run.final(task, "success"), run.final(task, "return")) for task in run.tasks]
 
-    def _scores(self, trial: Trial, share: float) -> list[tuple[float | None, float | None]]:
+    def _scores(self, trial: Trial, share: float) -> list[Scores]:
         """Success and return of each task."""
         run, end = _run(trial), share * self._budget(trial) * (1 + 1e-9)
 
@@ -101,10 +105,21 @@ class Objective:
 
         return [(last(task, "success"), last(task, "return")) for task in run.tasks]
 
-    def _score(self, runs: Sequence[Sequence[tuple[float | None, float | None]]]) -> Score | None:
-        success, returns = zip(*(scores for run in runs for scores in run), strict=True)
-        if None in returns:
+    def _score(
+        self, trials: Sequence[Trial], scores: Callable[[Trial], list[Scores]]
+    ) -> Score | None:
+        """The mean over tasks, averaged over seeds."""
+        seeds: dict[str, list[Scores]] = {}
+        for trial in trials:
+            seeds.setdefault(trial.folder.name, []).extend(scores(trial))
+        success, returns = zip(
+            *(zip(*of_seed, strict=True) for of_seed in seeds.values()), strict=True
+        )
+        if any(None in of_seed for of_seed in returns):
             return None
         average = AVERAGES[self.average]
-        known = None if None in success else float(average(success))
-        return Score(known, float(average(returns)))
+        known = all(None not in of_seed for of_seed in success)
+        return Score(
+            float(average([np.mean(of_seed) for of_seed in success])) if known else None,
+            float(average([np.mean(of_seed) for of_seed in returns])),
+        )

@@ -47,11 +47,16 @@ def _rows(trials: Sequence[Any]) -> list[list[str]]:
     order = list(states)
     rows = [["trial", "state", "success", "return", *fields]]
     for trial in sorted(trials, key=lambda t: (order.index(t.state.name), -(t.value or 0))):
-        numbers = [trial.user_attrs.get(name) for name in ("success", "ret")]
-        cells = ["-" if number is None else f"{number:.6g}" for number in numbers]
-        values = [str(trial.params.get(key, "-")) for key in fields]
-        rows.append([name_of(trial.number), states[trial.state.name], *cells, *values])
+        values = [trial.user_attrs.get(name) for name in ("success", "ret")]
+        values += [trial.params.get(key) for key in fields]
+        rows.append([name_of(trial.number), states[trial.state.name], *map(_cell, values)])
     return rows
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

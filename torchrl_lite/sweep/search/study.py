@@ -124,8 +124,10 @@ class Study:
     def tell(self, trial: Any, score: Score, *, pruned: bool = False) -> None:
         for name, value in score._asdict().items():
             trial.set_user_attr(name, value)
-        state = "PRUNED" if pruned else "COMPLETE"
-        self.study.tell(trial, score.value, state=self._optuna.trial.TrialState[state])
+        if pruned:  # Optuna takes the last report as its value
+            self.study.tell(trial, state=self._optuna.trial.TrialState.PRUNED)
+        else:
+            self.study.tell(trial, score.value)
 
     def discard(self, trial: Any, reason: str) -> None:
         """It can have no value."""

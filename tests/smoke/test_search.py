@@ -1,0 +1,152 @@
+"""Real runs as processes of this machine, without Ray: a search as on its page, and its end."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+from processes import SHARED_MEMORY, outlive, session_of
+from tiny_runs import ROOT, TINY, rows_of, sets
+
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.errors import BusyError
+
+pytestmark = pytest.mark.timeout(540)
+PAGE = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+EPOCHS = 40
+SMALL = TINY | {
+    "train.num_epochs": EPOCHS - 1,
+    "train.save_interval": 1,
+    "env.num_envs": 2,
+    "env.group_size": 2,
+}
+
+
+def block(language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[number]
+
+
+def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=folder, env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def until(true: Callable[[], Any], seconds: float = 300) -> None:
+    pause, end = Event(), monotonic() + seconds
+    while not true():
+        assert monotonic() < end
+        pause.wait(0.05)
+
+
+def is_free(folder: Path) -> bool:
+    try:
+        with locked(folder):
+            return True
+    except BusyError:
+        return False
+
+
+def is_in_the_middle(folder: Path) -> bool:
+    saved = any((folder / "checkpoint").glob("last_*.json"))
+    return saved and not (folder / "result.json").exists()
+
+
+def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> None:
+    """With tiny runs; the first trial ends, the second is in the middle."""
+    pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    (tmp_path / "space.json").write_text(block("json"))
+    _, command = block("bash").splitlines()
+    program, *words = shlex.split(command.replace("--trials 30", "--trials 2"))
+    assert program == "python"
+    words[words.index("1-3")] = "1"
+    words[0] = str(ROOT / words[0])
+    small = {key: value for key, value in SMALL.items() if key not in json.loads(block("json"))}
+    small["env.num_envs"] = small["env.group_size"] = 20
+    small["replay_buffer.size"] = 20_000
+    words += ["--jobs", "1", *sets(small)]
+    runs = [tmp_path / "log" / "search" / f"trial_000{n}" / "push-v3" / "1" for n in (0, 1)]
+
+    driver = start(tmp_path, *words)
+    until(lambda: is_in_the_middle(runs[1]) or driver.poll() is not None)
+    driver.kill()
+    driver.communicate()
+    until(lambda: is_free(runs[1]))
+    assert is_in_the_middle(runs[1])
+    first = (runs[0] / "console.log").read_bytes()
+
+    driver = start(tmp_path, *words)
+    out, err = driver.communicate()
+    assert (driver.returncode, err) == (0, "")
+    assert (runs[0] / "console.log").read_bytes() == first
+    assert "resuming from frame" in (runs[1] / "console.log").read_text()
+    for run in runs:
+        assert [row["epoch"] for row in rows_of(run)] == [str(n + 1) for n in range(EPOCHS)]
+    assert "no trial had a success" in out  # after 40 tiny epochs
+
+    script = start(tmp_path, "-c", block("python"))
+    out, err = script.communicate()
+    assert script.returncode == 0, err
+    (best,) = re.findall(r"^([01]) 0\.0 \{'sac\.qlr': ", out)
+    config = json.loads((tmp_path / "log" / "search" / "best.json").read_text())
+    params = json.loads((runs[int(best)] / "params.json").read_text())
+    for section in ("env", "sac", "net", "train"):
+        assert config[section] == params[section]
+
+
+def test_core_minutes_end_a_run_with_a_checkpoint(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    (tmp_path / "space.json").write_text('{"sac.tau": [0.01]}')
+    endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}
+    driver = start(
+        tmp_path, str(ROOT / "starter" / "sweep.py"), "--search", "space.json", "--trials", "1",
+        "--starter", "st_sac", "--tasks", "0", "--core_minutes", "0.02", "--out", "out",
+        *sets(endless),
+    )  # fmt: skip
+    out, err = driver.communicate()
+    assert (driver.returncode, err) == (0, "")
+    folder = tmp_path / "out" / "trial_0000" / "reach-v3" / "1"
+    assert (folder / "console.log").read_text().endswith("continue with --resume\n")
+    assert list((folder / "checkpoint").glob("last_*.json"))
+    spent, last = 0.0, {}
+    for row in rows_of(folder):
+        spent += float(row["time/cpu_s"])
+        if row["eval/return"] and spent <= 1.2:
+            last = row
+    assert spent > 1.2
+    assert f"trial_0000: success 0.000, return {float(last['eval/return']):.1f}\n" in out
+
+
+def test_a_sweep_without_ray_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:
+    shared_before = set(SHARED_MEMORY.iterdir())
+    endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}
+    driver = start(
+        tmp_path, str(ROOT / "starter" / "sweep.py"), "--starter", "st_sac", "--tasks", "0",
+        "--seeds", "1-3", "--id", "x", "--jobs", "2", *sets(endless), start_new_session=True,
+    )  # fmt: skip
+    folders = [tmp_path / "log" / "x" / "reach-v3" / seed for seed in "123"]
+    until(lambda: all((f / "log.csv").exists() and len(rows_of(f)) > 3 for f in folders[:2]))
+    members = session_of(driver.pid)
+    assert len(members) > 2
+    os.killpg(driver.pid, signal.SIGTERM)
+    _, err = driver.communicate()
+    survivors = outlive(members | session_of(driver.pid), 30)
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command continues\n")
+    for folder in folders[:2]:
+        assert (folder / "console.log").read_text().endswith("continue with --resume\n")
+    assert not folders[2].exists()
+    assert survivors == set()
+    assert set(SHARED_MEMORY.iterdir()) == shared_before

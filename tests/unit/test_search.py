@@ -1,0 +1,331 @@
+"""Searches whose runs are made up in no time: what is proposed, stopped, continued and reported."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import ROOT, one_line
+
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.command.flags import parse
+from torchrl_lite.command.options import request, resolve
+from torchrl_lite.config import parse_override
+from torchrl_lite.sweep import command
+from torchrl_lite.sweep.plan import STARTERS
+from torchrl_lite.sweep.runner import Signals
+from torchrl_lite.sweep.search import command as search_command
+from torchrl_lite.sweep.search import report
+from torchrl_lite.sweep.trial import Outcome, Trial
+
+pytest.importorskip("optuna", reason="the extra [search] is not installed")
+PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
+EVALUATIONS = 3
+Formula = Callable[[dict[str, Any]], float]
+
+
+def setting_of(trial: Trial) -> dict[str, Any]:
+    texts = [
+        text for flag, text in zip(trial.argv, trial.argv[1:], strict=False) if flag == "--set"
+    ]
+    return {".".join(path): value for path, value in map(parse_override, texts)}
+
+
+class MadeUp:
+    """Runs that make one evaluation whenever they are looked at; ``jobs`` of them at a time."""
+
+    def __init__(self, formula: Formula, jobs: int) -> None:
+        self._formula, self._jobs = formula, jobs
+        self._waiting: list[Trial] = []
+        self.fails: Callable[[Trial], bool] = lambda _: False
+        self.cancelled: list[str] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting)
+
+    def slots(self, **_: object) -> int:
+        return self._jobs
+
+    def submit(self, trials: list[Trial], **_: object) -> None:
+        self._waiting += trials
+
+    def finished(self, _seconds: float) -> list[tuple[Trial, Outcome]]:
+        found = []
+        for trial in self._waiting[: self._jobs]:
+            if self.fails(trial):
+                found.append((trial, Outcome(1, "error: it failed")))
+            elif self._evaluate(trial) == EVALUATIONS:
+                found.append((trial, Outcome(0, "")))
+        for trial, _ in found:
+            self._waiting.remove(trial)
+        return found
+
+    def _evaluate(self, trial: Trial) -> int:
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        if not (trial.folder / "params.json").exists():
+            config = request(parse("sac", trial.argv, multi_task=False), "sac", multi_task=False)
+            text = resolve(config.config).model_dump_json()
+            (trial.folder / "params.json").write_text(text)
+            (trial.folder / "log.csv").write_text(
+                "epoch,total_frames,time/cpu_s,eval_success/Pendulum-v1,eval_return/Pendulum-v1\n"
+            )
+        epoch = len((trial.folder / "log.csv").read_text().splitlines())
+        success = self._formula(setting_of(trial))
+        with (trial.folder / "log.csv").open("a") as file:
+            file.write(f"{epoch},{trial.total_frames * epoch // EVALUATIONS},60,{success},1\n")
+        if epoch == EVALUATIONS:
+            result = {"frames": 1, "epochs": 100, "eval_success/Pendulum-v1": success}
+            text = json.dumps(result | {"eval_return/Pendulum-v1": 1.0})
+            (trial.folder / "result.json").write_text(text)
+        return epoch
+
+    def node_of(self, _folder: Path) -> str:
+        return "here"
+
+    def cancel(self, trial: Trial) -> None:
+        self.cancelled.append(trial.name)
+        self._waiting = [other for other in self._waiting if other != trial]
+
+
+class Searches:
+    """Calls of the command in one folder."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.out = folder, folder / "out"
+        self.runner = MadeUp(lambda setting: setting["sac.tau"], 1)
+        monkeypatch.setattr(search_command, "running", self._running)
+
+    @contextmanager
+    def _running(self, _args: object) -> Iterator[tuple[MadeUp, Signals]]:
+        self.runner._waiting.clear()
+        yield self.runner, Signals()
+
+    def __call__(self, space: dict[str, Any], *argv: str) -> int:
+        path = self.folder / "space.json"
+        path.write_text(json.dumps(space))
+        flags = ["--search", str(path), "--out", str(self.out), "--starter", "st_sac"]
+        return command.main([*flags, "--config", PENDULUM, *argv])
+
+    @property
+    def trials(self) -> list[Any]:
+        import optuna
+
+        storages = optuna.storages
+        backend = storages.journal.JournalFileBackend(str(self.out / "study.journal"))
+        (study,) = optuna.get_all_study_names(storages.JournalStorage(backend))
+        return optuna.load_study(
+            study_name=study, storage=storages.JournalStorage(backend)
+        ).get_trials()
+
+    @property
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.trials]
+
+    def epochs(self, number: int) -> list[str]:
+        log = self.out / f"trial_{number:04d}" / "Pendulum-v1" / "1" / "log.csv"
+        with log.open(newline="") as file:
+            return [row["epoch"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searches:
+    monkeypatch.setattr(report, "_pictures", lambda *_: [])
+    return Searches(tmp_path, monkeypatch)
+
+
+DRAW = report._pictures
+WHOLE = ["1", "2", "3"]
+TAU = {"sac.tau": [0.3, 0.9, 0.5]}
+GRID = ["--sampler", "grid"]
+
+
+def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
+    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "_pictures", DRAW)
+    assert search(TAU, *GRID) == 0
+    out, err = capsys.readouterr()
+    assert "the best is trial_0001" in out
+    assert err == ""
+    assert search.states == ["COMPLETE"] * 3
+    with (search.out / "trials.csv").open(newline="") as file:
+        rows = [(row["trial"], row["success"], row["sac.tau"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("trial_0001", "0.9", "0.9"),
+        ("trial_0002", "0.5", "0.5"),
+        ("trial_0000", "0.3", "0.3"),
+    ]
+    for name in ("history", "curves", "importance"):
+        assert (search.out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for starter in STARTERS:
+        kind, _, algo = starter.partition("_")
+        argv = ["--config", str(search.out / "best.json"), "--log_dir", str(search.folder / "new")]
+        own = parse(algo, argv, multi_task=kind == "mt")
+        config = request(own, algo, multi_task=kind == "mt").config
+        assert config.env.tasks == ["Pendulum-v1"]
+        assert config.train.num_epochs == 95
+        if algo == "sac":
+            assert config.agent.tau == 0.9
+
+
+def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
+    space = {"sac.tau": {"low": 0, "high": 1}}
+    assert search(space, "--trials", "2", "--sampler", "random") == 0
+    first = [trial.params for trial in search.trials]
+    assert search(space, "--trials", "4", "--sampler", "random") == 0
+    assert [trial.params for trial in search.trials][:2] == first
+    taus = [trial.params["sac.tau"] for trial in search.trials]
+    assert len(set(taus)) == 4
+    assert all(search.epochs(number) == WHOLE for number in range(4))
+
+
+def test_tpe_looks_where_it_was_good(search: Searches) -> None:
+    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.8), 1)
+    space = {"sac.tau": {"low": 0, "high": 1}}
+    assert search(space, "--trials", "20", "--pruner", "none") == 0
+    taus = [trial.params["sac.tau"] for trial in search.trials]
+    # Uniform draws, as the first ten, would be 0.34 away on average.
+    assert sum(abs(tau - 0.8) for tau in taus[10:]) / 10 < 0.17
+
+
+@pytest.mark.parametrize(
+    ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
+)
+def test_a_hopeless_trial_is_stopped_and_others_are_not(
+    search: Searches, pruner: str, stopped: list[int] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"sac.tau": [0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.95]}
+    assert search(space, *GRID, "--pruner", pruner) == 0
+    pruned = [number for number, state in enumerate(search.states) if state == "PRUNED"]
+    if stopped is None:  # which ones depends on their brackets; never the best so far
+        assert pruned
+        assert not {0, 6} & {*pruned}
+    else:
+        assert pruned == stopped
+    assert search.runner.cancelled == [f"trial_{n:04d}/Pendulum-v1/1" for n in pruned]
+    out = capsys.readouterr().out
+    for number in range(7):
+        cut = number in pruned
+        assert (search.epochs(number) == WHOLE) != cut
+        assert (f"trial_{number:04d}: stopped after" in out) == cut
+    assert "the best is trial_0006" in out
+
+
+def test_a_run_that_fails_is_tried_again_by_the_next_call(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.runner.fails = lambda trial: setting_of(trial)["sac.tau"] == 0.9
+    assert search(TAU, *GRID) == 1
+    out, err = capsys.readouterr()
+    one_line(err, "trial_0001/Pendulum-v1/1 failed (1): error: it failed")
+    assert "the best is trial_0002" in out
+    assert "| trial_0001 | failed |" in out
+    search.runner.fails = lambda _: False
+    assert search(TAU, *GRID) == 0
+    assert search.states == ["COMPLETE"] * 3
+    assert all(search.epochs(number) == WHOLE for number in range(3))
+
+
+def test_values_that_are_not_allowed_together_are_left_out(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.runner = MadeUp(lambda _: 0.0, 2)
+    space = {"net.residual": [False, True], "net.hidden_shapes": [[8, 8], [8, 16]]}
+    assert search(space, *GRID) == 0
+    out, err = capsys.readouterr()
+    one_line(err, "trial_0003: left out", "residual layers need equal widths")
+    assert search.states == ["COMPLETE"] * 3 + ["FAIL"]
+    assert "no trial had a success" in out
+
+
+def test_another_search_in_the_same_folder_is_refused(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(TAU, *GRID) == 0
+    for space, argv, flag in (
+        ({"sac.tau": [0.3]}, GRID, "--search"),
+        (TAU, [*GRID, "--seeds", "1-2"], "--seeds"),
+        (TAU, [*GRID, "--set", "sac.qlr=0.1"], "--set"),
+        (TAU, ["--trials", "3"], "--sampler"),
+    ):
+        capsys.readouterr()
+        assert search(space, *argv) == 2
+        one_line(capsys.readouterr().err, flag, "use another --out")
+    with locked(search.out):
+        assert search(TAU, *GRID) == 1
+    one_line(capsys.readouterr().err, str(search.out))
+    (search.out / "study.journal").write_text("{}\n")
+    assert search(TAU, *GRID) == 2
+    one_line(capsys.readouterr().err, "study.journal: is damaged")
+
+
+def test_without_optuna_one_line_says_how_to_get_it(
+    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert search(TAU, *GRID) == 2
+    one_line(capsys.readouterr().err, "pip install -e '.[search]'")
+
+
+# --- a search that is killed ---------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Nothing handles it."""
+
+
+class Writes:
+    """Counts what is written to the study, and kills at one write: before it, in the middle of its
+    line, or after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from optuna.storages.journal import JournalFileBackend
+
+        self.count, self.at, self.how = 0, -1, ""
+        write = JournalFileBackend.append_logs
+
+        def append(backend: Any, logs: list[dict[str, Any]]) -> None:
+            self.count += 1
+            if self.count - 1 != self.at:
+                return write(backend, logs)
+            if self.how == "after":
+                write(backend, logs)
+            if self.how == "middle":
+                with Path(backend._file_path).open("a") as file:
+                    file.write(json.dumps(logs[0])[:-4])
+            raise Killed
+
+        monkeypatch.setattr(JournalFileBackend, "append_logs", append)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    monkeypatch.setattr(report, "_pictures", lambda *_: [])
+    writes = Writes(monkeypatch)
+    space = {"sac.tau": [0.2, 0.8], "sac.alpha": [0.1]}
+    argv = ["--sampler", sampler, "--trials", "2"]
+    (tmp_path / "whole").mkdir()
+    assert Searches(tmp_path / "whole", monkeypatch)(space, *argv) == 0
+    total = writes.count
+    assert total > 50
+    for number, at in enumerate([*range(6), *range(6, total, 7)]):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        search = Searches(folder, monkeypatch)
+        writes.count, writes.at, writes.how = 0, at, ("before", "middle", "after")[number % 3]
+        with pytest.raises(Killed):
+            search(space, *argv)
+        writes.at = -1
+        assert search(space, *argv) == 0
+        assert search.states == ["COMPLETE"] * 2
+        for trial in search.trials:
+            assert search.epochs(trial.number) == WHOLE
+            assert trial.user_attrs["success"] == json.loads(trial.params["sac.tau"])
+        assert len([*search.out.glob("trial_*/")]) == 2

@@ -1,0 +1,81 @@
+"""What a trial of a search is worth, by hand."""
+
+from pathlib import Path
+
+import pytest
+from test_plot import Write, write
+
+from torchrl_lite.sweep.search.objective import STEPS, Objective, Score
+from torchrl_lite.sweep.trial import Trial
+
+__all__ = ["write"]  # a fixture
+FRAMES, MINUTES = Objective("mean"), Objective("mean", core_minutes=270.0)
+"""The logs have 1000 frames and 45 core minutes an epoch, with an evaluation in every second."""
+
+
+def trial(folder: Path, total_frames: int = 6000) -> Trial:
+    return Trial("st_sac", (), folder, total_frames, False)
+
+
+def test_success_decides_and_return_breaks_ties() -> None:
+    ordered = [
+        Score(0.0, -1e9),
+        Score(0.0, -1000.0),
+        Score(0.0, 4000.0),
+        Score(0.0, 4000.1),
+        Score(0.0001, -1e15),
+        Score(0.98, 1e15),
+        Score(1.0, -3.0),
+        Score(1.0, 1e6),
+        Score(1.0, 1e6 + 1),
+    ]
+    values = [score.value for score in ordered]
+    assert values == sorted(set(values))
+    assert Score(None, -321.5).value == -321.5
+
+
+def test_tasks_are_averaged_before_seeds(write: Write) -> None:
+    """Seeds 0 to 3 have the means 0.6, 0.1, 0.2 and 0.9; the middle half of them is 0.4."""
+    runs = [
+        trial(write({task: [0.0, 0.0, success]}, env=task, seed=seed))
+        for task, of_task in (("a", (1.0, 0.2, 0.0, 0.9)), ("b", (0.2, 0.0, 0.4, 0.9)))
+        for seed, success in enumerate(of_task)
+    ]
+    assert FRAMES.final(runs) == pytest.approx((0.45, 45.0))
+    assert Objective("iqm").final(runs) == pytest.approx((0.4, 40.0))
+
+
+def test_trials_are_compared_where_all_their_runs_have_got(write: Write) -> None:
+    ahead = trial(write({"a": [0.2, 0.4, 0.9]}, seed=1))
+    behind = trial(write({"a": [0.4, 0.8]}, seed=2, finished=False))
+    begun = trial(behind.folder.with_name("3"))
+    assert FRAMES.reached([ahead, behind]) == 2 * STEPS // 3
+    assert FRAMES.reached([ahead, behind, begun]) == 0
+    third = STEPS // 3
+    assert FRAMES.at([ahead, behind], third - 1) is None  # before the first evaluation
+    assert FRAMES.at([ahead, behind], third) == pytest.approx((0.3, 30.0))
+    assert FRAMES.at([ahead, behind], 2 * third - 1) == pytest.approx((0.3, 30.0))
+    assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.6, 60.0))
+    assert [FRAMES.is_over(run) for run in (ahead, behind, begun)] == [True, False, False]
+
+
+def test_core_minutes_end_a_run_and_what_it_did_later_does_not_count(write: Write) -> None:
+    """270 core minutes are six epochs; the fourth evaluation is after eight."""
+    slow = trial(write({"a": [0.1, 0.2, 0.3, 0.9]}, seed=1, finished=False), 10**6)
+    quick = trial(write({"a": [0.5, 0.7]}, seed=2), 10**6)
+    early = trial(write({"a": [0.5]}, seed=3, finished=False), 10**6)
+    assert [MINUTES.is_over(run) for run in (slow, quick, early)] == [True, True, False]
+    assert MINUTES.final([slow, quick]) == pytest.approx((0.5, 50.0))
+    assert MINUTES.at([slow], STEPS) == pytest.approx((0.3, 30.0))
+    assert MINUTES.reached([early]) == STEPS // 3
+    assert Objective("mean", core_minutes=89.0).final([slow]) is None  # before any evaluation
+    over = trial(write({"a": [0.5, 0.6, 0.7, 0.8]}, seed=4), 10**6)
+    assert MINUTES.final([over]) == pytest.approx((0.7, 70.0))  # not its final evaluation
+
+
+def test_tasks_without_success_are_judged_by_their_return(write: Write) -> None:
+    folder = write({"a": [0.2, 0.5]})
+    for name in ("log.csv", "result.json"):
+        path = folder / name
+        path.write_text(path.read_text().replace("eval_success", "other"))
+    assert FRAMES.final([trial(folder, 4000)]) == (None, 50.0)
