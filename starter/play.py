@@ -2,7 +2,7 @@
 
 import sys
 
-if __name__ == "__main__":  # workers import this file too, and need nothing of it
+if __name__ == "__main__":  # workers import this file too, but must not run it
     from torchrl_lite.command.play import main
 
     sys.exit(main())

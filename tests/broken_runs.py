@@ -14,7 +14,10 @@ from torchrl_lite.analysis.diagnosis.rules import diagnose
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
 
-GOOD = sorted(path.parent for path in (ROOT / "docs" / "runs").rglob("log.csv"))
+_STORED = ROOT / "docs" / "results"
+STUCK_IN_AN_OPTIMUM = _STORED / "fast_st" / "drawer-open-v3" / "1"
+"""It pushes against the closed drawer."""
+GOOD = sorted({path.parent for path in _STORED.rglob("log.csv")} - {STUCK_IN_AN_OPTIMUM})
 """Logs of runs that learned their tasks."""
 
 

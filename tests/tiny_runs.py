@@ -46,6 +46,8 @@ SHORT = TINY | {
     "train.final_eval_episodes": 2,
 }
 """Longer, and without an evaluation on the way."""
+SAVED = TINY | {"train.num_epochs": 4, "train.eval_interval": 10, "train.save_interval": 1}
+"""Four epochs, each with a checkpoint, and one evaluation at the end."""
 Row = dict[str, str]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from broken_runs import GOOD, LOGS, REAL, Log, Real, found, train, write
+from broken_runs import GOOD, LOGS, REAL, STUCK_IN_AN_OPTIMUM, Log, Real, found, train, write
 from tiny_runs import ROOT, run_starter
 
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
@@ -28,6 +28,10 @@ def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> No
 @pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
 def test_a_good_run_is_left_in_peace(folder: Path) -> None:
     assert found(folder) == []
+
+
+def test_a_run_in_a_local_optimum_is_told_apart() -> None:
+    assert found(STUCK_IN_AN_OPTIMUM) == ["local_optimum"]
 
 
 def test_every_rule_has_a_broken_run() -> None:

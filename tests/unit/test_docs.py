@@ -22,6 +22,13 @@ def test_the_configuration_page_is_what_the_models_say() -> None:
     assert made == (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
+def test_tables_of_runs_are_what_the_stored_runs_say() -> None:
+    filled = runpy.run_path(str(DOCS / "make_results.py"))["filled"]
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert filled(text) == text, page.name
+
+
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_an_algorithm_has_a_page_with_every_metric(algo: str) -> None:
     text = (DOCS / f"{algo}.md").read_text(encoding="utf-8")

@@ -1,6 +1,5 @@
 """Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from resumed_runs import TASK, TINY, resume
+from tiny_runs import SAVED, TASK, sets, start
 
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.collector import rollout
@@ -73,9 +72,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def train(log_dir: Path, **changes: Any) -> int:
     env = {"suite": "gymnasium", "imports": ["failing_envs"], "tasks": ["Failing-v0"]}
-    fields = TINY | {f"env.{key}": value for key, value in env.items()} | changes
-    sets = [f"--set={key}={json.dumps(value)}" for key, value in fields.items()]
-    return main("sac", ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir), *sets])
+    fields = SAVED | {f"env.{key}": value for key, value in env.items()} | changes
+    return main("sac", ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir), *sets(fields)])
 
 
 @pytest.mark.parametrize(
@@ -141,8 +139,12 @@ def test_a_success_of_nan_is_named(
 def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "render")
-    sets = ['env.suite="gymnasium"', 'env.imports=["failing_envs"]', 'env.tasks=["Failing-v0"]']
-    config = load(None, sets, sections=SECTIONS)
+    overrides = [
+        'env.suite="gymnasium"',
+        'env.imports=["failing_envs"]',
+        'env.tasks=["Failing-v0"]',
+    ]
+    config = load(None, overrides, sections=SECTIONS)
     learner = ALGORITHMS["sac"][0](
         config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=0
     )
@@ -161,7 +163,7 @@ def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
         return Sticky(make_task_env(*args, **options))
 
     monkeypatch.setattr(rollout, "make_task_env", sticky)
-    assert resume(tmp_path, sets=True) == 1
+    assert start(tmp_path, *sets(SAVED)) == 1
     assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.rglob("result.json"))
 

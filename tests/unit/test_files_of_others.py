@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from resumed_runs import TASK, contents, resume
+from tiny_runs import SAVED, TASK, contents, folder_in, sets, start
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.checkpoint.records import read_result, read_versions
@@ -22,14 +22,14 @@ from torchrl_lite.policies.sources import read_source
 @pytest.fixture(scope="module")
 def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("two")
-    assert resume(log_dir, "--until", "20", sets=True) == 0
+    assert start(log_dir, *sets(SAVED), "--until", "20") == 0
     return log_dir
 
 
 @pytest.fixture
 def folder(two_epochs: Path, tmp_path: Path) -> Path:
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "x" / TASK / "1"
+    return folder_in(tmp_path)
 
 
 # --- log.csv -------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_a_log_that_was_changed_is_one_line_and_nothing_is_lost(
     log.write_bytes(REFUSED[edit](log.read_bytes()))
     before = contents(folder)
 
-    assert resume(tmp_path, "--resume") == 2
+    assert start(tmp_path, "--resume") == 2
 
     (line,) = capsys.readouterr().err.splitlines()
     assert str(log) in line
@@ -64,7 +64,7 @@ def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> 
     log = folder / "log.csv"
     text = log.read_text().replace("2,20,", "2,20.0,").replace("\n", "\r\n")
     log.write_text(text, encoding="utf-8-sig", newline="")
-    assert resume(tmp_path, "--resume", "--until", "30") == 0
+    assert start(tmp_path, "--resume", "--until", "30") == 0
     assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["epoch", *"123"]
 
 
@@ -74,7 +74,7 @@ def test_rows_that_are_gone_are_told(
 ) -> None:
     log = folder / "log.csv"
     log.unlink() if missing else log.write_text("")
-    assert resume(tmp_path, "--resume", "--until", "20") == 0
+    assert start(tmp_path, "--resume", "--until", "20") == 0
     assert "warning: log.csv has rows for 0 of 2 epochs" in capsys.readouterr().out
 
 

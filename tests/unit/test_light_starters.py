@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_runs import ROOT, SAVED, TASK, sets
 
-ROOT = Path(__file__).parents[2]
 STARTERS = sorted(path.name for path in (ROOT / "starter").glob("*.py"))
 HEAVY = """
 import atexit, runpy, sys
@@ -114,12 +114,10 @@ def test_building_imports_nothing_of_torch_within_the_guard(
         "    print(sorted(name for name in set(sys.modules) - before if name[:6] == 'torch.'))\n"
         "    return train(self)\n"
         "RLAlgo.train = trained\n"
-        "from resumed_runs import resume\n"
-        "from pathlib import Path\n"
-        "log_dir = Path(sys.argv[1])\n"
-        "assert resume(log_dir, '--until', '10', sets=True) == 0\n"
-        "assert resume(log_dir, '--resume', '--until', '20') == 0\n"
+        "from torchrl_lite.command.launch import main\n"
+        "assert main('sac', ['--until', '10', *sys.argv[1:]]) == 0\n"
+        "assert main('sac', ['--until', '20', '--resume', *sys.argv[1:]]) == 0\n"
     )
-    path = f"{ROOT}:{ROOT / 'tests'}"
-    done = python(script, tmp_path, PYTHONPATH=path, OMP_NUM_THREADS="1")
+    argv = ["--task", TASK, "--device", "cpu", "--log_dir", tmp_path, *sets(SAVED)]
+    done = python(script, *argv, OMP_NUM_THREADS="1")
     assert [line for line in done.stdout.splitlines() if line[:1] == "["] == ["[]"] * 2, done

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from resumed_runs import TASK, TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_runs import ROOT, SAVED, TASK, sets
 
 from torchrl_lite.command.launch import main
 
-ROOT = Path(__file__).parents[2]
-FLAGS = [f"--set={key}={str(value).lower()}" for key, value in TINY.items()]
 COMMAND = [sys.executable, str(ROOT / "starter" / "st_sac.py"), "--task", TASK, "--id", "x",
-           "--device", "cpu", *FLAGS]  # fmt: skip
+           "--device", "cpu", *sets(SAVED)]  # fmt: skip
 
 
 def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[bytes]:

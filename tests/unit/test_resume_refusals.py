@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from resumed_runs import TASK, contents, resume
+from tiny_runs import SAVED, contents, folder_in, sets, start
 
 
 @pytest.fixture(scope="module")
 def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("three")
-    assert resume(log_dir, "--until", "30", sets=True) == 0
+    assert start(log_dir, *sets(SAVED), "--until", "30") == 0
     return log_dir
 
 
@@ -21,7 +21,7 @@ def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(three_epochs: Path, tmp_path: Path) -> Path:
     """A run directory of its own for each test."""
     shutil.copytree(three_epochs, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "x" / TASK / "1"
+    return folder_in(tmp_path)
 
 
 def remove(folder: Path, pattern: str) -> None:
@@ -71,7 +71,7 @@ def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
     (folder / "checkpoint" / ".last_4.pt.x.tmp").write_bytes(b"half")
     before = contents(folder)
 
-    assert resume(tmp_path, "--resume") == 2
+    assert start(tmp_path, "--resume") == 2
 
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line and str(folder) in line
@@ -83,7 +83,7 @@ def test_a_lost_manifest_is_named_and_the_checkpoint_before_is_used(
 ) -> None:
     (folder / "checkpoint" / "last_3.json").unlink()
 
-    assert resume(tmp_path, "--resume", "--until", "30") == 0
+    assert start(tmp_path, "--resume", "--until", "30") == 0
 
     said = capsys.readouterr().out
     assert re.search(r"warning: skipped .*last_3\.\w+: last_3\.json is missing", said)
@@ -98,7 +98,7 @@ def test_a_run_that_never_had_a_checkpoint_starts_again(folder: Path, tmp_path: 
     assert head.pop("has_checkpoint") is True
     versions.write_text(json.dumps(head | {"has_checkpoint": False}))
 
-    assert resume(tmp_path, "--resume", "--until", "10") == 0
+    assert start(tmp_path, "--resume", "--until", "10") == 0
 
     assert json.loads(versions.read_text())["has_checkpoint"] is True
     assert len((folder / "log.csv").read_text().splitlines()) == 2

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -146,7 +147,18 @@ def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path
     kept = json.loads((whole / "versions.json").read_text())
     for package in ("torch", "numpy", "gymnasium", "metaworld", "mujoco"):
         assert kept[package] == version(package)
-    assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device"))
+    assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device", "cpu"))
+
+
+def test_versions_name_the_commit_of_a_checkout(whole: Path) -> None:
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    kept = json.loads((whole / "versions.json").read_text())
+    assert kept["commit"].removesuffix("-dirty") == head
 
 
 def test_params_start_the_same_run_again(whole: Path, tmp_path: Path) -> None:
@@ -581,6 +593,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no environments": lambda state: state["collector"]["sites"].clear(),
     "impossible rows": lambda state: state["buffer"]["chunks"][0].update(counts=[-1]),
     "no frames": lambda state: state.update(frames=None),
+    "no device": lambda state: state["learner"].pop("device"),
 }
 
 

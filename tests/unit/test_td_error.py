@@ -13,7 +13,7 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.make import make_spec as spec_of
-from torchrl_lite.training.evaluation import td_error
+from torchrl_lite.training.probes import td_error
 
 TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
 

@@ -16,6 +16,9 @@ AVERAGES = (
     f"Over tasks: the mean. Over seeds: the mean; from {MANY_SEEDS} seeds on, the interquartile "
     "mean with its 95 % bootstrap interval."
 )
+_PARTS = ("", "_low", "_high")
+"""Column suffixes of an `Estimate`: its value and its interval."""
+_UNKNOWN = (None, None, None)
 
 
 class Row(NamedTuple):
@@ -97,7 +100,3 @@ def write_csv(path: Path, found: Sequence[Row]) -> None:
         for row in found:
             numbers = [*(row.success or _UNKNOWN), *(row.ret or _UNKNOWN)]
             writer.writerow([row.experiment, row.task, row.seeds, *numbers])
-
-
-_PARTS = ("", "_low", "_high")
-_UNKNOWN = (None, None, None)

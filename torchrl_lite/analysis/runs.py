@@ -65,8 +65,12 @@ class Run:
         return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
     @cached_property
-    def _rows(self) -> list[dict[str, float]]:
-        """The measured values of each epoch."""
+    def rows(self) -> list[dict[str, float]]:
+        """The measured values of each epoch; an empty cell has no entry.
+
+        Raises:
+            UserError: ``log.csv`` is damaged.
+        """
         rows = read_rows(self.path / "log.csv")
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
@@ -75,9 +79,9 @@ class Run:
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Evaluations of a task: positions on the axis and values; empty if there are none."""
         column = f"eval_{metric}/{task}"
-        points = [(place, row[column]) for place, row in self._placed(axis) if column in row]
-        array = np.array(points, dtype=float).reshape(-1, 2)
-        return array[:, 0], array[:, 1]
+        return _columns(
+            [(place, row[column]) for place, row in self._placed(axis) if column in row]
+        )
 
     def position(self, axis: Axis) -> float:
         """How far the run is; 0 without a log."""
@@ -89,7 +93,7 @@ class Run:
     def _placed(self, axis: Axis) -> Iterator[tuple[float, dict[str, float]]]:
         """The rows with their positions on the axis."""
         place, (position, adds_up) = 0.0, AXES[axis]
-        for row in self._rows:
+        for row in self.rows:
             if position in row:  # older versions did not log it
                 place = place + row[position] / 3600 if adds_up else row[position]
                 yield place, row
@@ -97,9 +101,15 @@ class Run:
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Success of a task over its own training frames, which count only while it is trained."""
         success, frames = f"eval_success/{task}", f"frames/{task}"
-        points = [(row[frames], row[success]) for row in self._rows if {frames, success} <= {*row}]
-        array = np.array(points, dtype=float).reshape(-1, 2)
-        return array[:, 0], array[:, 1]
+        points = [(row[frames], row[success]) for row in self.rows if {frames, success} <= {*row}]
+        return _columns(points)
+
+
+def _columns(
+    points: Sequence[tuple[float, float]],
+) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
+    array = np.array(points, dtype=float).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:

@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from torchrl_lite.config.machine import cores
+from torchrl_lite.config.machine import cores, cpu_name
 
 PACKAGES = ("torch", "numpy", "gymnasium", "metaworld", "mujoco", "stable-baselines3", "envpool")
 
@@ -45,6 +45,11 @@ class Report:
         console.print(table)
 
 
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """``--set`` for each of these fields."""
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+
 def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float]:
     """The median rate of each contender over ``rounds`` rounds, after one warm-up round. All take
     turns within a round, so that drift of the machine affects them equally."""
@@ -61,7 +66,7 @@ def interleave(contenders: dict[str, Contender], rounds: int) -> dict[str, float
 def hardware() -> dict[str, str | int]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": cores(),
         "gpu": gpu,
         "python": platform.python_version(),
@@ -86,12 +91,3 @@ def write(path: Path, reports: Sequence[Any]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from torchrl_lite.bench.measure import overrides
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
@@ -70,12 +71,11 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
         "system.workers": 0,
         "system.threads": 1,
     }
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     start = "import sys; from torchrl_lite.command.launch import main; sys.exit(main('sac'))"
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, "-c", start, "--config", config, "--task", task,
-             "--device", "cpu", "--seed", str(seed), "--log_dir", folder, *overrides],
+             "--device", "cpu", "--seed", str(seed), "--log_dir", folder, *overrides(settings)],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         run = Run(name)

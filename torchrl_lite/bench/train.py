@@ -11,7 +11,7 @@ import gymnasium as gym
 import metaworld  # noqa: F401  (registers its environments)
 import torch
 
-from torchrl_lite.bench.measure import Report
+from torchrl_lite.bench.measure import Report, overrides
 from torchrl_lite.command import launch
 from torchrl_lite.errors import UserError
 
@@ -27,11 +27,10 @@ def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
         "train.final_eval_episodes": EPISODES,
         "system.threads": threads,
     }
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     flags = ["--task", task, "--device", "cpu"]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        code = launch.main("sac", [*flags, "--log_dir", folder, *overrides])
+        code = launch.main("sac", [*flags, "--log_dir", folder, *overrides(settings)])
         seconds = time.perf_counter() - started
         if code:
             raise RuntimeError(f"the training ended with exit code {code}")

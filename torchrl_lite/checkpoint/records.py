@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 
 from torchrl_lite.config import Section, parse_json
-from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.config.reading import read_bytes, reason, why_invalid
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**24
@@ -33,6 +33,7 @@ class Versions(Record):
     seed: int = Field(ge=0, le=MAX_SEED)
     platform: str = ""
     device: str = ""
+    cpu: str = ""
     has_checkpoint: bool = True
     """Whether a complete checkpoint was ever written. Without any checkpoint, ``--resume`` starts
     at frame 0 only if this is explicitly ``false``."""
@@ -71,9 +72,7 @@ def _read(path: Path, kind: type[_Record]) -> _Record | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        why = f"{where}: {first['msg']}" if where else first["msg"]
+        why = why_invalid(error)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
     except (ValueError, RecursionError) as error:

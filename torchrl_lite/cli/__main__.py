@@ -1,8 +1,8 @@
-"""``python -m torchrl_lite.cli``: the same where no script is installed."""
+"""``python -m torchrl_lite.cli``: the same command, without an installed script."""
 
 import sys
 
 from torchrl_lite.cli.main import main
 
-if __name__ == "__main__":  # workers import this file too, and run nothing of it
+if __name__ == "__main__":  # workers import this file too, but must not run it
     sys.exit(main())

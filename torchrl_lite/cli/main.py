@@ -4,19 +4,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 ALGORITHMS = ("sac", "td3", "ddpg")
-"""Named here, since the registry imports torch."""
+"""Listed here because the registry imports torch."""
 COMMANDS = {
-    "train": "train a policy on one task or on many: train sac|td3|ddpg",
+    "train": "train a policy on one task or many: train sac|td3|ddpg",
     "play": "evaluate and show a policy",
-    "plot": "learning curves and a table of final results",
-    "diagnose": "what is wrong with a run, and what to try",
-    "sweep": "many runs, or a search for hyperparameters",
-    "bench": "speed on this machine, compared with other libraries",
+    "plot": "plot learning curves and tabulate final results",
+    "diagnose": "find what is wrong with a run, and what to try",
+    "sweep": "start many runs, or search for hyperparameters",
+    "bench": "measure speed on this machine, compared with other libraries",
 }
 
 
 def main() -> int:
-    """Returns the exit code: that of the subcommand; 2 for an unknown one."""
+    """Runs a subcommand and returns its exit code; 2 if it is unknown."""
     from torchrl_lite.command.start import begin
 
     begin()
@@ -45,7 +45,7 @@ def _mistake(message: str, name: str, known: Sequence[str]) -> int:
     from torchrl_lite.config import nearest
 
     hint = nearest(name, known)
-    print(f"error: {message}; give one of {', '.join(known)}{hint}", file=sys.stderr)
+    print(f"error: {message}; choose from {', '.join(known)}{hint}", file=sys.stderr)
     return 2
 
 
@@ -64,7 +64,7 @@ def _starter(name: str) -> Callable[[], int]:
 
 
 def _train() -> int:
-    """As a starter, of as many tasks as are named or the configuration has."""
+    """Runs as a training starter, for one task or many."""
     program, *words = sys.argv
     algo = words[0] if words else "--help"
     if algo in ("-h", "--help"):

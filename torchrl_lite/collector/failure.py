@@ -1,4 +1,4 @@
-"""Errors of environments: named where they are raised, and told without our own frames."""
+"""Environment errors: attributed to their environment, and reported without our own frames."""
 
 import sysconfig
 import traceback
@@ -11,7 +11,7 @@ import gymnasium
 from torchrl_lite.errors import EpisodeError, Failure, RunError, UserError
 
 RAISED = (Exception, SystemExit)
-"""What an environment may raise. A call of `sys.exit` in it is a failure, not the end of a run."""
+"""What an environment may raise: a `sys.exit` in it is a failure, not the end of the run."""
 _PATHS = sysconfig.get_paths()
 _PACKAGES = tuple(Path(_PATHS[name]) for name in ("purelib", "platlib"))
 _STANDARD = tuple(Path(_PATHS[name]) for name in ("stdlib", "platstdlib"))
@@ -19,16 +19,16 @@ _OURS = (Path(__file__).parents[1], Path(gymnasium.__file__).parent)
 
 
 def of_environment(name: str, error: BaseException) -> EpisodeError:
-    """The error that names the environment it came from."""
+    """An error that names the environment it came from."""
     return EpisodeError(f"{name}: {type(error).__name__}: {error}")
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Around a call of an environment: its constructor, `render` or `close`.
+    """Wraps a call to an environment: its constructor, `render` or `close`.
 
     Raises:
-        EpisodeError: it raised, or called `sys.exit`.
+        EpisodeError: the environment raised an error or called `sys.exit`.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def named(name: str) -> Iterator[None]:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What is told of an error, with the causes that it names."""
+    """The report of an error and its chain of causes."""
     frames: list[traceback.FrameSummary] = []
     cause: BaseException | None
     cause = error.__cause__ if isinstance(error, EpisodeError) and error.__cause__ else error
@@ -52,7 +52,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _is_own(file: str) -> bool:
-    """Whether code is neither ours, nor Gymnasium's, nor of the standard library."""
+    """Whether a file is outside this package, Gymnasium and the standard library."""
     path = Path(file)
     if file.startswith("<frozen ") or _below(path, _OURS):
         return False

@@ -15,16 +15,23 @@ from torchrl_lite.types import Spec
 
 
 @contextmanager
-def exact_inference() -> Iterator[None]:
-    """One thread and full precision, so that actions do not depend on the learner's settings."""
+def settings_kept() -> Iterator[None]:
+    """Restores torch's number of threads and matmul precision at the end."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """One thread and full precision, so that actions do not depend on the learner's settings."""
+    with settings_kept():
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("highest")
+        yield
 
 
 class Inference:

@@ -4,7 +4,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Self
@@ -30,8 +30,8 @@ class RayPool:
     transitions of its environments.
     """
 
-    def __init__(self, config: RayConfig, *, say: Callable[[str], None] = print) -> None:
-        """``say`` is called if the cluster is too small.
+    def __init__(self, config: RayConfig) -> None:
+        """Prints a line if the cluster is too small.
 
         Raises:
             UserError: Ray is not installed, or there is no cluster at the address.
@@ -53,7 +53,7 @@ class RayPool:
         nodes = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
         room = sum(int(node // cpus) for node in nodes)
         if room < config.num_workers:  # a cluster may grow
-            say(
+            print(
                 f"system.ray.num_workers: {config.num_workers} with {cpus} CPUs each, but the "
                 f"cluster has room for {room}; the others wait until it grows"
             )

@@ -10,13 +10,13 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "runs", nargs="+", type=Path, help="run directories, or folders that contain some"
+        "runs", nargs="+", type=Path, help="run directories, or folders that contain them"
     )
     return parser.parse_args(argv)
 
 
 def run(args: Namespace) -> int:
-    """1 if something was found."""
+    """Prints the findings; returns 1 if there are any, else 0."""
     from torchrl_lite.analysis.diagnosis.evidence import Evidence
     from torchrl_lite.analysis.diagnosis.rules import diagnose, report
     from torchrl_lite.analysis.runs import find_runs

@@ -14,7 +14,7 @@ from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
 
 MAX_NAME = 255
-"""Maximum length of a folder name, in characters."""
+"""Maximum length of a folder name, in bytes."""
 
 
 def answer(run: Callable[[], int]) -> int:
@@ -136,7 +136,7 @@ def config_file(text: str) -> Path:
 
 
 def parse(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> argparse.Namespace:
-    """The flags of a training of one task, of many, or (``multi_task`` None) of either.
+    """Parses a training starter's flags, for one task, many, or (``multi_task`` None) either.
 
     Raises:
         UserError: an unknown flag or an invalid value.
@@ -160,14 +160,14 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> argpars
     )
     add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
     add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
-    add("--set", action="append", default=[], metavar="a.b=value", help="overrides a field; repeat")
-    add("--until", type=_frames, metavar="FRAMES", help="stop at an epoch's end from there on")
+    add("--set", action="append", default=[], metavar="a.b=value", help="set a field; repeatable")
+    add("--until", type=_frames, metavar="FRAMES", help="stop after the epoch that reaches FRAMES")
     if multi_task is not False:
-        add("--stage", type=_stage, metavar="K", help="start a curriculum at stage K, from 0")
-    add("--resume", action="store_true", help="go on from the newest checkpoint")
-    add("--init_from", type=Path, metavar="PATH", help="weights of a run, checkpoint or file")
-    add("--track", action="store_true", help="log to Weights & Biases too")
-    add("--run_name", type=_label, metavar="NAME", help="of the run there")
-    add("--trust_imports", action="store_true", help="import and join what a stored run names")
-    add("--help_config", action="store_true", help="every field of the configuration")
+        add("--stage", type=_stage, metavar="K", help="curriculum stage to start at, from 0")
+    add("--resume", action="store_true", help="continue from the last checkpoint")
+    add("--init_from", type=Path, metavar="PATH", help="initial weights: run, checkpoint or file")
+    add("--track", action="store_true", help="also log to Weights & Biases")
+    add("--run_name", type=_label, metavar="NAME", help="name of the run there")
+    add("--trust_imports", action="store_true", help="trust a stored run's imports and cluster")
+    add("--help_config", action="store_true", help="list every configuration field")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""One training, as a starter and as `train` do it: the parts are wired here and nowhere else."""
+"""One training run. Starters and `train` both use it; only this module wires the parts together."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,46 +25,46 @@ from torchrl_lite.transfer.start import start_from
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, and where it is kept."""
+    """What to train, and where to store it."""
 
     config: Config
-    """Without any ``auto`` that depends on the machine."""
+    """Resolved for this machine by `resolve`."""
     device: torch.device
     seed: int
     folder: Path | None = None
-    """The run directory; None to leave nothing behind."""
+    """The run directory; None to write nothing."""
     resume: bool = False
-    """Asked for; where there is no run yet, it begins."""
+    """``--resume`` was given; without an existing run, a new one starts."""
     resuming: bool = False
-    """There is a run to go on with."""
+    """``folder`` holds a run to resume."""
     until: int | None = None
-    """Stop at the first epoch end at or after so many frames."""
+    """Stop after the first epoch that reaches this many frames."""
     tracked_as: str | None = None
-    """Its name on Weights & Biases."""
+    """Name of the run on Weights & Biases; None: not logged there."""
     callback: Callback | None = None
 
 
 def check_job(job: Job) -> None:
-    """Before anything is built.
+    """Checks the job before anything is built.
 
     Raises:
-        UserError: a task, the kind of acceleration or the films cannot be had here.
+        UserError: a task is unknown, or acceleration or rendering is not available.
     """
-    make_spec(job.config.env)  # names and spaces of tasks
+    make_spec(job.config.env)  # checks task names and spaces
     accel.check(job.config.system.accel, job.device)
     if job.config.log.video and job.folder is not None:
         check_renderer(job.config.env, seed=job.seed)
 
 
 def is_finished(job: Job) -> bool:
-    """Whether there is nothing left to train in its run directory."""
+    """Whether its run directory holds a finished run of at least as many epochs."""
     if job.folder is None or not job.resuming:
         return False
     return epochs_of_result(job.folder) >= job.config.total_epochs
 
 
 def epochs_of_result(folder: Path) -> int:
-    """How far a finished run came; -1 without a readable result."""
+    """Epochs of a finished run; -1 without a readable result."""
     try:
         result = read_result(folder)
     except UserError:
@@ -73,14 +73,14 @@ def epochs_of_result(folder: Path) -> int:
 
 
 def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
-    """Trains; returns what ``result.json`` holds, or None where it was stopped before its end by
-    ``guard`` or ``job.until``."""
+    """Trains; returns the content of ``result.json``, or None if ``guard`` or ``job.until`` stopped
+    the run early."""
     config = job.config
     with ExitStack() as stack:
         pool = worker_pool(config.system, stack)
         learner = make_learner(config, seed=job.seed, device=job.device)
         buffer = make_buffer(config, learner)
-        # A new run's weights are read before anything is written.
+        # Read a new run's initial weights before writing anything.
         start = None if job.resuming else start_from(learner, buffer, config.transfer)
         run, saved = _open(job, guard, stack)
         if saved is None:
@@ -92,7 +92,7 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         algo = RLAlgo(config, learner, collector, buffer, run)
         if saved is not None:
             algo.resume(saved)
-        del saved  # a second copy of networks and moments
+        del saved  # frees a second copy of the networks and Adam's moments
         run.begin(algo, tracked_as=job.tracked_as)
         if not algo.train() and run.had_enough:
             run.finish(algo)
@@ -100,7 +100,7 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
 
 
 def _open(job: Job, guard: SignalGuard, stack: ExitStack) -> tuple[MemoryRun, Saved | None]:
-    """The run, and the checkpoint that it goes on from."""
+    """The run, and the checkpoint to resume from, if any."""
     if job.folder is None:
         return MemoryRun(job.callback), None
     run = stack.enter_context(
@@ -116,5 +116,7 @@ def _open(job: Job, guard: SignalGuard, stack: ExitStack) -> tuple[MemoryRun, Sa
     )
     if job.resuming:
         return run, run.newest()
-    check_unused(job.folder, resume=job.resume)  # begun since, by a process that has ended
+    check_unused(
+        job.folder, resume=job.resume
+    )  # another process may have used it since the first check
     return run, None

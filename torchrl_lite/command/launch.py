@@ -20,8 +20,8 @@ from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 
 def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool | None = False) -> int:
-    """Runs a starter and returns its exit code: 0 done, 2 a user's mistake, 130 / 143 stopped by
-    a signal, 1 anything else."""
+    """Runs a starter and returns its exit code: 0 done, 2 a user error, 130 or 143 stopped by a
+    signal, 1 anything else."""
     try:
         return flags.answer(
             lambda: _main(algo, sys.argv[1:] if argv is None else argv, multi_task=multi_task)
@@ -63,7 +63,7 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> int:
 
 
 def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int:
-    """Checks all that can be checked before anything is built, and trains."""
+    """Checks everything that can be checked before building anything, then trains."""
     name = args.run_name or "/".join(folder.parts[-3:])
     job = Job(
         resolve(asked),
@@ -76,13 +76,13 @@ def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int
         tracked_as=name if args.track else None,
     )
     if is_finished(job):
-        print(f"{folder} is finished; train.num_epochs can make it longer")
+        print(f"{folder} is finished; raise train.num_epochs to extend it")
         return 0
     check_job(job)
     if args.track:
         wandb.check()
     elif args.run_name is not None:
-        raise UserError("--run_name: names a run on Weights & Biases, so it needs --track")
+        raise UserError("--run_name: names the run on Weights & Biases, so it needs --track")
     accel.import_all(job.config.system.accel)
     with SignalGuard(job.config.system.grace_seconds) as guard:
         result = work(job, guard)

@@ -61,7 +61,7 @@ class Request(NamedTuple):
 
 
 def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
-    """What the flags of a starter ask for; ``multi_task`` as for `flags.parse`.
+    """Reads and checks what a starter's flags ask for; ``multi_task`` as in `flags.parse`.
 
     Raises:
         UserError: a mistake, or an existing run without ``--resume``.
@@ -106,7 +106,7 @@ def _requested(
             raise UserError(f"--stage: {path} has no curriculum")
         overrides = [*overrides, (["curriculum", "first_stage"], args.stage)]
         tree = _with_overrides(read, overrides)
-    if "task" not in args:  # of a starter for several tasks
+    if "task" not in args:  # a multi-task starter
         return check(tree, algo=algo, sections=SECTIONS, source=str(path))
     if task is not None:
         if any(_names_tasks(*override) for override in overrides):
@@ -246,10 +246,10 @@ def _resumed(
 
 
 def with_allowed_changes(own: Config, new_config: Config, stored: Path) -> Config:
-    """A run's ``own`` configuration, stored in ``stored``, with what a new one changes.
+    """A run's ``own`` configuration, read from ``stored``, with the changes of a new one.
 
     Raises:
-        UserError: a change that a run cannot meet, by its key.
+        UserError: a field that a resumed run may not change.
     """
     tree, new = own.model_dump(), flat(new_config.model_dump())
     old = flat(tree)

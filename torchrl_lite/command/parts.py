@@ -1,4 +1,4 @@
-"""The parts of a training, built from a configuration: learner, replay buffer, collector."""
+"""Builds the parts of a training run from a configuration: learner, replay buffer, collector."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from torchrl_lite.env.make import make_spec
 
 
 def worker_pool(system: SystemConfig, stack: ExitStack) -> WorkerPool:
-    """Where workers come from, until ``stack`` is left."""
+    """The source of workers; closed with ``stack``."""
     if system.workers != "ray":
         return ProcessPool()
     from torchrl_lite.collector.ray_worker import RayPool
@@ -27,9 +27,9 @@ def worker_pool(system: SystemConfig, stack: ExitStack) -> WorkerPool:
 
 
 def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = "auto") -> Learner:
-    """The networks, optimisers and update rule of ``config.algo``.
+    """Builds the networks, optimisers and update rule of ``config.algo``.
 
-    Sets torch's number of threads, its precision and its global seed.
+    Sets torch's number of threads, matmul precision and global seed.
 
     Raises:
         UserError: unknown task or device, or unsupported spaces.
@@ -38,7 +38,7 @@ def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = 
     keep_freed_memory()
     torch.set_num_threads(int(system.threads))
     torch.set_float32_matmul_precision(system.matmul_precision)
-    torch.manual_seed(seed)  # the initial weights; everything else has generators of its own
+    torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     place = find_device(device) if isinstance(device, str) else device
     return learner(config.agent, config.net, spec, device=place, seed=seed, accel=system.accel)
@@ -63,13 +63,13 @@ def make_collector(
     pool: WorkerPool | None = None,
     say: Callable[[str], None] = print,
 ) -> Collector:
-    """Environments for ``train.epoch_frames`` steps an epoch, to be closed by ``with``.
+    """Starts environments for ``train.epoch_frames`` steps per epoch; use it in a ``with``.
 
-    ``pool`` starts the workers, by default as processes on this machine; ``say`` is called with
-    messages about workers that died.
+    ``pool`` starts the workers, by default as local processes; ``say`` receives messages about
+    workers that died.
 
     Raises:
-        EpisodeError, WorkerError: an environment could not be made.
+        EpisodeError, WorkerError: an environment could not be created.
     """
     system = resolve(config).system
     return Collector(

@@ -22,37 +22,37 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="a checkpoint, a policy.safetensors, or a zip of Stable-Baselines3 (with --task)",
+        help="a checkpoint, a policy.safetensors, or a Stable-Baselines3 zip (with --task)",
     )
-    source.add_argument("--pretrained", metavar="NAME", help="a policy of the folder pretrained")
+    source.add_argument("--pretrained", metavar="NAME", help="a policy in the folder pretrained")
     parser.add_argument(
-        "--episodes", type=episodes, default=10, metavar="N", help="of each task (default 10)"
+        "--episodes", type=episodes, default=10, metavar="N", help="episodes per task (default 10)"
     )
     parser.add_argument(
         "--task",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this of its tasks (repeat for more); the environment of a zip",
+        help="play only this task (repeatable); for a zip, its environment",
     )
     parser.add_argument(
-        "--seed", type=seed, metavar="N", help="draws the goals; default: those of the training"
+        "--seed", type=seed, metavar="N", help="seed of the goals; default: the training seed"
     )
     view = parser.add_mutually_exclusive_group()
-    view.add_argument("--render", choices=["human"], help="one episode a task in a window")
+    view.add_argument("--render", choices=["human"], help="one episode per task in a window")
     view.add_argument(
-        "--video", type=Path, metavar="FILE", help="one episode a task as .mp4 or .gif"
+        "--video", type=Path, metavar="FILE", help="film one episode per task: .mp4 or .gif"
     )
     parser.add_argument(
-        "--camera", metavar="NAME", help="a camera of the model, such as corner2, for these"
+        "--camera", metavar="NAME", help="camera for --render or --video, such as corner2"
     )
     parser.add_argument(
         "--trust_imports", action="store_true", help="import the packages that a run names"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the table as a file")
-    parser.add_argument("--export", type=Path, metavar="PATH", help="a policy file and its card")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to FILE")
+    parser.add_argument("--export", type=Path, metavar="PATH", help="write a policy file and card")
     parser.add_argument(
-        "--workers", type=processors, default=cores(), metavar="N", help="processes that evaluate"
+        "--workers", type=processors, default=cores(), metavar="N", help="worker processes"
     )
     return parser.parse_args(argv)
 
@@ -87,10 +87,10 @@ def _policy(args: Namespace) -> "Policy":
     from torchrl_lite.policies.load import load_policy, weights_of
 
     if args.export and (args.task or args.seed is not None):
-        raise UserError("--export: evaluates all tasks on the goals of the training; leave out "
+        raise UserError("--export: evaluates all tasks on the training goals; leave out "
                           "--task and --seed")  # fmt: skip
     if args.camera and not (args.render or args.video):
-        raise UserError("--camera: is for a picture, so it needs --video or --render")
+        raise UserError("--camera: needs --video or --render")
     check_file("--json", args.json)
     check_file("--video", args.video)
     if args.export:

@@ -14,9 +14,9 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, help="run directories, or folders that contain some")
+    add("runs", nargs="*", type=Path, help="run directories, or folders that contain them")
     add("--compare", nargs="+", type=Path, default=[], help="more runs to overlay")
-    add("--baseline", nargs="+", type=Path, default=[], help="runs from scratch: forward transfer")
+    add("--baseline", nargs="+", type=Path, default=[], help="baseline runs for forward transfer")
     add("--metric", choices=["success", "return"], default="success")
     add("--x", choices=list(AXES), default="frames")
     add("--out", type=Path, help="learning curves as .png, .svg or .pdf")
@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     from torchrl_lite.errors import UserError
 
     if not args.runs + args.compare:
-        raise UserError("give a run directory, or a folder that contains some")
+        raise UserError("give a run directory, or a folder that contains runs")
     if args.out and args.out.suffix not in FORMATS:
         raise UserError(f"--out: {args.out.name!r} must end in one of {', '.join(FORMATS)}")
     check_file("--out", args.out)
@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
         print(text)
     running = [str(run.path) for run in runs if run.result is None]
     if running:
-        print(f"not in the table, since unfinished: {', '.join(running)}", file=sys.stderr)
+        print(f"unfinished, so not in the table: {', '.join(running)}", file=sys.stderr)
     return 0
 
 

@@ -15,8 +15,8 @@ from types import FrameType
 
 
 def begin() -> None:
-    """From here on, SIGINT and SIGTERM are one line, and output that fails ends nothing."""
-    if sys.platform == "win32":  # it has no fcntl, which locks a run
+    """From here on, SIGINT and SIGTERM print one line, and failing output does not end a run."""
+    if sys.platform == "win32":  # no fcntl, which locks a run directory
         print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
         raise SystemExit(2)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,7 +33,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def train(algo: str, *, multi_task: bool | None = False) -> int:
-    """A starter that trains one task, many, or (None) either; returns its exit code."""
+    """Runs a starter that trains one task, many, or (None) either; returns its exit code."""
     begin()
     from torchrl_lite.command import flags
 

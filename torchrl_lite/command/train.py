@@ -1,16 +1,17 @@
-"""Trains from a script, with the loop of the starters."""
+"""Trains from a script, with the same loop as the starters."""
 
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from torchrl_lite.algo import accel
+from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
@@ -31,21 +32,22 @@ def train(
     callback: Callback | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Trains, and returns what ``result.json`` holds: frames, updates, the final evaluation.
+    """Trains, and returns the content of ``result.json``: frames, updates, the final evaluation.
 
-    ``config``: a `Config`, or anything that `load_config` takes. ``run_dir`` gets all the files
-    of a starter's run; without it, nothing is written or printed. ``callback`` is called with each
-    epoch's row, by column of ``log.csv``; if it returns True, the run ends with this epoch and its
-    final evaluation. ``resume`` goes on with the run in ``run_dir``, or begins it.
+    ``config``: a `Config`, or anything `load_config` accepts. ``run_dir`` receives the files that a
+    starter writes; without it, nothing is written or printed. ``callback`` is called with each
+    epoch's row, by column of ``log.csv``; if it returns True, the run ends after this epoch with
+    the final evaluation. ``resume`` continues the run in ``run_dir``, or starts it if there is
+    none.
 
     With a ``run_dir``, the first SIGINT or SIGTERM lets the epoch finish and saves a checkpoint,
     then raises KeyboardInterrupt or SystemExit(143). Outside the main thread, signals are not
-    handled. A script whose run has workers needs ``if __name__ == "__main__":``, since each worker
+    handled. A script that uses workers needs ``if __name__ == "__main__":``, because each worker
     imports it.
 
     Raises:
-        UserError: an invalid configuration or device, a run that is there without ``resume``, or
-            a change that it cannot meet.
+        UserError: an invalid configuration or device, an existing run without ``resume``, or a
+            change that a resumed run does not allow.
         RunError: an environment failed, or a checkpoint cannot be read or written.
     """
     asked = config if isinstance(config, Config) else load_config(config)
@@ -57,7 +59,12 @@ def train(
     guard = SignalGuard(job.config.system.grace_seconds)
     guarded = job.folder is not None and threading.current_thread() is threading.main_thread()
     try:
-        with telling(job.folder), _settings_kept(), guard if guarded else nullcontext():
+        with (
+            telling(job.folder),
+            settings_kept(),  # a run sets torch's threads, precision and seed
+            torch.random.fork_rng(devices=[]),
+            guard if guarded else nullcontext(),
+        ):
             result = work(job, guard)
     except Interrupted as interrupted:
         _stop(interrupted.signum)
@@ -99,18 +106,6 @@ def _job(
         resuming=resuming,
         callback=callback,
     )
-
-
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """A training sets torch's threads, precision and seed; the caller gets its own back."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.set_float32_matmul_precision(precision)
 
 
 def _stop(signum: int | None) -> None:

@@ -32,26 +32,26 @@ LARGEST = 10**15
 
 
 def load(
-    path: Path | None,
+    source: Path | Mapping[str, Any] | None,
     overrides: Sequence[str] = (),
     *,
     sections: Sections,
     algo: str | None = None,
 ) -> Config:
-    """Load the configuration of a file, with overrides ``a.b=value``, for ``algo``.
+    """Load a configuration from a file or a tree, with overrides ``a.b=value``, for ``algo``.
 
-    ``algo`` defaults to the one that the file names, else to the first of ``sections``. Sections
+    ``algo`` defaults to the one that ``source`` names, else to the first of ``sections``. Sections
     of other algorithms are checked and dropped.
 
     Raises:
         UserError: the first error, with what is allowed.
     """
-    tree = read_tree(path) if path else {}
+    tree = read_tree(source) if isinstance(source, Path) else dict(source or {})
     for override in overrides:
         tree = merge(tree, nest(*parse_override(override)))
-    source = str(path) if path else "configuration"
+    name = str(source) if isinstance(source, Path) else "configuration"
     chosen = algo or tree.get("algo", next(iter(sections)))
-    return check(tree, algo=chosen, sections=sections, source=source)
+    return check(tree, algo=chosen, sections=sections, source=name)
 
 
 def check(tree: dict[str, Any], *, algo: Any, sections: Sections, source: str) -> Config:

@@ -152,8 +152,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The file with what it extends: ``extends`` is a path relative to the file it stands in, or
-    the name of a shipped configuration.
+    """Reads a file and those it extends; ``extends`` is a path relative to the file that contains
+    it, or the name of a shipped configuration.
 
     Raises:
         UserError: a file is missing, unreadable, not valid JSON or YAML, or extends itself.
@@ -171,7 +171,7 @@ def read_tree(path: Path) -> dict[str, Any]:
             break
         if not isinstance(parent, str):
             raise UserError(
-                f"{path}: extends: must be a path relative to this file, or a shipped name"
+                f"{path}: extends: must be a path relative to this file, or a shipped configuration"
             )
         beside, shipped = path.parent / parent, shipped_config(parent)
         path = beside if shipped is None or beside.is_file() else shipped

@@ -1,8 +1,10 @@
-"""Reads untrusted files: only regular files of limited size."""
+"""Reads untrusted files, only regular ones of limited size, and explains their errors."""
 
 import os
 import stat
 from pathlib import Path
+
+from pydantic import ValidationError
 
 
 class UnreadableError(OSError):
@@ -29,6 +31,13 @@ def read_bytes(path: Path, *, most: int) -> bytes:
     if len(content) > most:  # it has grown since
         raise UnreadableError(f"larger than {most} bytes")
     return content
+
+
+def why_invalid(error: ValidationError) -> str:
+    """The first error, with the place of the value."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def reason(error: OSError) -> str:

@@ -9,7 +9,7 @@ from torchrl_lite.errors import UserError
 
 _PACKAGE = Path(__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")
-"""Of a configuration."""
+"""File name suffixes of a configuration."""
 
 
 def shipped_folder(kind: Literal["config", "pretrained"]) -> Path:
@@ -21,7 +21,7 @@ def shipped_folder(kind: Literal["config", "pretrained"]) -> Path:
 
 @cache
 def config_names() -> tuple[str, ...]:
-    """Such as ``mt10`` and ``mujoco/halfcheetah``."""
+    """Names of the shipped configurations, such as ``mt10`` and ``mujoco/halfcheetah``."""
     folder = shipped_folder("config")
     paths = sorted(folder.rglob("*.json"))
     return tuple(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
@@ -36,8 +36,8 @@ def shipped_config(name: str) -> Path | None:
 def find_config(name: str | Path) -> Path:
     """The file of a shipped configuration, or ``name`` itself if it is a path.
 
-    A file that exists wins. A path with the suffix of a configuration may be missing; reading it
-    says so.
+    An existing file takes precedence. A path with the suffix of a configuration need not exist;
+    reading it reports that.
 
     Raises:
         UserError: neither a path nor a shipped name.
@@ -48,7 +48,7 @@ def find_config(name: str | Path) -> Path:
     try:
         if path.suffix in SUFFIXES or path.exists():
             return path
-    except OSError:  # a name that no file can have
+    except OSError:  # not a valid file name
         return path
     raise UserError(
         f"{str(name)!r} is neither a file nor a shipped configuration"

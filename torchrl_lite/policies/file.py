@@ -20,6 +20,7 @@ from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
+from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
 from torchrl_lite.network.build import build
@@ -170,9 +171,7 @@ def _header(text: str, path: Path) -> PolicyHeader:
     try:
         return PolicyHeader.model_validate(parse_json(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "policy"
-        raise CheckpointError(f"{path}: header: {where}: {first['msg']}") from None
+        raise CheckpointError(f"{path}: header: {why_invalid(error)}") from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: header: not valid JSON ({error})") from None
 

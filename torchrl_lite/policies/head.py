@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
+from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 
 MAX_BYTES = 2**32
@@ -32,6 +33,8 @@ class _Config(_Part):
 
 class _Learner(_Part):
     networks: dict[str, Tensor]
+    device: str | None = None
+    """Type of the device it was trained on."""
 
 
 class Head(_Part):
@@ -70,9 +73,7 @@ def read_head(state: Mapping[str, Any], path: Path) -> Head:
     try:
         return Head.model_validate(dict(state))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        why = f"{where}: {first['msg']}" if where else first["msg"]
+        why = why_invalid(error)
     except RecursionError:
         why = "nested too deeply"
     raise CheckpointError(f"{path}: its tasks, frames or origin are invalid ({why})")

@@ -21,8 +21,6 @@ STARTERS = [f"{kind}_{algo}" for kind in ("st", "mt") for algo in ALGORITHMS]
 Setting = Mapping[str, Any]
 """One value per key of the grid."""
 MAX_SPAN = 10_000
-MAX_NAME = 255
-"""Maximum bytes of a folder name."""
 
 
 def plan(args: Namespace) -> list[Trial]:
@@ -147,7 +145,7 @@ def _experiment(
         named = own.config is not None and "algo" in read_tree(own.config)
         name = experiment_name(own, algo, names_algo=named)
     name = "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
-    if len(name.encode()) > MAX_NAME:
+    if len(name.encode()) > flags.MAX_NAME:
         raise UserError(f"--grid: {name} is longer than a folder name can be")
     return name
 

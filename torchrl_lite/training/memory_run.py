@@ -1,4 +1,4 @@
-"""A run that is kept in memory: its result, and a callback that sees every epoch."""
+"""A run that stays in memory: its result, and a callback after every epoch."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,39 +11,39 @@ from torchrl_lite.training.rl_algo import NullRun, RLAlgo
 from torchrl_lite.transfer.start import Start
 
 Callback = Callable[[Row], bool | None]
-"""Called with each epoch's row, by column of ``log.csv``; the run stops where it returns True."""
+"""Called with each epoch's row, by column of ``log.csv``; the run stops if it returns True."""
 
 
 class MemoryRun(NullRun):
-    """Writes nothing. `result` is what ``result.json`` would hold, None before the end."""
+    """Writes nothing. `result` is the content of ``result.json``; None until the run finishes."""
 
     def __init__(self, callback: Callback | None = None) -> None:
         self._callback = callback
         self._started = time.perf_counter()
         self._origin: list[dict[str, Any]] = []
         self.had_enough = False
-        """The callback ended the run."""
+        """Whether the callback ended the run."""
         self.result: dict[str, Any] | None = None
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:  # noqa: ARG002
-        """Where the run begins."""
+        """Notes where the run starts."""
         self._origin = start.origin if start else []
 
     def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
-        """Everything is built, and the first epoch comes."""
+        """Called when everything is built, before the first epoch."""
 
     def after_epoch(self, algo: RLAlgo, row: Row) -> bool:  # noqa: ARG002
         return self.asks_to_stop(row)
 
     def asks_to_stop(self, row: Mapping[str, Any]) -> bool:
-        """Shows the callback a copy of the row."""
+        """Passes a copy of the row to the callback; returns whether it has ended the run."""
         if self._callback is not None and self._callback(dict(row)):
             self.had_enough = True
         return self.had_enough
 
     @property
     def wall_time(self) -> float:
-        """Seconds of training and evaluating."""
+        """Wall time in seconds of training and evaluating."""
         return time.perf_counter() - self._started
 
     def finish(self, algo: RLAlgo) -> None:
@@ -54,7 +54,7 @@ class MemoryRun(NullRun):
 def result_of(
     algo: RLAlgo, final: Row, *, wall_time_s: float, origin: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What ``result.json`` holds; ``final`` is the row of the final evaluation."""
+    """The content of ``result.json``; ``final`` is the row of the final evaluation."""
     result: dict[str, Any] = {
         "frames": algo.total_frames,
         "updates": algo.learner.updates,

@@ -1,6 +1,8 @@
 """Provenance of a run: its configuration, versions and machine."""
 
 import platform
+import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from torchrl_lite import __version__
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.checkpoint.records import Versions
 from torchrl_lite.config import Config
-from torchrl_lite.config.machine import cores
+from torchrl_lite.config.machine import cores, cpu_name
 from torchrl_lite.errors import UserError
 
 
@@ -35,6 +37,7 @@ def write_versions(folder: Path, device: torch.device, *, seed: int, has_checkpo
         seed=seed,
         platform=platform.platform(),
         device=describe(device),
+        cpu=cpu_name(),
         has_checkpoint=has_checkpoint,
         **versions(),
     )
@@ -46,8 +49,24 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "torchrl_lite": __version__,
+        **commit(),
         **{name: version(name) for name in packages},
     }
+
+
+@cache
+def commit() -> dict[str, str]:
+    """The Git commit of this code, with ``-dirty`` after local changes; empty if it is installed
+    rather than checked out."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return {}
+    ask = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        told = subprocess.run(ask, cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": told.stdout.strip()}
 
 
 def describe(device: torch.device) -> str:

@@ -3,7 +3,7 @@
 All of it is computed from what evaluation episodes kept, and changes nothing that training uses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.reporting.console import Row
+from torchrl_lite.training.evaluation import ByTask, mean
 from torchrl_lite.types import Batch
 
 SATURATED = 0.99
@@ -24,11 +25,9 @@ SATURATED = 0.99
 MAX_ROWS = 256
 """Transitions per task that units are judged by."""
 
-ByTask = Mapping[int, Sequence[EpisodeStats]]
-
 
 def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
-    """The columns of an evaluation that tell about the networks."""
+    """The columns of an evaluation that describe the networks."""
     kept = {
         task: [stats for stats in group if stats.sample is not None]
         for task, group in episodes.items()
@@ -43,6 +42,18 @@ def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
         "eval/dead_actor": dead_actor,
         "eval/dead_critic": dead_critic,
     }
+
+
+def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
+    """The critics' one-step loss on transitions that are never trained on: the gap to the training
+    loss is overfitting. ``buffer`` scales rewards as in updates."""
+    return mean(
+        [
+            float(learner.validate(_batch(_rows(group), task, learner, buffer)))
+            for task, group in episodes.items()
+            if any(stats.sample is not None for stats in group)
+        ]
+    )
 
 
 def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
@@ -62,7 +73,7 @@ def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
         values.append(float(value.mean()))
         biases.append(float((value - returns).mean()))
         row[f"eval_q_bias/{learner.spec.tasks[task]}"] = biases[-1]
-    return {"eval/q": _mean(values), "eval/q_bias": _mean(biases)} | row
+    return {"eval/q": mean(values), "eval/q_bias": mean(biases)} | row
 
 
 def discounted(stats: EpisodeStats, discount: float) -> float:
@@ -71,14 +82,14 @@ def discounted(stats: EpisodeStats, discount: float) -> float:
     return float(rewards @ discount ** np.arange(len(rewards)))
 
 
-def saturated(episodes: ByTask, learner: Learner) -> float:
+def saturated(episodes: ByTask, learner: Learner) -> float | None:
     """Share of an evaluation's actions, dimension by dimension, that are saturated."""
     spec = learner.spec
     shares = []
     for task, group in episodes.items():
         actions = _rows(group)[:, spec.obs_dim : spec.obs_dim + spec.act_dims[task]]
         shares.append(float((np.abs(actions) > SATURATED).mean()))
-    return _mean(shares)
+    return mean(shares)
 
 
 def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float, float]:
@@ -143,7 +154,3 @@ def _batch(
     index = torch.tensor([task], device=learner.device)
     moved = torch.from_numpy(rows)[None].to(learner.device)
     return buffer.batch(moved, index, discount=learner.config.discount)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

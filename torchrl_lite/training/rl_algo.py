@@ -15,14 +15,8 @@ from torchrl_lite.config import Config
 from torchrl_lite.errors import CheckpointError, EpisodeError, WorkerError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.curriculum import Check, Stages
-from torchrl_lite.training.evaluation import (
-    ByTask,
-    by_task,
-    evaluation_row,
-    td_error,
-    training_row,
-)
-from torchrl_lite.training.probes import probe
+from torchrl_lite.training.evaluation import ByTask, by_task, evaluation_row, training_row
+from torchrl_lite.training.probes import probe, td_error
 
 
 class NullRun:

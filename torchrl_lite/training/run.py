@@ -19,6 +19,7 @@ from torchrl_lite.config import Config, flat
 from torchrl_lite.errors import BusyError, CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.film import record
+from torchrl_lite.policies.head import read_head
 from torchrl_lite.reporting.console import Row, make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
 from torchrl_lite.reporting.rows import rows_until
@@ -37,7 +38,7 @@ FILM_FPS = 10
 
 
 class Run(MemoryRun):
-    """A run directory, held under its lock from ``with`` on.
+    """A run directory, locked from ``with`` on.
 
     `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
     `RLAlgo` calls it.
@@ -54,7 +55,7 @@ class Run(MemoryRun):
         until: int | None = None,
         callback: Callback | None = None,
     ) -> None:
-        """``until``: stop at the first epoch end at or after so many frames."""
+        """``until``: stop after the first epoch that reaches this many frames."""
         super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
@@ -98,11 +99,10 @@ class Run(MemoryRun):
             check_not_lost(self.folder)
             return None
         self._has_checkpoint = True
-        try:
-            trained_on = saved.state["learner"]["device"]
-            sum(saved.state["frames"])
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{saved.path}: not a checkpoint of a run") from None
+        learner = read_head(saved.state, saved.path).learner
+        trained_on = learner and learner.device
+        if trained_on is None:
+            raise CheckpointError(f"{saved.path}: not a checkpoint of a run")
         if trained_on != self._device.type:
             raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
         return saved

@@ -13,4 +13,4 @@ METHODS: dict[str, type[Method]] = {
     "gradnorm": GradNorm,
 }
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS"]

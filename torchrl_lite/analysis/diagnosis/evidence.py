@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.config import flat, read_tree
-from torchrl_lite.reporting.rows import read_rows
 
 LATE = 3
 """Number of values that "now" is the median of."""
@@ -39,12 +38,8 @@ class Evidence:
         Raises:
             UserError: a file is damaged.
         """
-        rows = [
-            {name: float(cell) for name, cell in row.items() if cell}
-            for row in read_rows(run.path / "log.csv")
-        ]
         final = run.result.others if run.result else {}
-        return cls(run.path, run.tasks, flat(read_tree(run.path / "params.json")), rows, final)
+        return cls(run.path, run.tasks, flat(read_tree(run.path / "params.json")), run.rows, final)
 
     # --- the configuration -----------------------------------------------------------------------
 
