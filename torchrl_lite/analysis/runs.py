@@ -79,8 +79,9 @@ class Run:
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Evaluations of a task: positions on the axis and values; empty if there are none."""
         column = f"eval_{metric}/{task}"
-        points = [(place, row[column]) for place, row in self._placed(axis) if column in row]
-        return _columns(points)
+        return _columns(
+            [(place, row[column]) for place, row in self._placed(axis) if column in row]
+        )
 
     def position(self, axis: Axis) -> float:
         """How far the run is; 0 without a log."""
