@@ -43,7 +43,7 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def until(true: Callable[[], Any], seconds: float = 300) -> None:
+def until(true: Callable[[], Any], seconds: float = 500) -> None:
     pause, end = Event(), monotonic() + seconds
     while not true():
         assert monotonic() < end
@@ -64,11 +64,11 @@ def is_in_the_middle(folder: Path) -> bool:
 
 
 def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> None:
-    """With tiny runs; the first trial ends, the second is in the middle."""
+    """With one tiny run; `test_search.py` of the unit tests has searches of several trials."""
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     (tmp_path / "space.json").write_text(block("json"))
     _, command = block("bash").splitlines()
-    program, *words = shlex.split(command.replace("--trials 30", "--trials 2"))
+    program, *words = shlex.split(command.replace("--trials 30", "--trials 1"))
     assert program == "python"
     words[words.index("1-3")] = "1"
     words[0] = str(ROOT / words[0])
@@ -76,31 +76,30 @@ def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> No
     small["env.num_envs"] = small["env.group_size"] = 20
     small["replay_buffer.size"] = 20_000
     words += ["--jobs", "1", *sets(small)]
-    runs = [tmp_path / "log" / "search" / f"trial_000{n}" / "push-v3" / "1" for n in (0, 1)]
+    run = tmp_path / "log" / "search" / "trial_0000" / "push-v3" / "1"
 
     driver = start(tmp_path, *words)
-    until(lambda: is_in_the_middle(runs[1]) or driver.poll() is not None)
-    driver.kill()
+    try:
+        until(lambda: is_in_the_middle(run) or driver.poll() is not None)
+    finally:
+        driver.kill()
     driver.communicate()
-    until(lambda: is_free(runs[1]))
-    assert is_in_the_middle(runs[1])
-    first = (runs[0] / "console.log").read_bytes()
+    until(lambda: is_free(run))
+    assert is_in_the_middle(run)
 
     driver = start(tmp_path, *words)
     out, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
-    assert (runs[0] / "console.log").read_bytes() == first
-    assert "resuming from frame" in (runs[1] / "console.log").read_text()
-    for run in runs:
-        assert [row["epoch"] for row in rows_of(run)] == [str(n + 1) for n in range(EPOCHS)]
+    assert "resuming from frame" in (run / "console.log").read_text()
+    assert [row["epoch"] for row in rows_of(run)] == [str(n + 1) for n in range(EPOCHS)]
     assert "no trial had a success" in out  # after 40 tiny epochs
 
     script = start(tmp_path, "-c", block("python"))
     out, err = script.communicate()
     assert script.returncode == 0, err
-    (best,) = re.findall(r"^([01]) 0\.0 \{'sac\.qlr': ", out)
+    assert out.startswith("0 0.0 {'sac.qlr': ")
     config = json.loads((tmp_path / "log" / "search" / "best.json").read_text())
-    params = json.loads((runs[int(best)] / "params.json").read_text())
+    params = json.loads((run / "params.json").read_text())
     for section in ("env", "sac", "net", "train"):
         assert config[section] == params[section]
 

@@ -12,6 +12,7 @@ import torch
 from tiny_runs import ROOT, contents, one_line, run_starter
 
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
@@ -41,7 +42,7 @@ class Started(NamedTuple):
 
     config: Config
     folder: Path
-    until: int | None
+    until: Until | None
 
 
 @pytest.fixture(autouse=True)
@@ -192,14 +193,31 @@ def test_a_mistake_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize("frames", ["0", "-1e6", "0.5", "1.5", "x", "", "nan", "inf"])
-def test_until_is_a_positive_number_of_frames(start: Start, frames: str) -> None:
-    mistake(start(*REACH, f"--until={frames}"), "--until", "positive")
+@pytest.mark.parametrize(
+    "until",
+    [
+        *("0", "-1e6", "0.5", "1.5", "x", "", "nan", "inf"),
+        *("0h", "-1h", "h", "nanmin", "infh", "90 minutes", "90s", "1h30min"),
+    ],
+)
+def test_until_is_a_positive_number_of_frames_or_a_time(start: Start, until: str) -> None:
+    mistake(start(*REACH, f"--until={until}"), "--until", "positive", "90min")
 
 
-def test_until_is_a_number_like_all_others(start: Start, started: list[Started]) -> None:
-    assert start(*TRAINED, "--until", "1e6").code == 0
-    assert started[0].until == 10**6
+@pytest.mark.parametrize(
+    ("text", "until"),
+    [
+        ("1e6", Until("frames", 10**6)),
+        ("90min", Until("core_hours", 1.5)),
+        ("0.25h", Until("core_hours", 0.25)),
+        ("1e-3 h", Until("core_hours", 1e-3)),
+    ],
+)
+def test_until_is_a_number_like_all_others(
+    start: Start, started: list[Started], text: str, until: Until
+) -> None:
+    assert start(*TRAINED, "--until", text).code == 0
+    assert started[0].until == until
 
 
 # --- the device ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.store import Store
-from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command import launch
 from torchrl_lite.config import load
@@ -394,6 +394,40 @@ def test_a_run_in_many_phases_ends_as_an_uninterrupted_one(tmp_path: Path, whole
         for run in (folder, whole)
     )
     assert ours == theirs
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch takes 36 seconds of processor time: 0.01 core hours."""
+    clock = count(0, 36)
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+
+
+@pytest.mark.usefixtures("slow")
+def test_until_counts_the_core_time_of_all_parts_of_a_run(tmp_path: Path, whole: Path) -> None:
+    alone = ["--set", "system.workers=0"]
+    folder = folder_in(tmp_path)
+    for until, epochs in (("0.025h", 3), ("0.025h", 3), ("2.9min", 5), ("0.031h", 5)):
+        assert start(tmp_path, *SETS, *alone, "--resume", "--until", until) == 0
+        assert len(rows_of(folder)) == epochs
+        assert newest_checkpoint(folder).name == f"last_{epochs}.pt"
+        assert not (folder / "result.json").exists()
+
+    assert start(tmp_path, *SETS, *alone, "--resume", "--until", "1h") == 0  # it ends before
+    assert same_results(folder, whole)
+
+
+@pytest.mark.usefixtures("slow")
+def test_until_counts_the_core_time_of_workers(tmp_path: Path) -> None:
+    class Busy(Collector):
+        def result(self) -> Collected:
+            collected = super().result()
+            return collected._replace(cost=collected.cost._replace(cpu_s=18.0))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchrl_lite.command.parts.Collector", Busy)
+        assert start(tmp_path, *SETS, "--set", "system.workers=0", "--until", "0.0299h") == 0
+    assert len(rows_of(folder_in(tmp_path))) == 2
 
 
 def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(

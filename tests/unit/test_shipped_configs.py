@@ -12,7 +12,13 @@ from torchrl_lite.config import Config, NetConfig, load, read_tree
 from torchrl_lite.env.make import make_spec
 
 FOLDER = ROOT / "config"
-FILES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".json", ".yaml", ".yml"))
+COMPARISONS = [*FOLDER.glob("compare_*")]
+"""They name configurations; `test_comparison` reads them."""
+FILES = sorted(
+    path
+    for path in FOLDER.rglob("*")
+    if path.suffix in (".json", ".yaml", ".yml") and path not in COMPARISONS
+)
 MLPS = ["mt3", "mt10", "mt25", "mt50"]
 HEADS = ["mt10_multihead", "mt50_multihead"]
 SOFT = ["mt10_soft_module", "mt50_soft_module"]

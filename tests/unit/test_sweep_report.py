@@ -1,6 +1,7 @@
 """The table of a sweep, by hand; and how far its runs are."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 from test_plot import Write, write
 
+from torchrl_lite.analysis.axes import Axis, Until
 from torchrl_lite.analysis.figures import learning_curves
 from torchrl_lite.analysis.runs import Metric, Run
 from torchrl_lite.sweep import report
@@ -43,9 +45,9 @@ def test_a_table_of_tasks_that_know_no_success(
             (run.path / name).write_text(text.replace("eval_success/a", "elsewhere"))
     metrics: list[str] = []
 
-    def curves(*args: Any, metric: Metric) -> Any:
+    def curves(*args: Any, metric: Metric, axis: Axis) -> Any:
         metrics.append(metric)
-        return learning_curves(*args, metric=metric)
+        return learning_curves(*args, metric=metric, axis=axis)
 
     monkeypatch.setattr(report, "learning_curves", curves)
     text = report.write(tmp_path / "out", runs)
@@ -68,6 +70,10 @@ def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
     trial = Trial("st_sac", (), tmp_path, 1000, False)
     assert Line(trial, "running", "here", logged).seconds_left == pytest.approx(700 * 4 / 200)
     assert Line(trial, "waiting", None, logged).seconds_left is None
+    soon = replace(trial, until=Until("core_hours", 0.5))
+    halfway = Line(soon, "running", "here", logged._replace(core_hours=0.25))
+    assert halfway.total_frames == 600
+    assert halfway.seconds_left == pytest.approx(300 * 4 / 200)
     with log.open("a") as file:
         file.write("4,400")  # a line that is being written
     assert logs.read(tmp_path) == logged

@@ -1,4 +1,4 @@
-"""Metrics and x-axes of learning curves."""
+"""Metrics and x-axes of learning curves, and places on them."""
 
 from typing import Literal, NamedTuple
 
@@ -21,3 +21,15 @@ AXES: dict[Axis, Place] = {
     "hours": Place("time/total_s", adds_up=True),
     "core_hours": Place("time/cpu_s", adds_up=True),
 }
+
+
+class Until(NamedTuple):
+    """Where a run stops: after the first epoch that gets there."""
+
+    axis: Axis
+    amount: float
+
+    @property
+    def flag(self) -> str:
+        """As ``--until`` reads it."""
+        return f"{self.amount}h" if self.axis == "core_hours" else str(self.amount)

@@ -1,7 +1,7 @@
 """Table of the final results of finished runs, for plots and sweeps."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ AVERAGES = (
     f"Over tasks: the mean. Over seeds: the mean; from {MANY_SEEDS} seeds on, the interquartile "
     "mean with its 95 % bootstrap interval."
 )
-_PARTS = ("", "_low", "_high")
+PARTS = ("", "_low", "_high")
 """Column suffixes of an `Estimate`: its value and its interval."""
-_UNKNOWN = (None, None, None)
+UNKNOWN = (None, None, None)
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ def rows(experiments: Mapping[str, Sequence[Run]]) -> Iterator[Row]:
 
 def _row(experiment: str, name: str, runs: Sequence[Run], tasks: Sequence[str]) -> Row:
     own = [run for run in runs if set(tasks) & set(run.tasks)]
-    success, ret = (_scores(own, tasks, metric) for metric in ("success", "return"))
+    success, ret = (scores(own, tasks, metric) for metric in ("success", "return"))
     return Row(
         experiment,
         name,
@@ -60,15 +60,22 @@ def _row(experiment: str, name: str, runs: Sequence[Run], tasks: Sequence[str]) 
     )
 
 
-def _scores(runs: Sequence[Run], tasks: Sequence[str], metric: Metric) -> Float[ndarray, " S"]:
-    """The mean over tasks, for each seed that has all of them."""
-    scores = []
+def scores(
+    runs: Sequence[Run],
+    tasks: Sequence[str],
+    metric: Metric,
+    *,
+    of: Callable[[Run, str, Metric], float | None] = Run.final,
+) -> Float[ndarray, " S"]:
+    """The mean over tasks, for each seed that has all of them; ``of`` is the score of a task in a
+    run."""
+    means = []
     for group in by_seed(runs).values():
-        found = [[run.final(task, metric) for run in group if task in run.tasks] for task in tasks]
+        found = [[of(run, task, metric) for run in group if task in run.tasks] for task in tasks]
         known = [[value for value in values if value is not None] for values in found]
         if all(known):
-            scores.append(np.mean([np.mean(values) for values in known]))
-    return np.array(scores, dtype=np.float64)
+            means.append(np.mean([np.mean(values) for values in known]))
+    return np.array(means, dtype=np.float64)
 
 
 def markdown(found: Sequence[Row]) -> str:
@@ -79,11 +86,11 @@ def markdown(found: Sequence[Row]) -> str:
     for row in found:
         frames = " / ".join(f"{count:,}" for count in row.frames) or "-"
         cells = (row.experiment, row.task, str(row.seeds), frames)
-        lines.append(f"| {' | '.join(cells)} | {_cell(row.success, 2)} | {_cell(row.ret, 1)} |")
+        lines.append(f"| {' | '.join(cells)} | {cell(row.success, 2)} | {cell(row.ret, 1)} |")
     return "\n".join([*lines, "", AVERAGES])
 
 
-def _cell(estimate: Estimate | None, digits: int) -> str:
+def cell(estimate: Estimate | None, digits: int) -> str:
     if estimate is None:
         return "-"
     value, low, high = estimate
@@ -95,8 +102,8 @@ def write_csv(path: Path, found: Sequence[Row]) -> None:
     """The same numbers, unrounded."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        names = [f"{metric}{part}" for metric in ("success", "return") for part in _PARTS]
+        names = [f"{metric}{part}" for metric in ("success", "return") for part in PARTS]
         writer.writerow(["experiment", "task", "seeds", *names])
         for row in found:
-            numbers = [*(row.success or _UNKNOWN), *(row.ret or _UNKNOWN)]
+            numbers = [*(row.success or UNKNOWN), *(row.ret or UNKNOWN)]
             writer.writerow([row.experiment, row.task, row.seeds, *numbers])

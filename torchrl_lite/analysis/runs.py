@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from pydantic import BaseModel, ValidationError
 
-from torchrl_lite.analysis.axes import AXES, Axis, Metric
+from torchrl_lite.analysis.axes import AXES, Axis, Metric, Until
 from torchrl_lite.checkpoint.records import Result, read_result
 from torchrl_lite.config import nearest, read_tree
 from torchrl_lite.errors import UserError
@@ -100,6 +100,20 @@ class Run:
             return max((place for place, _ in self._placed(axis)), default=0.0)
         except FileNotFoundError:
             return 0.0
+
+    def has_reached(self, until: Until) -> bool:
+        return self.position(until.axis) >= until.amount
+
+    def within(self, until: Until) -> dict[str, float] | None:
+        """The row of the last evaluation that is not beyond, with the ``core_hours`` until then;
+        None if there is none."""
+        hours, last = 0.0, None
+        evaluated = {f"eval_return/{task}" for task in self.tasks}
+        for place, row in self._placed(until.axis):
+            hours += row.get("time/cpu_s", 0.0) / 3600
+            if place <= until.amount and evaluated <= row.keys():
+                last = row | {"core_hours": hours}
+        return last
 
     def _placed(self, axis: Axis) -> Iterator[tuple[float, dict[str, float]]]:
         """The rows with their positions on the axis."""

@@ -1,6 +1,7 @@
 """Command lines: helpers for all starters, and the flags of the training starters."""
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.config import MAX_AT_ONCE, nearest
 from torchrl_lite.config.shipped import find_config
 from torchrl_lite.errors import RunError, UserError
@@ -15,6 +17,8 @@ from torchrl_lite.training.signals import Interrupted
 
 MAX_NAME = 255
 """Maximum length of a folder name, in bytes."""
+UNITS = {"min": 1 / 60, "h": 1.0}
+"""Of core time, in hours."""
 
 
 def answer(run: Callable[[], int]) -> int:
@@ -111,14 +115,20 @@ def goals(text: str) -> str | int:
     return int(text) if text.isdecimal() and len(text) < 4 else text
 
 
-def _frames(text: str) -> int:
+def until(text: str) -> Until:
+    """Frames, such as ``1e6``, or core time, such as ``90min`` or ``1.5h``."""
+    unit = next((unit for unit in UNITS if text.endswith(unit)), "")
     try:
-        value = float(text)
+        value = float(text.removesuffix(unit))
     except ValueError:
         value = 0.0
-    if not (value >= 1 and value.is_integer()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of frames")
-    return int(value)
+    if unit and 0 < value < math.inf:
+        return Until("core_hours", value * UNITS[unit])
+    if not unit and value >= 1 and value.is_integer():
+        return Until("frames", int(value))
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a positive number of frames, nor a core time such as 90min or 1.5h"
+    )
 
 
 def _stage(text: str) -> int:
@@ -178,7 +188,12 @@ def parse(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> argpars
     add("--log_dir", type=Path, default=Path("log"), metavar="DIR", help="default log")
     add("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="default auto")
     add("--set", action="append", default=[], metavar="a.b=value", help="set a field; repeatable")
-    add("--until", type=_frames, metavar="FRAMES", help="stop after the epoch that reaches FRAMES")
+    add(
+        "--until",
+        type=until,
+        metavar="FRAMES|90min|1.5h",
+        help="stop after the epoch that reaches these frames, or this core time of all processes",
+    )
     if multi_task is not False:
         add("--stage", type=_stage, metavar="K", help="curriculum stage to start at, from 0")
     add("--resume", action="store_true", help="continue from the last checkpoint")

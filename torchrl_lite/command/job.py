@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from torchrl_lite.algo import accel
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint.records import read_result
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.command.folder import check_unused
@@ -43,8 +44,8 @@ class Job:
     """``--resume`` was given; without an existing run, a new one starts."""
     resuming: bool = False
     """``folder`` holds a run to resume."""
-    until: int | None = None
-    """Stop after the first epoch that reaches this many frames."""
+    until: Until | None = None
+    """Stop early; with core time, the run's earlier parts count too."""
     tracked_as: str | None = None
     """Name of the run on Weights & Biases; None: not logged there."""
     callback: Callback | None = None

@@ -8,7 +8,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.flags import answer, check_folder
 from torchrl_lite.config import check_address
 from torchrl_lite.errors import UserError
-from torchrl_lite.sweep import flags, plan, report
+from torchrl_lite.sweep import comparison, flags, plan, report
 from torchrl_lite.sweep.progress import Logs, make_view
 from torchrl_lite.sweep.runner import REFRESH_S, Runner, Signals, line, running, seen_here
 from torchrl_lite.sweep.task import CONSOLE
@@ -37,13 +37,16 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         UserError: a flag, or what it names, is wrong.
     """
     args = flags.parse(argv)
+    args.methods = {}
+    if args.plan:
+        comparison.fill_in(args)
     try:
         check_address(args.address)
     except ValueError as error:
         raise UserError(f"--{error}") from None
     args.starter = [plan.check_starter(name) for name in args.starter]
     args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
-    args.seeds = plan.parse_seeds(args.seeds)
+    args.seeds = plan.parse_seeds(args.seeds or "1")
     args.grid = [plan.parse_grid(text) for text in args.grid]
     args.out = args.out or args.log_dir / ("search" if args.search else "sweep")
     return args
@@ -69,7 +72,7 @@ def _run(args: Namespace) -> int:
         see = f"; see {log}" if log.exists() else ""
         print(f"{trial.name} failed ({outcome.code}): {outcome.error}{see}", file=sys.stderr)
     if done:
-        print(report.write(args.out, done))
+        print(report.write(args.out, done, args.until))
         print(args.out)
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""The runs of a sweep: starters x grid settings x tasks x seeds."""
+"""The runs of a sweep: starters x settings (of a grid, or methods to compare) x tasks x seeds."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command import flags
 from torchrl_lite.command.job import epochs_of_result
 from torchrl_lite.command.options import experiment_name, request, resolve
@@ -30,12 +31,19 @@ def plan(args: Namespace) -> list[Trial]:
         UserError: an invalid flag or field, a conflict with an existing run, or two equal runs.
     """
     check_keys([key for key, _ in args.grid], args, flag="--grid")
+    for name, setting in args.methods.items():
+        check_keys(list(setting), args, flag=f"methods.{name}")
     return distinct(
         trial
         for starter in args.starter
-        for setting in _settings(args.grid, starter)
-        for trial in runs(args, starter, setting)
+        for name, setting in _named_settings(args, starter)
+        for trial in runs(args, starter, setting, name=name)
     )
+
+
+def _named_settings(args: Namespace, starter: str) -> Iterable[tuple[str | None, Setting]]:
+    """Methods with their names, or combinations, whose names follow from their values."""
+    return args.methods.items() or ((None, values) for values in _settings(args.grid, starter))
 
 
 def distinct(trials: Iterable[Trial]) -> list[Trial]:
@@ -118,6 +126,8 @@ def _trial(
     device = "cuda" if args.gpus else "cpu"  # Ray shows a run only its own GPU
     argv = [*task, "--seed", str(seed), "--log_dir", str(args.log_dir.absolute())]
     argv += ["--device", device, "--resume"]
+    if args.until:
+        argv += ["--until", args.until.flag]
     if args.config:
         argv += ["--config", str(args.config)]
     values = [f"{key}={json.dumps(value)}" for key, value in setting.items()]
@@ -131,7 +141,8 @@ def _trial(
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
     done = epochs_of_result(folder) >= config.total_epochs
-    return Trial(starter, tuple(argv), folder, config.total_frames, done)
+    done |= args.until is not None and Run(folder).has_reached(args.until)
+    return Trial(starter, tuple(argv), folder, config.total_frames, done, args.until)
 
 
 def _experiment(

@@ -23,6 +23,7 @@ class Logged(NamedTuple):
     frames: int = 0
     success: float | None = None
     pace: float | None = None
+    core_hours: float = 0.0
 
 
 class Line(NamedTuple):
@@ -34,10 +35,22 @@ class Line(NamedTuple):
     logged: Logged
 
     @property
+    def total_frames(self) -> int:
+        """Where the run will stop; with a budget of core time, an estimate."""
+        until, total = self.trial.until, self.trial.total_frames
+        if until is None:
+            return total
+        if until.axis == "frames":
+            return min(total, int(until.amount))
+        if not self.logged.core_hours:
+            return total
+        return min(total, int(self.logged.frames * until.amount / self.logged.core_hours))
+
+    @property
     def seconds_left(self) -> float | None:
         if self.state != "running" or self.logged.pace is None:
             return None
-        return max(self.trial.total_frames - self.logged.frames, 0) * self.logged.pace
+        return max(self.total_frames - self.logged.frames, 0) * self.logged.pace
 
 
 class Logs:
@@ -72,6 +85,7 @@ def _logged(path: Path) -> Logged:
         int(rows[-1]["total_frames"]),
         float(measured[-1]) if measured else None,
         seconds / frames if frames else None,
+        sum(float(row.get("time/cpu_s") or 0) for row in rows) / 3600,
     )
 
 
@@ -132,7 +146,7 @@ def table(lines: Sequence[Line]) -> Table:
                 line.trial.name,
                 line.state,
                 line.node or "",
-                f"{line.logged.frames:,} / {line.trial.total_frames:,}",
+                f"{line.logged.frames:,} / {line.total_frames:,}",
                 "-" if success is None else f"{success:.2f}",
                 "-" if left is None else f"{left // 3600:.0f}:{left % 3600 // 60:02.0f} h",
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, Self
 
+from torchrl_lite.analysis.runs import Run
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep.cluster import Cluster
 from torchrl_lite.sweep.processes import Processes
@@ -99,6 +100,8 @@ def running(args: Namespace) -> Iterator[tuple[Runner, Signals]]:
 def seen_here(trial: Trial, outcome: Outcome) -> Outcome:
     """The outcome, or a failure if the run's result is not visible on this machine."""
     if outcome.code or (trial.folder / "result.json").exists():
+        return outcome
+    if trial.until is not None and Run(trial.folder).has_reached(trial.until):
         return outcome
     return Outcome(1, f"ended, but {trial.folder} has no result: do all nodes share --log_dir?")
 

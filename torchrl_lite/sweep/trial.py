@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from torchrl_lite.analysis.axes import Until
+
 MAX_RETRIES = 10
 """How many stops from outside a run survives, such as of its node; limited, as the run itself may
 crash its nodes."""
@@ -20,7 +22,9 @@ class Trial:
     folder: Path
     total_frames: int
     finished: bool
-    """Whether the run was finished before the sweep."""
+    """Whether the run was finished, or had used up its budget, before the sweep."""
+    until: Until | None = None
+    """Its budget, if it may stop before its end."""
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.state import check_state
@@ -56,10 +57,10 @@ class Run(MemoryRun):
         seed: int,
         device: torch.device,
         guard: SignalGuard,
-        until: int | None = None,
+        until: Until | None = None,
         callback: Callback | None = None,
     ) -> None:
-        """``until``: stop after the first epoch that reaches this many frames."""
+        """``until``: stop after the first epoch that gets there."""
         super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
@@ -70,6 +71,8 @@ class Run(MemoryRun):
         self._best: tuple[float, float] | None = None
         self._wall_time_before = 0.0
         self._cpu_s = time.process_time()
+        self._core_hours = 0.0
+        """Of the epochs in ``log.csv``, which outlasts this process."""
         self._saved_epoch, self._has_checkpoint = 0, False
         self._saved: Row = {}
         """Cost of the last checkpoint, for the next row."""
@@ -151,6 +154,8 @@ class Run(MemoryRun):
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
         header = columns(config.env.tasks, algo.learner.metric_names, more, info=config.info)
         earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
+        for row in earlier:
+            self._core_hours += float(row.get("time/cpu_s") or 0) / 3600
         files.remove_temporaries(self.folder)
         self._store.tidy()
         origin.write_head(
@@ -201,7 +206,7 @@ class Run(MemoryRun):
     def is_over(self, algo: RLAlgo) -> bool:
         self._saved_epoch = algo.epoch
         self.expect(algo.total_frames + algo.frames_to_come)
-        if self._until is None or algo.total_frames < self._until:
+        if not self._is_far_enough(algo):
             return False
         over = algo.epoch < self.config.total_epochs
         if over:
@@ -234,7 +239,7 @@ class Run(MemoryRun):
         self._log(row)
         self._mark_lost_output(algo.total_frames)
         stop = self.asks_to_stop(row) or self._guard.requested is not None
-        stop |= self._until is not None and algo.total_frames >= self._until
+        stop |= self._is_far_enough(algo)
         last = algo.epoch == self.config.total_epochs
         if stop or last or algo.epoch % train.save_interval == 0:
             self._save(algo)
@@ -243,6 +248,12 @@ class Run(MemoryRun):
         if stop and not last:
             self._say_stopped(algo)
         return stop and not last
+
+    def _is_far_enough(self, algo: RLAlgo) -> bool:
+        if self._until is None:
+            return False
+        done = algo.total_frames if self._until.axis == "frames" else self._core_hours
+        return done >= self._until.amount
 
     def _say_stopped(self, algo: RLAlgo) -> None:
         self.say(f"stopped at frame {algo.total_frames}, checkpoint saved; continue with --resume")
@@ -257,12 +268,13 @@ class Run(MemoryRun):
 
     def _log(self, row: Row) -> None:
         before, self._cpu_s = self._cpu_s, time.process_time()
-        workers_s = row["time/cpu_s"] or 0.0
+        cpu_s = self._cpu_s - before + (row["time/cpu_s"] or 0.0)  # of the workers
+        self._core_hours += cpu_s / 3600
         self._logger.dump(
             row
             | self._saved
             | {
-                "time/cpu_s": self._cpu_s - before + workers_s,
+                "time/cpu_s": cpu_s,
                 "time/total_s": time.perf_counter() - self._epoch_started,
             },
             best=finite(self._best[0]) if self._best else None,

@@ -1,0 +1,205 @@
+"""Methods with the same budget: what runs, what counts as done, and the table."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from test_plot import Write, write
+from test_results import cells
+from test_sweep_plan import config_of, trials
+from tiny_runs import ROOT, TINY, one_line, rows_of
+
+from torchrl_lite.analysis.axes import Until
+from torchrl_lite.analysis.comparison import markdown, rows
+from torchrl_lite.analysis.results import AVERAGES
+from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
+from torchrl_lite.command.flags import parse
+from torchrl_lite.config.models import NetConfig, TrainConfig
+from torchrl_lite.sweep import command, report
+from torchrl_lite.sweep.trial import Trial
+
+__all__ = ["write"]  # a fixture
+
+MT10 = str(ROOT / "config" / "compare_mt10.json")
+PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
+SMALL = {key: value for key, value in TINY.items() if key != "env.num_goals"}
+PLAN: dict[str, Any] = {
+    "starter": "st_sac",
+    "config": PENDULUM,
+    "set": SMALL | {"train.num_epochs": 1000, "train.save_interval": 1},
+    "until": "40",
+    "methods": {"small": {}, "large": {"net.hidden_shapes": [16]}},
+}
+
+
+def saved(folder: Path, **changes: Any) -> str:
+    path = folder / "plan.json"
+    path.write_text(json.dumps(PLAN | changes))
+    return str(path)
+
+
+# --- what runs -----------------------------------------------------------------------------------
+
+
+def test_the_comparison_that_ships_has_every_method_and_changes_nothing_else(
+    tmp_path: Path,
+) -> None:
+    found = trials(tmp_path, "--plan", MT10)
+    assert [trial.folder.name for trial in found[:5]] == ["1", "2", "3", "4", "5"]
+    assert len(found) == 12 * 5
+    configs = {trial.folder.parts[-3]: config_of(trial) for trial in found[::5]}
+    tried = [(c.net.kind, c.train.gradients) for c in configs.values()]
+    kinds = get_args(NetConfig.model_fields["kind"].annotation)
+    gradients = get_args(TrainConfig.model_fields["gradients"].annotation)
+    assert set(tried) == {(kind, "mean") for kind in kinds} | {("mlp", g) for g in gradients}
+    assert len(set(tried)) == len(tried)
+    for name, config in configs.items():
+        assert name in (config.net.kind, config.train.gradients)
+        assert config.env == configs["mlp"].env
+        assert config.replay_buffer == configs["mlp"].replay_buffer
+        assert config.net.hidden_shapes == configs["mlp"].net.hidden_shapes
+        assert config.train.lr_schedule == "constant"  # does not depend on where a run stops
+
+
+def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
+    plan = saved(tmp_path, methods=PLAN["methods"] | {"slow": {"train.num_epochs": 2}})
+    small, large, slow = trials(tmp_path, "--plan", plan)
+    assert small.folder == tmp_path / "plan" / "small" / "Pendulum-v1" / "1"
+    assert [config_of(t).net.hidden_shapes for t in (small, large, slow)] == [[8], [16], [8]]
+    assert [config_of(t).train.num_epochs for t in (small, large, slow)] == [1000, 1000, 2]
+    assert {t.until for t in (small, large)} == {Until("frames", 40)}
+    assert parse("sac", small.argv, multi_task=False).until == Until("frames", 40)
+
+    other = ["--plan", plan, "--seeds", "7-8", "--until", "90min", "--out", str(tmp_path / "x")]
+    found = trials(tmp_path, *other)
+    assert [t.folder.name for t in found] == ["7", "8"] * 3
+    assert found[0].folder == tmp_path / "x" / "small" / "Pendulum-v1" / "7"
+    assert parse("sac", found[0].argv, multi_task=False).until == Until("core_hours", 1.5)
+
+
+def test_a_run_is_finished_when_its_log_says_that_its_budget_is_used_up(tmp_path: Path) -> None:
+    flags = ["--plan", saved(tmp_path, seeds="1-2"), "--until", "1.5h"]
+    new, *_ = trials(tmp_path, *flags)
+    new.folder.mkdir(parents=True)
+    (new.folder / "params.json").write_text(config_of(new).model_dump_json())
+
+    def finished(*seconds: float) -> list[bool]:
+        lines = ["total_frames,time/cpu_s", *(f"{n},{s}" for n, s in enumerate(seconds))]
+        (new.folder / "log.csv").write_text("\n".join(lines) + "\n")
+        return [trial.finished for trial in trials(tmp_path, *flags)]
+
+    assert finished(1800, 3599) == [False, False, False, False]
+    assert finished(1800, 1800, 1800) == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "argv", "words"),
+    [
+        ({"methods": {}}, [], ["methods:", "{}"]),
+        ({"methods": {"a": 3}}, [], ["methods:", "an object"]),
+        ({"until": "1 day"}, [], ["plan.json", "'1 day'", "90min"]),
+        ({"untill": "1h"}, [], ["untill: unknown key; did you mean 'until'?"]),
+        ({"config": "fast_mt11"}, [], ["plan.json", "'fast_mt11'", "did you mean 'fast_mt10'?"]),
+        ({"starter": "mt_sacc"}, [], ["did you mean 'mt_sac'?"]),
+        ({"methods": {"a": {"net.kimd": 1}}}, [], ["net.kimd", "'kind'"]),
+        ({"methods": {"a": {"td3.plr": 1}}}, [], ["methods.a: td3.plr: none"]),
+        ({"methods": {"../a": {}}}, [], ["'../a'", "letters"]),
+        ({}, ["--set", "net.hidden_shapes=[4]"], ["methods.small: net.hidden_shapes: set a field"]),
+        ({}, ["--starter", "st_sac"], ["--starter: not with --plan"]),
+        ({}, ["--grid", "sac.plr=[1]"], ["--grid: not with --plan"]),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path,
+    changes: Any,
+    argv: list[str],
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--plan", saved(tmp_path, **changes), "--log_dir", str(tmp_path / "log"), *argv]
+    assert command.main(flags) == 2
+    one_line(capsys.readouterr().err, *words)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_sweep_needs_a_starter_or_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([]) == 2
+    one_line(capsys.readouterr().err, "--starter: is missing", "--plan")
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_the_table_has_what_runs_had_reached_within_the_budget(
+    write: Write, tmp_path: Path
+) -> None:
+    """Of the log, whose evaluations are after 1.5, 3 and 4.5 core hours; not of the result."""
+    for seed, last in ((1, 0.5), (2, 0.7)):
+        folder = write({"a-v3": [0.0, 0.4, 1.0], "b-v3": [0.2, last, 1.0]}, seed=seed)
+    write({"a-v3": [0.3], "b-v3": [0.6]}, experiment="slow", finished=False)
+    write({"a-v3": [], "b-v3": []}, experiment="none", finished=False)
+    experiments = by_experiment(find_runs([folder.parents[2]]))
+    until = Until("core_hours", 4.4)
+    text = markdown(rows(experiments, until), until)
+    assert text.splitlines()[0].endswith("| core hours | success | return | a | b |")
+    assert cells(text) == [
+        ["exp", "2", "4,000", "200", "3", "0.50", "50.0", "0.40", "0.60"],
+        ["none", "0", "-", "-", "-", "-", "-", "-", "-"],
+        ["slow", "1", "2,000", "100", "1.5", "0.45", "45.0", "0.30", "0.60"],
+    ]
+    assert "within 4.4 core hours per run" in text
+    assert text.endswith(AVERAGES)
+
+    runs = [run for group in experiments.values() for run in group]
+    assert report.write(tmp_path / "out", runs, until) == text
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        exp, *_ = csv.DictReader(file)
+    assert float(exp["b-v3"]) == pytest.approx(0.6)
+    assert exp["success_low"] == ""  # too few seeds
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+
+
+def test_from_five_seeds_on_it_is_the_interquartile_mean_with_its_interval(write: Write) -> None:
+    scores = [0.0, 0.6, 0.7, 0.8, 1.0]
+    runs = [Run(write({"a": [score], "b": [score]}, seed=n)) for n, score in enumerate(scores)]
+    (row,) = rows({"exp": runs}, Until("frames", 2000))
+    for estimate in (row.success, row.tasks["a"]):
+        assert estimate is not None
+        assert estimate.value == pytest.approx(0.7)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < 0.7 < estimate.high
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_a_comparison_goes_on_with_the_same_command_and_repeats_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--plan", saved(tmp_path), "--log_dir", str(tmp_path), "--jobs", "2"]
+
+    def compare(*more: str) -> tuple[str, list[Trial], list[list[str]]]:
+        assert command.main([*flags, *more]) == 0
+        found = trials(tmp_path, *flags[:2], *more)
+        epochs = [[row["epoch"] for row in rows_of(trial.folder)] for trial in found]
+        return capsys.readouterr().out, found, epochs
+
+    out, found, epochs = compare()
+    assert "2 runs, 0 already finished" in out
+    assert epochs == [["1", "2", "3", "4"]] * 2
+    assert not any((trial.folder / "result.json").exists() for trial in found)
+    assert [row[:4] for row in cells(out)] == [[n, "1", "40", "6"] for n in ("small", "large")]
+    assert (tmp_path / "plan" / "results.md").read_text() in out
+
+    console = found[0].folder / "console.log"
+    before = console.read_bytes()
+    out, *_ = compare()
+    assert "2 runs, 2 already finished" in out
+    assert console.read_bytes() == before
+
+    out, _, epochs = compare("--until", "60")
+    assert epochs == [["1", "2", "3", "4", "5", "6"]] * 2
+    assert [row[2:4] for row in cells(out)] == [["60", "10"]] * 2
