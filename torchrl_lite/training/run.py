@@ -201,7 +201,9 @@ class Run(MemoryRun):
 
     def _asked(self, total_frames: int) -> int:
         """Of the frames of the whole run, those of this part of it."""
-        return total_frames if self._until is None else min(total_frames, self._until)
+        if self._until is None or self._until.axis != "frames":
+            return total_frames
+        return min(total_frames, int(self._until.amount))
 
     def is_over(self, algo: RLAlgo) -> bool:
         self._saved_epoch = algo.epoch
