@@ -9,6 +9,7 @@ with ``onnx.helper``: a policy has few of them, and torch's exporters need more 
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class _Graph:
         self._nodes: list[object] = []
         self._constants: list[object] = []
 
-    def model(self) -> object:
+    def model(self) -> Any:
         helper, types, spec = self._onnx.helper, self._onnx.TensorProto, self._policy.spec
         inputs = [helper.make_tensor_value_info("obs", types.FLOAT, ["batch", spec.obs_dim])]
         if spec.num_tasks > 1:
