@@ -59,4 +59,5 @@ class SymmetricSampler:
         )
         demos = self.demos.sample(pick[:, :of_demos], task, discount=discount, n_step=n_step)
         both = zip(collected[:-1], demos[:-1], strict=True)
-        return Batch._make([*(torch.cat(pair, dim=1) for pair in both), task])
+        obs, act, rew, next_obs, discounts = (torch.cat(pair, dim=1) for pair in both)
+        return Batch(obs, act, rew, next_obs, discounts, task)

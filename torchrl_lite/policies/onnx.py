@@ -70,7 +70,7 @@ class _Graph:
         self._nodes: list[object] = []
         self._constants: list[object] = []
 
-    def model(self) -> object:
+    def model(self) -> Any:
         helper, types, spec = self._onnx.helper, self._onnx.TensorProto, self._policy.spec
         inputs = [helper.make_tensor_value_info("obs", types.FLOAT, ["batch", spec.obs_dim])]
         if spec.num_tasks > 1:
