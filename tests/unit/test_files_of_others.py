@@ -64,7 +64,7 @@ def test_a_log_of_two_gigabytes_is_one_line(
 ) -> None:
     log = folder / "log.csv"
     os.truncate(log, 2**31)  # a sparse file
-    assert resume(tmp_path, "--resume") == 2
+    assert start(tmp_path, "--resume") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{log}: cannot be read (larger than 1073741824 bytes); " in line
     assert "move it away to resume without its rows" in line
