@@ -1,15 +1,18 @@
 """TensorBoard as people use it: hyperparameters beside results, all tasks on one page."""
 
+import errno
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
-from tiny_runs import result_of
+from tiny_runs import one_line, result_of
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import load
@@ -120,6 +123,17 @@ def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(
             [(point.step, point.value) for point in one.Scalars(name)] for one in (resumed, events)
         )
         assert ours == theirs, name
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The thread that writes prints no traceback of its own."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(RecordWriter, "write", Mock(side_effect=full))
+    code, folder = start(tmp_path)
+    assert code == 1
+    one_line(capsys.readouterr().err, f"{folder}: the log cannot be written (No space left on")
 
 
 @pytest.mark.parametrize("jumps", [[0, -86_400, -86_400], [0, 10**7, -(10**7)], [0, 0, 0]])

@@ -320,6 +320,10 @@ def test_too_little_memory_names_what_to_lower(
     monkeypatch.setattr(Learner, "run", Mock(side_effect=full))
     assert main("sac", command(tmp_path / "gpu")) == 1
     told = capsys.readouterr().err.splitlines()
+    no_stack = RuntimeError("can't start new thread")
+    monkeypatch.setattr(Learner, "run", Mock(side_effect=no_stack))
+    assert main("sac", command(tmp_path / "thread")) == 1
+    assert capsys.readouterr().err.startswith("error: can't start new thread\nlower ")
     assert told[-2] == "error: CUDA out of memory. Tried to allocate 2 GiB."
     advice = "lower replay_buffer.size, train.batch_size or net.hidden_shapes"
     assert told[-1].startswith(advice) and told[1].startswith(advice)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import newest_checkpoint, sign
-from resumed_runs import TASK, contents, resume
+from tiny_runs import SAVED, contents, folder_in, sets, start
 
 State = dict[str, Any]
 
@@ -16,7 +16,7 @@ State = dict[str, Any]
 @pytest.fixture(scope="module")
 def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("two")
-    assert resume(log_dir, "--until", "20", sets=True) == 0
+    assert start(log_dir, *sets(SAVED), "--until", "20") == 0
     return log_dir
 
 
@@ -65,7 +65,7 @@ def test_a_state_that_no_run_wrote_is_one_line_and_nothing_is_lost(
 ) -> None:
     """Each would fail later and elsewhere, some of them after an epoch."""
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / "x" / TASK / "1"
+    folder = folder_in(tmp_path)
     path = newest_checkpoint(folder)
     (path.parent / "last_1.json").unlink()  # nothing older to go on from
     state = torch.load(path, weights_only=True)
@@ -74,7 +74,7 @@ def test_a_state_that_no_run_wrote_is_one_line_and_nothing_is_lost(
     sign(path)
     before = contents(folder)
 
-    assert resume(tmp_path, "--resume") == 1
+    assert start(tmp_path, "--resume") == 1
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and str(path) in line

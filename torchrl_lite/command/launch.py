@@ -39,9 +39,11 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool | Non
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has no exception class for it on the CPU."""
-    on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    """torch has no exception class for it on the CPU, nor Python for a thread's stack."""
+    words = ("DefaultCPUAllocator: can't allocate memory", "can't start new thread")
+    return any(word in str(error) for word in words) or isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    )
 
 
 def _main(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> int:

@@ -4,11 +4,14 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.config.reading import reason
+from torchrl_lite.errors import RunError
 from torchrl_lite.reporting.console import Row, View
 from torchrl_lite.reporting.film import Film, write_film
 from torchrl_lite.reporting.rows import rows_until
@@ -109,29 +112,33 @@ class Logger:
 
     def describe(self, values: Mapping[str, object]) -> None:
         """Passes hyperparameters to TensorBoard, which compares runs by them and by `METRICS`."""
-        self._board.describe(values, METRICS)
+        with self._writing():
+            self._board.describe(values, METRICS)
 
     def dump(self, row: Row, *, best: float | None) -> None:
         """Logs an epoch.
 
         Raises:
             KeyError: a name is not in the header.
+            RunError: the log cannot be written.
         """
         unknown = row.keys() - set(self._header)
         if unknown:
             raise KeyError(f"not in the header of log.csv: {', '.join(sorted(unknown))}")
         clean = {key: value for key, value in row.items() if finite(value) is not None}
-        self._file.write(_csv([clean], self._header))
-        self._file.flush()
         frames = int(clean["total_frames"] or 0)
         shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the x-axis
-        for sink in self._sinks:
-            sink.row(shown, frames=frames)
+        with self._writing():
+            self._file.write(_csv([clean], self._header))
+            self._file.flush()
+            for sink in self._sinks:
+                sink.row(shown, frames=frames)
         self._view.epoch(clean, best=best)
 
     def mark(self, name: str, text: str, *, frames: int) -> None:
         """Logs an event between epochs, on the console and as text in TensorBoard."""
-        self._board.text(name, text, frames=frames)
+        with self._writing():
+            self._board.text(name, text, frames=frames)
         self._view.say(text)
 
     def film(self, task: str, film: Film, *, frames: int) -> None:
@@ -148,20 +155,36 @@ class Logger:
         metrics = {
             names[k]: v for k, v in evaluation.items() if k in names and finite(v) is not None
         }
-        for sink in self._sinks:
-            sink.final(metrics, frames=frames)
+        with self._writing():
+            for sink in self._sinks:
+                sink.final(metrics, frames=frames)
 
     def flush(self) -> None:
         """Writes everything so far to disk; called before each checkpoint."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        for sink in self._sinks:
-            sink.flush()
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for sink in self._sinks:
+                sink.flush()
 
     def close(self) -> None:
-        self._file.close()
-        for sink in self._sinks:
-            sink.close()
+        with self._writing():
+            self._file.close()
+            for sink in self._sinks:
+                sink.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """
+        Raises:
+            RunError: a full disk, or a folder that is read-only.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self._folder}: the log cannot be written ({reason(error)})"
+            ) from error
 
 
 def _final_names(header: Sequence[str]) -> dict[str, str]:

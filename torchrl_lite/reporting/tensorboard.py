@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -39,6 +40,7 @@ class Board:
     def __init__(self, folder: Path, *, keep_until: int = 0) -> None:
         """Hides points after frame ``keep_until``: a resumed run writes them again."""
         _order_before(int(time.time()), folder)
+        self._hook, threading.excepthook = threading.excepthook, self._on_thread_error
         self._writer = SummaryWriter(str(folder), purge_step=keep_until + 1)
         self._end: Summary | None = None
 
@@ -77,7 +79,15 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _on_thread_error(self, args: threading.ExceptHookArgs) -> None:
+        """The thread that writes raises its error again in the next call, which is enough."""
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            self._hook(args)
 
     def _add(self, summary: Summary, frames: int | None = None) -> None:
         assert self._writer.file_writer is not None, "not closed yet"
