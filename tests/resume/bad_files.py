@@ -48,8 +48,9 @@ def logs(rng: random.Random, folder: Path) -> Attempt:
         path.write_bytes(in_bytes(rng, path.read_bytes()))
     else:
         rows = [line.split(",") for line in path.read_text().splitlines()]
-        rows = in_tree(rng, rows)
-        cells = [row if isinstance(row, list) else [row] for row in rows if isinstance(rows, list)]
+        changed = in_tree(rng, rows)
+        rows = changed if isinstance(changed, list) else [changed]
+        cells = [row if isinstance(row, list) else [row] for row in rows]
         text = "\n".join(",".join(str(cell) for cell in row) for row in cells)
         path.write_bytes(text.encode(errors="surrogatepass") + b"\n" * rng.randrange(2))
     return _on_run(rng, path)

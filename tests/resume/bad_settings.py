@@ -51,7 +51,7 @@ def configurations(rng: random.Random, folder: Path) -> Attempt:
     tree = in_tree(rng, rng.choice(CONFIGS))
     path = folder / rng.choice(["a.json", "a.json", "a.yaml", "a.yml"])
     path.write_bytes(as_text(rng, tree))
-    return Attempt("train", [*NEW, "--config", str(path)], (path.name, "env.tasks"), trains=False)
+    return Attempt("train", [*NEW, "--config", str(path)], (path.name, "env."), trains=False)
 
 
 def odd_runs(rng: random.Random, _folder: Path) -> Attempt:

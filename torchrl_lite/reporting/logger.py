@@ -103,7 +103,8 @@ class Logger:
         rows = rows_until(path, header, keep_until)
         write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._board = Board(folder, keep_until=keep_until)
+        with self._writing():
+            self._board = Board(folder, keep_until=keep_until)
         self._sinks: list[Sink] = [self._board]
 
     def add_sink(self, sink: Sink) -> None:
