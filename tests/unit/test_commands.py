@@ -12,6 +12,7 @@ from torchrl_lite.cli.main import COMMANDS
 from torchrl_lite.command import flags
 from torchrl_lite.command.options import request
 from torchrl_lite.errors import UserError
+from torchrl_lite.policies import hub
 from torchrl_lite.policies import shipped as pretrained
 from torchrl_lite.sweep.command import parse as parse_sweep
 from torchrl_lite.sweep.plan import plan
@@ -23,7 +24,7 @@ PAGES = [
     ROOT / "docs" / "tour.ipynb",
     *sorted((ROOT / "pretrained").glob("*.md")),
 ]
-NOT_SHIPPED = ("params.json", "drawers.json")
+NOT_SHIPPED = ("params.json", "drawers.json", "best.json")
 """Configurations that a reader makes."""
 
 
@@ -75,16 +76,20 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if not args.help_config and (args.config is None or args.config.name not in NOT_SHIPPED):
             request(args, algo, multi_task=multi_task)
     elif starter.endswith("sweep.py"):
-        plan(parse_sweep(words))
+        args = parse_sweep(words)
+        if args.starter:
+            plan(args)
     else:
         modules = {
             "bench": "bench.command",
             "play": "command.play",
             "plot": "command.plot",
+            "demos": "command.demos",
             "diagnose": "command.diagnose",
         }
         args = import_module(f"torchrl_lite.{modules[Path(starter).stem]}").parse(words)
-        if getattr(args, "pretrained", None):
+        named = getattr(args, "pretrained", None)
+        if named and not named.startswith(hub.SCHEME):
             pretrained.find(args.pretrained)
 
 

@@ -15,7 +15,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
     """
     groups = zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
     for own, stored in groups:
-        for key in own.keys() & stored.keys() - {"lr"}:
+        for key in own.keys() & stored.keys() - {"lr", "initial_lr"}:
             if own[key] != stored[key]:
                 raise ValueError(f"an optimiser with {key} {stored[key]!r}, not {own[key]!r}")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -61,11 +61,7 @@ def latest_rows(path: Path, frames: int, count: int) -> list[dict[str, float | i
     Raises:
         UserError: it is not in the format a run writes.
     """
-    try:
-        cells = read_rows(path)
-    except FileNotFoundError:
-        return []
-    past = [row for row in cells if float(row.get("total_frames") or "inf") <= frames]
+    past = [row for row in _rows_so_far(path) if float(row.get("total_frames") or "inf") <= frames]
     evaluated = [row for row in past[:-count] if row.get("eval/return")][-1:]
     return [
         {name: _number(cell) for name, cell in row.items() if cell}
@@ -84,15 +80,19 @@ def rows_until(path: Path, header: Sequence[str], frames: int) -> list[Cells]:
     Raises:
         UserError: it is not the log of such a run.
     """
+    rows = _rows_so_far(path)
+    if rows:
+        _check_columns(path, list(rows[0]), header)
+    return [row for row in rows if row["total_frames"] and float(row["total_frames"]) <= frames]
+
+
+def _rows_so_far(path: Path) -> list[Cells]:
     try:
-        rows = read_rows(path)
+        return read_rows(path)
     except FileNotFoundError:
         return []
     except UserError as error:
         raise UserError(f"{error}; {_WITHOUT}") from None
-    if rows:
-        _check_columns(path, list(rows[0]), header)
-    return [row for row in rows if row["total_frames"] and float(row["total_frames"]) <= frames]
 
 
 def _check_columns(path: Path, columns: Sequence[str], header: Sequence[str]) -> None:
