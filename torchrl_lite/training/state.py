@@ -77,6 +77,7 @@ class TrainingState(Head):
     frames: list[Count]
     epoch: Count
     learned: dict[str, float | None]
+    demos: str | None = None
     curriculum: _Stages
     learner: _Learner
     reward_scale: Tensors | None
