@@ -197,7 +197,11 @@ LOGS = {
     "one task dominates": Log(
         per_task({"push-v3": 900.0, "reach-v3": 5.0, "door-open-v3": 8.0}),
         "dominating_task",
-        {"env.tasks": ["push-v3", "reach-v3", "door-open-v3"]},
+        {
+            "env.tasks": ["push-v3", "reach-v3", "door-open-v3"],
+            "env.num_envs": 3,
+            "train.batch_size": 768,
+        },
         says="push-v3 has 99%",
     ),
     "stuck before the object": Log(
@@ -228,11 +232,15 @@ def write(case: Log, folder: Path) -> Path:
     folder.mkdir(parents=True)
     fields = {"algo": "sac", "env.suite": "metaworld", "env.tasks": ["push-v3"]}
     fields |= {"train.pretrain_epochs": 1, "train.batch_size": 256, "env.num_envs": 1}
+    fields["env.reward_normalization"] = None
     fields |= {"train.epoch_frames": 500, "train.opt_steps": 500} | dict(case.fields)
     tree: dict[str, Any] = {}
     for name, value in fields.items():
         *section, key = name.split(".")
-        (tree.setdefault(section[0], {}) if section else tree)[key] = value
+        node = tree
+        for part in section:
+            node = node.setdefault(part, {})
+        node[key] = value
     (folder / "params.json").write_text(json.dumps(tree))
     columns = LEARNS | dict(case.columns)
     (task, *others) = fields["env.tasks"]

@@ -86,7 +86,8 @@ def test_a_run_is_finished_when_its_log_says_that_its_budget_is_used_up(tmp_path
     (new.folder / "params.json").write_text(config_of(new).model_dump_json())
 
     def finished(*seconds: float) -> list[bool]:
-        lines = ["total_frames,time/cpu_s", *(f"{n},{s}" for n, s in enumerate(seconds))]
+        lines = ["epoch,total_frames,time/cpu_s"]
+        lines += [f"{epoch},{epoch},{s}" for epoch, s in enumerate(seconds, 1)]
         (new.folder / "log.csv").write_text("\n".join(lines) + "\n")
         return [trial.finished for trial in trials(tmp_path, *flags)]
 

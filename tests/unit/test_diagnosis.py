@@ -42,7 +42,10 @@ def test_every_rule_has_a_broken_run() -> None:
 def test_the_settings_that_ship_are_no_findings(tmp_path: Path) -> None:
     """As far as settings alone can tell: the log is that of a run that learns."""
     for path in sorted((ROOT / "config").rglob("*.json")):
-        fields = {"env.tasks": ["push-v3"]} | flat(read_tree(path)) | {"train.pretrain_epochs": 1}
+        tree = read_tree(path)
+        if "methods" in tree:
+            continue  # a plan of several runs
+        fields = {"env.tasks": ["push-v3"]} | flat(tree) | {"train.pretrain_epochs": 1}
         folder = write(Log({}, None, fields), tmp_path / "_".join(path.parts[-2:]))
         assert found(folder) == [], path
 

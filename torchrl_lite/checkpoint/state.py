@@ -37,9 +37,13 @@ class StoredRows(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        ends = [0] * len(self.written)
         for chunk in self.chunks:
             if not len(chunk.starts) == len(chunk.counts) == len(self.written):
                 raise ValueError(f"{chunk.file}: not one start and count for each task")
+            ends = [sum(pair) for pair in zip(chunk.starts, chunk.counts, strict=True)]
+        if ends != self.written:
+            raise ValueError(f"its transitions end at {ends}, not at {self.written}")
         return self
 
 

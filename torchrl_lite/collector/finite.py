@@ -59,18 +59,19 @@ def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: 
         )
 
 
-def check_episodes(episodes: Sequence[EpisodeStats], names: Sequence[str], *, frame: int) -> None:
-    """``episodes`` are from an evaluation after ``frame`` frames of training.
+def check_episodes(
+    episodes: Sequence[EpisodeStats], names: Sequence[str], *, frame: int | None = None
+) -> None:
+    """``episodes`` are from an evaluation, within a training after its first ``frame`` frames.
 
     Raises:
         NotFiniteError: a return or a sampled transition is not finite, so the evaluation cannot
             decide on the best weights.
     """
+    place = "the evaluation" if frame is None else f"the evaluation at frame {frame}"
+    rest = "" if frame is None else "; the last checkpoint remains valid"
     for stats in episodes:
         good = stats.sample is None or bool(np.isfinite(stats.sample).all())
         if not (good and math.isfinite(stats.ret)):
             quantity = "an observation, action or reward" if not good else "the return"
-            raise NotFiniteError(
-                f"{names[stats.task]}: {quantity} in the evaluation at frame {frame} is not "
-                "finite; the last checkpoint remains valid"
-            )
+            raise NotFiniteError(f"{names[stats.task]}: {quantity} in {place} is not finite{rest}")

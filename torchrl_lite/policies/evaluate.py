@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from torchrl_lite.analysis.statistics import mean
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.finite import check_episodes
 from torchrl_lite.config import nearest
 from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import UserError
@@ -87,6 +88,7 @@ def evaluate(
     Raises:
         UserError: the tasks do not have these goals.
         EpisodeError: an environment failed.
+        NotFiniteError: a return is not finite, as with damaged weights.
     """
     numbers = goal_numbers(policy, goals)
     tasks = tasks or range(len(policy.tasks))
@@ -98,6 +100,7 @@ def evaluate(
         started = time.perf_counter()
         results = collector.evaluate(policy.actor, tasks, episodes, goals=numbers)
         seconds = time.perf_counter() - started
+    check_episodes(results, config.tasks)
     evaluations = [
         TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])
         for task in tasks

@@ -53,7 +53,7 @@ def _check_activation(data: bytes, path: Path) -> None:
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError(f"{path}: its data is not from Stable-Baselines3") from None
     if "ReLU" not in activation:
-        raise CheckpointError(f"{path}: its networks use {activation}; only ReLU is supported")
+        raise CheckpointError(f"{path}: its networks use {activation!r}; only ReLU is supported")
 
 
 class Sb3Policy(NamedTuple):

@@ -43,6 +43,9 @@ def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
             continue
         for name, cell in row.items():
             _check_number(name, cell, rows.line_num)
+        for name in ("epoch", "total_frames"):
+            if not row.get(name):
+                raise ValueError(f"line {rows.line_num} has no {name}")
         yield row
 
 

@@ -39,7 +39,7 @@ def biased_critics(run: Evidence) -> Finding | None:
     length = run.now("eval/ep_len_mean")
     if q is None or bias is None or length is None or run.updates < MANY_UPDATES:
         return None
-    if run.agent("discount", 0.99) ** length > 0.2:  # most of the return is behind the time limit
+    if run.agent("discount") ** length > 0.2:  # most of the return is behind the time limit
         return None
     followed = q - bias
     slack = run.entropy_bonus * run.horizon + _resolution(run)
@@ -69,17 +69,17 @@ def biased_critics(run: Evidence) -> Finding | None:
 
 def _resolution(run: Evidence) -> float:
     """Differences that mean nothing: a part of a categorical critic's range."""
-    categorical = run.field("net.critic.kind", "scalar") != "scalar"
-    return 0.1 * run.field("net.critic.bound", 5.0) if categorical else 0.0
+    categorical = run.field("net.critic.kind") != "scalar"
+    return 0.1 * run.field("net.critic.bound") if categorical else 0.0
 
 
 def temperature_at_bound(run: Evidence) -> Finding | None:
     """A learned temperature that vanished or runs away."""
     alphas, entropy = run.values("train/alpha"), run.now("train/entropy")
-    if not run.is_entropic or run.agent("alpha", "auto") != "auto" or not alphas:
+    if not run.is_entropic or run.agent("alpha") != "auto" or not alphas:
         return None
-    start, now = run.agent("initial_alpha", 1.0), alphas[-1]
-    target = run.agent("target_entropy", "auto")
+    start, now = run.agent("initial_alpha"), alphas[-1]
+    target = run.agent("target_entropy")
     if now < 1e-4 and not run.improved():
         return Finding(
             f"The temperature collapsed: train/alpha is {now:.1g}, so nothing makes the policy "
@@ -121,9 +121,9 @@ def dominating_task(run: Evidence) -> Finding | None:
 def overfitting(run: Evidence) -> Finding | None:
     """A loss on fresh transitions far above that on the buffer's."""
     fresh, stored = run.now("eval/td_error"), run.now("train/q1_loss")
-    if fresh is None or not stored or run.field("train.n_step", 1) != 1:
+    if fresh is None or not stored or run.field("train.n_step") != 1:
         return None
-    categorical = run.field("net.critic.kind", "scalar") != "scalar"
+    categorical = run.field("net.critic.kind") != "scalar"
     if run.updates < MANY_UPDATES or fresh < (3 if categorical else 10) * stored:
         return None
     return Finding(

@@ -6,8 +6,9 @@ from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple, Self
 
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.analysis.runs import Run
-from torchrl_lite.config import flat, read_tree
+from torchrl_lite.config import check, flat, read_tree
 
 LATE = 3
 """Number of values that "now" is the median of."""
@@ -38,33 +39,35 @@ class Evidence:
         Raises:
             UserError: a file is damaged.
         """
-        final = run.result.others if run.result else {}
-        return cls(run.path, run.tasks, flat(read_tree(run.path / "params.json")), run.rows, final)
+        path, final = run.path / "params.json", run.result.others if run.result else {}
+        tree = read_tree(path)
+        config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
+        fields = flat(config.model_dump(mode="json"))
+        return cls(run.path, run.tasks, fields, run.rows, final)
 
     # --- the configuration -----------------------------------------------------------------------
 
-    def field(self, name: str, default: Any = None) -> Any:
-        """A field; the default where this version of the configuration had none."""
-        value = self.fields.get(name)
-        return default if value is None else value
+    def field(self, name: str) -> Any:
+        """A field; None if this algorithm has none."""
+        return self.fields.get(name)
 
     @property
     def algo(self) -> str:
-        return str(self.field("algo", "sac"))
+        return str(self.field("algo"))
 
-    def agent(self, name: str, default: Any = None) -> Any:
+    def agent(self, name: str) -> Any:
         """A field of the algorithm's section."""
-        return self.field(f"{self.algo}.{name}", default)
+        return self.field(f"{self.algo}.{name}")
 
     @property
     def is_entropic(self) -> bool:
         """Whether the policy has a temperature."""
-        return self.algo == "sac" and self.agent("policy", "gaussian") == "gaussian"
+        return self.algo == "sac" and self.agent("policy") == "gaussian"
 
     @property
     def horizon(self) -> float:
         """Steps that the discount looks ahead."""
-        return 1 / max(1 - self.agent("discount", 0.99), 1e-6)
+        return 1 / max(1 - self.agent("discount"), 1e-6)
 
     @property
     def updates_to_settle(self) -> float:
@@ -74,10 +77,10 @@ class Evidence:
     @property
     def tracking(self) -> float:
         """Share of the way to the critics that their targets go in an update."""
-        interval = self.agent("target_update_interval", 1)
+        interval = self.agent("target_update_interval")
         if self.algo == "td3":
-            interval = self.agent("policy_delay", 2)
-        return self.agent("tau", 0.005) / interval
+            interval = self.agent("policy_delay")
+        return self.agent("tau") / interval
 
     # --- what was measured -----------------------------------------------------------------------
 
@@ -106,7 +109,7 @@ class Evidence:
     @cached_property
     def random_epochs(self) -> list[dict[str, float]]:
         """Epochs of random actions."""
-        last = self.field("train.pretrain_epochs", 0)
+        last = self.field("train.pretrain_epochs")
         return [row for row in self.rows if row["epoch"] <= last]
 
     def random_return(self, task: str | None = None) -> tuple[float, float] | None:
@@ -148,7 +151,7 @@ class Evidence:
             for total, length in pairs
             if total in row and length in row
         ]
-        return max(means) * self.agent("reward_scale", 1.0) if means else None
+        return max(means) * self.agent("reward_scale") if means else None
 
     @cached_property
     def entropy_bonus(self) -> float:

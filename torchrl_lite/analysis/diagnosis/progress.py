@@ -23,10 +23,15 @@ def local_optimum(run: Evidence) -> Finding | None:
         return Finding(
             f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
             f"{_phase(run, task)}",
-            "Another seed, more frames, a larger (less negative) sac.target_entropy or "
-            "env.noise_repeat=16, and film the policy (starter/play.py --run DIR --video x.mp4).",
+            f"Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
+            f"seed, more frames, a larger (less negative) sac.target_entropy{_or_held_noise(run)}.",
         )
     return None
+
+
+def _or_held_noise(run: Evidence) -> str:
+    held = run.field("env.noise_repeat") > 1
+    return "" if held else ", or exploration noise that is held (env.noise_repeat=16)"
 
 
 def _grows(returns: list[float]) -> bool:
@@ -59,7 +64,7 @@ def early_certainty(run: Evidence) -> Finding | None:
     """A policy that stopped exploring before the first success."""
     if not run.is_entropic or not run.never_succeeded or run.updates < PATIENCE:
         return None
-    target = run.agent("target_entropy", "auto")
+    target = run.agent("target_entropy")
     if target == "auto":
         if run.field("env.suite") != "metaworld":
             return None
@@ -71,8 +76,8 @@ def early_certainty(run: Evidence) -> Finding | None:
     return Finding(
         f"The entropy fell before any success: it reached {fell[0]['train/entropy']:.1f} at frame "
         f"{fell[0]['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
-        "Raise sac.target_entropy (-2 instead of -4 on Meta-World), repeat exploration noise "
-        "(env.noise_repeat=16), or start with more random epochs.",
+        "Raise sac.target_entropy (-2 instead of -4 on Meta-World), or start with more random "
+        f"epochs{_or_held_noise(run)}.",
     )
 
 

@@ -56,6 +56,6 @@ def _summary(run: Evidence) -> str:
         value = run.final.get(column, run.now(column))
         if value is not None:
             parts.append(f"{name} {value:.4g}")
-    if len(run.rows) <= run.field("train.pretrain_epochs", 0):
+    if len(run.rows) <= run.field("train.pretrain_epochs"):
         parts.append("only random actions so far, so it is too early to tell")
     return ", ".join(parts)

@@ -8,7 +8,7 @@ MANY_UPDATES = 1000
 
 def no_updates(run: Evidence) -> Finding | None:
     """Training has begun, but nothing was learned from."""
-    if run.updates or len(run.rows) <= run.field("train.pretrain_epochs", 0):
+    if run.updates or len(run.rows) <= run.field("train.pretrain_epochs"):
         return None
     return Finding(
         f"No update was made in {run.frames:,} frames: "
@@ -44,7 +44,7 @@ def no_target_network(run: Evidence) -> Finding | None:
 
 def discount(run: Evidence) -> Finding | None:
     """A discount that looks hardly ahead, or forever."""
-    value = run.agent("discount", 0.99)
+    value = run.agent("discount")
     if value < 0.8:
         return Finding(
             f"The discount is {value:g}: the agent plans {run.horizon:.1f} step(s) ahead.",
@@ -60,7 +60,7 @@ def discount(run: Evidence) -> Finding | None:
 
 def reward_scale(run: Evidence) -> Finding | None:
     """Rewards that are tiny or huge to the critics."""
-    size, scale = run.reward_per_step, run.agent("reward_scale", 1.0)
+    size, scale = run.reward_per_step, run.agent("reward_scale")
     if not size or 1e-3 <= size <= 100:
         return None
     kind = "tiny" if size < 1e-3 else "huge"
@@ -74,7 +74,7 @@ def reward_scale(run: Evidence) -> Finding | None:
 
 def no_exploration(run: Evidence) -> Finding | None:
     """A deterministic policy without noise."""
-    if run.is_entropic or run.agent("noise_std", 0.1) > 0:
+    if run.is_entropic or run.agent("noise_std") > 0:
         return None
     return Finding(
         f"There is no exploration: {run.algo}.noise_std is 0 and the policy is deterministic.",
@@ -84,7 +84,7 @@ def no_exploration(run: Evidence) -> Finding | None:
 
 def fixed_temperature(run: Evidence) -> Finding | None:
     """A fixed temperature at which the policy stays random."""
-    alpha, entropy = run.agent("alpha", "auto"), run.now("train/entropy")
+    alpha, entropy = run.agent("alpha"), run.now("train/entropy")
     if not run.is_entropic or alpha == "auto" or entropy is None:
         return None
     if entropy <= 0 or run.updates < MANY_UPDATES or run.improved():
@@ -102,7 +102,7 @@ def updates_per_frame(run: Evidence) -> Finding | None:
     if not run.updates or not frames:
         return None
     ratio = run.updates / frames
-    uses = ratio * run.field("train.batch_size", 256)
+    uses = ratio * run.field("train.batch_size")
     if uses < 1:
         return Finding(
             f"There are too few updates: {run.updates:,} for {frames:,} frames, so a transition is "
