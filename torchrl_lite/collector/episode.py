@@ -25,7 +25,8 @@ class EpisodePlan(NamedTuple):
     uniform: Float32[ndarray, "H A"]
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
-    """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
+    """Exploration noise: standard normal times ``noise_scale``; consecutive steps may share it
+    (``noise_repeat``)."""
 
 
 class EpisodeKey(NamedTuple):
@@ -38,9 +39,16 @@ class EpisodeKey(NamedTuple):
     episode: int
 
     def plan(
-        self, *, horizon: int, act_dim: int, num_goals: int, noise_repeat: int = 1
+        self,
+        *,
+        horizon: int,
+        act_dim: int,
+        num_goals: int,
+        noise_repeat: int = 1,
+        noise_scale: float = 1.0,
     ) -> EpisodePlan:
-        """``noise_repeat``: maximum consecutive steps that share their exploration noise."""
+        """``noise_repeat``: maximum consecutive steps that share their exploration noise, which is
+        multiplied by ``noise_scale``."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
@@ -48,10 +56,10 @@ class EpisodeKey(NamedTuple):
             uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
             normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
         )
-        if noise_repeat == 1:
-            return plan
-        held = _held_steps(horizon, noise_repeat, rng)
-        return plan._replace(normal=plan.normal[held])
+        normal = plan.normal
+        if noise_repeat > 1:
+            normal = normal[_held_steps(horizon, noise_repeat, rng)]
+        return plan._replace(normal=normal * np.float32(noise_scale))
 
 
 def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[ndarray, " H"]:

@@ -97,6 +97,7 @@ class Rollout:
         self._runners = {site: self._runner(site) for group in groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
+        self._noise_scales = np.geomspace(1, config.noise_scale, config.copies)
         self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
@@ -233,6 +234,7 @@ class Rollout:
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
             noise_repeat=self._config.noise_repeat,
+            noise_scale=float(self._noise_scales[site.copy]) if purpose == TRAIN else 1.0,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:

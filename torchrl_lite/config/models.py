@@ -78,6 +78,11 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
+    noise_scale: Annotated[float, Field(ge=1, le=100)] = Field(
+        1.0,
+        description="factor on the exploration noise of each task's last copy; the first has 1, "
+        "those between are spaced evenly on a log scale",
+    )
 
     @property
     def set_name(self) -> str:

@@ -1,4 +1,6 @@
-"""Exploration noise that is held for some steps: how long, and what it leaves alone."""
+"""Exploration noise: how long it is held, how it differs between copies, what it leaves alone."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from torchrl_lite.env.make import make_spec
 KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
 
 
-def plan_of(key: EpisodeKey = KEY, *, horizon: int = 500, **options: int) -> EpisodePlan:
+def plan_of(key: EpisodeKey = KEY, *, horizon: int = 500, **options: Any) -> EpisodePlan:
     return key.plan(horizon=horizon, act_dim=3, num_goals=50, **options)
 
 
@@ -74,19 +76,49 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def test_an_environment_explores_with_the_noise_of_its_plan() -> None:
+def test_a_scale_multiplies_the_noise_and_nothing_else() -> None:
+    plain, scaled = plan_of(noise_repeat=4), plan_of(noise_repeat=4, noise_scale=3.0)
+    assert np.array_equal(scaled.normal, 3 * plain.normal)
+    assert same_plan(scaled._replace(normal=plain.normal), plain)
+
+
+def test_environments_explore_with_the_noise_of_their_plans() -> None:
+    """Held, and twice as large from copy to copy."""
     config = EnvConfig(
-        suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
+        suite="gymnasium",
+        tasks=["Pendulum-v1"],
+        num_envs=3,
+        max_episode_frames=30,
+        noise_repeat=4,
+        noise_scale=4,
     )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
         collector.submit(actor, [0], random=False)
         block = collector.result().block
-    sizes = {"horizon": 30, "act_dim": 1, "num_goals": config.num_goals, "noise_repeat": 4}
-    draws = [EpisodeKey(5, TRAIN, 0, 0, episode).plan(**sizes).normal for episode in (0, 1)]
-    assert any(len(starts(noise)) < 30 for noise in draws)
-    noise = torch.from_numpy(np.concatenate(draws))[None]
-    with torch.no_grad():
-        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
-    torch.testing.assert_close(block.act[:, :, 0], expected)
+    for copy, scale in enumerate((1, 2, 4)):
+        draws = [
+            EpisodeKey(5, TRAIN, 0, copy, episode)
+            .plan(horizon=30, act_dim=1, num_goals=config.num_goals, noise_repeat=4)
+            .normal
+            for episode in (0, 1)
+        ]
+        assert any(len(starts(noise)) < 30 for noise in draws)
+        noise = torch.from_numpy(scale * np.concatenate(draws))[None]
+        with torch.no_grad():
+            expected = actor.explore(block.obs[:, :, copy], torch.tensor([0]), noise)
+        torch.testing.assert_close(block.act[:, :, copy], expected)
+
+
+def test_evaluations_have_no_noise_to_scale() -> None:
+    """There may be more episodes than copies."""
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    returns = []
+    for scale in (1.0, 4.0):
+        env = config.model_copy(update={"num_envs": 2, "noise_scale": scale})
+        with Collector(env, spec, actor, epoch_frames=30, seed=5, workers=0) as collector:
+            returns.append([episode.ret for episode in collector.evaluate(actor, [0], episodes=3)])
+    assert returns[0] == returns[1]
