@@ -43,7 +43,15 @@ def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = 
     torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     place = find_device(device) if isinstance(device, str) else device
-    return learner(config.agent, config.net, spec, device=place, seed=seed, accel=system.accel)
+    return learner(
+        config.agent,
+        config.net,
+        spec,
+        device=place,
+        seed=seed,
+        accel=system.accel,
+        gradients=config.train.gradients,
+    )
 
 
 def make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
