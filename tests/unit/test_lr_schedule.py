@@ -11,7 +11,7 @@ from tiny_runs import short
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.command.launch import main
-from torchrl_lite.config.models import TrainConfig
+from torchrl_lite.config.train import TrainConfig
 
 SPEC = make_spec(2)
 
