@@ -177,7 +177,7 @@ class RLAlgo:
         self.run.phase("compiling" if compiling else "updating")
         started = time.perf_counter()
         if train.lr_schedule != "constant":
-            self.learner.schedule(train.lr_share(self.learner.updates))
+            self.learner.optimizers.schedule(train.lr_share(self.learner.updates))
         rows = train.batch_size // self.config.num_tasks
         self.learner.run(
             self.sampler, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step

@@ -152,7 +152,7 @@ class Run(MemoryRun):
         """
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
-        header = columns(config.env.tasks, algo.learner.metric_names, more, info=config.info)
+        header = columns(config.env.tasks, algo.learner.metrics.columns, more, info=config.info)
         earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
         for row in earlier:
             self._core_hours += float(row.get("time/cpu_s") or 0) / 3600
