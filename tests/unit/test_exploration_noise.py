@@ -10,7 +10,8 @@ from numpy import ndarray
 from scipy.stats import chisquare
 
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 
@@ -94,7 +95,9 @@ def test_environments_explore_with_the_noise_of_their_plans() -> None:
     )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
+    with Collector(
+        RolloutSetup(config, spec, actor, seed=5), epoch_frames=60, workers=0
+    ) as collector:
         collector.submit(actor, [0], random=False)
         block = collector.result().block
     for copy, scale in enumerate((1, 2, 4)):
@@ -119,6 +122,8 @@ def test_evaluations_have_no_noise_to_scale() -> None:
     returns = []
     for scale in (1.0, 4.0):
         env = config.model_copy(update={"num_envs": 2, "noise_scale": scale})
-        with Collector(env, spec, actor, epoch_frames=30, seed=5, workers=0) as collector:
+        with Collector(
+            RolloutSetup(env, spec, actor, seed=5), epoch_frames=30, workers=0
+        ) as collector:
             returns.append([episode.ret for episode in collector.evaluate(actor, [0], episodes=3)])
     assert returns[0] == returns[1]

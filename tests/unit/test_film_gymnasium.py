@@ -10,7 +10,7 @@ import torch
 from helpers import choose_renderer
 from tiny_runs import train
 
-from torchrl_lite.collector.episode import EVAL, EpisodeKey
+from torchrl_lite.collector.plan import EVAL, EpisodeKey
 from torchrl_lite.policies.film import record
 from torchrl_lite.policies.load import load_policy, weights_of
 from torchrl_lite.policies.policy import Policy

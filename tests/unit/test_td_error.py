@@ -10,6 +10,7 @@ from helpers import CPU, make_learner, make_spec, random_batch, random_noise
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.make import make_spec as spec_of
@@ -68,7 +69,7 @@ def test_an_evaluation_keeps_transitions_evenly_spread() -> None:
     )
     spec = spec_of(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=4, seed=1) as collector:
+    with Collector(RolloutSetup(config, spec, actor, seed=1), epoch_frames=4) as collector:
         pendulum, cheetah = collector.evaluate(actor, [0, 1], 1)
     assert pendulum.sample is not None
     assert cheetah.sample is not None

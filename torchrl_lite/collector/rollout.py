@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,50 +11,14 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from torchrl_lite.collector.episode import (
-    EVAL,
-    TRAIN,
-    EpisodeKey,
-    EpisodePlan,
-    EpisodeRunner,
-    EpisodeStats,
-    Transition,
-)
+from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats, Transition
 from torchrl_lite.collector.failure import named
 from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference, exact_inference
-from torchrl_lite.config import EnvConfig
+from torchrl_lite.collector.plan import EVAL, TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.setup import RolloutSetup, Site, site_name
 from torchrl_lite.env.make import make_task_env, task_horizon
-from torchrl_lite.network.actor import Actor
-from torchrl_lite.types import Block, Spec
-
-
-class Site(NamedTuple):
-    """Position of an environment in a Block: copy ``copy`` of task ``task``."""
-
-    task: int
-    copy: int
-
-
-def site_name(config: EnvConfig, site: Site) -> str:
-    """Name of an environment in messages."""
-    return f"{config.tasks[site.task]} (copy {site.copy})"
-
-
-def groups(sites: Sequence[Site], size: int) -> list[list[Site]]:
-    """Sites whose actions are computed in one batch. The split does not depend on the number of
-    workers, because the exact bits of a result depend on the batch size."""
-    return [list(sites[start : start + size]) for start in range(0, len(sites), size)]
-
-
-def training_sites(config: EnvConfig) -> list[Site]:
-    return [Site(task, copy) for copy in range(config.copies) for task in range(len(config.tasks))]
-
-
-def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
-    """Sites of the evaluation: ``copy`` is the episode. Tasks vary fastest, so that a group needs
-    few environments of one task."""
-    return [Site(task, copy) for copy in range(episodes) for task in tasks]
+from torchrl_lite.types import Block
 
 
 def _as_row(
@@ -77,24 +41,13 @@ class Rollout:
     SAMPLE = 50
     """Transitions that an evaluation keeps of a full-length episode, evenly spaced."""
 
-    def __init__(
-        self,
-        config: EnvConfig,
-        spec: Spec,
-        policy: Actor,
-        *,
-        seed: int,
-        groups: Sequence[Sequence[Site]],
-        watchdog: Watchdog,
-        info: Sequence[str] = (),
-    ) -> None:
-        """``info``: numbers in ``info`` that the statistics of episodes report."""
-        self._watchdog, self._info = watchdog, info
-        self._config, self._spec, self._seed = config, spec, seed
-        self._groups = [list(group) for group in groups]
-        self._infer = Inference(policy, spec, config.group_size)
-        self._obs_dims, self._act_dims = spec.obs_dims, spec.act_dims
-        self._runners = {site: self._runner(site) for group in groups for site in group}
+    def __init__(self, setup: RolloutSetup, watchdog: Watchdog) -> None:
+        self._setup, self._watchdog = setup, watchdog
+        config, spec = setup.config, setup.spec
+        self._groups = [list(group) for group in setup.groups]
+        self._infer = Inference(setup.policy, spec, config.group_size)
+        self._act_dims = spec.act_dims
+        self._runners = {site: self._runner(site) for group in setup.groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
         self._noise_scales = np.geomspace(1, config.noise_scale, config.copies)
@@ -214,12 +167,13 @@ class Rollout:
                 stack.callback(_close, runner)
 
     def _runner(self, site: Site) -> EpisodeRunner:
-        name = site_name(self._config, site)
+        setup = self._setup
+        name = site_name(setup.config, site)
         with self._watchdog.watching(name), named(name):
-            env: gym.Env = make_task_env(self._config, site.task, seed=self._seed)
-        shape = (self._obs_dims[site.task],)
+            env: gym.Env = make_task_env(setup.config, site.task, seed=setup.seed)
+        shape = (setup.spec.obs_dims[site.task],)
         env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)
-        return EpisodeRunner(env, site.task, name, info=self._info)
+        return EpisodeRunner(env, site.task, name, info=setup.info)
 
     def _begin(self, site: Site) -> EpisodePlan:
         self._episodes[site] += 1
@@ -228,17 +182,17 @@ class Rollout:
         return plan
 
     def _plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
-        key = EpisodeKey(self._seed, purpose, site.task, site.copy, episode)
+        key = EpisodeKey(self._setup.seed, purpose, site.task, site.copy, episode)
         return key.plan(
             horizon=self._horizons[site.task],
             act_dim=self._act_dims[site.task],
-            num_goals=self._config.num_goals,
-            noise_repeat=self._config.noise_repeat,
+            num_goals=self._setup.config.num_goals,
+            noise_repeat=self._setup.config.noise_repeat,
             noise_scale=float(self._noise_scales[site.copy]) if purpose == TRAIN else 1.0,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:
-        rows = torch.zeros(self._config.group_size, dtype=torch.int64)
+        rows = torch.zeros(self._setup.config.group_size, dtype=torch.int64)
         tasks = [site.task for site in group]
         rows[: len(tasks)] = torch.tensor(tasks)
         return rows
