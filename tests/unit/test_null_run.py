@@ -13,7 +13,8 @@ from torchrl_lite.command import launch
 from torchrl_lite.command.options import resolve
 from torchrl_lite.config import Config, load
 from torchrl_lite.env.make import make_spec
-from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.null_run import NullRun
+from torchrl_lite.training.rl_algo import RLAlgo
 
 SETTINGS = {
     "env.suite": "gymnasium",

@@ -7,7 +7,8 @@ from typing import Any
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.logger import finite
-from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.null_run import NullRun
+from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.transfer.start import Start
 
 Callback = Callable[[Row], bool | None]
