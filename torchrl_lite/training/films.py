@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from torchrl_lite.config import Config
-from torchrl_lite.policies.film import record
+from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.reporting.logger import Logger
 from torchrl_lite.training.rl_algo import RLAlgo
 
@@ -24,7 +24,7 @@ def film(algo: RLAlgo, logger: Logger, *, seed: int, say: Callable[[str], None])
     policy = deepcopy(algo.learner.actor).cpu()
     for task, name in enumerate(env.tasks):
         try:
-            shown = record(env, policy, task, seed=seed, fps=FPS)
+            shown = record(Replay(env, policy, task, seed), fps=FPS)
             logger.film(name, shown, frames=algo.total_frames)
         except Exception as error:
             say(f"warning: no film of {name} ({type(error).__name__}: {error})")
