@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from torchrl_lite.algo.sampler import demos_in
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Batch
 
@@ -17,3 +18,14 @@ def bc_loss(actor: Actor, batch: Batch, *, demos: int) -> Float[Tensor, " T"]:
     start = batch.act.shape[1] - demos
     act = actor.act(batch.obs[:, start:], batch.task)
     return (act - batch.act[:, start:]).square().sum(-1).mean(1)
+
+
+def with_bc(
+    losses: Float[Tensor, " T"], actor: Actor, batch: Batch, *, weight: float
+) -> tuple[Float[Tensor, " T"], dict[str, Tensor]]:
+    """The actor's losses plus ``weight`` times `bc_loss` on the batch's demonstrations, and that
+    as a metric."""
+    if not weight:
+        return losses, {}
+    imitation = bc_loss(actor, batch, demos=demos_in(batch.act.shape[1]))
+    return losses + weight * imitation, {"bc_loss": imitation.detach()}

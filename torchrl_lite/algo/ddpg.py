@@ -14,6 +14,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from torchrl_lite.algo.cloning import with_bc
 from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -92,7 +93,8 @@ class DDPG(Learner):
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]
-            actor_losses, imitation = self.with_bc(actor_losses, batch)
+            weight = self.config.bc_weight
+            actor_losses, imitation = with_bc(actor_losses, self.actor, batch, weight=weight)
             metrics |= imitation
             metrics["actor_loss"] = actor_losses.detach()
             metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.algo.accel import Stepper, compiled
+from torchrl_lite.algo.accel import StaticInputs, Stepper, compiled
 from torchrl_lite.algo.active_tasks import ActiveTasks, clip, clip_each_task
 from torchrl_lite.algo.cloning import bc_loss
 from torchrl_lite.algo.gradients import METHODS
@@ -17,7 +17,7 @@ from torchrl_lite.algo.gradients.method import Progress
 from torchrl_lite.algo.metrics import Metrics
 from torchrl_lite.algo.optimizers import Optimizers
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.sampler import Sampler, SymmetricSampler, demos_in
+from torchrl_lite.algo.sampler import Sampler, SymmetricSampler
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.network.critic import Critic
@@ -82,7 +82,7 @@ class Learner(nn.Module):
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel, device)
         self._update = compiled(self.update) if accel == "compile" else self.update
-        self._inputs: dict[tuple[tuple[int, ...], int], tuple[Tensor, Noise]] = {}
+        self._inputs = StaticInputs(spec.act_dim, device)
 
     def build(self, net: NetConfig) -> None:
         """Create ``actor``, ``critic`` and everything else that is stored."""
@@ -112,15 +112,6 @@ class Learner(nn.Module):
         """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
-
-    def with_bc(
-        self, losses: Float[Tensor, " T"], batch: Batch
-    ) -> tuple[Float[Tensor, " T"], dict[str, Tensor]]:
-        """The actor's losses plus ``bc_weight`` times `bc_loss`, and that as a metric."""
-        if not self.config.bc_weight:
-            return losses, {}
-        imitation = bc_loss(self.actor, batch, demos=demos_in(batch.act.shape[1]))
-        return losses + self.config.bc_weight * imitation, {"bc_loss": imitation.detach()}
 
     def step(
         self,
@@ -190,7 +181,7 @@ class Learner(nn.Module):
         for index in tasks:
             if not buffer.holds(index):
                 raise ValueError(f"the buffer has no transitions of {self.spec.tasks[index]}")
-        task, noise = self._static_inputs(tuple(tasks), batch_size)
+        task, noise = self._inputs(tuple(tasks), batch_size)
 
         for _ in range(opt_steps):
             variant = self.variant(self.updates)
@@ -216,7 +207,7 @@ class Learner(nn.Module):
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
         """Behaviour cloning: updates of the actor alone, which minimise `bc_loss`, until there were
         ``updates`` of them. ``batch_size``: demonstrated transitions of each task."""
-        task, noise = self._static_inputs(tuple(range(self.spec.num_tasks)), batch_size)
+        task, noise = self._inputs(tuple(range(self.spec.num_tasks)), batch_size)
         while self.imitations < updates:
             noise.pick.uniform_(generator=self._generator)
             for combiner in self._combiners.values():
@@ -224,18 +215,6 @@ class Learner(nn.Module):
             batch = demos.sample(noise.pick, task, discount=self.config.discount)
             self.step("actor", bc_loss(self.actor, batch, demos=batch_size), task)
             self.imitations += 1
-
-    def _static_inputs(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Tensor, Noise]:
-        """The same tensors for the same tasks and batch size, as a captured graph requires."""
-        key = tasks, batch_size
-        if key not in self._inputs:
-            rows, act_dim = len(tasks), self.spec.act_dim
-            noise = Noise(
-                pick=torch.empty(rows, batch_size, dtype=torch.float64, device=self.device),
-                act=torch.empty(2, rows, batch_size, act_dim, device=self.device),
-            )
-            self._inputs[key] = torch.tensor(tasks, device=self.device), noise
-        return self._inputs[key]
 
     def flush(self) -> dict[str, float]:
         """Means of the metrics since the last call."""

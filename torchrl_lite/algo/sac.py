@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from torchrl_lite.algo.cloning import with_bc
 from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
@@ -149,7 +150,9 @@ class SAC(Learner):
             new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
             new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))
             actor_losses = (alpha * logp - new_q).mean(1)  # [T]
-            actor_losses, imitation = self.with_bc(actor_losses, batch)
+            actor_losses, imitation = with_bc(
+                actor_losses, self.actor, batch, weight=config.bc_weight
+            )
             norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
             entropy = -logp.detach().mean(1)  # [T]
             if self.learns_alpha:

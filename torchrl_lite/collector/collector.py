@@ -1,7 +1,6 @@
 """Collects epochs and evaluates, in this process or in workers, with bit-identical results."""
 
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from copy import deepcopy
@@ -12,9 +11,8 @@ import torch
 
 from torchrl_lite.collector.collected import Collected
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.collector.guard import Watchdog, end_process
-from torchrl_lite.collector.protocol import Cost, WorkerPool
-from torchrl_lite.collector.rollout import Rollout
+from torchrl_lite.collector.local_worker import LocalWorker
+from torchrl_lite.collector.protocol import Cost, Worker, WorkerPool
 from torchrl_lite.collector.setup import (
     RolloutSetup,
     Site,
@@ -63,12 +61,11 @@ class Collector:
         self._pool = pool or ProcessPool()
         self._pending = False
         self._ready: Collected | None = None
-        self._workers: list[SupervisedWorker] = []
-        self._rollout: Rollout | None = None
+        self._workers: list[Worker] = []
         training = groups(training_sites(setup.config), setup.config.group_size)
         if workers == 0:
-            watchdog = Watchdog(setup.env_timeout_s, end_process)
-            self._rollout = Rollout(self._setup._replace(groups=training), watchdog)
+            own = self._setup._replace(groups=training)
+            self._workers = [LocalWorker(own, self._block, restarted=self._tell_restarted)]
         else:
             self._start_workers(training, workers)
 
@@ -100,10 +97,6 @@ class Collector:
         assert not self.busy, "one epoch at a time"
         self._load_weights(actor)
         self._pending = True
-        if self._rollout is not None:
-            started = time.perf_counter()
-            episodes = self._rollout.collect(self._block, tasks, random=random)
-            self._finish(episodes, Cost(time.perf_counter() - started, 0.0))
         for worker in self._workers:
             worker.send("collect", list(tasks), random)
 
@@ -134,11 +127,6 @@ class Collector:
         parts = groups(eval_sites(tasks, episodes), self._config.group_size)
         results: list[EpisodeStats] = []
         total = len(tasks) * episodes
-        if self._rollout is not None:
-            for part in parts:
-                results += self._rollout.evaluate(part, spread)
-                self._progress(len(results), total)
-            return results
         count = len(self._workers)
         for start in range(0, len(parts), count):
             busy = list(zip(self._workers, parts[start : start + count], strict=False))
@@ -152,12 +140,9 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Positions of all environments, and an epoch that was collected but not yet taken."""
         self._wait()
-        if self._rollout is not None:
-            sites = self._rollout.state_dict()
-        else:
-            for worker in self._workers:
-                worker.send("state_dict")
-            sites = {site: state for part in self._gather() for site, state in part.items()}
+        for worker in self._workers:
+            worker.send("state_dict")
+        sites = {site: state for part in self._gather() for site, state in part.items()}
         ready = self._ready
         return {"sites": sites, "ready": None if ready is None else ready.state_dict()}
 
@@ -171,8 +156,6 @@ class Collector:
         """
         self._wait()
         self._ready = None
-        if self._rollout is not None:
-            self._tell_restarted(self._rollout.load_state_dict(state["sites"]))
         for worker in self._workers:
             worker.send("load_state_dict", pickle.dumps(state["sites"]))
         self._gather()
@@ -180,8 +163,6 @@ class Collector:
             self._ready = Collected.of(state["ready"], self._block)
 
     def close(self) -> None:
-        if self._rollout is not None:
-            self._rollout.close()
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
@@ -213,15 +194,15 @@ class Collector:
         return [worker.receive() for worker in self._workers]
 
     def _wait(self) -> None:
-        if self._pending:
-            parts = self._gather()
-            episodes = [stats for part, _ in parts for stats in part]
-            costs = [cost for _, cost in parts]
-            slowest, cpu_s = max(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
-            self._finish(episodes, Cost(slowest, cpu_s))
-
-    def _finish(self, episodes: list[EpisodeStats], cost: Cost) -> None:
+        if not self._pending:
+            return
+        parts = self._gather()
+        costs = [cost for _, cost in parts]
+        slowest, cpu_s = max(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
         # Sorted, since the bits of a mean must not depend on which worker collected what.
-        episodes.sort(key=lambda one: (one.task, one.length, one.ret, *one.info.values()))
+        episodes = sorted(
+            (stats for part, _ in parts for stats in part),
+            key=lambda one: (one.task, one.length, one.ret, *one.info.values()),
+        )
         self._pending = False
-        self._ready = Collected(self._block, episodes, cost)
+        self._ready = Collected(self._block, episodes, Cost(slowest, cpu_s))

@@ -1,57 +1,30 @@
 """Steps groups of environments with a frozen policy, in the main process or in a worker."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
-import torch
-from jaxtyping import Float32
 from numpy import ndarray
 
-from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats, Transition
-from torchrl_lite.collector.failure import named
-from torchrl_lite.collector.guard import GuardedEnv, Watchdog
-from torchrl_lite.collector.inference import Inference, exact_inference
-from torchrl_lite.collector.plan import EVAL, TRAIN, EpisodeKey, EpisodePlan
-from torchrl_lite.collector.setup import RolloutSetup, Site, site_name
-from torchrl_lite.env.make import make_task_env, task_horizon
+from torchrl_lite.collector.environments import Environments
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.collector.evaluation import Evaluation
+from torchrl_lite.collector.guard import Watchdog
+from torchrl_lite.collector.inference import exact_inference
+from torchrl_lite.collector.plan import TRAIN, EpisodePlan
+from torchrl_lite.collector.setup import RolloutSetup, Site
 from torchrl_lite.types import Block
-
-
-def _as_row(
-    obs: Float32[ndarray, " O"], act: Float32[ndarray, " A"], step: Transition
-) -> Float32[ndarray, " D"]:
-    """A single transition in the replay buffer's layout."""
-    next_obs = np.zeros_like(obs)
-    next_obs[: len(step.next_obs)] = step.next_obs
-    return np.concatenate((obs, act, next_obs, np.array((step.rew, step.cont, 1), np.float32)))
-
-
-def _close(runner: EpisodeRunner) -> None:
-    with named(runner.name):
-        runner.env.close()
 
 
 class Rollout:
     """The environments of some groups and their current episodes."""
 
-    SAMPLE = 50
-    """Transitions that an evaluation keeps of a full-length episode, evenly spaced."""
-
     def __init__(self, setup: RolloutSetup, watchdog: Watchdog) -> None:
-        self._setup, self._watchdog = setup, watchdog
-        config, spec = setup.config, setup.spec
+        self._environments = environments = Environments(setup, watchdog)
         self._groups = [list(group) for group in setup.groups]
-        self._infer = Inference(setup.policy, spec, config.group_size)
-        self._act_dims = spec.act_dims
-        self._runners = {site: self._runner(site) for group in setup.groups for site in group}
+        sites = [site for group in self._groups for site in group]
+        self._runners = {site: environments.runner(site) for site in sites}
         self._episodes = dict.fromkeys(self._runners, -1)
-        self._eval_runners: dict[Site, EpisodeRunner] = {}
-        self._noise_scales = np.geomspace(1, config.noise_scale, config.copies)
-        self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
+        self._evaluation = Evaluation(environments)
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
         """Fills the block's entries of these environments; returns the episodes that ended.
@@ -74,7 +47,7 @@ class Rollout:
         self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
     ) -> list[EpisodeStats]:
         obs, act, rew, next_obs, cont, first = views
-        infer, task = self._infer.clear(), self._rows(group)
+        infer, task = self._environments.policy(group)
         lanes = [
             (row, site, self._runners[site]) for row, site in enumerate(group) if site in active
         ]
@@ -91,7 +64,7 @@ class Rollout:
                 obs[at] = infer.obs[row, 0]
                 act[at] = actions[row]
                 first[at] = runner.frame == 0
-                step, ended = runner.step(act[at][: self._act_dims[task_row]])
+                step, ended = runner.step(act[at][: self._environments.act_dims[task_row]])
                 next_obs[at][: len(step.next_obs)] = step.next_obs
                 rew[at], cont[at] = step.rew, step.cont
                 if ended:
@@ -99,38 +72,8 @@ class Rollout:
         return stats
 
     def evaluate(self, group: Sequence[Site], goals: Sequence[int]) -> list[EpisodeStats]:
-        """Runs one deterministic episode for each site of a group, in separate environments;
-        ``goals`` has the goal of every copy."""
-        infer, task = self._infer.clear(), self._rows(group)
-        lanes = []
-        stats: dict[Site, EpisodeStats] = {}
-        samples: dict[Site, list[ndarray]] = {site: [] for site in group}
-        rewards: dict[Site, list[float]] = {site: [] for site in group}
-        for row, site in enumerate(group):
-            # A task's environments are reused for all its episodes.
-            place = Site(site.task, sum(other.task == site.task for other in group[:row]))
-            runner = self._eval_runners.get(place) or self._runner(place)
-            self._eval_runners[place] = runner
-            plan = self._plan(EVAL, site, 0)
-            runner.begin(plan._replace(goal=goals[site.copy]))
-            lanes.append((row, site, runner))
-        with exact_inference():
-            while lanes:
-                for row, _, runner in lanes:
-                    infer.obs[row, 0, : len(runner.obs)] = runner.obs
-                actions = infer(task, explore=False)
-                for row, site, runner in lanes:
-                    keep = runner.frame % -(-self._horizons[site.task] // self.SAMPLE) == 0
-                    step, ended = runner.step(actions[row][: self._act_dims[site.task]])
-                    rewards[site].append(step.rew)
-                    if keep:
-                        samples[site].append(_as_row(infer.obs[row, 0], actions[row], step))
-                    if ended:
-                        stats[site] = replace(
-                            ended, sample=np.array(samples[site]), rewards=np.array(rewards[site])
-                        )
-                lanes = [lane for lane in lanes if lane[1] not in stats]
-        return [stats[site] for site in group]
+        """See `Evaluation.run`."""
+        return self._evaluation.run(group, goals)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """For each environment, the number of its episode and the position in it, if running."""
@@ -151,48 +94,20 @@ class Rollout:
             self._episodes[site] = saved["episode"]
             runner.plan = None
             if saved["position"] is not None:
-                plan = self._plan(TRAIN, site, saved["episode"])
+                plan = self._environments.plan(TRAIN, site, saved["episode"])
                 if not runner.replay(plan, saved["position"]):
                     elsewhere.append(runner.name)
         return elsewhere
+
+    def _begin(self, site: Site) -> EpisodePlan:
+        self._episodes[site] += 1
+        plan = self._environments.plan(TRAIN, site, self._episodes[site])
+        self._runners[site].begin(plan)
+        return plan
 
     def close(self) -> None:
         """
         Raises:
             EpisodeError: an environment could not be closed; the others were.
         """
-        self._watchdog.close()
-        with ExitStack() as stack:
-            for runner in [*self._runners.values(), *self._eval_runners.values()]:
-                stack.callback(_close, runner)
-
-    def _runner(self, site: Site) -> EpisodeRunner:
-        setup = self._setup
-        name = site_name(setup.config, site)
-        with self._watchdog.watching(name), named(name):
-            env: gym.Env = make_task_env(setup.config, site.task, seed=setup.seed)
-        shape = (setup.spec.obs_dims[site.task],)
-        env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)
-        return EpisodeRunner(env, site.task, name, info=setup.info)
-
-    def _begin(self, site: Site) -> EpisodePlan:
-        self._episodes[site] += 1
-        plan = self._plan(TRAIN, site, self._episodes[site])
-        self._runners[site].begin(plan)
-        return plan
-
-    def _plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
-        key = EpisodeKey(self._setup.seed, purpose, site.task, site.copy, episode)
-        return key.plan(
-            horizon=self._horizons[site.task],
-            act_dim=self._act_dims[site.task],
-            num_goals=self._setup.config.num_goals,
-            noise_repeat=self._setup.config.noise_repeat,
-            noise_scale=float(self._noise_scales[site.copy]) if purpose == TRAIN else 1.0,
-        )
-
-    def _rows(self, group: Iterable[Site]) -> torch.Tensor:
-        rows = torch.zeros(self._setup.config.group_size, dtype=torch.int64)
-        tasks = [site.task for site in group]
-        rows[: len(tasks)] = torch.tensor(tasks)
-        return rows
+        self._environments.close()
