@@ -15,9 +15,6 @@ from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, UserError
-from torchrl_lite.policies.file import TaskEvaluation
-from torchrl_lite.policies.file import write as write_policy
-from torchrl_lite.policies.policy import Policy
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
@@ -29,9 +26,9 @@ from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
 from torchrl_lite.training.checkpoints import Checkpoints
 from torchrl_lite.training.curriculum import Check
-from torchrl_lite.training.evaluation import ByTask
 from torchrl_lite.training.films import film, is_filmed
-from torchrl_lite.training.memory_run import Callback, MemoryRun, result_of
+from torchrl_lite.training.memory_run import Callback, MemoryRun
+from torchrl_lite.training.results import result_of, save_policy
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.signals import SignalGuard
 from torchrl_lite.transfer.start import Start
@@ -255,10 +252,16 @@ class Run(MemoryRun):
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
         held_out, others = algo.evaluate_held_out(episodes_each)
-        self._save_policy(algo, episodes, held_out=others)
-        result = result_of(
-            algo, final | held_out, wall_time_s=self.wall_time, origin=self._checkpoints.origin
+        started_from = self._checkpoints.origin
+        save_policy(
+            self.folder / "policy.safetensors",
+            algo,
+            episodes,
+            held_out=others,
+            seed=self._seed,
+            origin=started_from,
         )
+        result = result_of(algo, final | held_out, wall_time_s=self.wall_time, origin=started_from)
         if self.config.log.video and not is_filmed(self.config, algo.epoch):
             self._film(algo)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -270,23 +273,6 @@ class Run(MemoryRun):
             f"{episodes_each} episodes per task"
         )
         self.result = result
-
-    def _save_policy(self, algo: RLAlgo, episodes: ByTask, *, held_out: ByTask) -> None:
-        policy = Policy(
-            algo.learner.actor,
-            self.config,
-            algo.learner.spec,
-            algo.total_frames,
-            self._seed,
-            origin.versions(),
-            self._checkpoints.origin,
-        )
-        path, tasks = self.folder / "policy.safetensors", self.config.env.tasks
-        evaluation, others = (
-            [TaskEvaluation.of(tasks[task], stats) for task, stats in one.items()]
-            for one in (episodes, held_out)
-        )
-        write_policy(path, policy, evaluation, held_out=others)
 
     def _film(self, algo: RLAlgo) -> None:
         self.phase("filming")
