@@ -76,49 +76,70 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def test_a_scale_multiplies_the_noise_and_nothing_else() -> None:
-    plain, scaled = plan_of(noise_repeat=4), plan_of(noise_repeat=4, noise_scale=3.0)
-    assert np.array_equal(scaled.normal, 3 * plain.normal)
-    assert same_plan(scaled._replace(normal=plain.normal), plain)
+def held(steps: ndarray) -> list[tuple[int, int]]:
+    """Begin and length of each random action."""
+    begins, lengths = np.unique(steps[steps >= 0], return_counts=True)
+    return list(zip(begins.tolist(), lengths.tolist(), strict=True))
 
 
-def test_environments_explore_with_the_noise_of_their_plans() -> None:
-    """Held, and twice as large from copy to copy."""
-    config = EnvConfig(
-        suite="gymnasium",
-        tasks=["Pendulum-v1"],
-        num_envs=3,
-        max_episode_frames=30,
-        noise_repeat=4,
-        noise_scale=4,
-    )
+def test_random_actions_begin_with_probability_epsilon_and_last_equally_often_all_lengths() -> None:
+    horizon, longest = 60_000, 6
+    steps = plan_of(horizon=horizon, epsilon=0.05, epsilon_steps=longest).random
+    actions = held(steps)
+    for begin, length in actions:
+        assert (steps[begin : begin + length] == begin).all()
+    counts = np.bincount([length for _, length in actions[:-1]], minlength=longest + 1)
+    assert (counts[0], len(counts)) == (0, longest + 1)
+    assert chisquare(counts[1:]).pvalue > 0.001
+    free = (steps < 0).sum() + len(actions)  # steps at which one could begin
+    assert len(actions) / free == pytest.approx(0.05, rel=0.05)
+
+
+def test_random_actions_leave_all_else_of_a_plan_alone() -> None:
+    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, epsilon=0.2)
+    assert (plain.random == -1).all() and not (other.random == -1).all()
+    assert same_plan(other._replace(random=plain.random), plain)
+
+
+def test_an_environment_does_what_its_plan_says() -> None:
+    """The policy with held noise, and random actions in between."""
+    options = {"noise_repeat": 4, "epsilon": 0.1, "epsilon_steps": 5}
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
         collector.submit(actor, [0], random=False)
         block = collector.result().block
-    for copy, scale in enumerate((1, 2, 4)):
-        draws = [
-            EpisodeKey(5, TRAIN, 0, copy, episode)
-            .plan(horizon=30, act_dim=1, num_goals=config.num_goals, noise_repeat=4)
-            .normal
-            for episode in (0, 1)
-        ]
-        assert any(len(starts(noise)) < 30 for noise in draws)
-        noise = torch.from_numpy(scale * np.concatenate(draws))[None]
-        with torch.no_grad():
-            expected = actor.explore(block.obs[:, :, copy], torch.tensor([0]), noise)
-        torch.testing.assert_close(block.act[:, :, copy], expected)
+    plans = [
+        EpisodeKey(5, TRAIN, 0, 0, episode).plan(
+            horizon=30, act_dim=1, num_goals=config.num_goals, **options
+        )
+        for episode in (0, 1)
+    ]
+    assert any(len(starts(plan.normal)) < 30 for plan in plans)
+    noise = torch.from_numpy(np.concatenate([plan.normal for plan in plans]))[None]
+    with torch.no_grad():
+        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
+    random = [
+        (episode, step)
+        for episode, plan in enumerate(plans)
+        for step in np.flatnonzero(plan.random >= 0)
+    ]
+    assert 0 < len(random) < 30
+    for episode, step in random:
+        plan = plans[episode]
+        expected[0, 30 * episode + step, 0] = float(plan.uniform[plan.random[step], 0])
+    torch.testing.assert_close(block.act[:, :, 0], expected)
 
 
-def test_evaluations_have_no_noise_to_scale() -> None:
-    """There may be more episodes than copies."""
+def test_epochs_of_random_actions_are_the_same_with_epsilon() -> None:
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    returns = []
-    for scale in (1.0, 4.0):
-        env = config.model_copy(update={"num_envs": 2, "noise_scale": scale})
-        with Collector(env, spec, actor, epoch_frames=30, seed=5, workers=0) as collector:
-            returns.append([episode.ret for episode in collector.evaluate(actor, [0], episodes=3)])
-    assert returns[0] == returns[1]
+    blocks = []
+    for epsilon in (0.0, 0.5):
+        env = config.model_copy(update={"epsilon": epsilon})
+        with Collector(env, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
+            collector.submit(actor, [0], random=True)
+            blocks.append(collector.result().block.act.clone())
+    assert torch.equal(*blocks)

@@ -25,8 +25,9 @@ class EpisodePlan(NamedTuple):
     uniform: Float32[ndarray, "H A"]
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
-    """Exploration noise: standard normal times ``noise_scale``; consecutive steps may share it
-    (``noise_repeat``)."""
+    """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
+    random: Int[ndarray, " H"]
+    """For each step, the row of ``uniform`` that replaces the policy's action, or -1."""
 
 
 class EpisodeKey(NamedTuple):
@@ -45,21 +46,24 @@ class EpisodeKey(NamedTuple):
         act_dim: int,
         num_goals: int,
         noise_repeat: int = 1,
-        noise_scale: float = 1.0,
+        epsilon: float = 0.0,
+        epsilon_steps: int = 1,
     ) -> EpisodePlan:
-        """``noise_repeat``: maximum consecutive steps that share their exploration noise, which is
-        multiplied by ``noise_scale``."""
+        """``noise_repeat``: maximum consecutive steps that share their exploration noise. A random
+        action begins with probability ``epsilon`` and is held for up to ``epsilon_steps``."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
             goal=int(rng.integers(num_goals)),
             uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
             normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
+            random=np.full(horizon, -1),
         )
-        normal = plan.normal
         if noise_repeat > 1:
-            normal = normal[_held_steps(horizon, noise_repeat, rng)]
-        return plan._replace(normal=normal * np.float32(noise_scale))
+            plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
+        if epsilon > 0:
+            plan = plan._replace(random=_random_steps(horizon, epsilon, epsilon_steps, rng))
+        return plan
 
 
 def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[ndarray, " H"]:
@@ -71,6 +75,25 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
     lengths = 1 + rng.choice(longest, size=horizon, p=chances / chances.sum())
     starts = np.cumsum(lengths) - lengths
     return np.repeat(starts, lengths)[:horizon]
+
+
+def _random_steps(
+    horizon: int, epsilon: float, longest: int, rng: np.random.Generator
+) -> Int[ndarray, " H"]:
+    """For each step, the step at which its random action began, or -1: held for 1 to ``longest``
+    steps, all equally likely.
+
+    Dabney et al. 2021 (arXiv:2006.01782), whose durations have a heavy tail instead.
+    """
+    begins = rng.random(horizon) < epsilon
+    lengths = rng.integers(1, longest + 1, size=horizon)
+    steps = np.full(horizon, -1)
+    free = 0
+    for step in np.flatnonzero(begins):
+        if step >= free:
+            free = step + lengths[step]
+            steps[step:free] = step
+    return steps
 
 
 @dataclass(frozen=True)

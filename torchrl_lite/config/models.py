@@ -78,10 +78,12 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
-    noise_scale: Annotated[float, Field(ge=1, le=100)] = Field(
-        1.0,
-        description="factor on the exploration noise of each task's last copy; the first has 1, "
-        "those between are spaced evenly on a log scale",
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="probability, at each step of the policy, to begin a uniformly random action",
+    )
+    epsilon_steps: Few = Field(
+        30, description="maximum steps for which such an action is held; all are equally likely"
     )
 
     @property
