@@ -57,8 +57,7 @@ SHAPES = MANY | {
 }
 FEW_UPDATES = MANY | {
     "env.noise_repeat": 4,
-    "env.epsilon": 0.1,
-    "env.epsilon_steps": 3,
+    "env.random_start": 6,
     "env.reward_normalization": "return",
     "net.hidden_shapes": [8, 8],
     "net.actor_hidden_shapes": [6, 6],

@@ -76,34 +76,39 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def held(steps: ndarray) -> list[tuple[int, int]]:
-    """Begin and length of each random action."""
-    begins, lengths = np.unique(steps[steps >= 0], return_counts=True)
-    return list(zip(begins.tolist(), lengths.tolist(), strict=True))
+def test_episodes_begin_with_random_actions_for_any_number_of_steps() -> None:
+    plans = [plan_of(KEY._replace(episode=n), random_start=10) for n in range(2200)]
+    steps = np.bincount([len(plan.start) for plan in plans])
+    assert len(steps) == 11
+    assert chisquare(steps).pvalue > 0.001
+    for plan in plans[:50]:
+        held = np.split(plan.start, starts(plan.start)[1:]) if len(plan.start) else []
+        for number, actions in enumerate(held):
+            assert np.array_equal(actions[0], plan.uniform[number])
 
 
-def test_random_actions_begin_with_probability_epsilon_and_last_equally_often_all_lengths() -> None:
-    horizon, longest = 60_000, 6
-    steps = plan_of(horizon=horizon, epsilon=0.05, epsilon_steps=longest).random
-    actions = held(steps)
-    for begin, length in actions:
-        assert (steps[begin : begin + length] == begin).all()
-    counts = np.bincount([length for _, length in actions[:-1]], minlength=longest + 1)
-    assert (counts[0], len(counts)) == (0, longest + 1)
+def test_a_random_action_is_held_for_one_to_thirty_steps_all_equally_likely() -> None:
+    lengths = np.concatenate(
+        [
+            np.diff(starts(plan_of(KEY._replace(episode=n), random_start=500).start))
+            for n in range(200)
+        ]
+    )
+    counts = np.bincount(lengths)
+    assert (counts[0], len(counts)) == (0, 31)
     assert chisquare(counts[1:]).pvalue > 0.001
-    free = (steps < 0).sum() + len(actions)  # steps at which one could begin
-    assert len(actions) / free == pytest.approx(0.05, rel=0.05)
 
 
-def test_random_actions_leave_all_else_of_a_plan_alone() -> None:
-    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, epsilon=0.2)
-    assert (plain.random == -1).all() and not (other.random == -1).all()
-    assert same_plan(other._replace(random=plain.random), plain)
+def test_a_random_start_leaves_all_else_of_a_plan_alone() -> None:
+    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_start=60)
+    assert len(plain.start) == 0 < len(other.start)
+    assert same_plan(other._replace(start=plain.start), plain)
+    assert len(plan_of(horizon=5, random_start=1000).start) <= 5
 
 
 def test_an_environment_does_what_its_plan_says() -> None:
-    """The policy with held noise, and random actions in between."""
-    options = {"noise_repeat": 4, "epsilon": 0.1, "epsilon_steps": 5}
+    """Random actions at the start, each the start of a return, then the policy with held noise."""
+    options = {"noise_repeat": 4, "random_start": 20}
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
@@ -116,30 +121,28 @@ def test_an_environment_does_what_its_plan_says() -> None:
         )
         for episode in (0, 1)
     ]
-    assert any(len(starts(plan.normal)) < 30 for plan in plans)
     noise = torch.from_numpy(np.concatenate([plan.normal for plan in plans]))[None]
     with torch.no_grad():
         expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
-    random = [
-        (episode, step)
-        for episode, plan in enumerate(plans)
-        for step in np.flatnonzero(plan.random >= 0)
-    ]
-    assert 0 < len(random) < 30
-    for episode, step in random:
-        plan = plans[episode]
-        expected[0, 30 * episode + step, 0] = float(plan.uniform[plan.random[step], 0])
+    first = torch.zeros(60)
+    for episode, plan in enumerate(plans):
+        begin, steps = 30 * episode, len(plan.start)
+        assert 0 < steps < 30
+        expected[0, begin : begin + steps] = torch.from_numpy(plan.start)
+        first[begin : begin + steps] = 1
     torch.testing.assert_close(block.act[:, :, 0], expected)
+    assert torch.equal(block.first[0, :, 0], first)
 
 
-def test_epochs_of_random_actions_are_the_same_with_epsilon() -> None:
+def test_epochs_of_random_actions_have_no_random_starts() -> None:
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     blocks = []
-    for epsilon in (0.0, 0.5):
-        env = config.model_copy(update={"epsilon": epsilon})
+    for steps in (0, 30):
+        env = config.model_copy(update={"random_start": steps})
         with Collector(env, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
             collector.submit(actor, [0], random=True)
-            blocks.append(collector.result().block.act.clone())
+            block = collector.result().block
+            blocks.append(torch.cat((block.act[..., 0], block.first)))
     assert torch.equal(*blocks)

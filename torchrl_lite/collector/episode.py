@@ -17,6 +17,10 @@ TRAIN, EVAL = 0, 1
 """Purpose of an episode, for `EpisodeKey`."""
 
 
+LONGEST_HOLD = 30
+"""Maximum steps for which a random action at an episode's start is held."""
+
+
 class EpisodePlan(NamedTuple):
     """All randomness of one episode, drawn before its first step."""
 
@@ -26,8 +30,8 @@ class EpisodePlan(NamedTuple):
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
     """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
-    random: Int[ndarray, " H"]
-    """For each step, the row of ``uniform`` that replaces the policy's action, or -1."""
+    start: Float32[ndarray, "n A"]
+    """Random actions in place of the policy's first ones (``random_start``)."""
 
 
 class EpisodeKey(NamedTuple):
@@ -46,23 +50,22 @@ class EpisodeKey(NamedTuple):
         act_dim: int,
         num_goals: int,
         noise_repeat: int = 1,
-        epsilon: float = 0.0,
-        epsilon_steps: int = 1,
+        random_start: int = 0,
     ) -> EpisodePlan:
-        """``noise_repeat``: maximum consecutive steps that share their exploration noise. A random
-        action begins with probability ``epsilon`` and is held for up to ``epsilon_steps``."""
+        """``noise_repeat``: maximum consecutive steps that share their exploration noise.
+        ``random_start``: maximum steps of random actions at the start."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
             goal=int(rng.integers(num_goals)),
             uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
             normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
-            random=np.full(horizon, -1),
+            start=np.empty((0, act_dim), np.float32),
         )
         if noise_repeat > 1:
             plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
-        if epsilon > 0:
-            plan = plan._replace(random=_random_steps(horizon, epsilon, epsilon_steps, rng))
+        if random_start:
+            plan = plan._replace(start=plan.uniform[_random_start(min(random_start, horizon), rng)])
         return plan
 
 
@@ -77,23 +80,12 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
     return np.repeat(starts, lengths)[:horizon]
 
 
-def _random_steps(
-    horizon: int, epsilon: float, longest: int, rng: np.random.Generator
-) -> Int[ndarray, " H"]:
-    """For each step, the step at which its random action began, or -1: held for 1 to ``longest``
-    steps, all equally likely.
-
-    Dabney et al. 2021 (arXiv:2006.01782), whose durations have a heavy tail instead.
-    """
-    begins = rng.random(horizon) < epsilon
-    lengths = rng.integers(1, longest + 1, size=horizon)
-    steps = np.full(horizon, -1)
-    free = 0
-    for step in np.flatnonzero(begins):
-        if step >= free:
-            free = step + lengths[step]
-            steps[step:free] = step
-    return steps
+def _random_start(longest: int, rng: np.random.Generator) -> Int[ndarray, " n"]:
+    """The step whose random action is taken, for each of the first n <= ``longest`` steps (all n
+    equally likely): an action is held for 1 to 30 steps."""
+    steps = int(rng.integers(longest + 1))
+    lengths = rng.integers(1, LONGEST_HOLD + 1, size=steps)
+    return np.repeat(np.arange(steps), lengths)[:steps]
 
 
 @dataclass(frozen=True)

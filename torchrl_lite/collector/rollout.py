@@ -132,8 +132,8 @@ class Rollout:
                 infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 draws = plan.uniform if random else plan.normal
                 infer.noise[row, 0, : draws.shape[1]] = draws[runner.frame]
-                if not random and (begun := plan.random[runner.frame]) >= 0:
-                    forced[row] = plan.uniform[begun]
+                if not random and runner.frame < len(plan.start):
+                    forced[row] = plan.start[runner.frame]
             actions = infer.noise[:, 0] if random else infer(task, explore=True)
             for row, action in forced.items():
                 actions[row, : len(action)] = action
@@ -141,7 +141,7 @@ class Rollout:
                 at = (task_row, frame, copy)
                 obs[at] = infer.obs[row, 0]
                 act[at] = actions[row]
-                first[at] = runner.frame == 0
+                first[at] = runner.frame == 0 or row in forced
                 step, ended = runner.step(act[at][: self._act_dims[task_row]])
                 next_obs[at][: len(step.next_obs)] = step.next_obs
                 rew[at], cont[at] = step.rew, step.cont
@@ -238,8 +238,7 @@ class Rollout:
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
             noise_repeat=self._config.noise_repeat,
-            epsilon=self._config.epsilon,
-            epsilon_steps=self._config.epsilon_steps,
+            random_start=self._config.random_start,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:

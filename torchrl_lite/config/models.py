@@ -78,12 +78,10 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
-    epsilon: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0,
-        description="probability, at each step of the policy, to begin a uniformly random action",
-    )
-    epsilon_steps: Few = Field(
-        30, description="maximum steps for which such an action is held; all are equally likely"
+    random_start: Annotated[int, Field(ge=0, le=2**10)] = Field(
+        0,
+        description="an episode of training begins with 0 to this many steps of random actions, "
+        "each held for 1 to 30 steps",
     )
 
     @property
