@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import gymnasium as gym
-import numpy as np
 import torch
 from jaxtyping import Int
 
@@ -12,7 +11,7 @@ from torchrl_lite.collector.episode import EpisodeRunner
 from torchrl_lite.collector.failure import named
 from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference
-from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.plan import EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup, Site, site_name
 from torchrl_lite.env.make import make_task_env, task_horizon
 
@@ -24,7 +23,6 @@ class Environments:
         config = setup.config
         self._setup, self._watchdog = setup, watchdog
         self._infer = Inference(setup.policy, setup.spec, config.group_size)
-        self._noise_scales = np.geomspace(1, config.noise_scale, config.copies)
         self._made: list[EpisodeRunner] = []
         self.act_dims = setup.spec.act_dims
         self.horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
@@ -51,7 +49,7 @@ class Environments:
             act_dim=self.act_dims[site.task],
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
-            noise_scale=float(self._noise_scales[site.copy]) if purpose == TRAIN else 1.0,
+            random_start=config.random_start,
         )
 
     def policy(self, group: Sequence[Site]) -> tuple[Inference, Int[torch.Tensor, " k"]]:
