@@ -22,7 +22,7 @@ from torchrl_lite.training.evaluation import (
     held_out_row,
     training_row,
 )
-from torchrl_lite.training.imitation import with_demos
+from torchrl_lite.training.imitation import imitate, with_demos
 from torchrl_lite.training.null_run import NullRun
 from torchrl_lite.training.probes import probe, td_error
 
@@ -73,7 +73,9 @@ class RLAlgo:
         """Trains to the configured end; False if the run stops earlier."""
         if self.run.is_over(self):
             return False
-        self._imitate()
+        if isinstance(self.sampler, SymmetricSampler):
+            self.run.phase("imitating")
+            imitate(self.learner, self.sampler.demos, self.config)
         while self.epoch < self.config.total_epochs:
             with self.run.during_epoch():
                 row = self.collect()
@@ -83,14 +85,6 @@ class RLAlgo:
                     return False
         self.run.finish(self)
         return True
-
-    def _imitate(self) -> None:
-        """Behaviour cloning before the first epoch; nothing if it is done, or not asked for."""
-        if isinstance(self.sampler, SymmetricSampler):
-            self.run.phase("imitating")
-            train = self.config.train
-            rows = train.batch_size // self.config.num_tasks
-            self.learner.imitate(self.sampler.demos, updates=train.bc_updates, batch_size=rows)
 
     def collect(self) -> Row:
         """Adds an epoch's transitions to the buffer; with ``overlap``, starts the next epoch."""
