@@ -129,7 +129,7 @@ def test_a_film_that_fails_stops_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the graphics card fell out")
 
-    monkeypatch.setattr("torchrl_lite.training.run.record", fail)
+    monkeypatch.setattr("torchrl_lite.training.films.record", fail)
     code, folder = start(tmp_path, log__video=4)
     out = capsys.readouterr().out
     assert code == 0
