@@ -49,7 +49,8 @@ class Environments:
             act_dim=self.act_dims[site.task],
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
-            random_start=config.random_start,
+            random_starts=config.random_starts,
+            random_start_steps=config.random_start_steps,
         )
 
     def policy(self, group: Sequence[Site]) -> tuple[Inference, Int[torch.Tensor, " k"]]:
