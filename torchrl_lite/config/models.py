@@ -78,10 +78,10 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
-    noise_scale: Annotated[float, Field(ge=1, le=100)] = Field(
-        1.0,
-        description="factor on the exploration noise of each task's last copy; the first has 1, "
-        "those between are spaced evenly on a log scale",
+    random_start: Annotated[int, Field(ge=0, le=2**10)] = Field(
+        0,
+        description="an episode of training begins with 0 to this many steps of random actions, "
+        "each held for 1 to 30 steps",
     )
 
     @property
