@@ -206,22 +206,3 @@ def test_training_goes_on_when_the_service_is_killed(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert err.strip().count("\n") == 0
     assert out.count("warning: Weights & Biases failed") == 1
-
-
-@pytest.mark.timeout(600)
-def test_a_run_that_is_killed_resumes_with_its_history(tmp_path: Path) -> None:
-    checkpoints = run_dir(tmp_path) / "checkpoint"
-    longer = ("--set", "train.num_epochs=30", "--set", "train.save_interval=1")
-    process = start(tmp_path, *longer)
-    wait_for(process, checkpoints / "last_3.json")
-    process.kill()
-    process.communicate()
-    process = start(tmp_path, *longer, "--resume")
-    _, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "")
-    rows = {int(row["epoch"]) for row in rows_of(run_dir(tmp_path))}
-    told = [
-        items(one.history.item) for one in records(run_dir(tmp_path)) if one.HasField("history")
-    ]
-    assert rows == {row["epoch"] for row in told if "epoch" in row} == set(range(1, len(rows) + 1))
-    assert len({one.run.run_id for one in records(run_dir(tmp_path)) if one.HasField("run")}) == 1
