@@ -55,7 +55,7 @@ class Block(NamedTuple):
 
     ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 where no
     return may run in from the transition before: at the start of an episode, and at random actions
-    in place of the policy's (``env.random_start``).
+    in place of the policy's (``env.random_starts``).
     """
 
     obs: Float[Tensor, "T L K O"]

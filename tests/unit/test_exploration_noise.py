@@ -76,11 +76,12 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def test_episodes_begin_with_random_actions_for_any_number_of_steps() -> None:
-    plans = [plan_of(KEY._replace(episode=n), random_start=10) for n in range(2200)]
+def test_a_share_of_the_episodes_begins_with_random_actions_for_any_number_of_steps() -> None:
+    options = {"random_starts": 0.25, "random_start_steps": 10}
+    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(4000)]
     steps = np.bincount([len(plan.start) for plan in plans])
     assert len(steps) == 11
-    assert chisquare(steps).pvalue > 0.001
+    assert chisquare(steps, [3000, *[100] * 10]).pvalue > 0.001
     for plan in plans[:50]:
         held = np.split(plan.start, starts(plan.start)[1:]) if len(plan.start) else []
         for number, actions in enumerate(held):
@@ -88,27 +89,23 @@ def test_episodes_begin_with_random_actions_for_any_number_of_steps() -> None:
 
 
 def test_a_random_action_is_held_for_one_to_thirty_steps_all_equally_likely() -> None:
-    lengths = np.concatenate(
-        [
-            np.diff(starts(plan_of(KEY._replace(episode=n), random_start=500).start))
-            for n in range(200)
-        ]
-    )
-    counts = np.bincount(lengths)
+    options = {"random_starts": 1.0, "random_start_steps": 500}
+    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(200)]
+    counts = np.bincount(np.concatenate([np.diff(starts(plan.start)) for plan in plans]))
     assert (counts[0], len(counts)) == (0, 31)
     assert chisquare(counts[1:]).pvalue > 0.001
 
 
 def test_a_random_start_leaves_all_else_of_a_plan_alone() -> None:
-    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_start=60)
+    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_starts=1.0)
     assert len(plain.start) == 0 < len(other.start)
     assert same_plan(other._replace(start=plain.start), plain)
-    assert len(plan_of(horizon=5, random_start=1000).start) <= 5
+    assert len(plan_of(horizon=5, random_starts=1.0, random_start_steps=1000).start) <= 5
 
 
 def test_an_environment_does_what_its_plan_says() -> None:
     """Random actions at the start, each the start of a return, then the policy with held noise."""
-    options = {"noise_repeat": 4, "random_start": 20}
+    options = {"noise_repeat": 4, "random_starts": 1.0, "random_start_steps": 20}
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
@@ -139,8 +136,8 @@ def test_epochs_of_random_actions_have_no_random_starts() -> None:
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     blocks = []
-    for steps in (0, 30):
-        env = config.model_copy(update={"random_start": steps})
+    for share in (0.0, 1.0):
+        env = config.model_copy(update={"random_starts": share})
         with Collector(env, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
             collector.submit(actor, [0], random=True)
             block = collector.result().block

@@ -31,7 +31,7 @@ class EpisodePlan(NamedTuple):
     normal: Float32[ndarray, "H A"]
     """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
     start: Float32[ndarray, "n A"]
-    """Random actions in place of the policy's first ones (``random_start``)."""
+    """Random actions in place of the policy's first ones (``random_starts``)."""
 
 
 class EpisodeKey(NamedTuple):
@@ -50,10 +50,12 @@ class EpisodeKey(NamedTuple):
         act_dim: int,
         num_goals: int,
         noise_repeat: int = 1,
-        random_start: int = 0,
+        random_starts: float = 0.0,
+        random_start_steps: int = 1,
     ) -> EpisodePlan:
         """``noise_repeat``: maximum consecutive steps that share their exploration noise.
-        ``random_start``: maximum steps of random actions at the start."""
+        ``random_starts``: probability of random actions at the start, for up to
+        ``random_start_steps`` steps."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
@@ -64,8 +66,9 @@ class EpisodeKey(NamedTuple):
         )
         if noise_repeat > 1:
             plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
-        if random_start:
-            plan = plan._replace(start=plan.uniform[_random_start(min(random_start, horizon), rng)])
+        if rng.random() < random_starts:
+            steps = min(random_start_steps, horizon)
+            plan = plan._replace(start=plan.uniform[_random_start(steps, rng)])
         return plan
 
 
@@ -81,9 +84,9 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
 
 
 def _random_start(longest: int, rng: np.random.Generator) -> Int[ndarray, " n"]:
-    """The step whose random action is taken, for each of the first n <= ``longest`` steps (all n
-    equally likely): an action is held for 1 to 30 steps."""
-    steps = int(rng.integers(longest + 1))
+    """The step whose random action is taken, for each of the first n steps: an action is held for
+    1 to 30 steps. All n from 1 to ``longest`` are equally likely."""
+    steps = int(rng.integers(1, longest + 1))
     lengths = rng.integers(1, LONGEST_HOLD + 1, size=steps)
     return np.repeat(np.arange(steps), lengths)[:steps]
 

@@ -238,7 +238,8 @@ class Rollout:
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
             noise_repeat=self._config.noise_repeat,
-            random_start=self._config.random_start,
+            random_starts=self._config.random_starts,
+            random_start_steps=self._config.random_start_steps,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:

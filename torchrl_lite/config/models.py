@@ -78,10 +78,11 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
-    random_start: Annotated[int, Field(ge=0, le=2**10)] = Field(
-        0,
-        description="an episode of training begins with 0 to this many steps of random actions, "
-        "each held for 1 to 30 steps",
+    random_starts: Unit = Field(
+        0.0, description="probability that an episode of training begins with random actions"
+    )
+    random_start_steps: Few = Field(
+        60, description="maximum steps of such a start; each action is held for 1 to 30 steps"
     )
 
     @property
