@@ -22,10 +22,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it is missing, or the user may not read it.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
+    file = os.fdopen(handle, "rb")  # refuses a directory
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
+        file.close()
         raise UnreadableError("not a regular file")
-    return os.fdopen(handle, "rb")
+    return file
 
 
 def read_bytes(path: Path, *, most: int) -> bytes:
