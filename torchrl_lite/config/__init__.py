@@ -17,6 +17,7 @@ from torchrl_lite.config.net import CriticConfig, NetConfig
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
+    MAX_NAME,
     Count,
     NonNegative,
     Positive,
@@ -30,6 +31,7 @@ from torchrl_lite.config.wrapper import WrapperConfig
 __all__ = [
     "MAX_AT_ONCE",
     "MAX_HORIZON",
+    "MAX_NAME",
     "Config",
     "Count",
     "CriticConfig",
