@@ -114,11 +114,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         run(self, buffer, tasks, **sizes)
 
     def recorded_evaluate(
-        self: Collector, actor: Actor, tasks: Sequence[int], episodes: int, **goals: Any
+        self: Collector,
+        actor: Actor,
+        tasks: Sequence[int],
+        episodes: int,
+        *,
+        goals: Sequence[int] | None,
     ) -> list[EpisodeStats]:
-        if not goals:  # not held-out ones
+        if goals is None:  # not held-out ones
             evaluations.append((list(tasks), episodes))
-        return evaluate(self, actor, tasks, episodes, **goals)
+        return evaluate(self, actor, tasks, episodes, goals=goals)
 
     shown = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown):
@@ -203,9 +208,9 @@ def successes(
     left = iter(found)
 
     def evaluate(
-        _: Collector, _actor: Actor, tasks: Sequence[int], n: int, **held_out: object
+        _: Collector, _actor: Actor, tasks: Sequence[int], n: int, *, goals: Sequence[int] | None
     ) -> list[EpisodeStats]:
-        success = next(left) if n == episodes and not held_out else 0.0
+        success = next(left) if n == episodes and goals is None else 0.0
         return [EpisodeStats(task, 0.0, HORIZON, success) for task in tasks for _ in range(n)]
 
     monkeypatch.setattr(Collector, "evaluate", evaluate)

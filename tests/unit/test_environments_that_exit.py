@@ -149,7 +149,7 @@ def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.M
         config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=0
     )
     with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
-        film.record(config.env, learner.actor, 0, seed=1)
+        film.record(film.Replay(config.env, learner.actor, 0, seed=1))
 
 
 def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(

@@ -118,7 +118,7 @@ def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
         evaluated = collector.evaluate(policy.actor, [0, 1], 3)
     task = 1
     env = Sum(make_task_env(config, task, seed=1))
-    *_, (length, _) = film._episode(config, policy.actor, task, env, seed=1, goal=0)
+    *_, (length, _) = film.Replay(config, policy.actor, task, seed=1).play(env)
     assert evaluated[task].task == task
     assert (env.total, length) == (evaluated[task].ret, evaluated[task].length)
 

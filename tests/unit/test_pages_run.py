@@ -83,5 +83,6 @@ def test_numpy_acts_as_other_networks(changes: dict[str, Any], tmp_path: Path) -
             module.weight.data.normal_(std=0.3)
             module.bias.data.normal_()
     path = tmp_path / "policy.safetensors"
-    policy_file.write(path, actor, config, own.spec, frames=0, seed=1, versions={}, evaluation=[])
-    in_numpy(path, Policy(actor, config, own.spec, 0))
+    policy = Policy(actor, config, own.spec, 0)
+    policy_file.write(path, policy, [])
+    in_numpy(path, policy)
