@@ -61,7 +61,7 @@ def table(experiment: str) -> str:
 
 
 def _lines(folder: Path) -> Iterator[tuple[str, str]]:
-    rows = read_rows(folder / "log.csv")
+    rows = list(read_rows(folder / "log.csv"))
     params, versions = _read(folder / "params.json"), _read(folder / "versions.json")
     result, stored = _read(folder / "result.json"), _read(folder / "stored.json")
     minutes = f"{_core_minutes(rows):.1f}"

@@ -53,8 +53,9 @@ class Noise(NamedTuple):
 class Block(NamedTuple):
     """The transitions of all environments in one epoch, float32 on the CPU.
 
-    ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 for the first
-    transition of an episode, else 0.
+    ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 where no
+    return may run in from the transition before: at the start of an episode, and at random actions
+    in place of the policy's (``env.random_starts``).
     """
 
     obs: Float[Tensor, "T L K O"]

@@ -90,6 +90,7 @@ def in_state(rng: random.Random, state: Any) -> Any:
 def _other(rng: random.Random, old: Any) -> Any:
     if not isinstance(old, torch.Tensor) or rng.random() < 0.2:
         return rng.choice([odd(rng), torch.zeros(2, 3), torch.tensor(float("nan"))])
+    old = old.to_dense()  # it may be sparse, of an earlier change
     changes: list[Callable[[], Any]] = [
         lambda: old.double(),
         lambda: old.to(torch.int8),

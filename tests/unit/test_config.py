@@ -466,7 +466,8 @@ def test_a_cycle_of_extensions_is_a_mistake(tmp_path: Path, length: int) -> None
 def test_a_mistake_in_an_extended_file_names_that_file(tmp_path: Path) -> None:
     write(tmp_path / "base.json", "{")
     leaf = write(tmp_path / "leaf.json", {"extends": "base.json"})
-    assert "base.json: not valid JSON" in error_of(loaded, leaf)
+    message = error_of(loaded, leaf)
+    assert "base.json: not valid JSON" in message and message.endswith("leaf.json extends it")
     write(leaf, {"extends": "bases.json"})
     message = error_of(loaded, leaf)
     assert "bases.json: no such configuration; did you mean 'base.json'?" in message

@@ -76,49 +76,70 @@ def test_the_address_alone_says_how_long() -> None:
     assert len(lengths) == len(KEY)
 
 
-def test_a_scale_multiplies_the_noise_and_nothing_else() -> None:
-    plain, scaled = plan_of(noise_repeat=4), plan_of(noise_repeat=4, noise_scale=3.0)
-    assert np.array_equal(scaled.normal, 3 * plain.normal)
-    assert same_plan(scaled._replace(normal=plain.normal), plain)
+def test_a_share_of_the_episodes_begins_with_random_actions_for_any_number_of_steps() -> None:
+    options = {"random_starts": 0.25, "random_start_steps": 10}
+    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(4000)]
+    steps = np.bincount([len(plan.start) for plan in plans])
+    assert len(steps) == 11
+    assert chisquare(steps, [3000, *[100] * 10]).pvalue > 0.001
+    for plan in plans[:50]:
+        held = np.split(plan.start, starts(plan.start)[1:]) if len(plan.start) else []
+        for number, actions in enumerate(held):
+            assert np.array_equal(actions[0], plan.uniform[number])
 
 
-def test_environments_explore_with_the_noise_of_their_plans() -> None:
-    """Held, and twice as large from copy to copy."""
-    config = EnvConfig(
-        suite="gymnasium",
-        tasks=["Pendulum-v1"],
-        num_envs=3,
-        max_episode_frames=30,
-        noise_repeat=4,
-        noise_scale=4,
-    )
+def test_a_random_action_is_held_for_one_to_thirty_steps_all_equally_likely() -> None:
+    options = {"random_starts": 1.0, "random_start_steps": 500}
+    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(200)]
+    counts = np.bincount(np.concatenate([np.diff(starts(plan.start)) for plan in plans]))
+    assert (counts[0], len(counts)) == (0, 31)
+    assert chisquare(counts[1:]).pvalue > 0.001
+
+
+def test_a_random_start_leaves_all_else_of_a_plan_alone() -> None:
+    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_starts=1.0)
+    assert len(plain.start) == 0 < len(other.start)
+    assert same_plan(other._replace(start=plain.start), plain)
+    assert len(plan_of(horizon=5, random_starts=1.0, random_start_steps=1000).start) <= 5
+
+
+def test_an_environment_does_what_its_plan_says() -> None:
+    """Random actions at the start, each the start of a return, then the policy with held noise."""
+    options = {"noise_repeat": 4, "random_starts": 1.0, "random_start_steps": 20}
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
         collector.submit(actor, [0], random=False)
         block = collector.result().block
-    for copy, scale in enumerate((1, 2, 4)):
-        draws = [
-            EpisodeKey(5, TRAIN, 0, copy, episode)
-            .plan(horizon=30, act_dim=1, num_goals=config.num_goals, noise_repeat=4)
-            .normal
-            for episode in (0, 1)
-        ]
-        assert any(len(starts(noise)) < 30 for noise in draws)
-        noise = torch.from_numpy(scale * np.concatenate(draws))[None]
-        with torch.no_grad():
-            expected = actor.explore(block.obs[:, :, copy], torch.tensor([0]), noise)
-        torch.testing.assert_close(block.act[:, :, copy], expected)
+    plans = [
+        EpisodeKey(5, TRAIN, 0, 0, episode).plan(
+            horizon=30, act_dim=1, num_goals=config.num_goals, **options
+        )
+        for episode in (0, 1)
+    ]
+    noise = torch.from_numpy(np.concatenate([plan.normal for plan in plans]))[None]
+    with torch.no_grad():
+        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
+    first = torch.zeros(60)
+    for episode, plan in enumerate(plans):
+        begin, steps = 30 * episode, len(plan.start)
+        assert 0 < steps < 30
+        expected[0, begin : begin + steps] = torch.from_numpy(plan.start)
+        first[begin : begin + steps] = 1
+    torch.testing.assert_close(block.act[:, :, 0], expected)
+    assert torch.equal(block.first[0, :, 0], first)
 
 
-def test_evaluations_have_no_noise_to_scale() -> None:
-    """There may be more episodes than copies."""
+def test_epochs_of_random_actions_have_no_random_starts() -> None:
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    returns = []
-    for scale in (1.0, 4.0):
-        env = config.model_copy(update={"num_envs": 2, "noise_scale": scale})
-        with Collector(env, spec, actor, epoch_frames=30, seed=5, workers=0) as collector:
-            returns.append([episode.ret for episode in collector.evaluate(actor, [0], episodes=3)])
-    assert returns[0] == returns[1]
+    blocks = []
+    for share in (0.0, 1.0):
+        env = config.model_copy(update={"random_starts": share})
+        with Collector(env, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
+            collector.submit(actor, [0], random=True)
+            block = collector.result().block
+            blocks.append(torch.cat((block.act[..., 0], block.first)))
+    assert torch.equal(*blocks)

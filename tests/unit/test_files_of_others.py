@@ -1,8 +1,10 @@
 """Files that a spreadsheet, an editor or a stranger has written: read, or refused in one line."""
 
 import json
+import math
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torchrl_lite.config import read_tree
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.sources import read_source
+from torchrl_lite.reporting.rows import read_past, rows_until
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,29 @@ def test_a_log_of_two_gigabytes_is_one_line(
     os.truncate(log, 2**31)  # a sparse file
     assert start(tmp_path, "--resume") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{log}: cannot be read (larger than 1073741824 bytes); " in line
+    assert f"{log}: is damaged" in line and "line 4 is longer than 16777216 bytes" in line
     assert "move it away to resume without its rows" in line
     assert log.stat().st_size == 2**31
+
+
+def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
+    """So that one larger than memory resumes; a plot keeps an array of its numbers."""
+    path, cells = tmp_path / "log.csv", ",".join(map(str, range(1000, 1030)))
+    with path.open("w") as file:
+        file.write(",".join(["epoch", "total_frames", *(f"train/{i}" for i in range(30))]) + "\n")
+        file.writelines(f"{epoch},{10 * epoch},{cells}\n" for epoch in range(1, 20_001))
+    size = path.stat().st_size
+    tracemalloc.start()
+    try:
+        past = read_past(path, 150_000, 100)
+        assert (past.epochs, len(past.latest)) == (15_000, 100)
+        assert past.latest[-1]["epoch"] == 15_000
+        assert sum(1 for _ in rows_until(path, 150_000)) == 15_000
+        assert tracemalloc.get_traced_memory()[1] < size / 4
+        assert Run(tmp_path).log[-1]["total_frames"] == 200_000
+        assert tracemalloc.get_traced_memory()[1] < 3 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> None:
@@ -170,6 +193,26 @@ def test_a_checkpoint_with_another_head_is_one_line(
     with pytest.raises((UserError, CheckpointError)) as caught:
         load_policy(path)
     assert len(str(caught.value).splitlines()) == 1 and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state["networks"]["actor.body.head.bias"].fill_(math.nan), "is not finite"),
+        (lambda state: state["config"]["env"].update(suite="gymnasium"), "env.tasks"),
+    ],
+    ids=["NaN", "another suite"],
+)
+def test_weights_that_cannot_be_played_are_named(
+    folder: Path, tmp_path: Path, change: Callable[[Any], object], words: str
+) -> None:
+    state = torch.load(folder / "checkpoint" / "last_2.pt", weights_only=True)
+    own = {"networks": state["learner"]["networks"], "config": state["config"], "origin": []}
+    change(own)
+    path = tmp_path / "changed.pt"
+    torch.save(own | {key: state[key] for key in ("frames", "shapes")}, path)
+    with pytest.raises((UserError, CheckpointError), match=rf"changed\.pt: .*{words}"):
+        load_policy(path)
 
 
 def test_a_seed_that_no_run_can_have_is_one_line(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.sweep import cluster, runner, task
@@ -160,8 +162,12 @@ def test_a_run_hears_its_own_signals_and_no_others(
 def test_what_has_ended_elsewhere_must_be_found_here(trial: Trial, tmp_path: Path) -> None:
     code, error = runner.seen_here(trial, Outcome(0, ""))
     assert code == 1
-    assert error == f"ended, but {tmp_path} has no result: do all nodes share --log_dir?"
+    assert error.startswith(f"ended, but {tmp_path} has no result: ")
     assert runner.seen_here(trial, Outcome(3, "why")) == (3, "why")
+    (tmp_path / "log.csv").write_text("epoch\n\0,1\n")
+    limited = replace(trial, until=Until("frames", 10))
+    code, error = runner.seen_here(limited, Outcome(0, ""))
+    assert code == 1 and error.startswith(f"{tmp_path / 'log.csv'}: is damaged")
     (tmp_path / "result.json").touch()
     assert runner.seen_here(trial, Outcome(0, "")) == (0, "")
 

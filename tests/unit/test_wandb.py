@@ -161,3 +161,48 @@ def test_a_signal_still_ends_a_run_with_a_checkpoint(tmp_path: Path, number: int
     assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert list(run_dir(tmp_path).glob("checkpoint/last_*.json"))
+
+
+def wait_for(process: subprocess.Popen[str], file: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def services(parent: int) -> list[int]:
+    """W&B's own processes below another."""
+    every = [path for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for path in every:
+        try:
+            stat = (path / "stat").read_text()
+            command = (path / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        pid = int(path.name)
+        parents[pid], names[pid] = int(stat.rpartition(")")[2].split()[1]), command
+    below = {parent}
+    for _ in parents:
+        below |= {pid for pid, above in parents.items() if above in below}
+    return [pid for pid in below - {parent} if "wandb" in names[pid].split("\0")[0]]
+
+
+@pytest.mark.timeout(600)
+def test_training_goes_on_when_the_service_is_killed(tmp_path: Path) -> None:
+    checkpoints = run_dir(tmp_path) / "checkpoint"
+    endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
+    process = start(tmp_path, *endless, "--set", "train.keep_checkpoints=1000")
+    wait_for(process, checkpoints / "last_3.json")
+    victims = services(process.pid)
+    assert victims
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    now = max(int(path.stem[5:]) for path in checkpoints.glob("last_*.json"))
+    wait_for(process, checkpoints / f"last_{now + 5}.json")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate()
+    assert process.returncode == 143
+    assert err.strip().count("\n") == 0
+    assert out.count("warning: Weights & Biases failed") == 1

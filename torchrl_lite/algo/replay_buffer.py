@@ -21,8 +21,8 @@ class ReplayBuffer:
     sampling is a single gather of contiguous bytes. The fill level is a device tensor: a sampling
     step can be captured in a CUDA graph and replayed while the buffer grows.
 
-    Transitions are in time order, with a task's ``copies`` environments interleaved. The successor
-    of a transition in its episode is ``copies`` places later, if it exists and is not a ``first``.
+    Transitions are in time order, with a task's ``copies`` environments interleaved. The n-step
+    return of a transition goes on ``copies`` places later, if that exists and is not a ``first``.
     """
 
     def __init__(

@@ -124,7 +124,7 @@ def learning_curves(
     everything = [run for runs in experiments.values() for run in runs]
     tasks = tasks_of(everything)
     titles = {task: [task] for task in tasks}
-    if any(len(run.tasks) > 1 and metric in run.columns for run in everything):
+    if any(len(run.tasks) > 1 and metric in run.log.columns for run in everything):
         titles = {f"all {len(tasks)} tasks": tasks}
     elif len(tasks) > 1:
         titles[f"mean of {len(tasks)} tasks"] = tasks

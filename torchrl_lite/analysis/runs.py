@@ -1,7 +1,7 @@
 """Run directories, read as curves and final results."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy import ndarray
 from pydantic import BaseModel, ValidationError
 
 from torchrl_lite.analysis.axes import AXES, Axis, Metric, Until
+from torchrl_lite.analysis.log import Log
 from torchrl_lite.checkpoint.records import Result, read_result
 from torchrl_lite.config import nearest, read_tree
 from torchrl_lite.errors import UserError
@@ -65,39 +66,32 @@ class Run:
         """A task's final evaluation, if there is one."""
         return self.result.others.get(f"eval_{metric}/{task}") if self.result else None
 
-    @cached_property
-    def columns(self) -> set[str]:
-        """Columns of its log with a value in any row."""
-        return {name for row in self.rows for name in row}
-
     def column(self, metric: str, task: str) -> str:
         """The column of a task's metric: "success", "return", the name of a column, or the part of
         its name before the task."""
         column = f"eval_{metric}/{task}" if metric in get_args(Metric) else f"{metric}/{task}"
-        return metric if metric in self.columns else column
+        return metric if metric in self.log.columns else column
 
     @cached_property
-    def rows(self) -> list[dict[str, float]]:
-        """The measured values of each epoch; an empty cell has no entry.
-
+    def log(self) -> Log:
+        """
         Raises:
             UserError: ``log.csv`` is damaged.
+            FileNotFoundError: it does not exist.
         """
-        rows = read_rows(self.path / "log.csv")
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
+        return Log(read_rows(self.path / "log.csv"))
 
     def curve(
         self, task: str, *, metric: str, axis: Axis
     ) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """A metric of a task: positions on the axis and values; empty if it was never measured."""
-        column = self.column(metric, task)
-        points = [(place, row[column]) for place, row in self._placed(axis) if column in row]
-        return _columns(points)
+        return _measured(self._places(axis), self.log.column(self.column(metric, task)))
 
     def position(self, axis: Axis) -> float:
         """How far the run is; 0 without a log."""
         try:
-            return max((place for place, _ in self._placed(axis)), default=0.0)
+            places = self._places(axis)
+            return float(places[~np.isnan(places)].max(initial=0.0))
         except FileNotFoundError:
             return 0.0
 
@@ -107,34 +101,40 @@ class Run:
     def within(self, until: Until) -> dict[str, float] | None:
         """The row of the last evaluation that is not beyond, with the ``core_hours`` until then;
         None if there is none."""
-        hours, last = 0.0, None
-        evaluated = {f"eval_return/{task}" for task in self.tasks}
-        for place, row in self._placed(until.axis):
-            hours += row.get("time/cpu_s", 0.0) / 3600
-            if place <= until.amount and evaluated <= row.keys():
-                last = row | {"core_hours": hours}
-        return last
+        places = self._places(until.axis)
+        fits = places <= until.amount
+        for task in self.tasks:
+            fits &= ~np.isnan(self.log.column(f"eval_return/{task}"))
+        (rows,) = fits.nonzero()
+        if not rows.size:
+            return None
+        last = int(rows[-1])
+        return self.log[last] | {"core_hours": float(self._hours("time/cpu_s")[last])}
 
-    def _placed(self, axis: Axis) -> Iterator[tuple[float, dict[str, float]]]:
-        """The rows with their positions on the axis."""
-        place, (position, adds_up) = 0.0, AXES[axis]
-        for row in self.rows:
-            if position in row:  # older versions did not log it
-                place = place + row[position] / 3600 if adds_up else row[position]
-                yield place, row
+    def _places(self, axis: Axis) -> Float[ndarray, " N"]:
+        """Of the epochs on the axis; NaN where its column has none, as in older versions."""
+        position, adds_up = AXES[axis]
+        values = self.log.column(position)
+        if not adds_up:
+            return values
+        return np.where(np.isnan(values), np.nan, self._hours(position))
+
+    def _hours(self, column: str) -> Float[ndarray, " N"]:
+        """A column of seconds, summed up until each epoch."""
+        seconds = self.log.column(column)
+        return np.cumsum(np.where(np.isnan(seconds), 0.0, seconds) / 3600)
 
     def own_curve(self, task: str) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
         """Success of a task over its own training frames, which count only while it is trained."""
-        success, frames = f"eval_success/{task}", f"frames/{task}"
-        points = [(row[frames], row[success]) for row in self.rows if {frames, success} <= {*row}]
-        return _columns(points)
+        return _measured(self.log.column(f"frames/{task}"), self.log.column(f"eval_success/{task}"))
 
 
-def _columns(
-    points: Sequence[tuple[float, float]],
-) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-    array = np.array(points, dtype=float).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
+def _measured(
+    places: Float[ndarray, " N"], values: Float[ndarray, " N"]
+) -> tuple[Float[ndarray, " M"], Float[ndarray, " M"]]:
+    """The points that have both."""
+    both = ~np.isnan(places) & ~np.isnan(values)
+    return places[both], values[both]
 
 
 def check_metric(metric: str, runs: Iterable[Run]) -> None:
@@ -144,8 +144,9 @@ def check_metric(metric: str, runs: Iterable[Run]) -> None:
     """
     names: set[str] = set(get_args(Metric))
     for run in runs:
-        own = {column.removesuffix(f"/{task}") for column in run.columns for task in run.tasks}
-        names |= run.columns | own
+        columns = run.log.columns
+        own = {column.removesuffix(f"/{task}") for column in columns for task in run.tasks}
+        names |= columns | own
     if metric not in names:
         raise UserError(
             f"--metric: no run has a column {metric!r}{nearest(metric, sorted(names))}; it takes "

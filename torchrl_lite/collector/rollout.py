@@ -97,7 +97,6 @@ class Rollout:
         self._runners = {site: self._runner(site) for group in groups for site in group}
         self._episodes = dict.fromkeys(self._runners, -1)
         self._eval_runners: dict[Site, EpisodeRunner] = {}
-        self._noise_scales = np.geomspace(1, config.noise_scale, config.copies)
         self._horizons = [task_horizon(config, task) for task in range(len(config.tasks))]
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
@@ -127,17 +126,22 @@ class Rollout:
         ]
         stats: list[EpisodeStats] = []
         for frame in range(obs.shape[1]):
+            forced: dict[int, ndarray] = {}
             for row, site, runner in lanes:
                 plan = runner.plan or self._begin(site)
                 infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 draws = plan.uniform if random else plan.normal
                 infer.noise[row, 0, : draws.shape[1]] = draws[runner.frame]
+                if not random and runner.frame < len(plan.start):
+                    forced[row] = plan.start[runner.frame]
             actions = infer.noise[:, 0] if random else infer(task, explore=True)
+            for row, action in forced.items():
+                actions[row, : len(action)] = action
             for row, (task_row, copy), runner in lanes:
                 at = (task_row, frame, copy)
                 obs[at] = infer.obs[row, 0]
                 act[at] = actions[row]
-                first[at] = runner.frame == 0
+                first[at] = runner.frame == 0 or row in forced
                 step, ended = runner.step(act[at][: self._act_dims[task_row]])
                 next_obs[at][: len(step.next_obs)] = step.next_obs
                 rew[at], cont[at] = step.rew, step.cont
@@ -234,7 +238,8 @@ class Rollout:
             act_dim=self._act_dims[site.task],
             num_goals=self._config.num_goals,
             noise_repeat=self._config.noise_repeat,
-            noise_scale=float(self._noise_scales[site.copy]) if purpose == TRAIN else 1.0,
+            random_starts=self._config.random_starts,
+            random_start_steps=self._config.random_start_steps,
         )
 
     def _rows(self, group: Iterable[Site]) -> torch.Tensor:

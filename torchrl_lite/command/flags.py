@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from torchrl_lite.analysis.axes import Until
-from torchrl_lite.config import MAX_AT_ONCE, nearest
+from torchrl_lite.config import MAX_AT_ONCE, MAX_NAME, nearest
 from torchrl_lite.config.shipped import find_config
 from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
 
-MAX_NAME = 255
-"""Maximum length of a folder name, in bytes."""
 UNITS = {"min": 1 / 60, "h": 1.0}
 """Of core time, in hours."""
 

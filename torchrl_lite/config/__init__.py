@@ -24,6 +24,7 @@ from torchrl_lite.config.models import (
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
+    MAX_NAME,
     Count,
     NonNegative,
     Positive,
@@ -35,6 +36,7 @@ from torchrl_lite.config.wrapper import WrapperConfig
 __all__ = [
     "MAX_AT_ONCE",
     "MAX_HORIZON",
+    "MAX_NAME",
     "Config",
     "Count",
     "CriticConfig",

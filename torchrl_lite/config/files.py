@@ -161,7 +161,11 @@ def read_tree(path: Path) -> dict[str, Any]:
     trees: list[dict[str, Any]] = []
     seen: list[Path] = []
     while True:
-        tree = _read(path)
+        try:
+            tree = _read(path)
+        except UserError as error:
+            by = f"; {seen[-1]} extends it" if seen else ""
+            raise UserError(f"{error}{by}") from None
         if path.resolve() in seen:
             raise UserError(f"{path}: extends itself")
         seen.append(path.resolve())

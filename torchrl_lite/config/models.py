@@ -78,10 +78,11 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
-    noise_scale: Annotated[float, Field(ge=1, le=100)] = Field(
-        1.0,
-        description="factor on the exploration noise of each task's last copy; the first has 1, "
-        "those between are spaced evenly on a log scale",
+    random_starts: Unit = Field(
+        0.0, description="probability that an episode of training begins with random actions"
+    )
+    random_start_steps: Few = Field(
+        60, description="maximum steps of such a start; each action is held for 1 to 30 steps"
     )
 
     @property

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -11,21 +12,32 @@ class UnreadableError(OSError):
     """A file was refused; the message says why, without the file's name."""
 
 
-def read_bytes(path: Path, *, most: int) -> bytes:
-    """The content of a regular file of at most ``most`` bytes.
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened for reading.
 
     A device or pipe is never read: it may be endless, or block until there is a writer.
+
+    Raises:
+        UnreadableError: it is not a regular file.
+        OSError: it is missing, or the user may not read it.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
+    file = os.fdopen(handle, "rb")  # refuses a directory
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise UnreadableError("not a regular file")
+    return file
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
 
     Raises:
         UnreadableError: it is not a regular file, or larger.
         OSError: it is missing, or the user may not read it.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError("not a regular file")
-        if status.st_size > most:
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
             raise UnreadableError(f"larger than {most} bytes")
         content = file.read(most + 1)
     if len(content) > most:  # it has grown since

@@ -18,8 +18,15 @@ Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$")]
+MAX_NAME = 255
+"""Maximum length of a folder name, in bytes."""
+Name = Annotated[
+    str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=MAX_NAME)
+]
+TaskName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$", max_length=MAX_NAME),
+]
 """Gymnasium ids may have a namespace, as in ``package/Task-v0``."""
 InfoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. :-]*$", max_length=100)]
 """Part of a log column's name."""

@@ -13,7 +13,7 @@ from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.checkpoint.state import check_state
 from torchrl_lite.checkpoint.store import weights_of_run
-from torchrl_lite.config import Section, check, nearest
+from torchrl_lite.config import Config, Section, check, nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.config.trust import check_imports
 from torchrl_lite.env import metaworld
@@ -26,6 +26,7 @@ from torchrl_lite.policies.head import MAX_BYTES, Head
 from torchrl_lite.policies.own_modules import own_modules
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
+from torchrl_lite.types import Spec
 
 
 def weights_of(folder: Path) -> Path:
@@ -93,7 +94,7 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
     file = policy_file.read(path)
     if not trust_imports:
         check_imports(file.config, path)
-    spec = make_spec(file.config.env)
+    spec = _spec(file.config, path)
     for task, shape in spec.shapes.items():
         _check_sizes(path, task, file.spec.shapes[task], shape)
     header = file.header
@@ -134,12 +135,30 @@ def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
         "net": {"hidden_shapes": agent.hidden_shapes},
     }
     config = check(tree, algo=agent.algo, sections=SECTIONS, source=str(path))
-    spec = make_spec(config.env)
+    spec = _spec(config, path)
     _check_sizes(path, task, [agent.obs_dim, agent.act_dim], spec.shapes[task])
     kind: policy_file.Kind = "gaussian" if agent.is_gaussian else "deterministic"
     actor = policy_file.blank_actor(kind, config.net, spec)
     actor.load_state_dict(agent.body)
+    _check_finite(actor, path)
     return Policy(actor, config, spec, agent.frames)
+
+
+def _spec(config: Config, path: Path) -> Spec:
+    """
+    Raises:
+        UserError: the file names an environment that cannot be made.
+    """
+    try:
+        return make_spec(config.env)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_finite(actor: Actor, path: Path) -> None:
+    for name, tensor in actor.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{path}: {name} is not finite")
 
 
 def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> None:
@@ -165,7 +184,7 @@ def _of_checkpoint(
         own = [] if run is None else own_modules(run, config.env.imports)
         check_imports(config, path, named=own)
     head = check_state(Head, state, path)
-    spec = make_spec(config.env)
+    spec = _spec(config, path)
     learner = ALGORITHMS[config.algo][0](
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
     )
@@ -173,6 +192,7 @@ def _of_checkpoint(
         learner.load_state_dict(head.weights or {})
     except RuntimeError as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+    _check_finite(learner.actor, path)
     versions = read_versions(path.parent.parent)
     seed, packages = (1, {}) if versions is None else (versions.seed, versions.others)
     return Policy(learner.actor, config, spec, head.total_frames, seed, packages, head.origin)

@@ -4,12 +4,12 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.config.reading import reason
 from torchrl_lite.errors import RunError
 from torchrl_lite.reporting.console import Row, View
@@ -100,8 +100,8 @@ class Logger:
         """Drops rows after frame ``keep_until``: a resumed run writes them again."""
         self._folder, self._header, self._view = folder, list(header), view
         path = folder / "log.csv"
-        rows = rows_until(path, header, keep_until)
-        write_text(path, _csv([dict(zip(header, header, strict=True)), *rows], header))
+        kept = rows_until(path, keep_until)
+        write_atomically(path, lambda file: _write_log(file, kept, header))
         self._file = path.open("a", encoding="utf-8", newline="")
         with self._writing():
             self._board = Board(folder, keep_until=keep_until)
@@ -130,7 +130,7 @@ class Logger:
         frames = int(clean["total_frames"] or 0)
         shown = {key: value for key, value in clean.items() if key != "total_frames"}  # the x-axis
         with self._writing():
-            self._file.write(_csv([clean], self._header))
+            _writer(self._file, self._header).writerow(clean)
             self._file.flush()
             for sink in self._sinks:
                 sink.row(shown, frames=frames)
@@ -202,8 +202,13 @@ def finite(value: float | int | None) -> float | int | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _csv(rows: Sequence[Mapping[str, object]], header: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
+def _write_log(file: BinaryIO, rows: Iterable[Mapping[str, object]], header: Sequence[str]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = _writer(text, header)
+    writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    text.detach()  # else it would close the file
+
+
+def _writer(file: io.TextIOWrapper, header: Sequence[str]) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, header, restval="", lineterminator="\n")

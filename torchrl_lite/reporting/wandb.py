@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -17,6 +18,8 @@ PATIENCE_S = 30
 """Seconds a run waits for uploads at its end; the rest stays on disk for ``wandb sync``."""
 HANGS_AFTER_S = 2.0 * PATIENCE_S
 """Seconds after which a call that has not returned counts as failed."""
+GOODBYE_S = 1.0
+"""Seconds to wait until a package that has failed is gone."""
 ID_FILE = "wandb_id.txt"
 """In a run directory: the W&B id, with which a resumed run continues."""
 
@@ -146,6 +149,8 @@ class Tracker:
                 f"warning: Weights & Biases failed ({_line(error)}); continuing without it; "
                 f"`wandb sync` uploads what is in {self._folder}/wandb"
             )
+            with suppress(Exception):  # else its hook at exit fails with a traceback
+                _within(GOODBYE_S, lambda: self._wandb.teardown())
 
 
 def _id(folder: Path) -> str:

@@ -14,7 +14,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command import flags
 from torchrl_lite.command.job import epochs_of_result
 from torchrl_lite.command.options import experiment_name, request, resolve
-from torchrl_lite.config import nearest, parse_json, parse_override, read_tree
+from torchrl_lite.config import MAX_NAME, nearest, parse_json, parse_override, read_tree
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep.trial import Trial
 
@@ -156,7 +156,7 @@ def _experiment(
         named = own.config is not None and "algo" in read_tree(own.config)
         name = experiment_name(own, algo, names_algo=named)
     name = "-".join([name, *(f"{key}_{_word(value)}" for key, value in setting.items())])
-    if len(name.encode()) > flags.MAX_NAME:
+    if len(name.encode()) > MAX_NAME:
         raise UserError(f"--grid: {name} is longer than a folder name can be")
     return name
 

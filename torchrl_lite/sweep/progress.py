@@ -1,6 +1,6 @@
 """Progress of a sweep's runs, read from their directories and displayed."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from torchrl_lite.reporting.rows import read_rows
+from torchrl_lite.reporting.rows import Cells, read_rows
 from torchrl_lite.sweep.trial import Trial
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -72,20 +72,23 @@ class Logs:
 
 
 def _logged(path: Path) -> Logged:
-    rows = read_rows(path)
-    if not rows:
+    recent: deque[Cells] = deque(maxlen=RECENT + 1)
+    success, cpu_s = "", 0.0
+    for row in read_rows(path):
+        recent.append(row)
+        success = row["eval/success_rate"] or success
+        cpu_s += float(row.get("time/cpu_s") or 0)
+    if not recent:
         return Logged()
-    measured = [row["eval/success_rate"] for row in rows if row["eval/success_rate"]]
-    recent = rows[-RECENT - 1 :]
-    frames = int(rows[-1]["total_frames"]) - (
-        int(recent[0]["total_frames"]) if len(recent) > 1 else 0
-    )
-    seconds = sum(float(row["time/total_s"] or 0) for row in recent[len(recent) > 1 :])
+    done = int(recent[-1]["total_frames"])
+    first, *after = recent
+    frames = done - int(first["total_frames"]) if after else done
+    seconds = sum(float(row["time/total_s"] or 0) for row in after or recent)
     return Logged(
-        int(rows[-1]["total_frames"]),
-        float(measured[-1]) if measured else None,
+        done,
+        float(success) if success else None,
         seconds / frames if frames else None,
-        sum(float(row.get("time/cpu_s") or 0) for row in rows) / 3600,
+        cpu_s / 3600,
     )
 
 

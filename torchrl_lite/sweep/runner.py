@@ -101,9 +101,16 @@ def seen_here(trial: Trial, outcome: Outcome) -> Outcome:
     """The outcome, or a failure if the run's result is not visible on this machine."""
     if outcome.code or (trial.folder / "result.json").exists():
         return outcome
-    if trial.until is not None and Run(trial.folder).has_reached(trial.until):
-        return outcome
-    return Outcome(1, f"ended, but {trial.folder} has no result: do all nodes share --log_dir?")
+    try:
+        if trial.until is not None and Run(trial.folder).has_reached(trial.until):
+            return outcome
+    except UserError as error:  # one damaged log must not end the others
+        return Outcome(1, str(error))
+    return Outcome(
+        1,
+        f"ended, but {trial.folder} has no result: did its environment end the process, or do "
+        "not all nodes share --log_dir?",
+    )
 
 
 def line(trial: Trial, outcome: Outcome | None, runner: Runner, logs: Logs) -> Line:

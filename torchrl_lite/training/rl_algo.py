@@ -278,7 +278,7 @@ class RLAlgo:
         if state.get("demos") != (self.demos and self.demos.sha256):
             raise UserError(
                 f"train.demos: {self.config.train.demos} is not what the run began with "
-                f"(SHA-256 {state.get('demos')})"
+                f"({saved.path}: SHA-256 {str(state.get('demos'))[:64]})"
             )
         try:
             self.epoch, self.frames = state["epoch"], list(state["frames"])

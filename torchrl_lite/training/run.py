@@ -26,7 +26,7 @@ from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.live import make_view
 from torchrl_lite.reporting.logger import Logger, columns, finite
-from torchrl_lite.reporting.rows import latest_rows, rows_until
+from torchrl_lite.reporting.rows import check_columns, read_past
 from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
@@ -122,12 +122,13 @@ class Run(MemoryRun):
             done_frames=done,
         )
         self._stack.callback(self._view.close)
+        self._past = read_past(self.folder / "log.csv", done, EPOCHS)
+        self._core_hours = self._past.core_hours
         if saved is not None:
             best = saved.state.get("best")  # its form is checked later
             success = best[0] if isinstance(best, list) and best else None
-            rows = latest_rows(self.folder / "log.csv", done, EPOCHS)
             known = finite(success) if isinstance(success, float) else None
-            self._view.resume(rows, best=known)
+            self._view.resume(self._past.latest, best=known)
         self.say(f"{self.folder} on {origin.describe(self._device)}")
         if asked_to_resume:
             self.say(
@@ -153,9 +154,7 @@ class Run(MemoryRun):
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
         header = columns(config.env.tasks, algo.learner.metric_names, more, info=config.info)
-        earlier = rows_until(self.folder / "log.csv", header, algo.total_frames)
-        for row in earlier:
-            self._core_hours += float(row.get("time/cpu_s") or 0) / 3600
+        check_columns(self.folder / "log.csv", self._past.columns, header)
         files.remove_temporaries(self.folder)
         self._store.tidy()
         origin.write_head(
@@ -170,8 +169,9 @@ class Run(MemoryRun):
             (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
-        if len(earlier) < algo.epoch:
-            self.say(f"warning: log.csv has rows for {len(earlier)} of {algo.epoch} epochs so far")
+        epochs = self._past.epochs
+        if epochs < algo.epoch:
+            self.say(f"warning: log.csv has rows for {epochs} of {algo.epoch} epochs so far")
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(hyperparameters(config) | {"seed": self._seed})

@@ -6,7 +6,10 @@ from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.analysis.log import Log
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.config import check, flat, read_tree
 
@@ -28,8 +31,7 @@ class Evidence:
     path: Path
     tasks: list[str]
     fields: dict[str, Any]
-    rows: list[dict[str, float]]
-    """One per epoch; an empty cell has no entry."""
+    log: Log
     final: dict[str, Any]
     """``result.json``; empty if the run has not ended."""
 
@@ -43,7 +45,7 @@ class Evidence:
         tree = read_tree(path)
         config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
         fields = flat(config.model_dump(mode="json"))
-        return cls(run.path, run.tasks, fields, run.rows, final)
+        return cls(run.path, run.tasks, fields, run.log, final)
 
     # --- the configuration -----------------------------------------------------------------------
 
@@ -86,7 +88,8 @@ class Evidence:
 
     def values(self, column: str) -> list[float]:
         """A column's cells from the first update on, without empty ones."""
-        return [row[column] for row in self.rows if column in row and row.get("updates", 1)]
+        values = self.log.column(column)
+        return values[~np.isnan(values) & (self.log.column("updates") != 0)].tolist()
 
     def now(self, column: str) -> float | None:
         """The median of its last values; None if there are none."""
@@ -100,17 +103,17 @@ class Evidence:
 
     @cached_property
     def updates(self) -> int:
-        return int(self.rows[-1].get("updates", 0)) if self.rows else 0
+        return int(self.log[-1].get("updates", 0)) if self.log else 0
 
     @cached_property
     def frames(self) -> int:
-        return int(self.rows[-1]["total_frames"]) if self.rows else 0
+        return int(self.log[-1]["total_frames"]) if self.log else 0
 
     @cached_property
     def random_epochs(self) -> list[dict[str, float]]:
         """Epochs of random actions."""
         last = self.field("train.pretrain_epochs")
-        return [row for row in self.rows if row["epoch"] <= last]
+        return [row for row in self.log if row["epoch"] <= last]
 
     def random_return(self, task: str | None = None) -> tuple[float, float] | None:
         """Mean and standard deviation of the returns of random epochs; None without any."""
@@ -147,7 +150,7 @@ class Evidence:
         ]
         means = [
             abs(row[total]) / max(row[length], 1)
-            for row in self.rows
+            for row in self.log
             for total, length in pairs
             if total in row and length in row
         ]

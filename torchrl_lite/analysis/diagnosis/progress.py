@@ -72,12 +72,13 @@ def early_certainty(run: Evidence) -> Finding | None:
             return None
         target = -4.0  # minus the dimensions of its actions
     margin = 0.1 * abs(target)
-    fell = [row for row in run.rows if row.get("train/entropy", target + 1) < target + margin]
-    if not fell or fell[0]["total_frames"] > run.frames / 2:
+    low = (row for row in run.log if row.get("train/entropy", target + 1) < target + margin)
+    fell = next(low, None)
+    if fell is None or fell["total_frames"] > run.frames / 2:
         return None
     return Finding(
-        f"The entropy fell before any success: it reached {fell[0]['train/entropy']:.1f} at frame "
-        f"{fell[0]['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
+        f"The entropy fell before any success: it reached {fell['train/entropy']:.1f} at frame "
+        f"{fell['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
         "Raise sac.target_entropy (-2 instead of -4 on Meta-World), or start with more random "
         f"epochs{_or_more_noise(run)}.",
     )

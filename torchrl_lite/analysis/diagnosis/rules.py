@@ -51,11 +51,11 @@ def report(run: Evidence) -> str:
 
 
 def _summary(run: Evidence) -> str:
-    parts = [f"{len(run.rows)} epochs, {run.frames:,} frames, {run.updates:,} updates"]
+    parts = [f"{len(run.log)} epochs, {run.frames:,} frames, {run.updates:,} updates"]
     for column, name in (("eval/success_rate", "success"), ("eval/return", "return")):
         value = run.final.get(column, run.now(column))
         if value is not None:
             parts.append(f"{name} {value:.4g}")
-    if len(run.rows) <= run.field("train.pretrain_epochs"):
+    if len(run.log) <= run.field("train.pretrain_epochs"):
         parts.append("only random actions so far, so it is too early to tell")
     return ", ".join(parts)

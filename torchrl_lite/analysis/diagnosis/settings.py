@@ -8,7 +8,7 @@ MANY_UPDATES = 1000
 
 def no_updates(run: Evidence) -> Finding | None:
     """Training has begun, but nothing was learned from."""
-    if run.updates or len(run.rows) <= run.field("train.pretrain_epochs"):
+    if run.updates or len(run.log) <= run.field("train.pretrain_epochs"):
         return None
     return Finding(
         f"No update was made in {run.frames:,} frames: "
