@@ -159,11 +159,6 @@ def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
 LOGS = {
     "nothing": Log({}, None),
     "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
-    "nothing, with enlarged noise": Log(
-        {"rollout/success_rate": line(0, 0.1)},
-        None,
-        {"env.noise_scale": 5, "env.num_envs": 5, "env.group_size": 5, "train.opt_steps": 2500},
-    ),
     "critics diverge": Log(
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
         "diverging_critics",
