@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.build import build_critic
-from torchrl_lite.network.critic import CategoricalCritic, Critic
+from torchrl_lite.network.categorical_critic import CategoricalCritic
+from torchrl_lite.network.critic import Critic
 
 E, T, B = 2, 3, 40
 GRID = {"bins": 41, "bound": 5.0}  # a width of 1/4, which has no rounding

@@ -26,7 +26,7 @@ TINY = SMALLEST | {
 STAGES = """
 import sys, threading
 from torchrl_lite.command import launch
-from torchrl_lite.collector import rollout
+from torchrl_lite.collector import environments, rollout
 
 def reached(*_, **__):
     print("reached", flush=True)
@@ -35,7 +35,7 @@ def reached(*_, **__):
 
 stage = sys.argv[1]
 if stage == "building":
-    rollout.make_task_env = reached
+    environments.make_task_env = reached
 if stage == "evaluating":
     rollout.Rollout.evaluate = reached
 

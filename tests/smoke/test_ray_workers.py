@@ -22,6 +22,7 @@ from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.ray_worker import RayPool
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import EnvConfig, NetConfig, RayConfig
 from torchrl_lite.env.make import make_spec
@@ -111,15 +112,17 @@ EPOCHS: list[tuple[GaussianPolicy, tuple[int, ...], bool]] = [
 def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
     with ExitStack() as stack:
 
-        def start(env: EnvConfig = ENV, *, ray: int = 0, local: int = 0, **more: Any) -> Collector:
+        def start(
+            env: EnvConfig = ENV, *, ray: int = 0, local: int = 0, **changes: Any
+        ) -> Collector:
             crew = None
             if ray:
                 config = RayConfig(address=cluster.address, num_workers=ray)
                 crew = stack.enter_context(RayPool(config))
-            collector = Collector(
-                env, make_spec(env), make_actor(env, 1), epoch_frames=EPOCH_FRAMES, seed=11,
-                workers=ray or local, pool=crew, **more,
-            )  # fmt: skip
+            setup = RolloutSetup(env, make_spec(env), make_actor(env, 1), seed=11)
+            setup = setup._replace(**changes)
+            workers = ray or local
+            collector = Collector(setup, epoch_frames=EPOCH_FRAMES, workers=workers, pool=crew)
             stack.callback(collector.close)
             return collector
 
@@ -157,7 +160,9 @@ def session(collector: Collector) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Any]:
     """In this process."""
-    with Collector(ENV, make_spec(ENV), YOUNG, epoch_frames=EPOCH_FRAMES, seed=11) as collector:
+    with Collector(
+        RolloutSetup(ENV, make_spec(ENV), YOUNG, seed=11), epoch_frames=EPOCH_FRAMES
+    ) as collector:
         return session(collector)
 
 

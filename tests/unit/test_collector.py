@@ -16,8 +16,10 @@ import torch
 from helpers import through_a_file
 
 from torchrl_lite.collector.collector import Collected, Collector
-from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan, EpisodeStats
+from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.guard import GuardedEnv
+from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError, UserError, WorkerError
@@ -57,15 +59,8 @@ def make_collector(
     actor: GaussianPolicy = YOUNG,
     say: Callable[[str], None] = print,
 ) -> Collector:
-    return Collector(
-        config,
-        spec or make_spec(config),
-        actor,
-        epoch_frames=EPOCH_FRAMES,
-        seed=seed,
-        workers=workers,
-        say=say,
-    )
+    setup = RolloutSetup(config, spec or make_spec(config), actor, seed)
+    return Collector(setup, epoch_frames=EPOCH_FRAMES, workers=workers, say=say)
 
 
 class Epoch(NamedTuple):

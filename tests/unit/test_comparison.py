@@ -16,7 +16,8 @@ from torchrl_lite.analysis.comparison import markdown, rows
 from torchrl_lite.analysis.results import AVERAGES
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
 from torchrl_lite.command.flags import parse
-from torchrl_lite.config.models import NetConfig, TrainConfig
+from torchrl_lite.config.net import NetConfig
+from torchrl_lite.config.train import TrainConfig
 from torchrl_lite.sweep import command, report
 from torchrl_lite.sweep.trial import Trial
 

@@ -40,7 +40,7 @@ def test_every_column_is_explained() -> None:
     text = (DOCS / "logs.md").read_text(encoding="utf-8")
     learner = make_learner("sac", make_spec(2))
     more = curriculum.columns(["a", "b"])
-    names = columns(["a", "b"], learner.metric_names, more, info=["x"])
+    names = columns(["a", "b"], learner.metrics.columns, more, info=["x"])
     general = {re.sub(r"/[ab]$", "/<task>", name) for name in names if not name.startswith("train")}
     general = {name.replace("/x/", "/<name>/") for name in general}
     assert not [name for name in general if f"`{name}`" not in text]

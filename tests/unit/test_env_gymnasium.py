@@ -15,6 +15,7 @@ from helpers import make_learner
 from numpy import ndarray
 
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_env, make_spec, make_task_env, task_horizon
 from torchrl_lite.errors import UserError
@@ -290,7 +291,7 @@ def test_tasks_of_different_shapes_share_an_epoch() -> None:
     )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=25, seed=1) as collector:
+    with Collector(RolloutSetup(config, spec, actor, seed=1), epoch_frames=25) as collector:
         evaluated = collector.evaluate(actor, [1, 0], 3)
         collector.submit(actor, [0, 1], random=False)
         block, episodes, _ = collector.result()
@@ -310,7 +311,7 @@ def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(toy: Any) -> None:
     config = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=8, seed=1) as collector:
+    with Collector(RolloutSetup(config, spec, actor, seed=1), epoch_frames=8) as collector:
         collector.submit(actor, [0, 1], random=True)
         block = collector.result().block
         results = collector.evaluate(actor, [0, 1], 1)

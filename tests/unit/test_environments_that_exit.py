@@ -11,7 +11,7 @@ import torch
 from tiny_runs import SAVED, TASK, sets, start
 
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
-from torchrl_lite.collector import rollout
+from torchrl_lite.collector import environments
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import load
 from torchrl_lite.env import gymnasium as suite
@@ -162,7 +162,7 @@ def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
     def sticky(*args: Any, **options: Any) -> gym.Env:
         return Sticky(make_task_env(*args, **options))
 
-    monkeypatch.setattr(rollout, "make_task_env", sticky)
+    monkeypatch.setattr(environments, "make_task_env", sticky)
     assert start(tmp_path, *sets(SAVED)) == 1
     assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.rglob("result.json"))

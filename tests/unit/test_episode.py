@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from torchrl_lite.collector.episode import (
-    EVAL,
-    TRAIN,
-    EpisodeKey,
-    EpisodePlan,
-    EpisodeRunner,
-    EpisodeStats,
-)
+from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats
+from torchrl_lite.collector.plan import EVAL, TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import EpisodeError
 

@@ -10,7 +10,8 @@ from numpy import ndarray
 from scipy.stats import chisquare
 
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.episode import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 
@@ -109,7 +110,7 @@ def test_an_environment_does_what_its_plan_says() -> None:
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
-    with Collector(config, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
+    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=60) as collector:
         collector.submit(actor, [0], random=False)
         block = collector.result().block
     plans = [
@@ -138,7 +139,7 @@ def test_epochs_of_random_actions_have_no_random_starts() -> None:
     blocks = []
     for share in (0.0, 1.0):
         env = config.model_copy(update={"random_starts": share})
-        with Collector(env, spec, actor, epoch_frames=60, seed=5, workers=0) as collector:
+        with Collector(RolloutSetup(env, spec, actor, seed=5), epoch_frames=60) as collector:
             collector.submit(actor, [0], random=True)
             block = collector.result().block
             blocks.append(torch.cat((block.act[..., 0], block.first)))

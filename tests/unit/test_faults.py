@@ -17,7 +17,7 @@ from helpers import make_spec, newest_checkpoint, random_block
 from tiny_runs import ROOT, short
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.collector import rollout
+from torchrl_lite.collector import environments
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.command.launch import main
@@ -160,7 +160,7 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
 
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)  # MuJoCo writes down where a number was none
-        patch.setattr(rollout, "make_task_env", broken)
+        patch.setattr(environments, "make_task_env", broken)
         try:
             code = main("sac", command(tmp_path))
             told = capsys.readouterr().err.splitlines()[-1]
@@ -186,7 +186,7 @@ def test_an_evaluation_without_numbers_chooses_no_best_weights(
         made += 1
         return Broken(make_task_env(*args, **options), 5 if made == 2 else 0, FAULTS["inf"][0])
 
-    monkeypatch.setattr(rollout, "make_task_env", second_broken)
+    monkeypatch.setattr(environments, "make_task_env", second_broken)
     assert main("sac", command(tmp_path, train__eval_interval=2)) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"error: {TASK}: ") and "in the evaluation at frame 20" in told

@@ -15,6 +15,7 @@ from test_run_directory import assert_same_bits, results
 from tiny_runs import short
 
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command import launch
 from torchrl_lite.env.make import make_spec, make_task_env
 from torchrl_lite.policies import film
@@ -111,7 +112,9 @@ class Sum(gym.Wrapper):
 def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     policy = load_policy(weights_of(plain))
     config = policy.config.env
-    with Collector(config, make_spec(config), policy.actor, epoch_frames=1, seed=1) as collector:
+    with Collector(
+        RolloutSetup(config, make_spec(config), policy.actor, seed=1), epoch_frames=1
+    ) as collector:
         evaluated = collector.evaluate(policy.actor, [0, 1], 3)
     task = 1
     env = Sum(make_task_env(config, task, seed=1))
@@ -126,7 +129,7 @@ def test_a_film_that_fails_stops_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the graphics card fell out")
 
-    monkeypatch.setattr("torchrl_lite.training.run.record", fail)
+    monkeypatch.setattr("torchrl_lite.training.films.record", fail)
     code, folder = start(tmp_path, log__video=4)
     out = capsys.readouterr().out
     assert code == 0

@@ -10,8 +10,8 @@ import torch
 from helpers import choose_renderer
 from tiny_runs import train
 
-from torchrl_lite.collector.episode import EVAL, EpisodeKey
-from torchrl_lite.policies.film import record
+from torchrl_lite.collector.plan import EVAL, EpisodeKey
+from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
 from torchrl_lite.policies.policy import Policy
 
@@ -43,7 +43,7 @@ def test_a_film_is_what_gymnasium_draws(tmp_path: Path, monkeypatch: pytest.Monk
     env = {"env__suite": "gymnasium", "env__tasks": [TASK], "env__max_episode_frames": 8}
     policy = load_policy(weights_of(train(tmp_path, **env)))
     choose_renderer(monkeypatch)
-    film = record(policy.config.env, policy.actor, 0, seed=policy.seed)
+    film = record(Replay(policy.config.env, policy.actor, 0, policy.seed))
     assert len(film.pictures) == 8
     below = slice(40, None)  # the title
     assert np.array_equal(film.pictures[-1][below], stock(policy, 8)[below])

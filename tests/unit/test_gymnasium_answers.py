@@ -12,6 +12,7 @@ from helpers import make_learner, through_a_file
 from numpy import ndarray
 
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError
@@ -70,7 +71,9 @@ def collect(config: EnvConfig) -> list[torch.Tensor]:
     blocks = []
     state: Any = None
     for random in (True, False):
-        with Collector(config, spec, actor, epoch_frames=8, seed=1, say=warnings.append) as own:
+        with Collector(
+            RolloutSetup(config, spec, actor, seed=1), epoch_frames=8, say=warnings.append
+        ) as own:
             if state is not None:
                 own.load_state_dict(state)
             own.submit(actor, [0], random=random)

@@ -19,7 +19,7 @@ from tiny_runs import (
 
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.info import InfoRecorder, Reported
-from torchrl_lite.config.models import METAWORLD_INFO
+from torchrl_lite.config.log import METAWORLD_INFO
 from torchrl_lite.training.evaluation import by_task, training_row
 
 AHEAD = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC
+from torchrl_lite.config import NetConfig
 from torchrl_lite.types import Batch, Noise, Spec
 
 
@@ -40,11 +42,17 @@ class Counting(Learner):
     METRICS = ("number", "size")
 
     def __init__(self, spec: Spec) -> None:
-        super().__init__(spec, device=CPU, seed=0, accel="eager")
-        self.config = SimpleNamespace(discount=0.75)
+        config = SimpleNamespace(discount=0.75, bc_weight=0.0)
+        super().__init__(config, NetConfig(), spec, device=CPU, seed=0)
         self.batches: list[Batch] = []
         self.noises: list[Noise] = []
         self.variants: list[str] = []
+
+    def build(self, net: NetConfig) -> None:
+        """Nothing to train."""
+
+    def trained(self) -> dict[str, Any]:
+        return {}
 
     def variant(self, step: int) -> str:
         return "even" if step % 2 == 0 else "odd"
@@ -169,7 +177,7 @@ def test_flush_forgets_what_it_gave() -> None:
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_the_names_of_the_metrics_are_known_before_the_first_update(tasks: int) -> None:
     learner = trained(make_spec(tasks))
-    assert list(learner.flush()) == learner.metric_names
+    assert list(learner.flush()) == learner.metrics.columns
 
 
 def test_a_task_without_transitions_is_refused() -> None:

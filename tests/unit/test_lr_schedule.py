@@ -11,7 +11,7 @@ from tiny_runs import short
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.command.launch import main
-from torchrl_lite.config.models import TrainConfig
+from torchrl_lite.config.train import TrainConfig
 
 SPEC = make_spec(2)
 
@@ -63,13 +63,13 @@ def test_a_share_is_that_of_every_optimisers_own_rate(algo: str) -> None:
     start = rates(learner)
     assert start == {"critic": 2e-3} | dict.fromkeys(start.keys() - {"critic"}, 1e-3)
     for part in (0.5, 0.25, 0.8, 1.0):  # of the start, never of the last one
-        learner.schedule(part)
+        learner.optimizers.schedule(part)
         assert rates(learner) == pytest.approx({name: part * rate for name, rate in start.items()})
 
 
 def test_steps_are_those_of_the_smaller_rate_to_the_last_bit() -> None:
     scheduled, small = learner_of("sac"), learner_of("sac", plr=0.25e-3, qlr=0.5e-3)
-    scheduled.schedule(0.25)
+    scheduled.optimizers.schedule(0.25)
     for learner in (scheduled, small):
         run(learner, 4)
     for name, value in small.state_dict().items():
@@ -80,12 +80,12 @@ def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:
     """Which is lower after a gentle start."""
     learner, other = learner_of("sac"), learner_of("sac", seed=5, plr=0.5, qlr=0.5)
     learner.start_gently(lr_multiplier=0.3, frozen_updates=0)
-    learner.schedule(0.25)
+    learner.optimizers.schedule(0.25)
     run(learner, 3)
     other.load_training_state(through_a_file(learner.training_state()))
     assert rates(other) == rates(learner)
     for one in (learner, other):
-        one.schedule(0.5)
+        one.optimizers.schedule(0.5)
         run(one, 3)
     assert rates(other)["critic"] == pytest.approx(0.3e-3)
     for name, value in learner.state_dict().items():

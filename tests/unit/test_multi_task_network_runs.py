@@ -45,6 +45,8 @@ def test_a_run_resumes_bit_identically_starts_others_and_plays(kind: str, tmp_pa
     whole = start(tmp_path / "whole", kind)
     start(tmp_path / "parts", kind, "--until", "60")
     assert_same_run(start(tmp_path / "parts", kind, "--resume"), whole)
+    combined = complete_state(whole)["learner"]["gradients"]
+    assert bool(combined) == ("-" in kind)  # the run uses the method that it asks for
 
     other = start(tmp_path / "other", kind, "--init_from", str(whole), "--until", "30")
     mine = complete_state(other)["learner"]["networks"]

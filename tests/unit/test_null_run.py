@@ -8,11 +8,13 @@ import torch
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command import launch
 from torchrl_lite.command.options import resolve
 from torchrl_lite.config import Config, load
 from torchrl_lite.env.make import make_spec
-from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.null_run import NullRun
+from torchrl_lite.training.rl_algo import RLAlgo
 
 SETTINGS = {
     "env.suite": "gymnasium",
@@ -57,7 +59,7 @@ def trained(config: Config, run: NullRun) -> RLAlgo:
     buffer = ReplayBuffer(learner.spec, config.capacity, learner.device)
     frames = config.train.epoch_frames
     with Collector(
-        config.env, learner.spec, learner.actor, epoch_frames=frames, seed=SEED
+        RolloutSetup(config.env, learner.spec, learner.actor, seed=SEED), epoch_frames=frames
     ) as collector:
         algo = RLAlgo(config, learner, collector, buffer, run)
         assert algo.train()

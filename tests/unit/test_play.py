@@ -20,7 +20,7 @@ from torchrl_lite.env.make import make_env
 from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
-from torchrl_lite.policies.film import record
+from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
 from torchrl_lite.reporting.film import Film, tiled, titled, write_film
 
@@ -170,7 +170,7 @@ def test_a_picture_is_what_metaworlds_own_renderer_shows_the_right_way_up(
     right, and its default one looks over the robot's shoulder."""
     choose_renderer(monkeypatch)
     policy = load_policy(weights_of(run))
-    film = record(policy.config.env, policy.actor, 0, seed=4, camera=camera, size=240)
+    film = record(Replay(policy.config.env, policy.actor, 0, 4), camera=camera, size=240)
 
     env = ALL_V3_ENVIRONMENTS["drawer-close-v3"](
         render_mode="rgb_array", camera_name=camera, width=240, height=240

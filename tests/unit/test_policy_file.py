@@ -20,6 +20,7 @@ from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.file import SUFFIX, TaskEvaluation
 from torchrl_lite.policies.load import load_policy
+from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.sources import read_source
 from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
@@ -44,8 +45,8 @@ def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any
         config.agent, config.net, spec, device=torch.device("cpu"), seed=0
     )
     evaluation = [TaskEvaluation(task="task0", returns=[1.5], lengths=[3], successes=[True])]
-    origin: dict[str, Any] = {"frames": 7, "seed": 2, "versions": VERSIONS}
-    policy_file.write(path, learner.actor, config, spec, **origin, evaluation=evaluation)
+    policy = Policy(learner.actor, config, spec, frames=7, seed=2, versions=VERSIONS)
+    policy_file.write(path, policy, evaluation)
     return learner.actor
 
 
@@ -275,9 +276,7 @@ def test_a_policy_for_other_sizes_than_its_task_has_is_one_line(tmp_path: Path) 
     spec = Spec(("reach-v3",), (5,), (2,))
     config = config_for("sac", spec)
     learner = make_learner("sac", spec)
-    policy_file.write(
-        path, learner.actor, config, spec, frames=0, seed=1, versions={}, evaluation=[]
-    )
+    policy_file.write(path, Policy(learner.actor, config, spec, frames=0), [])
     with pytest.raises(
         UserError, match=r"observations of 5 and actions of 2.*reach-v3 has 39 and 4"
     ):

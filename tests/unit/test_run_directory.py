@@ -39,7 +39,7 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.store import Store
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.command import launch
+from torchrl_lite.command import job, launch
 from torchrl_lite.config import load
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.reporting.console import PlainView
@@ -585,10 +585,10 @@ def test_a_run_whose_checkpoint_cannot_be_used_is_left_as_it_is(
         log.write("rows,behind,the,checkpoint\n")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
-    def fail(_self: RLAlgo, _saved: object) -> None:
+    def fail(_algo: RLAlgo, _saved: object) -> None:
         raise CheckpointError("does not fit")
 
-    monkeypatch.setattr(RLAlgo, "resume", fail)
+    monkeypatch.setattr(job, "resume", fail)
     assert start(finished, "--resume", "--set", f"train.num_epochs={EPOCHS}") == 1
     assert {name: (run / name).read_bytes() for name in before} == before
 

@@ -22,9 +22,9 @@ STARTER = Path(__file__).parents[2] / "starter" / "play.py"
 NAME = "drawer-close-v3"
 SHOW = f"""
 from torchrl_lite import load_policy
-from torchrl_lite.policies.film import watch
+from torchrl_lite.policies.film import Replay, watch
 policy = load_policy({NAME!r})
-print("whole:", watch(policy.config.env, policy.actor, 0, seed=policy.seed, camera="corner"))
+print("whole:", watch(Replay(policy.config.env, policy.actor, 0, policy.seed), camera="corner"))
 """
 
 

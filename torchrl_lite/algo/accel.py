@@ -8,8 +8,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from torchrl_lite.errors import UserError
+from torchrl_lite.types import Noise
 
 _LATE = ("torch._dynamo", "torch.utils.serialization.config")
 _COMPILER = ("torch._inductor.compile_fx",)
@@ -37,6 +40,26 @@ def import_all(mode: str) -> None:
 def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap the update in ``torch.compile``; the first calls include compilation."""
     return torch.compile(update, dynamic=False)
+
+
+class StaticInputs:
+    """The same tensors for the same tasks and batch size, as a captured graph requires."""
+
+    def __init__(self, act_dim: int, device: torch.device) -> None:
+        self._act_dim, self._device = act_dim, device
+        self._made: dict[tuple[tuple[int, ...], int], tuple[Int[Tensor, " T"], Noise]] = {}
+
+    def __call__(self, tasks: tuple[int, ...], batch_size: int) -> tuple[Int[Tensor, " T"], Noise]:
+        """The tasks, and noise to fill."""
+        key = tasks, batch_size
+        if key not in self._made:
+            rows = len(tasks)
+            noise = Noise(
+                pick=torch.empty(rows, batch_size, dtype=torch.float64, device=self._device),
+                act=torch.empty(2, rows, batch_size, self._act_dim, device=self._device),
+            )
+            self._made[key] = torch.tensor(tasks, device=self._device), noise
+        return self._made[key]
 
 
 class Stepper:

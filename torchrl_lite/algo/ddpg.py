@@ -14,12 +14,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from torchrl_lite.algo.cloning import with_bc
+from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
 from torchrl_lite.network.actor import DeterministicPolicy
 from torchrl_lite.network.build import build, build_critic
-from torchrl_lite.types import Batch, Noise, Spec
+from torchrl_lite.types import Batch, Noise
 
 
 class DDPGConfig(Section):
@@ -50,44 +52,19 @@ class DDPG(Learner):
     maximises the first), add noise to target actions, and delay actor updates.
     """
 
+    config: DDPGConfig
     CRITICS = 1
     SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS: tuple[str, ...] = ("q1_loss", "actor_loss", "q", "critic_grad_norm", "actor_grad_norm")
 
-    def __init__(
-        self,
-        config: DDPGConfig,
-        net: NetConfig,
-        spec: Spec,
-        *,
-        device: torch.device,
-        seed: int,
-        accel: str = "eager",
-        gradients: str = "mean",
-    ) -> None:
-        super().__init__(
-            spec,
-            device=device,
-            seed=seed,
-            accel=accel,
-            independent=net.kind == "independent",
-            gradients=gradients,
-            bc_weight=config.bc_weight,
-        )
-        self.config = config
+    def build(self, net: NetConfig) -> None:
+        spec, noise_std = self.spec, self.config.noise_std
         body = build(net, spec, role="actor", outputs=spec.act_dim)
-        self.actor = DeterministicPolicy(body, spec, noise_std=config.noise_std, noise_clip=inf)
+        self.actor = DeterministicPolicy(body, spec, noise_std=noise_std, noise_clip=inf)
         self.critic = build_critic(net, spec, ensemble=self.CRITICS)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_actor.noise_std, self.target_actor.noise_clip = self.smoothing()
         self.target = deepcopy(self.critic).requires_grad_(False)
-        self.rows_of_tasks()
-        self.to(device)
-        for name, module, lr in (
-            ("critic", self.critic, config.qlr),
-            ("actor", self.actor, config.plr),
-        ):
-            self.optimizers[name] = self.adam(list(module.parameters()), lr=lr, eps=config.adam_eps)
 
     def smoothing(self) -> tuple[float, float]:
         """Standard deviation and clipping bound of the noise on target actions."""
@@ -107,7 +84,7 @@ class DDPG(Learner):
             q_losses.mean(0),
             task,
             max_norm=clip,
-            progress=partial(self.critic_progress, batch, prediction, y),
+            progress=partial(critic_progress, self.critic, batch, prediction, y),
         )
         metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
         q = self.critic.value(prediction.detach())  # [E, T, B]
@@ -116,7 +93,8 @@ class DDPG(Learner):
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]
-            actor_losses, imitation = self.with_bc(actor_losses, batch)
+            weight = self.config.bc_weight
+            actor_losses, imitation = with_bc(actor_losses, self.actor, batch, weight=weight)
             metrics |= imitation
             metrics["actor_loss"] = actor_losses.detach()
             metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)

@@ -5,6 +5,7 @@ minimum of two Q functions, a learned, fixed or no temperature, and a stochastic
 policy. Each task has its own temperature.
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
 from typing import Literal, Self
@@ -14,6 +15,8 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from torchrl_lite.algo.cloning import with_bc
+from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
@@ -77,7 +80,9 @@ class SACConfig(Section):
 class SAC(Learner):
     """Two critics, their targets, an actor and a temperature per task."""
 
+    config: SACConfig
     target_entropy: Tensor
+    task_parameters = ("log_alpha",)
     SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS = (
         "q1_loss",
@@ -90,27 +95,8 @@ class SAC(Learner):
         "actor_grad_norm",
     )
 
-    def __init__(
-        self,
-        config: SACConfig,
-        net: NetConfig,
-        spec: Spec,
-        *,
-        device: torch.device,
-        seed: int,
-        accel: str = "eager",
-        gradients: str = "mean",
-    ) -> None:
-        super().__init__(
-            spec,
-            device=device,
-            seed=seed,
-            accel=accel,
-            independent=net.kind == "independent",
-            gradients=gradients,
-            bc_weight=config.bc_weight,
-        )
-        self.config = config
+    def build(self, net: NetConfig) -> None:
+        config, spec = self.config, self.spec
         self.actor = _actor(config, net, spec)
         self.critic = build_critic(net, spec, ensemble=2)
         self.target = deepcopy(self.critic).requires_grad_(False)
@@ -125,16 +111,10 @@ class SAC(Learner):
             else torch.full((spec.num_tasks,), config.target_entropy)
         )
         self.register_buffer("target_entropy", target_entropy, persistent=False)
-        self.rows_of_tasks(self.log_alpha)
-        self.to(device)
 
-        eps = config.adam_eps
-        self.optimizers["critic"] = self.adam(
-            list(self.critic.parameters()), lr=config.qlr, eps=eps
-        )
-        self.optimizers["actor"] = self.adam(list(self.actor.parameters()), lr=config.plr, eps=eps)
-        if self.learns_alpha:
-            self.optimizers["alpha"] = self.adam([self.log_alpha], lr=config.plr, eps=eps)
+    def trained(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
+        alpha = {"alpha": ([self.log_alpha], self.config.plr)} if self.learns_alpha else {}
+        return super().trained() | alpha
 
     def variant(self, step: int) -> str:
         config, parts = self.config, ["critic"]
@@ -157,7 +137,7 @@ class SAC(Learner):
             weight * q_losses.mean(0),
             task,
             max_norm=config.grad_clip,
-            progress=partial(self.critic_progress, batch, prediction, y),
+            progress=partial(critic_progress, self.critic, batch, prediction, y),
         )
         metrics = {
             "q1_loss": q_losses[0].detach(),
@@ -170,7 +150,9 @@ class SAC(Learner):
             new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
             new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))
             actor_losses = (alpha * logp - new_q).mean(1)  # [T]
-            actor_losses, imitation = self.with_bc(actor_losses, batch)
+            actor_losses, imitation = with_bc(
+                actor_losses, self.actor, batch, weight=config.bc_weight
+            )
             norm = self.step("actor", weight * actor_losses, task, max_norm=config.grad_clip)
             entropy = -logp.detach().mean(1)  # [T]
             if self.learns_alpha:

@@ -14,6 +14,7 @@ from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.env import physics
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.env.metaworld import MT10, OBS_DIM
@@ -54,7 +55,11 @@ def collector(
     config: EnvConfig, actor: Actor, frames: int, workers: int, stack: ExitStack
 ) -> Contender:
     source = stack.enter_context(
-        Collector(config, make_spec(config), actor, epoch_frames=frames, seed=1, workers=workers)
+        Collector(
+            RolloutSetup(config, make_spec(config), actor, seed=1),
+            epoch_frames=frames,
+            workers=workers,
+        )
     )
 
     def run() -> int:

@@ -10,6 +10,7 @@ from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.protocol import WorkerPool
 from torchrl_lite.collector.ray_worker import RayPool
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.config import RayConfig
 from torchrl_lite.env.make import make_spec
@@ -37,6 +38,7 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
 
         return run
 
+    setup = RolloutSetup(config, spec, actor, seed=1)
     with ExitStack() as stack, one_thread():
         ray = stack.enter_context(RayPool(RayConfig(num_workers=sum(numbers))))
         pools: dict[str, WorkerPool] = {"x process": ProcessPool(), "x actor": ray}
@@ -44,11 +46,8 @@ def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
         for number in numbers:
             for kind, pool in pools.items():
                 collector = stack.enter_context(
-                    Collector(
-                        config, spec, actor,
-                        epoch_frames=frames, seed=1, workers=number, pool=pool,
-                    )
-                )  # fmt: skip
+                    Collector(setup, epoch_frames=frames, workers=number, pool=pool)
+                )
                 name = f"{number} {kind}"
                 full[name] = contender(collector, f"{name}, an epoch", tasks)
                 empty[name] = contender(collector, f"{name}, weights alone", range(0))

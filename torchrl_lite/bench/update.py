@@ -24,24 +24,19 @@ FAST = "fast_st.json"
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
 
 
-def _ours(
-    agent: SACConfig,
-    net: NetConfig,
-    *,
-    rows: int,
-    steps: int,
-    device: torch.device,
-    tasks: int = 1,
-    n_step: int = 1,
-    accel: str = "eager",
-    gradients: str = "mean",
-) -> Contender:
-    """``rows``: transitions per task in a batch."""
+def _learner(
+    agent: SACConfig, net: NetConfig, tasks: int, *, device: torch.device, **how: str
+) -> SAC:
     names = tuple(f"task {index}" for index in range(tasks))
-    spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
     torch.manual_seed(0)
-    learner = SAC(agent, net, spec, device=device, seed=0, accel=accel, gradients=gradients)
-    buffer = ReplayBuffer(spec, FILLED, device)
+    spec = Spec(names, (OBS,) * tasks, (ACT,) * tasks)
+    return SAC(agent, net, spec, device=device, seed=0, **how)
+
+
+def _ours(learner: SAC, *, rows: int, steps: int, n_step: int = 1) -> Contender:
+    """``rows``: transitions per task in a batch."""
+    tasks = learner.spec.num_tasks
+    buffer = ReplayBuffer(learner.spec, FILLED, learner.device)
     shape = (tasks, FILLED, 1)
     buffer.add_block(
         Block(
@@ -139,22 +134,21 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
     ):
         rows = batch // tasks
         net = NetConfig(hidden_shapes=hidden)
-        ours = partial(_ours, SACConfig(), net, tasks=tasks, rows=rows, steps=steps, device=device)
+        learner = partial(_learner, SACConfig(), net, tasks, device=device)
+        ours = partial(_ours, rows=rows, steps=steps)
         contenders = {}
         if tasks == 1 and find_spec("stable_baselines3") is not None:
             contenders[SB3] = _stable_baselines(hidden, rows=rows, steps=steps, device=device)
         for mode in dict.fromkeys(["eager", accel]):
             name = OURS if mode == "eager" else f"{OURS}, {mode}"
-            contenders[name] = ours(accel=mode)
-        contenders[f"{OURS}, medium precision"] = _medium(ours())
+            contenders[name] = ours(learner(accel=mode))
+        contenders[f"{OURS}, medium precision"] = _medium(ours(learner()))
         if hidden == fast.net.hidden_shapes:
             contenders[f"{OURS}, {FAST}"] = _medium(
                 _ours(
-                    fast.agent,
-                    fast.net,
+                    _learner(fast.agent, fast.net, 1, device=device),
                     rows=fast.train.batch_size,
                     steps=steps,
-                    device=device,
                     n_step=fast.train.n_step,
                 )
             )
@@ -169,8 +163,11 @@ def measure(*, threads: int, rounds: int, device: torch.device, accel: str) -> l
 def _gradients(rounds: int, device: torch.device, on: str) -> Report:
     """Every way of combining the tasks' gradients, at MT10's sizes."""
     net = NetConfig(hidden_shapes=[400, 400, 400])
-    ours = partial(_ours, SACConfig(), net, tasks=10, rows=128, steps=10, device=device)
-    rates = interleave({name: ours(gradients=name) for name in ("mean", *METHODS)}, rounds)
+    learner = partial(_learner, SACConfig(), net, 10, device=device)
+    contenders = {
+        name: _ours(learner(gradients=name), rows=128, steps=10) for name in ("mean", *METHODS)
+    }
+    rates = interleave(contenders, rounds)
     return Report(f"SAC, train.gradients, MT10, {on}", "updates/s", "mean", rates)
 
 

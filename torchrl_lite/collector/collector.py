@@ -1,34 +1,31 @@
 """Collects epochs and evaluates, in this process or in workers, with bit-identical results."""
 
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from copy import deepcopy
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 
+from torchrl_lite.collector.collected import Collected
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.collector.guard import Watchdog, end_process
-from torchrl_lite.collector.info import Reported
-from torchrl_lite.collector.protocol import Assignment, Cost, WorkerPool
-from torchrl_lite.collector.rollout import Rollout, eval_sites, groups, site_name, training_sites
+from torchrl_lite.collector.local_worker import LocalWorker
+from torchrl_lite.collector.protocol import Cost, Worker, WorkerPool
+from torchrl_lite.collector.setup import (
+    RolloutSetup,
+    Site,
+    eval_sites,
+    groups,
+    site_name,
+    training_sites,
+)
 from torchrl_lite.collector.supervision import SupervisedWorker
 from torchrl_lite.collector.worker import ProcessPool
-from torchrl_lite.config import EnvConfig
 from torchrl_lite.errors import EpisodeError
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.types import Block, Spec
-
-
-class Collected(NamedTuple):
-    """A collected epoch. ``block`` is valid until the next `Collector.submit`."""
-
-    block: Block
-    episodes: list[EpisodeStats]
-    cost: Cost
+from torchrl_lite.types import Block
 
 
 def no_progress(done: int, total: int) -> None:
@@ -43,54 +40,49 @@ class Collector:
 
     def __init__(
         self,
-        config: EnvConfig,
-        spec: Spec,
-        actor: Actor,
+        setup: RolloutSetup,
         *,
         epoch_frames: int,
-        seed: int,
         workers: int = 0,
         pool: WorkerPool | None = None,
-        env_timeout_s: float = 300.0,
-        info: Sequence[str] = (),
         say: Callable[[str], None] = print,
         progress: Callable[[int, int], None] = no_progress,
     ) -> None:
-        """``pool`` starts the workers, by default as processes on this machine. ``info`` names
-        numbers that episodes report of each step's ``info``. ``say`` is called with messages about
-        workers that died and episodes that restarted, ``progress`` with the number of workers that
-        have started, or evaluation episodes that have ended, and of how many."""
-        self._config, self._seed, self._say = config, seed, say
-        self._progress = progress
+        """``setup``: its policy is copied. ``pool`` starts the workers, by default as processes on
+        this machine. ``say`` is called with messages about workers that died and episodes that
+        restarted, ``progress`` with the number of workers that have started, or evaluation episodes
+        that have ended, and of how many."""
+        self._config, self._say, self._progress = setup.config, say, progress
+        policy = deepcopy(setup.policy).cpu().requires_grad_(False)
+        self._setup = setup._replace(policy=policy)
+        self._weights = list(policy.state_dict().values())
         self._told: set[str] = set()
-        self._block = Block.zeros(spec, epoch_frames, config.copies)
+        self._block = Block.zeros(setup.spec, epoch_frames, setup.config.copies)
         self._pool = pool or ProcessPool()
-        self._policy = deepcopy(actor).cpu().requires_grad_(False)
-        self._weights = list(self._policy.state_dict().values())
         self._pending = False
         self._ready: Collected | None = None
-        self._workers: list[SupervisedWorker] = []
-        self._rollout: Rollout | None = None
-        training = groups(training_sites(config), config.group_size)
+        self._workers: list[Worker] = []
+        training = groups(training_sites(setup.config), setup.config.group_size)
         if workers == 0:
-            watchdog = Watchdog(env_timeout_s, end_process)
-            self._rollout = Rollout(
-                config, spec, self._policy,
-                seed=seed, groups=training, watchdog=watchdog, info=info,
-            )  # fmt: skip
-            return
-        self._pool.publish(self._policy)
+            own = self._setup._replace(groups=training)
+            self._workers = [LocalWorker(own, self._block, restarted=self._tell_restarted)]
+        else:
+            self._start_workers(training, workers)
+
+    def _start_workers(self, training: Sequence[list[Site]], count: int) -> None:
+        self._pool.publish(self._setup.policy)
         try:
-            for index in range(workers):
-                own = training[index::workers]
-                work = Assignment(config, spec, self._policy, seed, own, env_timeout_s, info)
-                start = partial(self._pool.start, index, work, self._block)
-                names = ", ".join(site_name(config, site) for group in own for site in group)
-                supervised = SupervisedWorker(start, names, say=say, restarted=self._tell_restarted)
-                self._workers.append(supervised)
+            for index in range(count):
+                own = training[index::count]
+                setup = self._setup._replace(groups=own)
+                start = partial(self._pool.start, index, setup, self._block)
+                names = ", ".join(site_name(self._config, site) for group in own for site in group)
+                self._workers.append(
+                    SupervisedWorker(start, names, say=self._say, restarted=self._tell_restarted)
+                )
             for index, worker in enumerate(self._workers):
                 worker.receive()  # its environments are ready
-                progress(index + 1, workers)
+                self._progress(index + 1, count)
         except BaseException:
             self.close()
             raise
@@ -105,10 +97,6 @@ class Collector:
         assert not self.busy, "one epoch at a time"
         self._load_weights(actor)
         self._pending = True
-        if self._rollout is not None:
-            started = time.perf_counter()
-            episodes = self._rollout.collect(self._block, tasks, random=random)
-            self._finish(episodes, Cost(time.perf_counter() - started, 0.0))
         for worker in self._workers:
             worker.send("collect", list(tasks), random)
 
@@ -139,11 +127,6 @@ class Collector:
         parts = groups(eval_sites(tasks, episodes), self._config.group_size)
         results: list[EpisodeStats] = []
         total = len(tasks) * episodes
-        if self._rollout is not None:
-            for part in parts:
-                results += self._rollout.evaluate(part, spread)
-                self._progress(len(results), total)
-            return results
         count = len(self._workers)
         for start in range(0, len(parts), count):
             busy = list(zip(self._workers, parts[start : start + count], strict=False))
@@ -157,20 +140,11 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Positions of all environments, and an epoch that was collected but not yet taken."""
         self._wait()
-        if self._rollout is not None:
-            sites = self._rollout.state_dict()
-        else:
-            for worker in self._workers:
-                worker.send("state_dict")
-            sites = {site: state for part in self._gather() for site, state in part.items()}
-        ready = None
-        if self._ready is not None:
-            ready = {
-                "block": {name: t.clone() for name, t in self._ready.block._asdict().items()},
-                "episodes": [_as_tree(stats) for stats in self._ready.episodes],
-                "cost": list(self._ready.cost),
-            }
-        return {"sites": sites, "ready": ready}
+        for worker in self._workers:
+            worker.send("state_dict")
+        sites = {site: state for part in self._gather() for site, state in part.items()}
+        ready = self._ready
+        return {"sites": sites, "ready": None if ready is None else ready.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes; the number of workers may have changed.
@@ -182,21 +156,13 @@ class Collector:
         """
         self._wait()
         self._ready = None
-        if self._rollout is not None:
-            self._tell_restarted(self._rollout.load_state_dict(state["sites"]))
         for worker in self._workers:
             worker.send("load_state_dict", pickle.dumps(state["sites"]))
         self._gather()
-        ready = state["ready"]
-        if ready is not None:
-            for name, tensor in ready["block"].items():
-                getattr(self._block, name).copy_(tensor)
-            episodes = [_from_tree(stats) for stats in ready["episodes"]]
-            self._ready = Collected(self._block, episodes, Cost(*ready["cost"]))
+        if state["ready"] is not None:
+            self._ready = Collected.of(state["ready"], self._block)
 
     def close(self) -> None:
-        if self._rollout is not None:
-            self._rollout.close()
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
@@ -222,32 +188,21 @@ class Collector:
         with torch.no_grad():
             for mine, new in zip(self._weights, actor.state_dict().values(), strict=True):
                 mine.copy_(new)
-        self._pool.publish(self._policy)
+        self._pool.publish(self._setup.policy)
 
     def _gather(self) -> list[Any]:
         return [worker.receive() for worker in self._workers]
 
     def _wait(self) -> None:
-        if self._pending:
-            parts = self._gather()
-            episodes = [stats for part, _ in parts for stats in part]
-            costs = [cost for _, cost in parts]
-            slowest, cpu_s = max(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
-            self._finish(episodes, Cost(slowest, cpu_s))
-
-    def _finish(self, episodes: list[EpisodeStats], cost: Cost) -> None:
+        if not self._pending:
+            return
+        parts = self._gather()
+        costs = [cost for _, cost in parts]
+        slowest, cpu_s = max(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
         # Sorted, since the bits of a mean must not depend on which worker collected what.
-        episodes.sort(key=lambda one: (one.task, one.length, one.ret, *one.info.values()))
+        episodes = sorted(
+            (stats for part, _ in parts for stats in part),
+            key=lambda one: (one.task, one.length, one.ret, *one.info.values()),
+        )
         self._pending = False
-        self._ready = Collected(self._block, episodes, cost)
-
-
-def _as_tree(stats: EpisodeStats) -> dict[str, Any]:
-    """A training episode as a checkpoint holds it, in plain types."""
-    return vars(stats) | {"info": {name: list(told) for name, told in stats.info.items()}}
-
-
-def _from_tree(tree: dict[str, Any]) -> EpisodeStats:
-    """An earlier version's checkpoint has no ``info``."""
-    info = {name: Reported(*told) for name, told in tree.get("info", {}).items()}
-    return EpisodeStats(**tree | {"info": info})
+        self._ready = Collected(self._block, episodes, Cost(slowest, cpu_s))

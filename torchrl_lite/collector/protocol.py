@@ -1,24 +1,10 @@
 """Interface between a `Collector` and its workers, wherever they run."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from torchrl_lite.collector.rollout import Site
-from torchrl_lite.config import EnvConfig
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.types import Block, Spec
-
-
-class Assignment(NamedTuple):
-    """A worker's groups of environments, and a policy whose weights will change."""
-
-    config: EnvConfig
-    spec: Spec
-    policy: Actor
-    seed: int
-    groups: Sequence[Sequence[Site]]
-    env_timeout_s: float
-    info: Sequence[str] = ()
+from torchrl_lite.types import Block
 
 
 class Cost(NamedTuple):
@@ -61,5 +47,5 @@ class WorkerPool(Protocol):
     def publish(self, policy: Actor) -> None:
         """Use these weights for all following requests."""
 
-    def start(self, index: int, work: Assignment, block: Block) -> Worker:
+    def start(self, index: int, setup: RolloutSetup, block: Block) -> Worker:
         """Start a worker that fills its environments' part of ``block``."""

@@ -15,7 +15,8 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from torchrl_lite.collector import ray_connection as ray_package
-from torchrl_lite.collector.protocol import Assignment, Worker
+from torchrl_lite.collector.protocol import Worker
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.collector.worker import serve, signals_blocked
 from torchrl_lite.config import RayConfig
 from torchrl_lite.errors import Failure, WorkerDiedError, WorkerError
@@ -61,8 +62,8 @@ class RayPool:
     def publish(self, policy: Actor) -> None:
         self.weights = self.ray.put([weights.numpy() for weights in policy.state_dict().values()])
 
-    def start(self, index: int, work: Assignment, block: Block) -> Worker:
-        return RayWorker(self, index, self._host.remote(work, block.rew.shape[1]), block)
+    def start(self, index: int, setup: RolloutSetup, block: Block) -> Worker:
+        return RayWorker(self, index, self._host.remote(setup, block.rew.shape[1]), block)
 
     def close(self) -> None:
         """End a cluster that was started here; one that was joined keeps running."""
@@ -144,17 +145,17 @@ class _Host:
     """An actor. The worker's main loop is in a separate thread, so that the actor can report a
     hung environment."""
 
-    def __init__(self, work: Assignment, frames: int) -> None:
+    def __init__(self, setup: RolloutSetup, frames: int) -> None:
         torch.set_num_threads(1)
-        self._weights = [weights.numpy() for weights in work.policy.state_dict().values()]
-        self._block = Block.zeros(work.spec, frames, work.config.copies)
-        self._sites = [site for group in work.groups for site in group]
+        self._weights = [weights.numpy() for weights in setup.policy.state_dict().values()]
+        self._block = Block.zeros(setup.spec, frames, setup.config.copies)
+        self._sites = [site for group in setup.groups for site in group]
         self._pipe = _Pipe(SimpleQueue(), SimpleQueue())
-        threading.Thread(target=self._serve, args=(work,), daemon=True).start()
+        threading.Thread(target=self._serve, args=(setup,), daemon=True).start()
 
-    def _serve(self, work: Assignment) -> None:
+    def _serve(self, setup: RolloutSetup) -> None:
         try:
-            serve(self._pipe, work, self._block, bark=self._bark)
+            serve(self._pipe, setup, self._block, bark=self._bark)
         except BaseException:  # it would end this thread alone
             os._exit(1)
 

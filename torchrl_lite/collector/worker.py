@@ -15,8 +15,9 @@ import torch
 
 from torchrl_lite.collector.failure import RAISED, failure_of
 from torchrl_lite.collector.guard import Watchdog
-from torchrl_lite.collector.protocol import Assignment, Cost, Worker
+from torchrl_lite.collector.protocol import Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.errors import EpisodeError, Failure, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
@@ -28,11 +29,11 @@ class ProcessPool:
     def publish(self, policy: Actor) -> None:
         """Nothing to do: the weights are shared."""
 
-    def start(self, index: int, work: Assignment, block: Block) -> Worker:
-        work.policy.share_memory()
+    def start(self, index: int, setup: RolloutSetup, block: Block) -> Worker:
+        setup.policy.share_memory()
         for tensor in block:
             tensor.share_memory_()
-        return ProcessWorker(index, work, block)
+        return ProcessWorker(index, setup, block)
 
 
 class ProcessWorker:
@@ -40,13 +41,13 @@ class ProcessWorker:
     It ends with the main process, however that ends.
     """
 
-    def __init__(self, index: int, work: Assignment, block: Block) -> None:
+    def __init__(self, index: int, setup: RolloutSetup, block: Block) -> None:
         self.index = index
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve_main_process,
-            args=(theirs, work, block),
+            args=(theirs, setup, block),
             name=f"rollout-{index}",
             daemon=True,
         )
@@ -114,7 +115,7 @@ class Pipe(Protocol):
         """True and the answer, or False and a `Failure`."""
 
 
-def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], None]) -> None:
+def serve(pipe: Pipe, setup: RolloutSetup, block: Block, *, bark: Callable[[str], None]) -> None:
     """A worker's main loop, wherever it runs: one message in and one out per epoch.
 
     ``bark`` is called with a message about a hung environment.
@@ -122,11 +123,7 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
     rollout: Rollout | None = None
     reported = 0.0  # CPU seconds reported so far
     try:
-        rollout = Rollout(
-            work.config, work.spec, work.policy,
-            seed=work.seed, groups=work.groups, watchdog=Watchdog(work.env_timeout_s, bark),
-            info=work.info,
-        )  # fmt: skip
+        rollout = Rollout(setup, Watchdog(setup.env_timeout_s, bark))
         pipe.send((True, None))
         while True:
             method, args = pipe.recv()
@@ -153,14 +150,14 @@ def serve(pipe: Pipe, work: Assignment, block: Block, *, bark: Callable[[str], N
                 rollout.close()
 
 
-def _serve_main_process(pipe: Connection, work: Assignment, block: Block) -> None:
+def _serve_main_process(pipe: Connection, setup: RolloutSetup, block: Block) -> None:
     def bark(message: str) -> None:
         pipe.send((False, Failure(message)))  # safe: the main thread hangs and does not write
         os._exit(1)
 
     _die_with_parent()
     torch.set_num_threads(1)
-    serve(pipe, work, block, bark=bark)
+    serve(pipe, setup, block, bark=bark)
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,7 @@ from torchrl_lite.analysis.goal_map import GoalResults, goal_map, places, where
 from torchrl_lite.config.machine import cores
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate
-from torchrl_lite.policies.film import check_renderer, record
+from torchrl_lite.policies.film import Replay, check_renderer, record
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.reporting.film import TILE, tiled, write_film
@@ -34,7 +34,7 @@ def report_goals(folder: Path, *, trust_imports: bool = False) -> str:
     worst = worst_goals(results)
     if worst:
         films = [
-            record(policy.config.env, policy.actor, task, seed=policy.seed, size=TILE, goal=goal)
+            record(Replay(policy.config.env, policy.actor, task, policy.seed, goal), size=TILE)
             for task, goal in worst
         ]
         write_film(folder / FILM, tiled(films))

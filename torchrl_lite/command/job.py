@@ -24,6 +24,7 @@ from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.film import check_renderer
 from torchrl_lite.training.memory_run import Callback, MemoryRun
+from torchrl_lite.training.resume import resume
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.run import Run
 from torchrl_lite.training.signals import SignalGuard
@@ -103,7 +104,7 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         )
         algo = RLAlgo(config, learner, collector, buffer, run, demos)
         if saved is not None:
-            algo.resume(saved)
+            resume(algo, saved)
         del saved  # frees a second copy of the networks and Adam's moments
         run.begin(algo, tracked_as=job.tracked_as)
         if not algo.train() and run.had_enough:

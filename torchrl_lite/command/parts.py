@@ -12,6 +12,7 @@ from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector, no_progress
 from torchrl_lite.collector.protocol import WorkerPool
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.command.options import find_device, resolve
 from torchrl_lite.config import Config, SystemConfig
@@ -43,7 +44,15 @@ def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = 
     torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     place = find_device(device) if isinstance(device, str) else device
-    return learner(config.agent, config.net, spec, device=place, seed=seed, accel=system.accel)
+    return learner(
+        config.agent,
+        config.net,
+        spec,
+        device=place,
+        seed=seed,
+        accel=system.accel,
+        gradients=config.train.gradients,
+    )
 
 
 def make_buffer(config: Config, learner: Learner) -> ReplayBuffer:
@@ -86,16 +95,14 @@ def make_collector(
         EpisodeError, WorkerError: an environment could not be created.
     """
     system = resolve(config).system
+    setup = RolloutSetup(
+        config.env, learner.spec, learner.actor, seed, system.env_timeout_s, config.info
+    )
     return Collector(
-        config.env,
-        learner.spec,
-        learner.actor,
+        setup,
         epoch_frames=config.train.epoch_frames,
-        seed=seed,
         workers=system.num_workers,
         pool=pool,
-        env_timeout_s=system.env_timeout_s,
         say=say,
         progress=progress,
-        info=config.info,
     )

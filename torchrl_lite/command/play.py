@@ -207,19 +207,17 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
 
 def _show(args: Namespace, policy: "Policy", tasks: Sequence[int], *, seed: int, goal: int) -> None:
     """The first episode of each task, in a window or as a film."""
-    from torchrl_lite.policies.film import record, watch
+    from torchrl_lite.policies.film import Replay, record, watch
     from torchrl_lite.reporting.film import SIZE, TILE, tiled, write_film
 
     env = policy.config.env
-    for task in tasks if args.render else ():
-        if not watch(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera):
+    replays = [Replay(env, policy.actor, task, seed, goal) for task in tasks]
+    for replay in replays if args.render else ():
+        if not watch(replay, camera=args.camera):
             break
     if args.video:
         size = args.size or (SIZE if len(tasks) == 1 else TILE)
-        films = [
-            record(env, policy.actor, task, seed=seed, goal=goal, camera=args.camera, size=size)
-            for task in tasks
-        ]
+        films = [record(replay, camera=args.camera, size=size) for replay in replays]
         write_film(args.video, tiled(films))
         print(args.video)
 

@@ -1,7 +1,9 @@
 """The configuration of a run: models, files, and errors that a person can act on."""
 
 from torchrl_lite.config.check import Sections, check, load, model, reference, validate
+from torchrl_lite.config.config import Config
 from torchrl_lite.config.curriculum import CurriculumConfig
+from torchrl_lite.config.env import EnvConfig
 from torchrl_lite.config.files import (
     flat,
     merge,
@@ -11,16 +13,7 @@ from torchrl_lite.config.files import (
     read_tree,
 )
 from torchrl_lite.config.hints import nearest
-from torchrl_lite.config.models import (
-    Config,
-    CriticConfig,
-    EnvConfig,
-    NetConfig,
-    RayConfig,
-    SystemConfig,
-    TransferConfig,
-    check_address,
-)
+from torchrl_lite.config.net import CriticConfig, NetConfig
 from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
@@ -31,6 +24,8 @@ from torchrl_lite.config.section import (
     Section,
     Unit,
 )
+from torchrl_lite.config.system import RayConfig, SystemConfig, check_address
+from torchrl_lite.config.transfer import TransferConfig
 from torchrl_lite.config.wrapper import WrapperConfig
 
 __all__ = [

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from torchrl_lite.config.config import Config
 from torchrl_lite.config.files import (
     merge,
     nest,
@@ -21,7 +22,6 @@ from torchrl_lite.config.files import (
     read_tree,
 )
 from torchrl_lite.config.hints import nearest
-from torchrl_lite.config.models import Config
 from torchrl_lite.config.section import Section
 from torchrl_lite.errors import UserError
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchrl_lite.config.files import nearest
+from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.section import Count, Natural, Positive, Section, Size, TaskName, Unit
 
 DIFFICULTY: dict[str, float] = {

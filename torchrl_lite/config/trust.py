@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchrl_lite.config.models import Config
+from torchrl_lite.config.config import Config
 from torchrl_lite.errors import UserError
 
 

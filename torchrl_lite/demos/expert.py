@@ -8,7 +8,8 @@ from jaxtyping import Float32
 from metaworld.policies import ENV_POLICY_MAP
 from numpy import ndarray
 
-from torchrl_lite.collector.episode import EpisodeKey, EpisodeRunner, EpisodeStats
+from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats
+from torchrl_lite.collector.plan import EpisodeKey
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.demos.file import DemoHeader, Demonstrations
 from torchrl_lite.env.make import make_task_env, task_horizon

@@ -14,17 +14,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
-from torchrl_lite.env.viewing import choose_camera, draw_quickly, follow, open_window
+from torchrl_lite.env.viewing import View, follow, open_window, prepare
 from torchrl_lite.errors import EpisodeError, UserError
+
+NO_VIEW = View()
 
 
 class GymnasiumEnv(gym.Env):
     """One environment by its id, with actions in [-1, 1].
 
     ``reset(seed=s)`` determines an episode. There are no goals: ``options={"goal": j}`` is ignored.
-    ``horizon`` overrides the registered time limit. ``camera``: a camera of the MuJoCo model;
-    ``film_size``: MuJoCo draws quickly, and squares of so many pixels. ``render_mode="human"``
-    opens a window and renders every step.
+    ``horizon`` overrides the registered time limit.
 
     Raises:
         UserError: unknown id or camera, unsupported spaces, or a time limit that is missing or too
@@ -37,32 +37,25 @@ class GymnasiumEnv(gym.Env):
         *,
         seed: int = 1,  # noqa: ARG002 - nothing is fixed per task: every reset is seeded
         horizon: int | None = None,
-        render_mode: str | None = None,
-        camera: str | None = None,
-        film_size: int | None = None,
+        view: View = NO_VIEW,
     ) -> None:
         own_limit = _find(task).max_episode_steps
         self.task = task
-        self._env = _make(task, horizon, render_mode)
+        self._env = _make(task, horizon, view.render_mode)
         try:
             self._own = _continuous(task, self._env.action_space)
             self.observation_space = _vector(task, self._env.observation_space, "observations")
             _check_limit(task, horizon or own_limit)
-            if camera is not None:
-                choose_camera(self._env, camera, task=task)
-            elif render_mode is not None:
-                follow(self._env)
-            if film_size is not None:
-                draw_quickly(self._env, film_size)
+            prepare(self._env, view, task=task, default=follow)
         except UserError:
             self._env.close()
             raise
         low, high = self._own.low.astype(np.float64), self._own.high.astype(np.float64)
         self._center, self._half = (low + high) / 2, (high - low) / 2
         self.action_space = Box(-1.0, 1.0, self._own.shape, np.float32)
-        self.render_mode, self.metadata = render_mode, self._env.metadata
+        self.render_mode, self.metadata = view.render_mode, self._env.metadata
         self.spec = self._env.spec
-        if render_mode == "human":
+        if view.render_mode == "human":
             open_window(self._env)
 
     def reset(

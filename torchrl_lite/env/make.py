@@ -1,6 +1,6 @@
 """Environments of all suites, and the shapes of a set of tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.imports import import_modules
+from torchrl_lite.env.viewing import View
 from torchrl_lite.env.wrappers import Maker, maker_of, wrapped
 from torchrl_lite.errors import UserError
 from torchrl_lite.types import Spec
@@ -20,8 +21,8 @@ class Suite(Protocol):
     """The interface of a suite's module; every function checks the task name."""
 
     @property
-    def make(self) -> type[gym.Env]:
-        """Called with ``(task, seed=, horizon=, render_mode=, **options)``."""
+    def make(self) -> Callable[..., gym.Env]:
+        """Called with ``(task, seed=, horizon=, view=, **options)``."""
 
     def options(self, config: EnvConfig) -> dict[str, Any]: ...
 
@@ -44,7 +45,7 @@ def make_env(
     render_mode: str | None = None,
     wrappers: Sequence[WrapperConfig | str | dict[str, Any]] = (),
     imports: Sequence[str] = (),
-    **suite_options: Any,
+    **options: Any,
 ) -> gym.Env:
     """One environment; ``horizon`` is its time limit in steps (None: the suite's).
 
@@ -52,9 +53,8 @@ def make_env(
     ``metaworld.MT1(task, seed=seed)``). An episode is determined by
     ``reset(seed=s, options={"goal": j})`` and its actions. ``wrappers``: as ``env.wrappers``, a
     name or a dictionary of ``name`` and arguments, the first one innermost. ``imports``: modules
-    whose import registers ids or wrappers; importing runs their code. Options of ``metaworld``:
-    ``num_goals``, ``reward_version``, ``reward``, ``hide_goal``, ``fast``, ``camera``,
-    ``film_size``; of ``gymnasium``: ``camera``, ``film_size``.
+    whose import registers ids or wrappers; importing runs their code. Further options: ``camera``
+    and ``film_size`` (`View`); of ``metaworld`` also the fields of `metaworld.Rules`.
 
     Raises:
         UserError: unknown suite, task, camera, wrapper or module, or unsupported spaces.
@@ -62,8 +62,8 @@ def make_env(
     if suite not in _SUITES:
         raise UserError(f"env.suite: {suite!r} is unknown{nearest(suite, _SUITES)}")
     import_modules(imports)
-    maker: Any = _SUITES[suite].make
-    env = maker(task, seed=seed, horizon=horizon, render_mode=render_mode, **suite_options)
+    view = View(render_mode, options.pop("camera", None), options.pop("film_size", None))
+    env = _SUITES[suite].make(task, seed=seed, horizon=horizon, view=view, **options)
     try:
         return wrapped(env, [_wrapper(one) for one in wrappers])
     except UserError:

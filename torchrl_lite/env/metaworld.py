@@ -6,7 +6,7 @@ McLean et al. 2025 (Meta-World+, arXiv:2505.11289).
 """
 
 import re
-from typing import Any, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat
 
 import gymnasium as gym
 import metaworld
@@ -19,7 +19,7 @@ from numpy import ndarray
 from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import HELD_OUT, goals
-from torchrl_lite.env.viewing import choose_camera, draw_quickly, open_window, view_from_front
+from torchrl_lite.env.viewing import View, open_window, prepare, view_from_front
 from torchrl_lite.errors import UserError
 
 OBS_DIM, ACT_DIM = 39, 4
@@ -54,17 +54,29 @@ def ten() -> str:
     return ", ".join(f"{index} {name}" for index, name in enumerate(MT10))
 
 
+class Rules(NamedTuple):
+    """What differs from the protocol."""
+
+    num_goals: int = 50
+    reward_version: str = "v2"
+    reward: str = "dense"
+    """"sparse": 1 where a step succeeds, else 0."""
+    hide_goal: bool = False
+    """Set the observation's last three entries to 0."""
+    fast: bool = True
+    """Use the bit-identical `FastSawyer` unless rendering."""
+
+
+RULES, NO_VIEW = Rules(), View()
+
+
 class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
     ``reset(seed=s)`` samples one of ``num_goals`` goals with seed ``s``; ``reset(seed=s,
     options={"goal": j})`` selects goal ``j``, with a ValueError if it does not exist; those in
     `HELD_OUT` are only ever selected. Either way the episode is a pure function of the goal and the
-    actions. ``hide_goal`` sets the observation's last three entries to 0. The reward is dense, or
-    1 where a step succeeds and else 0 (``reward="sparse"``). ``fast`` uses the bit-identical
-    `FastSawyer` unless rendering. Pictures are from in front of the robot unless a ``camera`` of
-    the model is chosen; ``film_size`` draws them quickly, as squares of so many pixels.
-    ``render_mode="human"`` opens a window and renders every step.
+    actions. Pictures are from in front of the robot unless a camera is chosen.
 
     Raises:
         UserError: unknown task or camera.
@@ -76,31 +88,20 @@ class MetaWorldEnv(gym.Env):
         *,
         seed: int = 1,
         horizon: int | None = None,
-        render_mode: str | None = None,
-        num_goals: int = 50,
-        reward_version: str = "v2",
-        reward: str = "dense",
-        hide_goal: bool = False,
-        fast: bool = True,
-        camera: str | None = None,
-        film_size: int | None = None,
+        rules: Rules = RULES,
+        view: View = NO_VIEW,
     ) -> None:
         self.task = check_task(task)
-        self._seed, self._num_goals, self._hidden = seed, num_goals, hide_goal
-        self._sparse = reward == "sparse"
+        self._seed, self._rules = seed, rules
         stock, first = ALL_V3_ENVIRONMENTS[task], self._goal(0)
+        render_mode, version = view.render_mode, rules.reward_version
         self._env: Any
-        if fast and render_mode is None:
-            self._env = FastSawyer(stock, first, reward_function_version=reward_version)
+        if rules.fast and render_mode is None:
+            self._env = FastSawyer(stock, first, reward_function_version=version)
         else:
-            self._env = stock(render_mode=render_mode, reward_function_version=reward_version)
+            self._env = stock(render_mode=render_mode, reward_function_version=version)
             self._env.set_task(first)  # makes the goal visible, or hides it
-            if camera is not None:
-                choose_camera(self._env, camera, task=task)
-            elif render_mode is not None:
-                view_from_front(self._env)
-            if film_size is not None:
-                draw_quickly(self._env, film_size)
+            prepare(self._env, view, task=task, default=view_from_front)
             if render_mode == "human":
                 open_window(self._env)
         self._env.max_path_length = horizon or HORIZON
@@ -115,16 +116,17 @@ class MetaWorldEnv(gym.Env):
         super().reset(seed=seed)
         goal = (options or {}).get("goal")
         if goal is None:
-            goal = int(self.np_random.integers(self._num_goals))
+            goal = int(self.np_random.integers(self._rules.num_goals))
         self._env.set_task(self._goal(goal))
         return self._env.reset()[0], {"goal": goal, "task": self.task}
 
     def _goal(self, index: int) -> Task:
-        if index in range(self._num_goals):
-            return goals(self.task, self._seed, hidden=self._hidden)[index]
+        hidden, count = self._rules.hide_goal, self._rules.num_goals
+        if index in range(count):
+            return goals(self.task, self._seed, hidden=hidden)[index]
         if index not in HELD_OUT:
-            raise ValueError(f"goal {index} is not an index of the {self._num_goals} goals")
-        others = goals(self.task, self._seed + 1, hidden=self._hidden)  # as ``metaworld.ML1`` does
+            raise ValueError(f"goal {index} is not an index of the {count} goals")
+        others = goals(self.task, self._seed + 1, hidden=hidden)  # as ``metaworld.ML1`` does
         return others[index - HELD_OUT.start]
 
     def step(
@@ -134,7 +136,7 @@ class MetaWorldEnv(gym.Env):
         if self.render_mode == "human":  # as Gymnasium's environments do
             self.render()
         info["success"], info["task"] = float(info["success"]), self.task
-        rew = info["success"] if self._sparse else float(reward)
+        rew = info["success"] if self._rules.reward == "sparse" else float(reward)
         return obs, rew, False, truncated, info
 
     def render(self) -> Any:
@@ -144,18 +146,15 @@ class MetaWorldEnv(gym.Env):
         self._env.close()
 
 
-make = MetaWorldEnv
+def make(
+    task: str, *, seed: int = 1, horizon: int | None = None, view: View = NO_VIEW, **rules: Any
+) -> gym.Env:
+    return MetaWorldEnv(task, seed=seed, horizon=horizon, rules=Rules(**rules), view=view)
 
 
 def options(config: EnvConfig) -> dict[str, Any]:
     """The fields of a configuration that are for this suite."""
-    return {
-        "num_goals": config.num_goals,
-        "reward_version": config.reward_version,
-        "reward": config.reward,
-        "hide_goal": config.hide_goal,
-        "fast": config.fast,
-    }
+    return {name: getattr(config, name) for name in Rules._fields}
 
 
 def shape(task: str, _config: EnvConfig) -> tuple[int, int]:

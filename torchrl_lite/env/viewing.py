@@ -1,6 +1,7 @@
 """Cameras and windows of environments that MuJoCo renders."""
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import gymnasium as gym
 import mujoco
@@ -21,8 +22,33 @@ FRONT = {
 and some would hide what happens to them from straight ahead."""
 
 
+class View(NamedTuple):
+    """How an environment is rendered, if it is."""
+
+    render_mode: str | None = None
+    """"human" opens a window and renders every step."""
+    camera: str | None = None
+    """A camera of the MuJoCo model; None: the suite's choice."""
+    film_size: int | None = None
+    """Draw quickly, squares of so many pixels."""
+
+
 class WindowClosed(BaseException):
     """The user closed the window. Not an `Exception`: those of an environment are failures."""
+
+
+def prepare(env: gym.Env, view: View, *, task: str, default: Callable[[gym.Env], None]) -> None:
+    """Set the camera, or without one the ``default``, and the size.
+
+    Raises:
+        UserError: unknown camera.
+    """
+    if view.camera is not None:
+        choose_camera(env, view.camera, task=task)
+    elif view.render_mode is not None:
+        default(env)
+    if view.film_size is not None:
+        draw_quickly(env, view.film_size)
 
 
 def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:

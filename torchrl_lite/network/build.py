@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.care import CareTrunk
-from torchrl_lite.network.critic import CategoricalCritic, Critic, ScalarCritic
+from torchrl_lite.network.categorical_critic import C51Critic, CategoricalCritic
+from torchrl_lite.network.critic import Critic, ScalarCritic
 from torchrl_lite.network.film import FilmMLP
 from torchrl_lite.network.initialisation import SCHEMES, Scheme
 from torchrl_lite.network.layers import EnsembleLinear
@@ -178,7 +179,7 @@ def build(
 
 def build_critic(net: NetConfig, spec: Spec, *, ensemble: int) -> Critic:
     """``ensemble`` critics of the configured architecture and kind."""
-    scalar = net.critic.kind == "scalar"
-    outputs = 1 if scalar else net.critic.bins
+    kind = {"scalar": ScalarCritic, "c51": C51Critic}.get(net.critic.kind, CategoricalCritic)
+    outputs = 1 if kind is ScalarCritic else net.critic.bins
     body = build(net, spec, role="critic", outputs=outputs, ensemble=ensemble)
-    return (ScalarCritic if scalar else CategoricalCritic)(body, spec, net.critic)
+    return kind(body, spec, net.critic)

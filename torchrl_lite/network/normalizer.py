@@ -48,6 +48,12 @@ class ObsNormalizer(nn.Module):
             for part, value in zip(parts, merged, strict=True):
                 part.copy_(torch.from_numpy(value))
 
+    def share(self, module: nn.Module) -> None:
+        """Copy these statistics to all other normalisers in ``module``."""
+        for other in module.modules():
+            if isinstance(other, ObsNormalizer) and other is not self:
+                other.load_state_dict(self.state_dict())
+
 
 def _merged(
     count: Float[ndarray, " 1"],

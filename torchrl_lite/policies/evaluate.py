@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from torchrl_lite.analysis.statistics import mean
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_episodes
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import nearest
 from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import UserError
@@ -94,9 +95,8 @@ def evaluate(
     tasks = tasks or range(len(policy.tasks))
     seed = policy.seed if seed is None else seed
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
-    with Collector(
-        config, policy.spec, policy.actor, epoch_frames=1, seed=seed, workers=workers
-    ) as collector:
+    setup = RolloutSetup(config, policy.spec, policy.actor, seed)
+    with Collector(setup, epoch_frames=1, workers=workers) as collector:
         started = time.perf_counter()
         results = collector.evaluate(policy.actor, tasks, episodes, goals=numbers)
         seconds = time.perf_counter() - started

@@ -44,18 +44,7 @@ def export(
     check_export(policy)
     name = path.name.removesuffix(SUFFIX)
     weights, text = path.with_name(name + SUFFIX), path.with_name(f"{name}.md")
-    header = policy_file.write(
-        weights,
-        policy.actor,
-        policy.config,
-        policy.spec,
-        frames=policy.frames,
-        seed=policy.seed,
-        versions=policy.versions,
-        evaluation=list(evaluation),
-        held_out=held_out,
-        origin=policy.origin,
-    )
+    header = policy_file.write(weights, policy, evaluation, held_out=held_out)
     write_text(text, card(name, header))
     return Exported(weights, text, header)
 

@@ -24,6 +24,7 @@ from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
 from torchrl_lite.network.build import build
+from torchrl_lite.policies.policy import Policy
 from torchrl_lite.types import Spec
 
 SUFFIX = ".safetensors"
@@ -112,29 +113,24 @@ def _body(kind: Kind, net: NetConfig, spec: Spec) -> torch.nn.Module:
 
 def write(
     path: Path,
-    actor: Actor,
-    config: Config,
-    spec: Spec,
+    policy: Policy,
+    evaluation: Sequence[TaskEvaluation],
     *,
-    frames: int,
-    seed: int,
-    versions: dict[str, str],
-    evaluation: list[TaskEvaluation],
     held_out: Sequence[TaskEvaluation] = (),
-    origin: Sequence[dict[str, Any]] = (),
 ) -> PolicyHeader:
-    """Writes an actor atomically; equal arguments give identical bytes."""
+    """Writes a policy atomically; equal arguments give identical bytes."""
+    actor = policy.actor
     header = PolicyHeader(
         kind="gaussian" if isinstance(actor, GaussianPolicy) else "deterministic",
-        obs_dims=list(spec.obs_dims),
-        act_dims=list(spec.act_dims),
-        frames=frames,
-        seed=seed,
-        versions=versions,
-        evaluation=evaluation,
+        obs_dims=list(policy.obs_dims),
+        act_dims=list(policy.act_dims),
+        frames=policy.frames,
+        seed=policy.seed,
+        versions=policy.versions,
+        evaluation=list(evaluation),
         held_out=list(held_out),
-        config=parse_json(config.model_dump_json()),  # as `read` will parse it
-        origin=list(origin),
+        config=parse_json(policy.config.model_dump_json()),  # as `read` will parse it
+        origin=list(policy.origin),
     )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
     content = save(tensors, metadata={_KEY: header.model_dump_json()})

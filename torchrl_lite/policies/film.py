@@ -3,19 +3,20 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
 
-from torchrl_lite.collector.episode import EVAL, EpisodeKey, EpisodeRunner
+from torchrl_lite.collector.episode import EpisodeRunner
 from torchrl_lite.collector.failure import RAISED, named
-from torchrl_lite.collector.rollout import Inference, exact_inference
+from torchrl_lite.collector.inference import Inference, exact_inference
+from torchrl_lite.collector.plan import EVAL, EpisodeKey
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import rendering
 from torchrl_lite.env.make import make_spec, make_task_env, task_horizon
 from torchrl_lite.env.rendering import draws, use_headless_backend
-from torchrl_lite.env.viewing import WindowClosed
+from torchrl_lite.env.viewing import View, WindowClosed
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.reporting.film import SIZE, Film, titled
@@ -49,7 +50,7 @@ def check_renderer(
     for task in tasks:
         try:
             with warnings.catch_warnings(action="ignore"):
-                env = _environment(config, task, seed, "rgb_array", camera, SIZE)
+                env = _environment(config, task, seed, View("rgb_array", camera, SIZE))
                 env.reset(seed=seed)
                 picture: Any = env.render()
                 env.close()
@@ -75,88 +76,77 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def watch(
-    config: EnvConfig,
-    policy: Actor,
-    task: int,
-    *,
-    seed: int,
-    goal: int = 0,
-    camera: str | None = None,
-) -> bool:
-    """Shows the first evaluation episode of a goal in a window; False if the user closes it."""
+class Replay(NamedTuple):
+    """The first evaluation episode of a goal, bit-identical to the evaluation."""
+
+    config: EnvConfig
+    policy: Actor
+    """On the CPU."""
+    task: int
+    seed: int
+    goal: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.config.tasks[self.task]
+
+    def env(self, view: View) -> gym.Env:
+        with named(self.name):
+            return _environment(self.config, self.task, self.seed, view)
+
+    def play(self, env: gym.Env) -> Iterator[tuple[int, float | None]]:
+        """Steps through the episode and closes ``env``; yields the length and success so far."""
+        config, task = self.config, self.task
+        spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
+        rows[0], act_dim = task, spec.act_dims[task]
+        infer = Inference(self.policy, spec, config.group_size)
+        plan = EpisodeKey(self.seed, EVAL, task, 0, 0).plan(
+            horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals
+        )
+        runner = EpisodeRunner(env, task, self.name)
+        try:
+            runner.begin(plan._replace(goal=self.goal))
+            while runner.plan is not None:
+                infer.obs[0, 0, : len(runner.obs)] = runner.obs
+                with exact_inference():
+                    act = infer(rows, explore=False)[0]
+                runner.step(act[:act_dim])
+                yield runner.frame, runner.success
+        finally:
+            with named(runner.name):
+                env.close()
+
+
+def watch(replay: Replay, *, camera: str | None = None) -> bool:
+    """Shows the episode in a window; False if the user closes it."""
     try:
-        with named(config.tasks[task]):
-            env = _environment(config, task, seed, "human", camera)
-        for _ in _episode(config, policy, task, env, seed=seed, goal=goal):
+        for _ in replay.play(replay.env(View("human", camera))):
             pass  # each step renders itself
     except WindowClosed:
         return False
     return True
 
 
-def record(
-    config: EnvConfig,
-    policy: Actor,
-    task: int,
-    *,
-    seed: int,
-    goal: int = 0,
-    camera: str | None = None,
-    fps: int = FPS,
-    size: int = SIZE,
-) -> Film:
-    """Films the first evaluation episode of a goal in real time, with about ``fps`` pictures per
-    second of ``size`` x ``size``, in which task and success are written; ``policy`` is on the CPU.
+def record(replay: Replay, *, camera: str | None = None, fps: int = FPS, size: int = SIZE) -> Film:
+    """Films the episode in real time, with about ``fps`` pictures per second of ``size`` x
+    ``size``, in which task and success are written.
 
     Raises:
         EpisodeError: the environment failed.
     """
-    with named(config.tasks[task]):
-        env = _environment(config, task, seed, "rgb_array", camera, size)
+    env = replay.env(View("rgb_array", camera, size))
     rate = env.metadata.get("render_fps", fps)
     every = max(1, round(rate / fps))
     pictures: list[Any] = []
-    name = config.tasks[task] if goal == 0 else f"{config.tasks[task]} goal {goal}"
-    for step, success in _episode(config, policy, task, env, seed=seed, goal=goal):
+    title = replay.name if replay.goal == 0 else f"{replay.name} goal {replay.goal}"
+    for step, success in replay.play(env):
         if (step - 1) % every == 0:
-            with named(config.tasks[task]):
+            with named(replay.name):
                 picture: Any = env.render()
-            pictures.append(titled(picture, size, name, success=success))
+            pictures.append(titled(picture, size, title, success=success))
     return Film(pictures, round(rate / every))
 
 
-def _environment(
-    config: EnvConfig,
-    task: int,
-    seed: int,
-    render_mode: str,
-    camera: str | None,
-    size: int | None = None,
-) -> gym.Env:
-    options = {"camera": camera, "film_size": size}
-    return make_task_env(config, task, seed=seed, render_mode=render_mode, **options)
-
-
-def _episode(
-    config: EnvConfig, policy: Actor, task: int, env: gym.Env, *, seed: int, goal: int
-) -> Iterator[tuple[int, float | None]]:
-    """Steps through the episode, bit-identical to the evaluation; yields its length and success so
-    far."""
-    spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
-    rows[0], act_dim = task, spec.act_dims[task]
-    infer = Inference(policy, spec, config.group_size)
-    key = EpisodeKey(seed, EVAL, task, 0, 0)
-    plan = key.plan(horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals)
-    runner = EpisodeRunner(env, task, config.tasks[task])
-    try:
-        runner.begin(plan._replace(goal=goal))
-        while runner.plan is not None:
-            infer.obs[0, 0, : len(runner.obs)] = runner.obs
-            with exact_inference():
-                act = infer(rows, explore=False)[0]
-            runner.step(act[:act_dim])
-            yield runner.frame, runner.success
-    finally:
-        with named(runner.name):
-            env.close()
+def _environment(config: EnvConfig, task: int, seed: int, view: View) -> gym.Env:
+    mode, camera, size = view
+    return make_task_env(config, task, seed=seed, render_mode=mode, camera=camera, film_size=size)

@@ -1,13 +1,14 @@
 """A run that stays in memory: its result, and a callback after every epoch."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.reporting.console import Row
-from torchrl_lite.reporting.logger import finite
-from torchrl_lite.training.rl_algo import NullRun, RLAlgo
+from torchrl_lite.training.null_run import NullRun
+from torchrl_lite.training.results import result_of
+from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.transfer.start import Start
 
 Callback = Callable[[Row], bool | None]
@@ -51,25 +52,3 @@ class MemoryRun(NullRun):
         final, _ = algo.evaluate(episodes_each)
         final |= algo.evaluate_held_out(episodes_each)[0]
         self.result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
-
-
-def result_of(
-    algo: RLAlgo, final: Row, *, wall_time_s: float, origin: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """The content of ``result.json``; ``final`` is the row of the final evaluation."""
-    result: dict[str, Any] = {
-        "frames": algo.total_frames,
-        "updates": algo.learner.updates,
-        "epochs": algo.epoch,
-        "wall_time_s": round(wall_time_s, 3),
-        "final_eval_episodes": algo.config.train.final_eval_episodes,
-        **{key: finite(value) for key, value in (final | algo.learned).items()},
-    }
-    if algo.config.curriculum is not None:
-        result |= {
-            "stage": algo.stages.stage,
-            "stage/complete": algo.stages.complete,
-            "stage/check_frames": algo.stages.check_frames,
-            **algo.stages.forgotten(final),
-        }
-    return result | ({"origin": list(origin)} if origin else {})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from numpy import ndarray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -72,11 +72,20 @@ def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float 
     loss is overfitting. ``buffer`` scales rewards as in updates."""
     return mean(
         [
-            float(learner.validate(_batch(_rows(group), task, learner, buffer)))
+            float(validate(learner, _batch(_rows(group), task, learner, buffer)))
             for task, group in episodes.items()
             if any(stats.sample is not None for stats in group)
         ]
     )
+
+
+@torch.no_grad()
+def validate(learner: Learner, batch: Batch) -> Float[Tensor, " T"]:
+    """`Learner.td_error` with fixed noise."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, *batch.act.shape)
+    act = torch.randn(shape, generator=generator, dtype=batch.act.dtype).to(learner.device)
+    return learner.td_error(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
 
 
 def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:

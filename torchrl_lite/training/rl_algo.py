@@ -1,23 +1,20 @@
 """The epoch loop. A `Learner` does the mathematics; a `Run` writes and shows the results."""
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Sequence
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.reward_scale import reward_scale
 from torchrl_lite.algo.sampler import Sampler, SymmetricSampler
-from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.config import Config
 from torchrl_lite.demos.file import Demonstrations
 from torchrl_lite.env.goals import HELD_OUT
-from torchrl_lite.errors import CheckpointError, EpisodeError, UserError, WorkerError
 from torchrl_lite.reporting.console import Row
-from torchrl_lite.training.curriculum import Check, Stages
+from torchrl_lite.training.curriculum import Stages
 from torchrl_lite.training.evaluation import (
     ByTask,
     by_task,
@@ -25,44 +22,9 @@ from torchrl_lite.training.evaluation import (
     held_out_row,
     training_row,
 )
-from torchrl_lite.training.imitation import with_demos
+from torchrl_lite.training.imitation import imitate, with_demos
+from torchrl_lite.training.null_run import NullRun
 from torchrl_lite.training.probes import probe, td_error
-
-
-class NullRun:
-    """Writes and shows nothing: for a notebook, a test, or another rank."""
-
-    def phase(self, name: str) -> None:
-        """Reports what the loop is doing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Reports how many parts of the phase are done."""
-
-    def say(self, text: str) -> None:
-        """Shows a line on the console."""
-
-    def expect(self, total_frames: int) -> None:
-        """Reports the total number of frames at the end."""
-
-    def is_over(self, algo: "RLAlgo") -> bool:  # noqa: ARG002
-        """Whether there is nothing to train."""
-        return False
-
-    def during_epoch(self) -> AbstractContextManager[object]:
-        """Wraps an epoch, including its logging and saving."""
-        return nullcontext()
-
-    def after_evaluation(self, algo: "RLAlgo", evaluation: Row) -> None: ...
-
-    def after_stage(self, algo: "RLAlgo", check: Check) -> None: ...
-
-    def after_epoch(self, algo: "RLAlgo", row: Row) -> bool:  # noqa: ARG002
-        """Processes a finished epoch; returns whether to stop."""
-        return False
-
-    def finish(self, algo: "RLAlgo") -> None: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 class RLAlgo:
@@ -88,12 +50,12 @@ class RLAlgo:
         self.frames = [0] * config.num_tasks
         self.learned: Row = {}
         """Metrics of the last epoch's updates."""
-        self._reward_scale = reward_scale(config)
+        self.reward_scale = reward_scale(config)
         self.demos = demos
         self.sampler: Sampler = (
             buffer
             if demos is None
-            else with_demos(buffer, demos, learner.spec, scale=self._reward_scale)
+            else with_demos(buffer, demos, learner.spec, scale=self.reward_scale)
         )
         self._compiled: set[tuple[int, ...]] = set()  # sets of tasks compiled by this process
 
@@ -111,7 +73,9 @@ class RLAlgo:
         """Trains to the configured end; False if the run stops earlier."""
         if self.run.is_over(self):
             return False
-        self._imitate()
+        if isinstance(self.sampler, SymmetricSampler):
+            self.run.phase("imitating")
+            imitate(self.learner, self.sampler.demos, self.config)
         while self.epoch < self.config.total_epochs:
             with self.run.during_epoch():
                 row = self.collect()
@@ -121,14 +85,6 @@ class RLAlgo:
                     return False
         self.run.finish(self)
         return True
-
-    def _imitate(self) -> None:
-        """Behaviour cloning before the first epoch; nothing if it is done, or not asked for."""
-        if isinstance(self.sampler, SymmetricSampler):
-            self.run.phase("imitating")
-            train = self.config.train
-            rows = train.batch_size // self.config.num_tasks
-            self.learner.imitate(self.sampler.demos, updates=train.bc_updates, batch_size=rows)
 
     def collect(self) -> Row:
         """Adds an epoch's transitions to the buffer; with ``overlap``, starts the next epoch."""
@@ -146,8 +102,8 @@ class RLAlgo:
         self.stages.check_told(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
         self.learner.observe(collected.block, tasks)
-        if self._reward_scale is not None:
-            scale = self._reward_scale.update(collected.block, list(tasks))
+        if self.reward_scale is not None:
+            scale = self.reward_scale.update(collected.block, list(tasks))
             self.buffer.reward_scale.copy_(scale)
         for task in tasks:
             self.frames[task] += config.frames_per_epoch // config.num_tasks
@@ -177,7 +133,7 @@ class RLAlgo:
         self.run.phase("compiling" if compiling else "updating")
         started = time.perf_counter()
         if train.lr_schedule != "constant":
-            self.learner.schedule(train.lr_share(self.learner.updates))
+            self.learner.optimizers.schedule(train.lr_share(self.learner.updates))
         rows = train.batch_size // self.config.num_tasks
         self.learner.run(
             self.sampler, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
@@ -195,10 +151,7 @@ class RLAlgo:
     def evaluate(self, number: int) -> tuple[Row, ByTask]:
         """Runs ``number`` episodes of each task; returns their statistics and the episodes."""
         self.run.phase("evaluating")
-        everything = range(self.config.num_tasks)
-        results = self.collector.evaluate(self.learner.actor, everything, number)
-        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
-        episodes = by_task(results)
+        episodes = by_task(self._episodes(range(self.config.num_tasks), number))
         row = evaluation_row(episodes, self.config.env.tasks)
         row["eval/td_error"] = td_error(episodes, self.learner, self.buffer)
         return row | probe(episodes, self.learner, self.buffer), episodes
@@ -207,11 +160,17 @@ class RLAlgo:
         """The same on goals that were never trained on; both empty where tasks have no goals."""
         if not self.config.env.has_goals:
             return {}, {}
-        everything = range(self.config.num_tasks)
-        results = self.collector.evaluate(self.learner.actor, everything, number, goals=HELD_OUT)
-        check_episodes(results, self.config.env.tasks, frame=self.total_frames)
-        episodes = by_task(results)
+        tasks = range(self.config.num_tasks)
+        episodes = by_task(self._episodes(tasks, number, goals=HELD_OUT))
         return held_out_row(episodes, self.config.env.tasks), episodes
+
+    def _episodes(
+        self, tasks: Sequence[int], number: int, goals: Sequence[int] | None = None
+    ) -> list[EpisodeStats]:
+        """``number`` deterministic episodes of each of the tasks."""
+        episodes = self.collector.evaluate(self.learner.actor, tasks, number, goals=goals)
+        check_episodes(episodes, self.config.env.tasks, frame=self.total_frames)
+        return episodes
 
     def measure(self) -> Row:
         """Runs the evaluation and the stage check if due; an empty row if neither is."""
@@ -234,10 +193,7 @@ class RLAlgo:
         assert self.config.curriculum is not None
         self.run.phase("checking the stage")
         number = self.config.curriculum.stage_eval_episodes
-        tasks = self.stages.decided_tasks
-        episodes = self.collector.evaluate(self.learner.actor, tasks, number)
-        check_episodes(episodes, self.config.env.tasks, frame=self.total_frames)
-        found = self.stages.check(episodes)
+        found = self.stages.check(self._episodes(self.stages.decided_tasks, number))
         if found.story:
             self.run.after_stage(self, found)
         return {"stage/success": found.success}
@@ -252,48 +208,3 @@ class RLAlgo:
         if left is not None:
             self.buffer.retire(left)
             self.run.expect(self.total_frames + self.frames_to_come)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything the rest of the training depends on, except the replay buffer."""
-        return {
-            "epoch": self.epoch,
-            "frames": list(self.frames),
-            "learned": self.learned,
-            "demos": self.demos and self.demos.sha256,
-            "curriculum": self.stages.state_dict(),
-            "learner": self.learner.training_state(),
-            "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
-            "collector": self.collector.state_dict(),
-        }
-
-    def resume(self, saved: Saved) -> None:
-        """Resumes from a checkpoint.
-
-        Raises:
-            UserError: the run had other demonstrations.
-            CheckpointError: it does not fit this run.
-            EpisodeError, WorkerError: an environment raised while its episode was replayed.
-        """
-        state = saved.state
-        if state.get("demos") != (self.demos and self.demos.sha256):
-            raise UserError(
-                f"train.demos: {self.config.train.demos} is not what the run began with "
-                f"({saved.path}: SHA-256 {str(state.get('demos'))[:64]})"
-            )
-        try:
-            self.epoch, self.frames = state["epoch"], list(state["frames"])
-            if len(self.frames) != self.config.num_tasks:
-                raise ValueError(f"frames of {len(self.frames)} tasks")
-            self.learned = state["learned"]
-            self.stages.load_state_dict(state["curriculum"])
-            self.learner.load_training_state(state["learner"])
-            self.buffer.load_state_dict(state["buffer"])
-            if self._reward_scale is not None:
-                self._reward_scale.load_state_dict(state["reward_scale"])
-            self.run.load_state_dict(state)
-            saved.fill(self.buffer)
-            self.collector.load_state_dict(state["collector"])
-        except (CheckpointError, EpisodeError, WorkerError):
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error

@@ -4,8 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from copy import deepcopy
-from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,13 +12,9 @@ import torch
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
-from torchrl_lite.checkpoint.state import check_state
-from torchrl_lite.checkpoint.store import Saved, Store
-from torchrl_lite.checkpoint.traces import check_not_lost
+from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, UserError
-from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies.film import record
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
@@ -30,16 +24,14 @@ from torchrl_lite.reporting.rows import check_columns, read_past
 from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, origin
+from torchrl_lite.training.checkpoints import Checkpoints
 from torchrl_lite.training.curriculum import Check
-from torchrl_lite.training.evaluation import ByTask
-from torchrl_lite.training.memory_run import Callback, MemoryRun, result_of
+from torchrl_lite.training.films import film, is_filmed
+from torchrl_lite.training.memory_run import Callback, MemoryRun
+from torchrl_lite.training.results import result_of, save_policy
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.signals import SignalGuard
-from torchrl_lite.training.state import TrainingState
 from torchrl_lite.transfer.start import Start
-
-FILM_FPS = 10
-"""Pictures per second of films made during training, which waits for them."""
 
 
 class Run(MemoryRun):
@@ -64,18 +56,13 @@ class Run(MemoryRun):
         super().__init__(callback)
         self.folder, self.config = folder, config
         self._seed, self._device, self._guard, self._until = seed, device, guard, until
-        self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
+        self._checkpoints = Checkpoints(folder, config, seed=seed, device=device)
         self._stack = ExitStack()
-        self._damaged: list[str] = []
         self._output_is_lost = False
-        self._best: tuple[float, float] | None = None
         self._wall_time_before = 0.0
         self._cpu_s = time.process_time()
         self._core_hours = 0.0
         """Of the epochs in ``log.csv``, which outlasts this process."""
-        self._saved_epoch, self._has_checkpoint = 0, False
-        self._saved: Row = {}
-        """Cost of the last checkpoint, for the next row."""
 
     def __enter__(self) -> Self:
         """
@@ -95,21 +82,8 @@ class Run(MemoryRun):
         self._stack.close()
 
     def newest(self) -> Saved | None:
-        """The newest valid checkpoint; None if the run never had one.
-
-        Raises:
-            CheckpointError: there are checkpoints, but none is valid.
-            UserError: they are lost, or the run used another type of device.
-        """
-        saved, self._damaged = self._store.newest()
-        if saved is None:
-            check_not_lost(self.folder)
-            return None
-        self._has_checkpoint = True
-        trained_on = check_state(TrainingState, saved.state, saved.path).learner.device
-        if trained_on != self._device.type:
-            raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
-        return saved
+        """See `Checkpoints.newest`."""
+        return self._checkpoints.newest()
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
         """Opens the view and reports where the run starts. Writes nothing."""
@@ -136,9 +110,9 @@ class Run(MemoryRun):
                 if saved
                 else "no checkpoint yet; starting from frame 0"
             )
-        self._origin = start.origin if start else []
+        self._checkpoints.origin = start.origin if start else []
         notes = start.notes if start else []
-        for note in [*notes, *(f"warning: skipped {line}" for line in self._damaged)]:
+        for note in [*notes, *(f"warning: skipped {line}" for line in self._checkpoints.damaged)]:
             self.say(note)
 
     def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
@@ -153,17 +127,9 @@ class Run(MemoryRun):
         """
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
-        header = columns(config.env.tasks, algo.learner.metric_names, more, info=config.info)
+        header = columns(config.env.tasks, algo.learner.metrics.columns, more, info=config.info)
         check_columns(self.folder / "log.csv", self._past.columns, header)
-        files.remove_temporaries(self.folder)
-        self._store.tidy()
-        origin.write_head(
-            self.folder,
-            config,
-            self._device,
-            seed=self._seed,
-            has_checkpoint=self._has_checkpoint,
-        )
+        self._checkpoints.begin()
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         for name in ("result.json", "policy.safetensors", "error.txt"):  # outdated
             (self.folder / name).unlink(missing_ok=True)
@@ -206,7 +172,7 @@ class Run(MemoryRun):
         return min(total_frames, int(self._until.amount))
 
     def is_over(self, algo: RLAlgo) -> bool:
-        self._saved_epoch = algo.epoch
+        self._checkpoints.epoch = algo.epoch
         self.expect(algo.total_frames + algo.frames_to_come)
         if not self._is_far_enough(algo):
             return False
@@ -220,24 +186,19 @@ class Run(MemoryRun):
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
-        """Saves the best weights by success, then return; by return if no task reports success."""
-        success, ret = evaluation["eval/success_rate"], evaluation["eval/return"]
-        score = -inf if success is None else float(success), float(ret or 0)
-        if self._best is None or score > self._best:
-            self._best = score
-            self._save_weights(algo, "best")
+        self._checkpoints.save_if_best(algo, evaluation)
 
     def after_stage(self, algo: RLAlgo, check: Check) -> None:
         text = f"frame {algo.total_frames}: {check.story}"
         self._logger.mark("curriculum", text, frames=algo.total_frames)
-        self._save_weights(algo, f"transfer_stage{check.stage}")
+        self._checkpoints.save_weights(algo, f"transfer_stage{check.stage}")
 
     def after_epoch(self, algo: RLAlgo, row: Row) -> bool:
-        if self._is_filmed(algo.epoch):
+        if is_filmed(self.config, algo.epoch):
             self._film(algo)
         train = self.config.train
         if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
-            self._save_weights(algo, f"epoch_{algo.epoch}")
+            self._checkpoints.save_weights(algo, f"epoch_{algo.epoch}")
         self._log(row)
         self._mark_lost_output(algo.total_frames)
         stop = self.asks_to_stop(row) or self._guard.requested is not None
@@ -246,7 +207,7 @@ class Run(MemoryRun):
         if stop or last or algo.epoch % train.save_interval == 0:
             self._save(algo)
         # A signal may have arrived during the save.
-        stop |= self._guard.requested is not None and self._saved_epoch == algo.epoch
+        stop |= self._guard.requested is not None and self._checkpoints.epoch == algo.epoch
         if stop and not last:
             self._say_stopped(algo)
         return stop and not last
@@ -272,27 +233,36 @@ class Run(MemoryRun):
         before, self._cpu_s = self._cpu_s, time.process_time()
         cpu_s = self._cpu_s - before + (row["time/cpu_s"] or 0.0)  # of the workers
         self._core_hours += cpu_s / 3600
+        best = self._checkpoints.best
         self._logger.dump(
             row
-            | self._saved
+            | self._checkpoints.cost
             | {
                 "time/cpu_s": cpu_s,
                 "time/total_s": time.perf_counter() - self._epoch_started,
             },
-            best=finite(self._best[0]) if self._best else None,
+            best=finite(best[0]) if best else None,
         )
-        self._saved = {}
+        self._checkpoints.cost = {}
 
     def finish(self, algo: RLAlgo) -> None:
         """Runs the final evaluation and writes the result and policy of a finished run."""
-        if self._saved_epoch == 0:  # a run of 0 epochs is still a complete run
+        if self._checkpoints.epoch == 0:  # a run of 0 epochs is still a complete run
             self._save(algo)
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
         held_out, others = algo.evaluate_held_out(episodes_each)
-        self._save_policy(algo, episodes, others)
-        result = result_of(algo, final | held_out, wall_time_s=self.wall_time, origin=self._origin)
-        if self.config.log.video and not self._is_filmed(algo.epoch):
+        started_from = self._checkpoints.origin
+        save_policy(
+            self.folder / "policy.safetensors",
+            algo,
+            episodes,
+            held_out=others,
+            seed=self._seed,
+            origin=started_from,
+        )
+        result = result_of(algo, final | held_out, wall_time_s=self.wall_time, origin=started_from)
+        if self.config.log.video and not is_filmed(self.config, algo.epoch):
             self._film(algo)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         self._logger.final(final, frames=algo.total_frames)
@@ -304,43 +274,9 @@ class Run(MemoryRun):
         )
         self.result = result
 
-    def _save_policy(self, algo: RLAlgo, episodes: ByTask, held_out: ByTask) -> None:
-        tasks = self.config.env.tasks
-        evaluation, others = (
-            [policy_file.TaskEvaluation.of(tasks[task], stats) for task, stats in one.items()]
-            for one in (episodes, held_out)
-        )
-        policy_file.write(
-            self.folder / "policy.safetensors",
-            algo.learner.actor,
-            self.config,
-            algo.learner.spec,
-            frames=algo.total_frames,
-            seed=self._seed,
-            versions=origin.versions(),
-            evaluation=evaluation,
-            held_out=others,
-            origin=self._origin,
-        )
-
-    # --- films -------------------------------------------------------------------------------
-
-    def _is_filmed(self, epoch: int) -> bool:
-        evaluations = int(self.config.log.video)
-        return evaluations > 0 and epoch % (evaluations * self.config.train.eval_interval) == 0
-
     def _film(self, algo: RLAlgo) -> None:
-        """Films every task in separate environments. A failure does not stop the run."""
         self.phase("filming")
-        policy = deepcopy(algo.learner.actor).cpu()
-        for task, name in enumerate(self.config.env.tasks):
-            try:
-                film = record(self.config.env, policy, task, seed=self._seed, fps=FILM_FPS)
-                self._logger.film(name, film, frames=algo.total_frames)
-            except Exception as error:
-                self.say(f"warning: no film of {name} ({type(error).__name__}: {error})")
-
-    # --- checkpoints -------------------------------------------------------------------------
+        film(algo, self._logger, seed=self._seed, say=self.say)
 
     @property
     def wall_time(self) -> float:
@@ -349,37 +285,11 @@ class Run(MemoryRun):
 
     def _save(self, algo: RLAlgo) -> None:
         self.phase("saving")
-        started = time.perf_counter()
         self._logger.flush()
-        state = {
-            **algo.state_dict(),
-            "best": self._best and list(self._best),
-            "wall_time": self.wall_time,
-            **self._identity(algo),
-        }
-        size = self._store.save(algo.epoch, state, algo.buffer)
-        if not self._has_checkpoint:
-            origin.write_versions(self.folder, self._device, seed=self._seed, has_checkpoint=True)
-        self._saved_epoch, self._has_checkpoint = algo.epoch, True
-        self._saved = {"time/save_s": time.perf_counter() - started, "time/save_mb": size / 1e6}
-
-    def _save_weights(self, algo: RLAlgo, name: str) -> None:
-        state = {
-            "networks": algo.learner.state_dict(),
-            "frames": algo.total_frames,
-            **self._identity(algo),
-        }
-        files.save(self.folder / "checkpoint" / f"{name}.pt", state)
-
-    def _identity(self, algo: RLAlgo) -> dict[str, Any]:
-        """What a run that starts from these weights needs to know."""
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "shapes": algo.learner.spec.shapes,
-            "origin": self._origin,
-        }
+        self._checkpoints.save(algo, wall_time=self.wall_time)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        best = state["best"]
+        self._checkpoints.best = None if best is None else (best[0], best[1])
         self._wall_time_before, self._started = state["wall_time"], time.perf_counter()
-        self._origin = state["origin"]
+        self._checkpoints.origin = state["origin"]

@@ -122,7 +122,7 @@ def load_weights(
         raise UserError(message) from None
     loaded = [getattr(learner, part).normalizer for part in load if part != "alpha"]
     if loaded and loaded[0] is not None:
-        learner.share_normalizer(loaded[0])
+        loaded[0].share(learner)
     return report
 
 

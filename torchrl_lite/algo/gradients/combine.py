@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchrl_lite.algo.gradients.cosine import mean_cosine, products_of
 from torchrl_lite.algo.gradients.method import Method, Progress
@@ -25,6 +25,8 @@ class Combiner:
 
     def __init__(self, role: Role, method: Method) -> None:
         self.method = method
+        self.compares = method.NEEDS_PRODUCTS
+        """Whether it measures `cosine`."""
         self._role = role
         own = {id(parameter) for parameter in task_parameters(role)}
         self._is_own = [id(parameter) in own for parameter in role.parameters()]
@@ -85,3 +87,17 @@ class Combiner:
         if products is not None:
             self.cosine = mean_cosine(products)
         return self.method.weights(*self._facts)
+
+
+def combiners(
+    method: type[Method] | None, learner: nn.Module, num_tasks: int
+) -> dict[str, Combiner]:
+    """Of a learner's critic and, if the method can, actor; none without a method."""
+    if method is None:
+        return {}
+    found = {}
+    for name in ("critic",) if method.NEEDS_POSITIVE_LOSSES else ("critic", "actor"):
+        role = learner.get_submodule(name)
+        assert isinstance(role, Role)
+        found[name] = Combiner(role, method(num_tasks).to(role.obs_mask.device))
+    return found

@@ -7,12 +7,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from torchrl_lite.network.critic import Critic
+from torchrl_lite.types import Batch
+
 LR = 0.025
 """Learning rate of task weights, of FAMO and GradNorm alike."""
 
 
 Progress = Callable[[], tuple[Tensor, Tensor]]
 """Computes losses ``[n]`` of the same transitions before and after the network's step."""
+
+
+@torch.no_grad()
+def critic_progress(
+    critic: Critic,
+    batch: Batch,
+    prediction: Float[Tensor, "E T B N"],
+    target: Float[Tensor, "T B M"],
+) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
+    """The critics' losses of half of the batch: of its ``prediction``, and predicted again."""
+    half = (batch.rew.shape[1] + 1) // 2
+    again = critic(batch.obs[:, :half], batch.act[:, :half], batch.task)
+    before, after = (
+        critic.loss(either, target[:, :half]).mean(0) for either in (prediction[:, :, :half], again)
+    )
+    return before, after
 
 
 class Method(nn.Module):

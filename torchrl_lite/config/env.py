@@ -1,0 +1,120 @@
+"""The tasks and their environments."""
+
+from collections import Counter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from torchrl_lite.config.section import Few, Horizon, Name, Section, Size, TaskName, Unit
+from torchrl_lite.config.wrapper import WrapperConfig
+
+
+class EnvConfig(Section):
+    """The tasks and their environments."""
+
+    suite: Literal["metaworld", "gymnasium"] = Field("metaworld", description="source of the tasks")
+    imports: list[Name] = Field(
+        [],
+        description="modules whose import registers Gymnasium ids or wrappers, also in the current "
+        "directory; importing runs their code",
+    )
+    wrappers: list[WrapperConfig] = Field(
+        [],
+        description="wrappers of every environment, the first one innermost: a name, or an object "
+        "of name and arguments",
+    )
+    name: Name | None = Field(
+        None, description="name of a set of several tasks; null: MT10 for ten tasks"
+    )
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
+    num_envs: Size = Field(1, description="environments over all tasks")
+    group_size: Size = Field(1, description="environments per inference batch")
+    max_episode_frames: Horizon | None = Field(
+        None, description="time limit of an episode; null: each task's own (Meta-World: 500)"
+    )
+    num_goals: Annotated[int, Field(ge=1, le=50)] = Field(
+        50, description="Meta-World goals per task; 1: a single fixed goal, as in garage"
+    )
+    hide_goal: bool = Field(
+        False, description="set the goal in Meta-World's observations to zero, as in ML1"
+    )
+    reward: Literal["dense", "sparse"] = Field(
+        "dense",
+        description="Meta-World's reward, or 1 for a step that succeeds and else 0 (sparse)",
+    )
+    reward_version: Literal["v1", "v2"] = Field(
+        "v2", description="Meta-World's dense reward functions"
+    )
+    fast: bool = Field(
+        True, description="use the fast Meta-World, bit-identical to stock; false: stock"
+    )
+    reward_normalization: Literal["auto", "ema", "return"] | None = Field(
+        "auto",
+        description="running scale of each task's rewards, by their standard deviation (ema) or so "
+        "that the largest discounted return becomes net.critic.bound (return); null: none; auto: "
+        "ema with v1 rewards, else null",
+    )
+    noise_repeat: Few = Field(
+        1,
+        description="maximum consecutive steps with the same exploration noise; it is held for n "
+        "steps with probability ~ 1/n^2",
+    )
+    random_starts: Unit = Field(
+        0.0, description="probability that an episode of training begins with random actions"
+    )
+    random_start_steps: Few = Field(
+        60, description="maximum steps of such a start; each action is held for 1 to 30 steps"
+    )
+
+    @property
+    def set_name(self) -> str:
+        if len(self.tasks) == 1:
+            return self.tasks[0].replace("/", "_")  # used as a folder name
+        return self.name or f"MT{len(self.tasks)}"
+
+    @property
+    def copies(self) -> int:
+        """Environments per task."""
+        return self.num_envs // len(self.tasks)
+
+    @property
+    def has_goals(self) -> bool:
+        """Whether episodes differ by goals, of which some are never trained on."""
+        return self.suite == "metaworld"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_modules(cls, tree: Any) -> Any:
+        tasks = tree.get("tasks") if isinstance(tree, dict) else None
+        for task in tasks if isinstance(tasks, list) else ():
+            if isinstance(task, str) and ":" in task:
+                raise ValueError(
+                    f"tasks: {task!r}: a module before a colon is not imported; name it in "
+                    "env.imports"
+                )
+        return tree
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for task, times in Counter(self.tasks).items():
+            if times > 1:
+                raise ValueError(f"tasks: {task!r} is named twice")
+        if self.imports and self.suite != "gymnasium" and not self.wrappers:
+            raise ValueError('imports: only for suite "gymnasium" or with wrappers')
+        self._check_suite()
+        if self.num_envs % len(self.tasks):
+            raise ValueError(
+                f"num_envs: {self.num_envs} is not a multiple of the {len(self.tasks)} tasks"
+            )
+        return self
+
+    def _check_suite(self) -> None:
+        """What needs Meta-World's goals, rewards or success."""
+        if self.suite == "metaworld":
+            return
+        if self.reward_version == "v1":
+            raise ValueError('reward_version: "v1" is only for suite "metaworld"')
+        if self.reward == "sparse":
+            raise ValueError('reward: "sparse" needs the success that suite "metaworld" reports')
+        if self.hide_goal:
+            raise ValueError('hide_goal: is only for suite "metaworld"')
