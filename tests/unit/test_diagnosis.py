@@ -31,7 +31,10 @@ def test_a_good_run_is_left_in_peace(folder: Path) -> None:
 
 
 def test_a_run_in_a_local_optimum_is_told_apart() -> None:
-    assert found(STUCK_IN_AN_OPTIMUM) == ["local_optimum"]
+    ((name, finding),) = diagnose(Evidence.of(Run(STUCK_IN_AN_OPTIMUM)))
+    assert name == "local_optimum"
+    assert "env.random_starts" in finding.advice
+    assert "env.noise_repeat" not in finding.advice, "it is used already"
 
 
 def test_every_rule_has_a_broken_run() -> None:

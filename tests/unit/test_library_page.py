@@ -1,11 +1,13 @@
 """The code on the pages runs: each page is one script from top to bottom."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY, run_starter, sets
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -14,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
     ("page", "count", "result", "said"),
     [
         ("library.md", 5, "runs/reach/result.json", "done: 400 frames"),
-        ("environments.md", 2, "runs/wrapped/policy.safetensors", "done: 40 frames"),
+        ("environments.md", 3, "runs/wrapped/policy.safetensors", "done: 40 frames"),
     ],
 )
 def test_the_code_of_the_page_runs(
@@ -37,3 +39,26 @@ def test_the_code_of_the_page_runs(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / result).exists()
     assert said in done.stdout
+
+
+def test_the_task_of_ones_own_is_trained_by_the_commands_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer and smaller updates, and the time limit of its registration."""
+    text = (DOCS / "environments.md").read_text(encoding="utf-8")
+    code, config, commands = (
+        re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
+        for language in ("python", "json", "bash")
+    )
+    (tmp_path / "my_tasks.py").write_text(code)
+    (tmp_path / "my_task.json").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = sets({key: value for key, value in TINY.items() if not key.startswith("env.")})
+    train, play, diagnose = (line.split() for line in commands.splitlines())
+    assert train[:3] == ["torchrl-lite", "train", "sac"]
+    assert run_starter("st_sac", *train[3:], *small) == 0
+    result = json.loads((tmp_path / diagnose[-1] / "result.json").read_text())
+    assert result["eval/ep_len_mean"] == 50
+    assert run_starter("play", *play[2:], "--episodes", "1", "--workers", "0") == 0
+    assert run_starter("diagnose", *diagnose[2:]) == 0

@@ -122,13 +122,11 @@ def _find(task: str) -> Any:
 
 
 def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
+    view = (
+        {} if render_mode is None else {"render_mode": render_mode}
+    )  # not all constructors take it
     try:
-        return gym.make(
-            task,
-            max_episode_steps=horizon,
-            render_mode=render_mode,
-            disable_env_checker=True,
-        )
+        return gym.make(task, max_episode_steps=horizon, disable_env_checker=True, **view)
     except (Exception, SystemExit) as error:  # a missing package, a renderer, its own code
         raise UserError(f"env.tasks: {task!r} cannot be created ({_message(error)})") from None
 

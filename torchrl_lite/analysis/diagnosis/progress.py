@@ -23,15 +23,18 @@ def local_optimum(run: Evidence) -> Finding | None:
         return Finding(
             f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
             f"{_phase(run, task)}",
-            f"Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
-            f"seed, more frames, a larger (less negative) sac.target_entropy{_or_held_noise(run)}.",
+            "Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
+            "seed, more frames, a larger (less negative) "
+            f"sac.target_entropy{_or_exploration(run)}.",
         )
     return None
 
 
-def _or_held_noise(run: Evidence) -> str:
-    held = run.field("env.noise_repeat") > 1
-    return "" if held else ", or exploration noise that is held (env.noise_repeat=16)"
+def _or_exploration(run: Evidence) -> str:
+    held = "noise that is held (env.noise_repeat=16)"
+    starts = "episodes that begin with random actions (env.random_starts=0.2)"
+    options = {held: run.field("env.noise_repeat") > 1, starts: run.field("env.random_starts") > 0}
+    return "".join(f", or {text}" for text, used in options.items() if not used)
 
 
 def _grows(returns: list[float]) -> bool:
@@ -78,7 +81,7 @@ def early_certainty(run: Evidence) -> Finding | None:
         f"The entropy fell before any success: it reached {fell['train/entropy']:.1f} at frame "
         f"{fell['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
         "Raise sac.target_entropy (-2 instead of -4 on Meta-World), or start with more random "
-        f"epochs{_or_held_noise(run)}.",
+        f"epochs{_or_exploration(run)}.",
     )
 
 
