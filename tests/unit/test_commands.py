@@ -24,7 +24,7 @@ PAGES = [
     ROOT / "docs" / "tour.ipynb",
     *sorted((ROOT / "pretrained").glob("*.md")),
 ]
-NOT_SHIPPED = ("params.json", "drawers.json", "best.json")
+NOT_SHIPPED = ("params.json", "drawers.json", "best.json", "my_task.json")
 """Configurations that a reader makes."""
 
 
