@@ -4,6 +4,9 @@ import os
 import select
 from pathlib import Path
 
+from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.errors import BusyError
+
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -35,3 +38,12 @@ def outlive(pids: set[int], seconds: float) -> set[int]:
             alive.add(pid)
         os.close(handle)
     return alive
+
+
+def is_free(folder: Path) -> bool:
+    """No process holds the run directory."""
+    try:
+        with locked(folder):
+            return True
+    except BusyError:
+        return False

@@ -1,5 +1,6 @@
 """The notebook of the docs: what it shows is whole, small and of no machine, and it runs anew."""
 
+import ast
 import base64
 import json
 import re
@@ -60,6 +61,16 @@ def test_the_notebook_is_small_and_names_no_machine() -> None:
     text = PATH.read_text(encoding="utf-8")
     assert len(text.encode()) < 700_000
     assert not re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|usr|opt)/", text)
+
+
+def test_all_that_the_notebook_imports_exists() -> None:
+    source = "\n".join(
+        "".join(cell["source"]) for cell in cells(json.loads(PATH.read_text(encoding="utf-8")))
+    )
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    ours = [ast.unparse(node) for node in imports if "torchrl_lite" in (node.module or "")]
+    assert len(ours) > 5
+    exec("\n".join(ours), {})
 
 
 @pytest.mark.slow

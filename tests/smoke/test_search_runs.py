@@ -14,11 +14,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, outlive, session_of
+from processes import SHARED_MEMORY, is_free, outlive, session_of
 from tiny_runs import ROOT, TINY, rows_of, sets
-
-from torchrl_lite.checkpoint.lock import locked
-from torchrl_lite.errors import BusyError
 
 pytestmark = pytest.mark.timeout(540)
 PAGE = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
@@ -48,14 +45,6 @@ def until(true: Callable[[], Any], seconds: float = 500) -> None:
     while not true():
         assert monotonic() < end
         pause.wait(0.05)
-
-
-def is_free(folder: Path) -> bool:
-    try:
-        with locked(folder):
-            return True
-    except BusyError:
-        return False
 
 
 def is_in_the_middle(folder: Path) -> bool:

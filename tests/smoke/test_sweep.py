@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, outlive, session_of
+from processes import SHARED_MEMORY, is_free, outlive, session_of
 from tiny_runs import ROOT, TINY, sets
 
 from torchrl_lite.analysis.runs import Run
-from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.command.launch import main
 from torchrl_lite.sweep.report import write
 
@@ -103,16 +102,6 @@ def in_the_middle(folder: Path, node: str | None = None) -> bool:
         return False
     saved = any((folder / "checkpoint").glob("last_*.json"))
     return saved and not (folder / "result.json").exists() and node in (None, mark["node"])
-
-
-def is_free(folder: Path) -> bool:
-    from torchrl_lite.errors import BusyError
-
-    try:
-        with locked(folder):
-            return True
-    except BusyError:
-        return False
 
 
 def assert_all_done_once(log_dir: Path, single: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_task_of_ones_own_is_trained_by_the_commands_of_the_page(
     """With fewer and smaller updates, and the time limit of its registration."""
     text = (DOCS / "environments.md").read_text(encoding="utf-8")
     code, config, commands = (
-        re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
+        re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0]
         for language in ("python", "json", "bash")
     )
     (tmp_path / "my_tasks.py").write_text(code)

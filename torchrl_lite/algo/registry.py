@@ -1,14 +1,12 @@
 """The algorithms: name of the configuration section, learner, and model of the section."""
 
-from collections.abc import Callable
-
 from torchrl_lite.algo.ddpg import DDPG, DDPGConfig
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.algo.td3 import TD3, TD3Config
 from torchrl_lite.config import Section, Sections
 
-ALGORITHMS: dict[str, tuple[Callable[..., Learner], type[Section]]] = {
+ALGORITHMS: dict[str, tuple[type[Learner], type[Section]]] = {
     "sac": (SAC, SACConfig),
     "td3": (TD3, TD3Config),
     "ddpg": (DDPG, DDPGConfig),

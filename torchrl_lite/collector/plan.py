@@ -8,8 +8,6 @@ from numpy import ndarray
 
 TRAIN, EVAL = 0, 1
 """Purpose of an episode, for `EpisodeKey`."""
-
-
 LONGEST_HOLD = 30
 """Maximum steps for which a random action at an episode's start is held."""
 
@@ -78,7 +76,7 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
 
 def _random_start(longest: int, rng: np.random.Generator) -> Int[ndarray, " n"]:
     """The step whose random action is taken, for each of the first n steps: an action is held for
-    1 to 30 steps. All n from 1 to ``longest`` are equally likely."""
+    1 to ``LONGEST_HOLD`` steps. All n from 1 to ``longest`` are equally likely."""
     steps = int(rng.integers(1, longest + 1))
     lengths = rng.integers(1, LONGEST_HOLD + 1, size=steps)
     return np.repeat(np.arange(steps), lengths)[:steps]

@@ -63,13 +63,12 @@ def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
 
 
 def _check_numbers(row: Cells, line: int) -> None:
-    name, cell = "", ""
-    try:
-        for name, cell in row.items():  # noqa: B007 (for the error)
-            if cell:
-                float(cell)
-    except ValueError:
-        raise ValueError(f"{name[:40]!r} in line {line} is {cell[:40]!r}, not a number") from None
+    for name, cell in row.items():
+        try:
+            float(cell or 0)
+        except ValueError:
+            wrong = f"{name[:40]!r} in line {line} is {cell[:40]!r}, not a number"
+            raise ValueError(wrong) from None
 
 
 class Past(NamedTuple):
