@@ -132,6 +132,18 @@ def test_an_environment_does_what_its_plan_says() -> None:
     assert torch.equal(block.first[0, :, 0], first)
 
 
+def test_random_starts_end_after_the_first_episodes() -> None:
+    options = {"random_starts": 1.0, "random_start_steps": 8, "random_start_episodes": 2}
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=10, **options)
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=40) as collector:
+        collector.submit(actor, [0], random=False)
+        first = collector.result().block.first[0, :, 0].reshape(4, 10).sum(1)
+    assert (first[:2] > 1).all()  # each random action begins a return, and so does each episode
+    assert (first[2:] == 1).all()
+
+
 def test_epochs_of_random_actions_have_no_random_starts() -> None:
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
     spec = make_spec(config)

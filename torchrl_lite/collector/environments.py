@@ -49,7 +49,7 @@ class Environments:
             act_dim=self.act_dims[site.task],
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
-            random_starts=config.random_starts,
+            random_starts=config.random_starts_in(episode),
             random_start_steps=config.random_start_steps,
         )
 
