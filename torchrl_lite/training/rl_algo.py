@@ -107,11 +107,11 @@ class RLAlgo:
             self.buffer.reward_scale.copy_(scale)
         for task in tasks:
             self.frames[task] += config.frames_per_epoch // config.num_tasks
-        self.stages.collected()
+        frames = self.stages.epoch_frames(self.stages.stage)
+        self.stages.collected(frames)
         self.epoch += 1
         if config.system.overlap:  # even after the last epoch: the run may be extended
             self._submit()
-        frames = self.stages.epoch_frames(self.stages.stage)
         return {
             "epoch": self.epoch,
             "stage": self.stages.stage,
