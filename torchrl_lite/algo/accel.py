@@ -5,7 +5,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -37,11 +36,6 @@ def import_all(mode: str) -> None:
         importlib.import_module(name)
 
 
-def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the update in ``torch.compile``; the first calls include compilation."""
-    return torch.compile(update, dynamic=False)
-
-
 class StaticInputs:
     """The same tensors for the same tasks and batch size, as a captured graph requires."""
 
@@ -65,7 +59,7 @@ class StaticInputs:
 class Stepper:
     """Runs a step that reads and writes the same tensors every time.
 
-    ``eager`` is the reference. In mode ``compile`` the step itself is already `compiled`.
+    ``eager`` is the reference. In mode ``compile`` the update inside the step is already compiled.
     ``graph`` runs the first calls of each key eagerly on a side stream (for allocations and lazy
     initialisation), captures the next call and replays it from then on. In every mode, each call
     is exactly one real step. A key must contain every object that the step works on; this keeps

@@ -6,7 +6,6 @@ and later work.
 """
 
 from copy import deepcopy
-from functools import partial
 from math import inf
 
 import torch
@@ -15,7 +14,6 @@ from pydantic import Field
 from torch import Tensor
 
 from torchrl_lite.algo.cloning import with_bc
-from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
@@ -54,7 +52,6 @@ class DDPG(Learner):
 
     config: DDPGConfig
     CRITICS = 1
-    SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS: tuple[str, ...] = ("q1_loss", "actor_loss", "q", "critic_grad_norm", "actor_grad_norm")
 
     def build(self, net: NetConfig) -> None:
@@ -75,31 +72,19 @@ class DDPG(Learner):
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
         """``full`` updates critics, actor and targets; ``critic`` only the critics."""
-        task, clip = batch.task, self.config.grad_clip
-        y = self.td_target(batch, noise.act[0])
-        prediction = self.critic(batch.obs, batch.act, task)
-        q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step(
-            "critic",
-            q_losses.mean(0),
-            task,
-            max_norm=clip,
-            progress=partial(critic_progress, self.critic, batch, prediction, y),
-        )
-        metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
-        q = self.critic.value(prediction.detach())  # [E, T, B]
-        metrics |= {"q": q.mean((0, 2)), "critic_grad_norm": q_norm}
+        task, config = batch.task, self.config
+        metrics = self.update_critic(batch, noise.act[0])
         if variant == "full":
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]
-            weight = self.config.bc_weight
-            actor_losses, imitation = with_bc(actor_losses, self.actor, batch, weight=weight)
-            metrics |= imitation
-            metrics["actor_loss"] = actor_losses.detach()
-            metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)
-            self.follow(self.target, self.critic, tau=self.config.tau, task=task)
-            self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
+            actor_losses, imitation = with_bc(
+                actor_losses, self.actor, batch, weight=config.bc_weight
+            )
+            norm = self.step("actor", actor_losses, task, max_norm=config.grad_clip)
+            metrics |= imitation | {"actor_loss": actor_losses.detach(), "actor_grad_norm": norm}
+            self.follow(self.target, self.critic, tau=config.tau, task=task)
+            self.follow(self.target_actor, self.actor, tau=config.tau, task=task)
         return metrics
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:

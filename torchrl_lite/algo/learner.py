@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.algo.accel import StaticInputs, Stepper, compiled
+from torchrl_lite.algo.accel import StaticInputs, Stepper
 from torchrl_lite.algo.active_tasks import ActiveTasks, clip, clip_each_task
 from torchrl_lite.algo.cloning import bc_loss
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import combiners
-from torchrl_lite.algo.gradients.method import Progress
+from torchrl_lite.algo.gradients.method import Progress, critic_progress
 from torchrl_lite.algo.metrics import Metrics
 from torchrl_lite.algo.optimizers import Optimizers
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -36,7 +36,7 @@ class Learner(nn.Module):
     METRICS: tuple[str, ...]
     """Metrics that `update` can return, each with one value per task."""
 
-    SHARED: tuple[str, ...] = ()
+    SHARED: tuple[str, ...] = ("critic_grad_norm", "actor_grad_norm")
     """Metrics with one value for all tasks if the tasks share parameters."""
 
     POLICY = ("actor", "alpha")
@@ -81,7 +81,8 @@ class Learner(nn.Module):
         # Independent of the random stream of the initial weights.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel, device)
-        self._update = compiled(self.update) if accel == "compile" else self.update
+        compiling = accel == "compile"
+        self._update = torch.compile(self.update, dynamic=False) if compiling else self.update
         self._inputs = StaticInputs(spec.act_dim, device)
 
     def build(self, net: NetConfig) -> None:
@@ -112,6 +113,31 @@ class Learner(nn.Module):
         """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
+
+    def update_critic(
+        self,
+        batch: Batch,
+        noise: Float[Tensor, "T B A"],
+        *,
+        weight: Float[Tensor, " T"] | float = 1.0,
+    ) -> dict[str, Tensor]:
+        """One step of the critics towards `td_target`; ``weight`` multiplies the tasks' losses.
+        Returns the critics' metrics."""
+        target = self.td_target(batch, noise)
+        prediction = self.critic(batch.obs, batch.act, batch.task)
+        losses = self.critic.loss(prediction, target)  # [E, T]
+        norm = self.step(
+            "critic",
+            weight * losses.mean(0),
+            batch.task,
+            max_norm=self.config.grad_clip,
+            progress=partial(critic_progress, self.critic, batch, prediction, target),
+        )
+        return {
+            **{f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)},
+            "q": self.critic.value(prediction.detach()).mean((0, 2)),
+            "critic_grad_norm": norm,
+        }
 
     def step(
         self,

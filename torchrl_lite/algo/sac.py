@@ -7,7 +7,6 @@ policy. Each task has its own temperature.
 
 from collections.abc import Iterable
 from copy import deepcopy
-from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -16,7 +15,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from torchrl_lite.algo.cloning import with_bc
-from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
@@ -83,7 +81,6 @@ class SAC(Learner):
     config: SACConfig
     target_entropy: Tensor
     task_parameters = ("log_alpha",)
-    SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS = (
         "q1_loss",
         "q2_loss",
@@ -128,24 +125,7 @@ class SAC(Learner):
         """``variant`` lists what is updated: ``critic``, and possibly ``policy`` and ``target``."""
         task, config = batch.task, self.config
         weight, alpha = self.task_weight(task), self.temperature(task)
-
-        y = self.td_target(batch, noise.act[0])
-        prediction = self.critic(batch.obs, batch.act, task)
-        q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step(
-            "critic",
-            weight * q_losses.mean(0),
-            task,
-            max_norm=config.grad_clip,
-            progress=partial(critic_progress, self.critic, batch, prediction, y),
-        )
-        metrics = {
-            "q1_loss": q_losses[0].detach(),
-            "q2_loss": q_losses[1].detach(),
-            "alpha": alpha[:, 0],
-            "q": self.critic.value(prediction.detach()).mean((0, 2)),
-            "critic_grad_norm": q_norm,
-        }
+        metrics = {"alpha": alpha[:, 0]} | self.update_critic(batch, noise.act[0], weight=weight)
         if "policy" in variant:
             new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
             new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))

@@ -1,10 +1,8 @@
-"""Demonstrations in a training: their buffer, their part in the scale of rewards, cloning."""
+"""Demonstrations in a training: their buffer, and their part in the reward scale."""
 
-from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
 from torchrl_lite.algo.sampler import SymmetricSampler
-from torchrl_lite.config import Config
 from torchrl_lite.demos.file import Demonstrations
 from torchrl_lite.types import Spec
 
@@ -28,9 +26,3 @@ def with_demos(
         if scale is not None:
             buffer.reward_scale.copy_(scale.update(block, [index]))
     return SymmetricSampler(buffer, shown)
-
-
-def imitate(learner: Learner, demos: ReplayBuffer, config: Config) -> None:
-    """Behaviour cloning before the first epoch; nothing if it is done, or not asked for."""
-    rows = config.train.batch_size // config.num_tasks
-    learner.imitate(demos, updates=config.train.bc_updates, batch_size=rows)

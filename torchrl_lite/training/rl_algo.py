@@ -22,7 +22,7 @@ from torchrl_lite.training.evaluation import (
     held_out_row,
     training_row,
 )
-from torchrl_lite.training.imitation import imitate, with_demos
+from torchrl_lite.training.imitation import with_demos
 from torchrl_lite.training.null_run import NullRun
 from torchrl_lite.training.probes import probe, td_error
 
@@ -75,7 +75,11 @@ class RLAlgo:
             return False
         if isinstance(self.sampler, SymmetricSampler):
             self.run.phase("imitating")
-            imitate(self.learner, self.sampler.demos, self.config)
+            self.learner.imitate(
+                self.sampler.demos,
+                updates=self.config.train.bc_updates,
+                batch_size=self.config.task_batch_size,
+            )
         while self.epoch < self.config.total_epochs:
             with self.run.during_epoch():
                 row = self.collect()
@@ -134,9 +138,12 @@ class RLAlgo:
         started = time.perf_counter()
         if train.lr_schedule != "constant":
             self.learner.optimizers.schedule(train.lr_share(self.learner.updates))
-        rows = train.batch_size // self.config.num_tasks
         self.learner.run(
-            self.sampler, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
+            self.sampler,
+            tasks,
+            opt_steps=train.opt_steps,
+            batch_size=self.config.task_batch_size,
+            n_step=train.n_step,
         )
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)

@@ -9,7 +9,6 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import Facts
 from torchrl_lite.types import Spec
 
-
 Widths = tuple[int, int]
 """Sizes in this run and in the other."""
 
