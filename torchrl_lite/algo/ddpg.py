@@ -60,12 +60,8 @@ class DDPG(Learner):
         self.actor = DeterministicPolicy(body, spec, noise_std=noise_std, noise_clip=inf)
         self.critic = build_critic(net, spec, ensemble=self.CRITICS)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
-        self.target_actor.noise_std, self.target_actor.noise_clip = self.smoothing()
+        self.target_actor.noise_std = 0.0
         self.target = deepcopy(self.critic).requires_grad_(False)
-
-    def smoothing(self) -> tuple[float, float]:
-        """Standard deviation and clipping bound of the noise on target actions."""
-        return 0.0, 0.0
 
     def variant(self, step: int) -> str:  # noqa: ARG002 - every update is full
         return "full"
@@ -94,7 +90,7 @@ class DDPG(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * min Q'(s', mu'(s') + noise), with the noise of `smoothing`."""
+        """r + discount * min Q'(s', mu'(s') + noise), with the target actor's noise."""
         next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),

@@ -72,7 +72,11 @@ class Learner(nn.Module):
         self._active = ActiveTasks(self, spec.num_tasks)
 
         self._combiners = combiners(METHODS.get(gradients), self, spec.num_tasks)
-        cosines = [f"{name}_grad_cosine" for name, one in self._combiners.items() if one.compares]
+        cosines = [
+            f"{name}_grad_cosine"
+            for name, one in self._combiners.items()
+            if one.method.NEEDS_PRODUCTS
+        ]
         self.METRICS += (*cosines, *(("bc_loss",) if config.bc_weight else ()))
         shared = () if self.independent else (*self.SHARED, *cosines)
         self.metrics = Metrics(self.METRICS, spec, shared=shared, device=device)

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -48,19 +49,16 @@ def register_wrapper(name: str, make: Maker | None = None, *, reward: Reward | N
         )
     if (make is None) == (reward is None):
         raise TypeError("register_wrapper takes either make or reward")
-    shaping = reward
-
-    def shape(env: gym.Env, **arguments: Any) -> gym.Env:
-        assert shaping is not None
-        return ShapedReward(env, shaping, arguments)
-
-    _registered[name] = make or shape
+    if reward is not None:
+        make = partial(ShapedReward, reward)
+    assert make is not None
+    _registered[name] = make
 
 
 class ShapedReward(gym.Wrapper):
     """Replaces rewards by those of a function, which gets a copy of ``info``: the success stays."""
 
-    def __init__(self, env: gym.Env, function: Reward, arguments: dict[str, Any]) -> None:
+    def __init__(self, function: Reward, env: gym.Env, /, **arguments: Any) -> None:
         super().__init__(env)
         inspect.signature(function).bind(*[None] * 5, **arguments)  # else the first step fails
         self._function, self._arguments = function, arguments

@@ -1,7 +1,7 @@
 """Demonstrations in a training: their buffer, and their part in the reward scale."""
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
+from torchrl_lite.algo.reward_scale import RewardScale
 from torchrl_lite.algo.sampler import SymmetricSampler
 from torchrl_lite.demos.file import Demonstrations
 from torchrl_lite.types import Spec
@@ -12,7 +12,7 @@ def with_demos(
     demos: Demonstrations,
     spec: Spec,
     *,
-    scale: DeviationScale | ReturnScale | None,
+    scale: RewardScale | None,
 ) -> SymmetricSampler:
     """``buffer`` and a buffer of the demonstrations, behind one sampler.
 

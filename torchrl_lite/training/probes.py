@@ -33,10 +33,10 @@ GRADIENT_ROWS = 128
 def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
     """The columns of an evaluation that describe the networks."""
     kept = {
-        task: [stats for stats in group if stats.sample is not None]
+        task: sampled
         for task, group in episodes.items()
+        if (sampled := [stats for stats in group if stats.sample is not None])
     }
-    kept = {task: group for task, group in kept.items() if group}
     if not kept:
         return {}
     batches = [_batch(_some(_rows(group)), task, learner, buffer) for task, group in kept.items()]

@@ -107,7 +107,11 @@ def load_weights(
         for part in load:
             given = source.parts[WEIGHTS[part]]
             if part == "alpha":
-                _load_temperatures(learner, given["log_alpha"], fit, report)
+                if part in learner.optimizers:
+                    mine, theirs = learner.get_parameter("log_alpha"), given["log_alpha"]
+                    load_temperatures(mine, theirs, fit=fit, report=report)
+                else:
+                    report.skipped.append("log_alpha (this run learns no temperature)")
                 continue
             module = getattr(learner, part)
             _check_normalizer(module, given, source.path)
@@ -160,10 +164,3 @@ def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str
         return {}
     rows = pair_tasks(here, there, config.task_map, path=source.path)
     return {here[mine]: there[theirs] for mine, theirs in rows.items()}
-
-
-def _load_temperatures(learner: Learner, theirs: Tensor, fit: Fit, report: Report) -> None:
-    if "alpha" in learner.optimizers:
-        load_temperatures(learner.get_parameter("log_alpha"), theirs, fit=fit, report=report)
-    else:
-        report.skipped.append("log_alpha (this run learns no temperature)")

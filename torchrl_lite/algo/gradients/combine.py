@@ -25,8 +25,6 @@ class Combiner:
 
     def __init__(self, role: Role, method: Method) -> None:
         self.method = method
-        self.compares = method.NEEDS_PRODUCTS
-        """Whether it measures `cosine`."""
         self._role = role
         own = {id(parameter) for parameter in task_parameters(role)}
         self._is_own = [id(parameter) in own for parameter in role.parameters()]
