@@ -30,8 +30,8 @@ def check(mode: str, device: torch.device) -> None:
 
 
 def import_all(mode: str) -> None:
-    """What torch would import later, in the middle of a training. A signal that interrupts an
-    import becomes another error there."""
+    """Import now what torch would import during training, where a signal that interrupts an import
+    would surface as another error."""
     for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):
         importlib.import_module(name)
 

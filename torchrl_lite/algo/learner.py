@@ -54,14 +54,13 @@ class Learner(nn.Module):
         accel: str = "eager",
         gradients: str = "mean",
     ) -> None:
-        """``config``: the algorithm's section; ``gradients``: "mean", or how those of several tasks
-        are combined, from `METHODS`."""
+        """``config``: the algorithm's section; ``gradients``: "mean", or a name in `METHODS`."""
         super().__init__()
         self.config, self.spec, self.device = config, spec, device
         self.independent = net.kind == "independent"
         self.updates = 0
         self.imitations = 0
-        """Updates of `imitate`."""
+        """Behaviour-cloning updates so far."""
         self._frozen_updates = 0
         self._frozen = False
         self.build(net)
@@ -235,8 +234,8 @@ class Learner(nn.Module):
         self.metrics.add(measured | self._cosines, task)
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
-        """Behaviour cloning: updates of the actor alone, which minimise `bc_loss`, until there were
-        ``updates`` of them. ``batch_size``: demonstrated transitions of each task."""
+        """Behaviour cloning: update the actor alone on `bc_loss`, until ``updates`` have been made
+        in total. ``batch_size``: demonstrated transitions per task."""
         task, noise = self._inputs(tuple(range(self.spec.num_tasks)), batch_size)
         while self.imitations < updates:
             noise.pick.uniform_(generator=self._generator)
@@ -279,7 +278,7 @@ class Learner(nn.Module):
     def load_training_state(self, state: dict) -> None:
         """
         Raises:
-            LookupError, RuntimeError, ValueError: it is not of these networks and optimisers.
+            LookupError, RuntimeError, ValueError: it is of other networks or optimisers.
         """
         self.load_state_dict(state["networks"])
         self.optimizers.load_state_dict(state["optimizers"])

@@ -12,10 +12,10 @@ from torchrl_lite.types import Block
 
 
 class RewardScale(ABC):
-    """Factors of rewards, from statistics of each task that are saved with a run."""
+    """A reward multiplier per task, from running statistics that are saved with the run."""
 
     STATISTICS: tuple[str, ...]
-    """Names of its arrays."""
+    """Attribute names of the arrays."""
 
     @abstractmethod
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:

@@ -22,7 +22,7 @@ from torchrl_lite.types import Block
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 class Collector:
@@ -43,8 +43,8 @@ class Collector:
     ) -> None:
         """``setup``: its policy is copied. ``pool`` starts the workers, by default as processes on
         this machine. ``say`` is called with messages about workers that died and episodes that
-        restarted, ``progress`` with the number of workers that have started, or evaluation episodes
-        that have ended, and of how many."""
+        restarted, ``progress`` with the number of workers that have started, or of evaluation
+        episodes that have ended, and the total."""
         self._config, self._say, self._progress = setup.config, say, progress
         policy = deepcopy(setup.policy).cpu().requires_grad_(False)
         self._setup = setup._replace(policy=policy)

@@ -1,4 +1,4 @@
-"""Imports the modules that ``env.imports`` names, which may stand in the current directory."""
+"""Imports the modules that ``env.imports`` names, which may be in the current directory."""
 
 import importlib
 import importlib.util

@@ -30,7 +30,7 @@ class View(NamedTuple):
     camera: str | None = None
     """A camera of the MuJoCo model; None: the suite's choice."""
     film_size: int | None = None
-    """Draw quickly, squares of so many pixels."""
+    """Render fast, as squares of this many pixels."""
 
 
 NO_VIEW = View()

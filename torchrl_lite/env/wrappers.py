@@ -32,12 +32,12 @@ Reward = Callable[..., float]
 
 
 def register_wrapper(name: str, make: Maker | None = None, *, reward: Reward | None = None) -> None:
-    """Make a wrapper known to ``env.wrappers``; call it in a module that ``env.imports`` names.
+    """Register a wrapper for ``env.wrappers``; call it in a module that ``env.imports`` names.
 
     Either ``make(env, **arguments)`` returns the wrapped environment, as the class of a
     `gymnasium.Wrapper` does, or ``reward(obs, action, next_obs, reward, info, **arguments)``
     returns a step's shaped reward. The arguments are those in the configuration. An episode stays a
-    function of its seed, its goal and its actions if ``reset`` sets all that a wrapper remembers.
+    function of its seed, goal and actions if ``reset`` resets all that the wrapper remembers.
 
     Raises:
         UserError: the name is not allowed, or that of a shipped wrapper.

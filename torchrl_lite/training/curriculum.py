@@ -111,7 +111,7 @@ class Stages:
     def _is_last(self) -> bool:
         return self.decided == len(self._stages) - 1
 
-    def check_told(self, episodes: Sequence[EpisodeStats]) -> None:
+    def check_reports_success(self, episodes: Sequence[EpisodeStats]) -> None:
         """Check that tasks report success: at the first finished episodes, not at the first check.
 
         Raises:
@@ -128,7 +128,7 @@ class Stages:
     def check(self, episodes: Sequence[EpisodeStats]) -> Check:
         """Check the decided stage, when `is_due`, with the mean success of these episodes; move to
         the next stage if it is passed, or must end."""
-        self.check_told(episodes)
+        self.check_reports_success(episodes)
         self.check_frames += sum(stats.length for stats in episodes)
         success = success_rate(episodes)
         assert success is not None

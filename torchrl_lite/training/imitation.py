@@ -1,4 +1,4 @@
-"""Demonstrations in a training: their buffer, and their part in the reward scale."""
+"""Demonstrations in training: their buffer, and their part in the reward scale."""
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.reward_scale import RewardScale

@@ -103,7 +103,7 @@ class RLAlgo:
         tasks, config = self.stages.tasks, self.config
         lived = [frames // config.env.copies for frames in self.frames]
         check_block(collected.block, tasks, config.env.tasks, before=lived)
-        self.stages.check_told(collected.episodes)
+        self.stages.check_reports_success(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
         self.learner.observe(collected.block, tasks)
         if self.reward_scale is not None:

@@ -17,8 +17,8 @@ The authors' code for Meta-World does the following, and so does this:
 
 Deviations of our own:
 
-4. delta is of half of the batch; a forward pass of all of it would be an eighth of an update.
-5. Parameters of a single task keep the gradient of its own loss / n, without w.
+4. delta is measured on half of the batch; all of it would cost an eighth of an update.
+5. Per-task parameters keep the gradient of their task's loss / n, without w.
 """
 
 import torch

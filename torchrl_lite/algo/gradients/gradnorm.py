@@ -10,10 +10,10 @@ The network's step uses w; then comes a step of Adam on L_grad, and w is scaled 
 
 Deviations:
 
-1. The norms are over all shared parameters; the paper has those of the last shared layer.
+1. The norms are over all shared parameters; in the paper, over the last shared layer.
 2. An actor's loss can be negative, so it has no rate: r_i = 1 there.
 3. No weight falls below 0.01; the paper's could become negative.
-4. Parameters of a single task keep the gradient of its own loss / n, without w.
+4. Per-task parameters keep the gradient of their task's loss / n, without w.
 """
 
 import torch

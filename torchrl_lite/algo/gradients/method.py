@@ -37,8 +37,7 @@ def critic_progress(
 class Method(nn.Module):
     """Turns the gradients of ``n`` training tasks into one: ``sum_i weights_i gradient_i``.
 
-    All methods do that, and what they need of the gradients is at most the products of each pair.
-    There is one instance per network; its buffers, over all ``T`` tasks, are saved with a run.
+    At most, a method needs the inner products of all pairs of gradients. There is one instance per network; its buffers, over all ``T`` tasks, are saved with a run.
     """
 
     NEEDS_PRODUCTS = True
@@ -78,7 +77,7 @@ class Method(nn.Module):
 class RowAdam(nn.Module):
     """Adam (Kingma & Ba 2014, arXiv:1412.6980) on one number per task.
 
-    Every task has its own count of steps, and a task that rests keeps its moments.
+    Every task has its own step count, and an inactive task keeps its moments.
     """
 
     def __init__(self, num_tasks: int, *, lr: float) -> None:
