@@ -72,8 +72,8 @@ class MetaWorldEnv(gym.Env):
 
     ``reset(seed=s)`` samples one of ``num_goals`` goals with seed ``s``; ``reset(seed=s,
     options={"goal": j})`` selects goal ``j``, with a ValueError if it does not exist; those in
-    `HELD_OUT` are never sampled, only selected. Either way the episode is a pure function of the goal and the
-    actions. The default camera faces the robot.
+    `HELD_OUT` are never sampled, only selected. Either way the episode is a pure function of the
+    goal and the actions. The default camera faces the robot.
 
     Raises:
         UserError: unknown task or camera.

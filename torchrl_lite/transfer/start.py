@@ -47,16 +47,19 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
     report = load_weights(learner, source, load=asked, task_map=config.task_map)
     parts = [part for part in asked if any(n.startswith(WEIGHTS[part]) for n in report.loaded)]
     notes = _notes(learner, config, asked, parts, report)
+    here, there = learner.spec.tasks, source.facts.tasks
+    rows = pair_tasks(here, there, config.task_map, path=source.path) if there else {}
+    pairs = {here[mine]: there[theirs] for mine, theirs in rows.items()}
     link: dict[str, Any] = {
         "path": config.init_from,
         "file": str(source.path),
         "sha256": source.sha256,
         "frames": source.facts.frames,
         "parts": parts,
-        "tasks": _pairs(learner, source, config),
+        "tasks": pairs,
         **report._asdict(),
     }
-    if source.facts.tasks and not link["tasks"]:
+    if there and not pairs:
         notes.append("none of its tasks is in this run; pair tasks with transfer.task_map")
     if "buffer" in config.load:
         path = Path(config.init_from)
@@ -155,12 +158,3 @@ def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str
                 f"transfer.load: {source.path} holds no {part}; it holds {', '.join(there)}"
             )
     return [part for part in there if part in config.load]
-
-
-def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str, str]:
-    """Names of the paired tasks: in this run, and in the source."""
-    here, there = learner.spec.tasks, source.facts.tasks
-    if not there:
-        return {}
-    rows = pair_tasks(here, there, config.task_map, path=source.path)
-    return {here[mine]: there[theirs] for mine, theirs in rows.items()}
