@@ -13,33 +13,21 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import with_bc
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.config import NetConfig, NonNegative
 from torchrl_lite.network.actor import DeterministicPolicy
 from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise
 
 
-class DDPGConfig(Section):
+class DDPGConfig(AgentConfig):
     """Deep deterministic policy gradient."""
 
-    discount: Unit = Field(0.99, description="discount factor per step")
-    tau: Unit = Field(0.005, description="target update rate; 1 copies the weights")
-    plr: Positive = Field(3e-4, description="learning rate of the policy")
-    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
-    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
     noise_std: NonNegative = Field(
         0.1, description="standard deviation of exploration noise, for actions in [-1, 1]"
-    )
-    grad_clip: Positive | None = Field(
-        None,
-        description="maximum gradient norm of the policy and of all critics jointly; null: none",
-    )
-    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
-    bc_weight: NonNegative = Field(
-        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )
 
 

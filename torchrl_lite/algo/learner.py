@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from torchrl_lite.algo.accel import StaticInputs, Stepper
 from torchrl_lite.algo.active_tasks import ActiveTasks, clip, clip_each_task
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import bc_loss
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import combiners
@@ -31,6 +31,7 @@ class Learner(nn.Module):
     reads a value back from the device; only `flush` synchronises.
     """
 
+    config: AgentConfig
     actor: Actor
     critic: Critic
     METRICS: tuple[str, ...]
@@ -45,7 +46,7 @@ class Learner(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: AgentConfig,
         net: NetConfig,
         spec: Spec,
         *,

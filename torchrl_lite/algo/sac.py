@@ -14,23 +14,20 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import with_bc
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.config import Count, NetConfig, NonNegative, Positive
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
 from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 
-class SACConfig(Section):
+class SACConfig(AgentConfig):
     """Soft actor-critic."""
 
-    discount: Unit = Field(0.99, description="discount factor per step")
-    tau: Unit = Field(0.005, description="target update rate; 1 copies the critics")
-    target_update_interval: Count = Field(1, description="updates per target update")
     plr: Positive = Field(3e-4, description="learning rate of the policy and the temperature")
-    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
-    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
+    target_update_interval: Count = Field(1, description="updates per target update")
     policy_delay: Count = Field(
         1, description="critic updates per update of the policy and the temperature"
     )
@@ -50,16 +47,8 @@ class SACConfig(Section):
         0.1, description="standard deviation of the deterministic policy's noise"
     )
     noise_clip: NonNegative = Field(0.25, description="clipping bound of that noise")
-    grad_clip: Positive | None = Field(
-        None,
-        description="maximum gradient norm of the policy and of both critics jointly; null: none",
-    )
     temperature_weights: bool = Field(
         False, description="weight task losses by softmax(-log temperature)"
-    )
-    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
-    bc_weight: NonNegative = Field(
-        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )
 
     @model_validator(mode="after")
