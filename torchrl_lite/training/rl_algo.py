@@ -53,9 +53,7 @@ class RLAlgo:
         self.reward_scale = reward_scale(config)
         self.demos = demos
         self.sampler: Sampler = (
-            buffer
-            if demos is None
-            else with_demos(buffer, demos, learner.spec, scale=self.reward_scale)
+            buffer if demos is None else with_demos(buffer, demos, learner, scale=self.reward_scale)
         )
         self._compiled: set[tuple[int, ...]] = set()  # sets of tasks compiled by this process
 
