@@ -44,12 +44,14 @@ class Environments:
     def plan(self, purpose: int, site: Site, episode: int) -> EpisodePlan:
         config = self._setup.config
         key = EpisodeKey(self._setup.seed, purpose, site.task, site.copy, episode)
+        last = config.random_start_episodes
+        starts = config.random_starts if last is None or episode < last else 0.0
         return key.plan(
             horizon=self.horizons[site.task],
             act_dim=self.act_dims[site.task],
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
-            random_starts=config.random_starts,
+            random_starts=starts,
             random_start_steps=config.random_start_steps,
         )
 

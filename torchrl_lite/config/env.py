@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchrl_lite.config.section import Few, Horizon, Name, Section, Size, TaskName, Unit
+from torchrl_lite.config.section import Count, Few, Horizon, Name, Section, Size, TaskName, Unit
 from torchrl_lite.config.wrapper import WrapperConfig
 
 
@@ -64,6 +64,9 @@ class EnvConfig(Section):
     )
     random_start_steps: Few = Field(
         60, description="maximum steps of such a start; each action is held for 1 to 30 steps"
+    )
+    random_start_episodes: Count | None = Field(
+        None, description="only the first episodes of each environment begin so; null: all"
     )
 
     @property
