@@ -234,8 +234,9 @@ def test_observations_are_normalised_by_the_demonstrations_before_imitation(
     for index, task in enumerate(TASKS):
         obs = recorded.tensors[task].obs.double()
         for network in (learner.actor, learner.critic, learner.target):
-            torch.testing.assert_close(network.normalizer.mean[0, index], obs.mean(0))
-            torch.testing.assert_close(network.normalizer.var[0, index], obs.var(0, correction=0))
+            mean, var = network.normalizer.mean[0, index], network.normalizer.var[0, index]
+            torch.testing.assert_close(mean, obs.mean(0).float())
+            torch.testing.assert_close(var, obs.var(0, correction=0).float())
 
 
 # --- imitation -----------------------------------------------------------------------------------
