@@ -132,6 +132,31 @@ def test_an_environment_does_what_its_plan_says() -> None:
     assert torch.equal(block.first[0, :, 0], first)
 
 
+def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -> None:
+    config = EnvConfig(
+        suite="gymnasium", tasks=["Pendulum-v1", "MountainCarContinuous-v0"], num_envs=10,
+        max_episode_frames=20, noise_repeat=4, noise_spread=16,
+    )  # fmt: skip
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=20) as collector:
+        collector.submit(actor, [0, 1], random=False)
+        block = collector.result().block
+    for task in (0, 1):
+        for copy, scale in enumerate([1, 2, 4, 8, 16]):
+            key = EpisodeKey(5, TRAIN, task, copy, 0)
+            plan = key.plan(horizon=20, act_dim=1, num_goals=config.num_goals, noise_repeat=4)
+            noise = torch.from_numpy(plan.normal * scale)[None]
+            with torch.no_grad():
+                expected = actor.explore(block.obs[[task], :, copy], torch.tensor([task]), noise)
+            torch.testing.assert_close(block.act[[task], :, copy], expected)
+
+
+def test_a_spread_needs_several_environments_of_a_task() -> None:
+    with pytest.raises(ValueError, match="noise_spread: needs several environments"):
+        EnvConfig(tasks=["reach-v3"], noise_spread=2)
+
+
 def test_random_starts_end_after_the_first_episodes() -> None:
     options = {"random_starts": 1.0, "random_start_steps": 8, "random_start_episodes": 2}
     config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=10, **options)
