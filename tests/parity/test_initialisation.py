@@ -174,10 +174,6 @@ def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
         assert target.data_ptr() != critic.data_ptr()
 
 
-def test_every_task_starts_with_a_temperature_of_one() -> None:
-    assert torch.equal(learner("garage", 10).log_alpha.exp(), torch.ones(10))
-
-
 MANY, WIDTH = 10, 128
 
 
@@ -237,14 +233,3 @@ def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
         assert_uniform(member, sqrt(6 / MANY))
     assert_uniform(state.pop("head.weight"), HEADS[network])
     assert set(state) == {"head.bias"}
-
-
-def test_a_task_embedding_starts_in_any_direction() -> None:
-    trunk = of_kind("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
-    unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)
-    for member in unit:
-        alike = member @ member.T - torch.eye(MANY)
-        assert alike.abs().max() < 0.8
-        assert alike.abs().mean() < 0.25
-    for member in trunk.embedding.weight.detach():
-        assert_uniform(member, sqrt(6 / 32))

@@ -248,16 +248,6 @@ def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
     assert ray[-1] == local[-1]  # of the traceback, where there is one
 
 
-def test_environments_that_end_their_process_stop_the_run(open_collector: Open) -> None:
-    env = EnvConfig(
-        suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"], max_episode_frames=9
-    )
-    collector = open_collector(env, ray=1, say=lambda _: None)
-    collector.submit(make_actor(env, 1), (0,), random=False)
-    with pytest.raises(WorkerError, match=r"the 3rd death of Exits-v0 \(copy 0\)"):
-        collector.result()
-
-
 # --- whole runs ----------------------------------------------------------------------------------
 
 TINY = SMALLEST | {

@@ -336,13 +336,6 @@ def test_a_saved_state_goes_on_with_any_number_of_workers(
     assert_same([first, *collect(collector, CONTINUATION[1:])], saved.continuation)
 
 
-def test_a_fresh_collector_goes_on_from_a_saved_state(sessions: Sessions) -> None:
-    with make_collector(actor=OLD) as fresh:
-        fresh.submit(YOUNG, BOTH, random=True)  # to be forgotten
-        fresh.load_state_dict(sessions(2).state)
-        assert_same(collect(fresh, CONTINUATION), sessions(0).continuation)
-
-
 def test_neither_saving_nor_evaluating_disturbs_the_training(sessions: Sessions) -> None:
     """The session evaluates before and between its epochs; here each is saved instead."""
     session = sessions(0)

@@ -54,27 +54,6 @@ def test_every_task_has_a_line_with_a_bar_as_long_as_its_success() -> None:
         assert line.split()[-3:] == [f"{success:.2f}", f"{100 * number}", f"{0.25 * number:.3g}"]
 
 
-def test_the_table_keeps_the_last_evaluation_and_has_todays_temperatures() -> None:
-    later: Row = {"epoch": 5, "total_frames": 900, "train_alpha/push-v3": 0.125}
-    words = line_of("push-v3", shown(TASKS, evaluated(TASKS, SUCCESS), later)).split()
-    assert words[-3:] == ["0.50", "100", "0.125"]
-
-
-def test_before_an_evaluation_there_is_a_table_without_numbers() -> None:
-    assert line_of("push-v3", shown(TASKS)).split() == ["push-v3", "-", "-", "-"]
-    assert not any("push-v3" in line for line in shown(["push-v3"]))  # one task has none
-
-
-@pytest.mark.parametrize(("width", "columns"), [(60, 1), (320, 5)])
-def test_fifty_tasks_stand_in_as_many_columns_as_fit(width: int, columns: int) -> None:
-    tasks = [f"task-{number}-v3" for number in range(50)]
-    lines = shown(tasks, evaluated(tasks, [0.5] * 50), width=width)
-    table = [line for line in lines if "-v3" in line]
-    assert len(table) == 50 // columns
-    assert re.findall(r"task-\d+-v3", " ".join(line[:20] for line in table)) == tasks[: len(table)]
-    assert sorted(re.findall(r"task-\d+-v3", " ".join(table))) == sorted(tasks)
-
-
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 24), (120, 45)])
 @pytest.mark.parametrize("many", [3, 10, 50])
 def test_the_view_fits_the_terminal_and_shows_the_worst_tasks(

@@ -117,10 +117,6 @@ def test_passing_the_last_stage_completes_the_curriculum_and_ends_the_checks() -
     assert progress.complete
 
 
-def test_stages_hold_indices_into_the_set() -> None:
-    assert machine(stages=[["c"], ["c", "a"]]).stages == [(2,), (0, 2)]
-
-
 def test_without_a_curriculum_all_tasks_are_trained_and_nothing_is_checked() -> None:
     curriculum = Curriculum(None, TASKS)
     progress = curriculum.collected(curriculum.start, 10**9)

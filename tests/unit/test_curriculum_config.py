@@ -8,7 +8,7 @@ from tiny_runs import ROOT, one_line
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.launch import main
-from torchrl_lite.config import Config, CurriculumConfig, check, load
+from torchrl_lite.config import Config, CurriculumConfig, check
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
 
@@ -137,14 +137,6 @@ def test_names_may_have_a_namespace() -> None:
 
 
 # --- the files and the flag ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["sequential", "progressive", "mixed"])
-def test_each_kind_has_a_file(kind: str) -> None:
-    config = load(ROOT / "config" / "curricula" / f"mt10_{kind}.json", sections=SECTIONS)
-    assert config.env.tasks == MT10
-    assert config.curriculum is not None
-    assert config.curriculum.kind == kind
 
 
 @pytest.mark.parametrize(

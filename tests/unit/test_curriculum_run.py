@@ -2,14 +2,12 @@
 
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
     TINY,
@@ -30,7 +28,6 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command.launch import main
 from torchrl_lite.config.files import merge, nest
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.reporting.console import PlainView
 
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
 FRAMES, HORIZON, CHECKS = 10, 15, 2
@@ -302,62 +299,6 @@ def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) 
     assert_same_run(folder, whole)
     assert marks(folder) == marks(whole)
     assert same_results(folder, whole)
-
-
-def test_a_run_that_died_behind_its_checkpoint_equals_the_run_left_alone(
-    tmp_path: Path, whole: Path
-) -> None:
-    """It had passed a stage, and passes it again."""
-    folder = start(tmp_path, "--until", "20")
-    shutil.copytree(folder / "checkpoint", tmp_path / "saved")
-    start(tmp_path, "--resume", "--until", "60")
-    shutil.rmtree(folder / "checkpoint")
-    shutil.move(tmp_path / "saved", folder / "checkpoint")
-    start(tmp_path, "--resume")
-    assert_same_run(folder, whole)
-    assert set(marks(folder)) == set(marks(whole))  # the reader purges scalars only
-    for stage in range(4):
-        name = f"transfer_stage{stage}"
-        assert_same_bits(state_of(folder, name), state_of(whole, name))
-
-
-def test_until_stops_where_fewer_frames_come(tmp_path: Path) -> None:
-    folder = start(tmp_path, "--until", "35")
-    assert column(folder, "total_frames") == [10, 20, 40]
-    assert len(rows_of(start(tmp_path, "--resume", "--until", "40"))) == 3
-
-
-def test_whoever_waits_for_the_compiler_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the first update of each set of tasks, and again when the run goes on."""
-    shown: list[str] = []
-    monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
-    monkeypatch.setattr(torch, "compile", lambda update, **_: update)
-    monkeypatch.setenv("CXX", "true")  # there, and never called
-
-    def learning() -> list[str]:
-        phases = [name for name in shown if name in ("compiling", "updating")]
-        shown.clear()
-        return phases
-
-    start(tmp_path, "--until", "80", system__accel="compile")
-    first, again = "compiling", "updating"
-    assert learning() == [first, first, first, again, first]
-    start(tmp_path, "--resume")
-    assert learning() == [first, again, again, again]
-
-
-def test_a_finished_curriculum_says_so(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Though it has fewer frames than as many epochs of all tasks would bring."""
-    shutil.copytree(whole.parents[2], tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / whole.relative_to(whole.parents[2])
-    before = (folder / "log.csv").stat().st_mtime_ns
-    start(tmp_path, "--resume")
-    assert "is finished" in capsys.readouterr().out
-    assert (folder / "log.csv").stat().st_mtime_ns == before
 
 
 def test_a_curriculum_cannot_be_changed_on_the_way(

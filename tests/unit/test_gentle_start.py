@@ -112,15 +112,6 @@ def test_the_critics_learn_as_with_any_policy_that_does_not_move() -> None:
     assert not equal(trained_parts(frozen)["actor"], trained_parts(free)["actor"])
 
 
-def test_tasks_outside_a_stage_stay_as_they_are_after_it() -> None:
-    """A curriculum's masks and the frozen policy do not mind each other."""
-    learner = learner_of("sac", frozen=3, kind="multihead")
-    before = learner.actor.body.head.weight.clone()
-    run(learner, 5, tasks=(1,))
-    head = learner.actor.body.head.weight
-    assert torch.equal(head[:, 0], before[:, 0]) and not torch.equal(head[:, 1], before[:, 1])
-
-
 @pytest.mark.parametrize("stopped", [2, 4, 5])
 @pytest.mark.parametrize("algo", ["sac", "td3"])
 def test_a_run_resumed_while_frozen_is_the_run_left_alone(algo: str, stopped: int) -> None:

@@ -180,17 +180,6 @@ def test_a_yaml_of_aliases_ends_quickly(tmp_path: Path, capsys: pytest.CaptureFi
     one_line(capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("kind", ["json", "yaml"])
-def test_ten_gigabytes_are_no_configuration(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
-) -> None:
-    path = tmp_path / f"evil.{kind}"
-    path.write_text("{}")
-    os.truncate(path, 10**10)  # a sparse file
-    assert start(tmp_path / "log", "--config", str(path)) == 2
-    one_line(capsys.readouterr().err, "larger than")
-
-
 FIELDS = [key for key, *_ in reference(model("sac", SECTIONS))]
 KEYS = st.sampled_from([*FIELDS, "extends", "td3", "train", "NUM_ENVS"]) | st.text(max_size=5)
 JSON = st.recursive(

@@ -128,14 +128,6 @@ def test_the_environment_has_to_be_named_and_to_fit(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "agent.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("data", " " * 50_000_000)
-        archive.writestr("policy.pth", b"")
-    with pytest.raises(CheckpointError, match="more than its own size"):
-        read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
-
-
 @pytest.mark.parametrize(
     ("tensors", "data", "needle"),
     [

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_sac, make_spec, random_block, through_a_file
+from helpers import CPU, make_sac, make_spec, random_block
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -88,17 +88,6 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
         assert told[f"train/{name}"] == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
     run(learner, 1)
     assert not {f"train/{name}" for name in late} & learner.flush().keys()
-
-
-def test_a_saved_learner_goes_on_with_the_update_that_is_due() -> None:
-    learner, other = make_sac(SPEC, policy_delay=2), make_sac(SPEC, policy_delay=2, seed=1)
-    run(learner, 3)
-    other.load_training_state(through_a_file(learner.training_state()))
-    before = parts(other)
-    for one in (learner, other):
-        run(one, 1)
-    assert {"actor", "alpha"} <= moved(before, parts(other))
-    assert moved(parts(learner), parts(other)) == set()
 
 
 def test_a_learned_temperature_starts_where_it_is_told() -> None:

@@ -140,13 +140,3 @@ def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--export: needs a policy from a run"):
         export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
-
-
-@pytest.mark.parametrize("content", ["[]", "{", '{"seed": "x"}'])
-def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
-    weights = tmp_path / "checkpoint" / "best.pt"
-    weights.parent.mkdir()
-    weights.write_bytes(weights_of(run).read_bytes())
-    (tmp_path / "versions.json").write_text(content)
-    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
-        load_policy(weights)

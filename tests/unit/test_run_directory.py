@@ -39,9 +39,8 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.store import Store
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.command import job, launch
+from torchrl_lite.command import launch
 from torchrl_lite.config import load
-from torchrl_lite.errors import CheckpointError
 from torchrl_lite.reporting.console import PlainView
 from torchrl_lite.reporting.logger import Logger
 from torchrl_lite.training import signals
@@ -523,14 +522,6 @@ def test_a_change_that_is_not_allowed_is_named(
     assert contents(finished) == before
 
 
-def test_a_change_by_a_configuration_is_named(
-    finished: Path, whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    change_params(finished, "train", "batch_size", 16)
-    assert start(finished, "--resume", "--config", str(whole / "params.json")) == 2
-    one_line(capsys.readouterr().err, "train.batch_size")
-
-
 @pytest.mark.parametrize("argv", [SETS, ["--set", "sac.tau=0.005"]], ids=["asked for", "default"])
 def test_naming_what_is_already_so_is_no_change(
     stopped: Path, no_training: list[RLAlgo], argv: list[str]
@@ -577,34 +568,6 @@ def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, w
 # --- what cannot go on ---------------------------------------------------------------------------
 
 
-def test_a_run_whose_checkpoint_cannot_be_used_is_left_as_it_is(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = folder_in(finished)
-    with (run / "log.csv").open("a") as log:
-        log.write("rows,behind,the,checkpoint\n")
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-
-    def fail(_algo: RLAlgo, _saved: object) -> None:
-        raise CheckpointError("does not fit")
-
-    monkeypatch.setattr(job, "resume", fail)
-    assert start(finished, "--resume", "--set", f"train.num_epochs={EPOCHS}") == 1
-    assert {name: (run / name).read_bytes() for name in before} == before
-
-
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(
-    stopped: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    newest_checkpoint(folder_in(stopped)).write_bytes(b"damaged")
-    newest_checkpoint(folder_in(stopped)).with_name("last_2.pt").write_bytes(b"damaged")
-    log = (folder_in(stopped) / "log.csv").read_bytes()
-    assert start(stopped, "--resume") == 1
-    told = "".join(capsys.readouterr())
-    assert "last_3.pt" in told.splitlines()[-1]
-    assert (folder_in(stopped) / "log.csv").read_bytes() == log
-
-
 @pytest.mark.parametrize("text", ["{", "[]", '{"env": {}}'])
 def test_damaged_params_are_a_mistake(
     stopped: Path, capsys: pytest.CaptureFixture[str], text: str
@@ -622,23 +585,6 @@ def change_checkpoint(log_dir: Path, change: Callable[[dict[str, Any]], Any]) ->
     torch.save(state, last)
     sign(last)
     return last
-
-
-WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "another shape": lambda state: state["learner"]["networks"].update(log_alpha=torch.ones(7)),
-    "no environments": lambda state: state["collector"]["sites"].clear(),
-    "no frames": lambda state: state.update(frames=None),
-    "no device": lambda state: state["learner"].pop("device"),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_a_checkpoint_of_another_run_is_told_in_one_line(
-    stopped: Path, capsys: pytest.CaptureFixture[str], wrong: str
-) -> None:
-    last = change_checkpoint(stopped, WRONG[wrong])
-    assert start(stopped, "--resume") == 1
-    one_line(capsys.readouterr().err, str(last))
 
 
 def test_a_run_goes_on_only_on_its_kind_of_device(
@@ -739,14 +685,3 @@ def test_a_signal_in_the_last_epoch_leaves_a_finished_run_and_the_handlers_of_be
     assert start(stopped, "--resume") == 0
     assert (folder_in(stopped) / "result.json").exists()
     assert [signal.getsignal(number) for number in numbers] == before
-
-
-def test_any_other_error_ends_with_code_one_and_its_cause_last(
-    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def train(_self: RLAlgo) -> bool:
-        raise RuntimeError("the disk is on fire")
-
-    monkeypatch.setattr(RLAlgo, "train", train)
-    assert start(stopped, "--resume") == 1
-    assert "the disk is on fire" in "".join(capsys.readouterr()).splitlines()[-1]

@@ -129,17 +129,6 @@ def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
     assert not torch.equal(learner.critic.body.head.weight, source.critic.body.head.weight)
 
 
-def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
-    source, learner = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
-    files.save(tmp_path / "best.pt", {"networks": source.state_dict()})
-
-    load_weights(learner, read_source(tmp_path / "best.pt"), load=["actor", "critic"])
-
-    for module in ("actor", "critic", "target"):
-        for name, value in getattr(source, module).state_dict().items():
-            assert torch.equal(getattr(learner, module).state_dict()[name], value)
-
-
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
@@ -176,29 +165,6 @@ def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
 
     left_over = ["actor.body.trunk.layers.2.bias", "actor.body.trunk.layers.2.weight"]
     assert report.skipped == left_over
-
-
-def test_nothing_that_fits_is_a_mistake(tmp_path: Path) -> None:
-    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
-
-    message = error_of(start, make_learner("td3", SPEC), tmp_path / "other.pt")
-
-    assert "--init_from: nothing in" in message
-    assert "[1, 1, 9, 3] in the file, [1, 1, 12, 2] here" in message
-
-
-def test_nothing_that_fits_may_be_a_warning(tmp_path: Path) -> None:
-    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
-    learner = make_learner("td3", SPEC)
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-
-    notes, origin = start(learner, tmp_path / "other.pt", optional=True)
-
-    assert notes[0].startswith("warning: nothing in")
-    assert origin == []
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in learner.optimizers.values()]
-    assert rates == [3e-4, 3e-4]
-    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
 
 
 # --- files that are none --------------------------------------------------------------------------
@@ -352,11 +318,6 @@ def test_an_agent_of_stable_baselines_acts_here_as_there(algo: str, tmp_path: Pa
     ours = 2 * deterministic_actions(learner, torch.from_numpy(obs)).numpy()  # Pendulum's bounds
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
     env.close()
-
-
-def test_networks_with_another_activation_are_refused(tmp_path: Path) -> None:
-    sb3_model("sac", activation_fn=nn.Tanh).save(tmp_path / "agent.zip")
-    assert "Tanh" in error_of(read_source, tmp_path / "agent.zip")
 
 
 # --- the flag -------------------------------------------------------------------------------------

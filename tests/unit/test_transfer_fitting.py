@@ -233,13 +233,6 @@ def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
         torch.testing.assert_close(computed(learner, task)["act"], computed(source, 0)["act"])
 
 
-def test_a_map_to_a_task_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    learner, file = learner_of(THREE, seed=2), as_source(learner_of(THREE, seed=1), tmp_path)
-    message = error_of(load_weights, learner, file, task_map={"reach": "pusch"})
-    assert "transfer.task_map: 'pusch' is not a task of" in message
-    assert "reach, push, pick; did you mean 'push'?" in message
-
-
 def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
     learner = learner_of(THREE, seed=2)
     torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")

@@ -217,18 +217,6 @@ def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
     assert rest == [to_b, to_file]
 
 
-def test_a_run_from_scratch_tells_no_origin(runs: Runs) -> None:
-    assert "origin" not in result_of(runs("scratch"))
-
-
-def test_what_does_not_fit_is_told_in_the_result(runs: Runs, tmp_path: Path) -> None:
-    run = runs("run", *from_(clone(tmp_path)), net__hidden_shapes=[16, 8])
-    (origin,) = result_of(run)["origin"]
-    assert "actor.body.trunk.layers.0.weight" in origin["loaded"]
-    misfit = "actor.body.trunk.layers.1.weight ([1, 1, 16, 12] in the file, [1, 1, 16, 8] here)"
-    assert misfit in origin["mismatched"]
-
-
 # --- going on -------------------------------------------------------------------------------------
 
 
@@ -262,15 +250,6 @@ def test_a_run_in_phases_equals_the_run_left_alone(first: Path, runs: Runs) -> N
 
     assert same(plain(parts), plain(whole))
     assert result_of(parts)["origin"] == result_of(whole)["origin"]
-
-
-def test_going_on_needs_no_second_naming_of_the_source(first: Path, runs: Runs) -> None:
-    """Single-task starters go on by their flags alone."""
-    runs("second", *from_(first), "--until", "10")
-    flags = ["--log_dir", str(runs.folder), "--id", "second", "--resume"]
-    config = runs.folder / "second" / PENDULUM / "1" / "params.json"
-    assert main("sac", [*flags, "--config", str(config)]) == 0
-    assert result_of(config.parent)["origin"][0]["path"] == str(first)
 
 
 def test_going_on_from_another_source_is_a_mistake(

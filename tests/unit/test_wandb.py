@@ -148,21 +148,6 @@ def test_without_a_login_nothing_begins(tmp_path: Path, there: dict[str, str], t
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_still_ends_a_run_with_a_checkpoint(tmp_path: Path, number: int) -> None:
-    endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
-    process = start(tmp_path, *endless)
-    deadline = time.monotonic() + 120
-    while not list(run_dir(tmp_path).glob("checkpoint/last_3.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert "Traceback" not in err
-    assert list(run_dir(tmp_path).glob("checkpoint/last_*.json"))
-
-
 def wait_for(process: subprocess.Popen[str], file: Path) -> None:
     deadline = time.monotonic() + 300
     while not file.exists():
