@@ -14,9 +14,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
 from tiny_runs import one_line, result_of
 
-from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.config import load
-from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.tensorboard import Board
 
 
@@ -52,13 +49,6 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert shown["train.opt_steps"].number_value == params["train"]["opt_steps"]
     assert len(shown) < 25
     assert not [key for key in shown if key.startswith(("log.", "system.", "replay_buffer."))]
-
-
-def test_a_field_that_differs_from_its_default_is_a_hyperparameter_too() -> None:
-    config = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
-    assert hyperparameters(config)["net.norm"] == "layer"
-    plain = load(None, ['env.tasks=["push-v3"]'], sections=SECTIONS)
-    assert "net.norm" not in hyperparameters(plain)
 
 
 def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:

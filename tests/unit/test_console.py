@@ -54,8 +54,7 @@ def test_every_task_has_a_line_with_a_bar_as_long_as_its_success() -> None:
         assert line.split()[-3:] == [f"{success:.2f}", f"{100 * number}", f"{0.25 * number:.3g}"]
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 24), (120, 45)])
-@pytest.mark.parametrize("many", [3, 10, 50])
+@pytest.mark.parametrize(("width", "height", "many"), [(80, 24, 3), (120, 24, 50), (120, 45, 50)])
 def test_the_view_fits_the_terminal_and_shows_the_worst_tasks(
     width: int, height: int, many: int
 ) -> None:
@@ -94,8 +93,7 @@ def epochs(count: int, *, evaluation_s: float, start: int = 1) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize("evaluation_s", [0.0, 5.0, 80.0])
-@pytest.mark.parametrize("seen", [20, 25, 63, 400])
+@pytest.mark.parametrize(("evaluation_s", "seen"), [(0.0, 20), (5.0, 25), (80.0, 400)])
 def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> None:
     """Whether one was just made, or long ago."""
     forecast = Forecast()

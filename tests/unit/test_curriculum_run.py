@@ -166,13 +166,6 @@ def test_a_task_that_leaves_drops_its_episode(tmp_path: Path) -> None:
     assert len(sites[2]["position"]["actions"]) == FRAMES
 
 
-def test_training_goes_on_after_the_last_stage(whole: Path) -> None:
-    result = result_of(whole)
-    assert (result["stage"], result["stage/complete"]) == (3, True)
-    assert (result["epochs"], result["frames"]) == (EPOCHS, sum(FRAMES_OF_EPOCH))
-    assert result["updates"] == 2 * (EPOCHS - 1)
-
-
 # --- checks --------------------------------------------------------------------------------------
 
 EPOCHS_WITH_CHECKS = [2, 3, 5, 6]  # the ends of the four stages; the last one is passed at once
@@ -266,15 +259,6 @@ def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> 
     assert f"stage 1 is {A}, {B}" in lines[0]
     assert ["complete" in line for line in lines] == [False, False, False, True]
     assert marks(recorded.folder) == [20, 40, 60, 90]
-
-
-def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
-    epochs = [line for line in recorded.shown if line.startswith("epoch ")]
-    progress = [line.split("frames ")[1].split()[0] for line in epochs]
-    # What the run would come to if its present stage stayed, then what it comes to.
-    assert progress[0] == "10/100"
-    assert progress[2] == "40/180"
-    assert progress[-1] == "210/210"
 
 
 def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(

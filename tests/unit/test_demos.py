@@ -13,7 +13,6 @@ from helpers import (
     CPU,
     FULL,
     make_learner,
-    make_sac,
     make_spec,
     random_batch,
     random_block,
@@ -297,12 +296,6 @@ def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
     learner.imitate(demos, updates=300, batch_size=32)  # they are done
     assert torch.equal(bc_loss(learner.actor, everything, demos=64), after)
     assert (learner.imitations, learner.updates) == (300, 0)
-
-
-def test_a_plain_buffer_has_nothing_to_imitate() -> None:
-    spec = make_spec(1)
-    with pytest.raises(ValueError, match="bc_weight"):
-        make_sac(spec, bc_weight=1.0).run(filled(spec), [0], opt_steps=1, batch_size=4)
 
 
 # --- runs ----------------------------------------------------------------------------------------

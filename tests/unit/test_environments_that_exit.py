@@ -166,14 +166,3 @@ def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
     assert start(tmp_path, *sets(SAVED)) == 1
     assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.rglob("result.json"))
-
-
-def test_a_long_name_is_a_mistake_with_resume_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["--task", "reach-v3", "--log_dir", str(tmp_path)]
-    for name, more in (("x" * 300, []), ("x" * 300, ["--resume"])):
-        assert main("sac", [*flags, "--id", name, *more]) == 2
-    deep = str(tmp_path / "/".join(["x" * 200] * 30))
-    assert main("sac", ["--task", "reach-v3", "--log_dir", deep, "--resume"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 3

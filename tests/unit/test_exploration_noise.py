@@ -63,11 +63,6 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_noise_that_is_held_is_still_standard_normal() -> None:
-    noise = plan_of(horizon=60_000, noise_repeat=4).normal
-    assert (noise.mean(), noise.var()) == pytest.approx((0, 1), abs=0.02)
-
-
 def test_the_address_alone_says_how_long() -> None:
     assert same_plan(plan_of(noise_repeat=16), plan_of(EpisodeKey(*KEY), noise_repeat=16))
     lengths = {
@@ -142,17 +137,3 @@ def test_random_starts_end_after_the_first_episodes() -> None:
         first = collector.result().block.first[0, :, 0].reshape(4, 10).sum(1)
     assert (first[:2] > 1).all()  # each random action begins a return, and so does each episode
     assert (first[2:] == 1).all()
-
-
-def test_epochs_of_random_actions_have_no_random_starts() -> None:
-    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
-    spec = make_spec(config)
-    actor = make_learner("sac", spec).actor
-    blocks = []
-    for share in (0.0, 1.0):
-        env = config.model_copy(update={"random_starts": share})
-        with Collector(RolloutSetup(env, spec, actor, seed=5), epoch_frames=60) as collector:
-            collector.submit(actor, [0], random=True)
-            block = collector.result().block
-            blocks.append(torch.cat((block.act[..., 0], block.first)))
-    assert torch.equal(*blocks)

@@ -36,13 +36,6 @@ def test_quarters_of_a_run_by_hand(kind: str, final: float, shares: list[float])
     assert told == pytest.approx(shares, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_beyond_the_end_nothing_falls_any_more(kind: str) -> None:
-    """And a run without updates has a schedule too."""
-    assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
-    assert share(kind, 0, epochs=0) == 1
-
-
 def rates(learner: Learner) -> dict[str, float]:
     return {name: float(opt.param_groups[0]["lr"]) for name, opt in learner.optimizers.items()}
 
@@ -65,15 +58,6 @@ def test_a_share_is_that_of_every_optimisers_own_rate(algo: str) -> None:
     for part in (0.5, 0.25, 0.8, 1.0):  # of the start, never of the last one
         learner.optimizers.schedule(part)
         assert rates(learner) == pytest.approx({name: part * rate for name, rate in start.items()})
-
-
-def test_steps_are_those_of_the_smaller_rate_to_the_last_bit() -> None:
-    scheduled, small = learner_of("sac"), learner_of("sac", plr=0.25e-3, qlr=0.5e-3)
-    scheduled.optimizers.schedule(0.25)
-    for learner in (scheduled, small):
-        run(learner, 4)
-    for name, value in small.state_dict().items():
-        assert torch.equal(scheduled.state_dict()[name], value), name
 
 
 def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:

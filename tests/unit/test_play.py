@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -17,9 +15,8 @@ from tiny_runs import run_starter, train
 
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
-from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
-from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
+from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
 from torchrl_lite.reporting.film import Film, tiled, titled, write_film
@@ -61,20 +58,6 @@ def test_a_run_that_was_not_evaluated_has_its_newest_weights(run: Path, tmp_path
     assert weights_of(tmp_path).name == "last_10.pt"
     (newest,) = sorted(run.glob("checkpoint/last_3.pt"))
     assert load_policy(newest).frames == load_policy(weights_of(run)).frames
-
-
-def test_a_checkpoint_outside_of_a_run_has_seed_1(run: Path, tmp_path: Path) -> None:
-    assert load_policy(Path(shutil.copy(weights_of(run), tmp_path))).seed == 1
-
-
-def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
-    policy = load_policy(weights_of(run))
-    assert tasks_of(policy, []) == [0, 1]
-    assert tasks_of(policy, ["reach-v3"]) == [1]
-    with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
-        tasks_of(policy, ["reach-v2"])
-    with pytest.raises(UserError, match=r"it has drawer-close-v3, reach-v3$"):
-        tasks_of(policy, ["nothing-like-them"])
 
 
 def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
@@ -126,21 +109,6 @@ def test_mistakes_end_with_exit_code_2(
     assert (code, told.out) == (2, "")
     assert len(told.err.splitlines()) == 1
     assert all(word in told.err for word in words)
-
-
-def test_a_damaged_file_is_named(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "best.pt"
-    path.write_bytes(weights_of(run).read_bytes()[:-100])
-    assert run_starter("play", "--checkpoint", path) == 1
-    assert str(path) in capsys.readouterr().err
-
-
-def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MUJOCO_GL", "something")
-    use_headless_backend()
-    assert os.environ["MUJOCO_GL"] == "something"
 
 
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])

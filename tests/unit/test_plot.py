@@ -114,15 +114,6 @@ def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write
     )
 
 
-def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> None:
-    runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
-    curve = aggregate(runs, ["a"], metric="success", axis="hours")
-    assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
-    assert [estimate.value for estimate in curve.estimates] == pytest.approx(list(curve.x - 1))
-    one = aggregate([Run(write({"b": [0.5]}, env="b"))], ["b"], metric="success", axis="hours")
-    assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
-
-
 def test_a_torn_last_line_is_not_read(write: Write) -> None:
     folder = write({"a": [0.25, 0.75]})
     log = folder / "log.csv"
@@ -147,16 +138,6 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
 
 
-def test_an_experiment_is_only_among_the_tasks_that_it_has(write: Write) -> None:
-    write({"a": [0.1]}, experiment="new", env="a")
-    runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
-    assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
-    write({"a": [0.1], "b": [0.3]}, experiment="both")
-    runs = find_runs([runs[0].path.parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
-    assert panels["mean of 2 tasks"] == ["both"]
-
-
 def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     for name in "abc":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
@@ -167,11 +148,6 @@ def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     (axes,) = learning_curves(experiments, axis="core_hours").axes
     assert axes.get_xlabel() == "core hours"
     assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
-
-
-def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
-    folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
-    assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -226,14 +202,6 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
     else:
         assert name == "log.csv"  # these have no whole line, so no evaluation
         assert content[-1] != "\n"
-
-
-def test_runs_that_have_not_ended_are_told(
-    write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = write({"a": [0.1]}, finished=False)
-    assert run_starter("plot", folder) == 0
-    one_line(capsys.readouterr().err, str(folder), "unfinished")
 
 
 def test_any_column_can_be_drawn(write: Write) -> None:

@@ -96,9 +96,3 @@ def test_a_learned_temperature_starts_where_it_is_told() -> None:
     torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), 3.0))
     assert learner.log_alpha.requires_grad
     assert torch.equal(make_sac(SPEC).log_alpha, torch.zeros(2))
-
-
-@pytest.mark.parametrize("config", [{"alpha": 0.2}, {"policy": "deterministic"}], ids=str)
-def test_a_temperature_that_is_not_learned_has_no_other_start(config: dict[str, Any]) -> None:
-    one, other = make_sac(SPEC, **config), make_sac(SPEC, initial_alpha=5.0, **config)
-    assert torch.equal(one.log_alpha, other.log_alpha)

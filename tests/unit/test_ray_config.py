@@ -49,18 +49,6 @@ def test_a_mistake_is_told_in_one_line(system: dict[str, Any], said: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["local", "auto", "head-1.cluster:6379"])
-def test_what_is_asked_for_stands(address: str) -> None:
-    ray = {"address": address, "num_workers": 8, "cpus_per_worker": 2}
-    system = resolve(checked(workers="ray", overlap=True, ray=ray)).system
-    assert (system.workers, system.num_workers, system.ray.address) == ("ray", 8, address)
-
-
-def test_a_cluster_that_no_worker_needs_is_not_asked_for() -> None:
-    system = resolve(checked(workers=2, ray={"num_workers": 8})).system
-    assert (system.workers, system.num_workers) == (2, 2)
-
-
 def test_without_ray_one_line_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,10 +93,6 @@ def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
         assert going_on(tmp_path, far, *named).system.ray.address == "far-away:6379"
     unused = going_on(tmp_path, far, "--set", "system.workers=0")
     assert unused.system.num_workers == 0
-
-
-def test_a_configuration_from_before_there_was_ray_is_whole(tmp_path: Path) -> None:
-    assert going_on(tmp_path, [], without="ray").system.ray.address == "local"
 
 
 def train_on(address: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -148,15 +148,6 @@ def test_epochs_go_on_in_the_episodes_of_those_before() -> None:
             assert (one.returns == whole.returns).all()
 
 
-def test_a_task_without_any_reward_keeps_a_factor_of_one() -> None:
-    block = stream(3, 20, 2)
-    block.rew[1] = 0
-    factors = ReturnScale(3, 2, discount=0.9, bound=5.0).update(block, [0, 1, 2])
-    assert factors[1] == 1
-    assert 1 not in factors[[0, 2]].tolist()
-    assert ReturnScale(2, 1, discount=0.9, bound=5.0).update(stream(2, 3, 1), []).tolist() == [1, 1]
-
-
 def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
     scale = ReturnScale(3, 2, discount=0.9, bound=5.0)
     before = scale.update(stream(3, 20, 2), [0, 1, 2])

