@@ -327,14 +327,6 @@ def stop_run(log_dir: Path, number: signal.Signals, **changes: Any) -> Stopped:
     return stopped
 
 
-def test_sigterm_to_all_lets_an_epoch_that_is_nearly_over_finish(tmp_path: Path) -> None:
-    stopped = stop_run(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
-    said = stopped.out + stopped.err
-    assert stopped.code == 143, said
-    assert "checkpoint saved; continue with --resume" in said
-    assert "Traceback" not in said and "died" not in said
-
-
 def test_a_run_that_was_killed_goes_on_without_ray(alone: dict[str, Any], tmp_path: Path) -> None:
     assert stop_run(tmp_path, signal.SIGKILL).code == -signal.SIGKILL
     assert main("sac", [*command(tmp_path), "--resume"], multi_task=True) == 0

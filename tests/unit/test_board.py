@@ -2,13 +2,11 @@
 
 import errno
 import json
-import re
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
@@ -66,32 +64,6 @@ def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator
         assert point.value == pytest.approx(result[kind], rel=1e-6)
     shown = described["_hparams_/session_start_info"].session_start_info.hparams
     assert {info.name for info in experiment.hparam_infos} == set(shown)
-
-
-def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
-    (event,) = events.Tensors("custom_scalars__config__")
-    layout = Layout.FromString(event.tensor_proto.string_val[0])
-    names = events.Tags()["scalars"]
-    charts = {
-        (category.title, chart.title): {
-            name for name in names for tag in chart.multiline.tag if re.match(tag, name)
-        }
-        for category in layout.category
-        for chart in category.chart
-    }
-    assert charts["tasks", "success"] == {f"eval_success/{task}" for task in TASKS}
-    assert charts["tasks", "return"] == {f"eval_return/{task}" for task in TASKS}
-    assert charts["tasks", "temperature"] == {f"train_alpha/{task}" for task in TASKS}
-    assert charts["all tasks together", "success"] == {
-        "eval/success_rate",
-        "rollout/success_rate",
-    }
-    assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
-    assert charts["all tasks together", "loss of the critics"] == {
-        "train/q1_loss",
-        "train/q2_loss",
-        "eval/td_error",
-    }
 
 
 def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(

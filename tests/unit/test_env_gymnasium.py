@@ -129,17 +129,6 @@ def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
     assert env.unwrapped._env.unwrapped.options == {"low": -1}
 
 
-def test_a_constructor_without_arguments_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Plain(Toy):
-        def __init__(self) -> None:
-            super().__init__()
-
-    spec = gym.envs.registration.EnvSpec("Plain-v0", entry_point=Plain, max_episode_steps=5)
-    monkeypatch.setitem(gym.registry, "Plain-v0", spec)
-    make_env("gymnasium", "Plain-v0").reset(seed=1)
-    assert "render_mode" in error_of("Plain-v0", render_mode="rgb_array")
-
-
 def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
     env = make_env("gymnasium", toy(limit=3), horizon=7)
     env.reset(seed=0)

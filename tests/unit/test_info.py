@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from tiny_runs import (
     TASK,
     assert_same_bits,
@@ -53,11 +52,6 @@ def test_mean_over_the_steps_that_report_and_the_last_value() -> None:
     assert recorded(["a", "b"], steps) == {"a": Reported(3.0, 6.0), "b": Reported(0.5, 0.0)}
 
 
-@pytest.mark.parametrize("value", [None, "1.0", np.zeros(2), [1.0]])
-def test_what_is_no_number_is_left_out(value: object) -> None:
-    assert recorded(["a", "b"], [{"a": value}]) == {}
-
-
 def test_a_row_averages_over_the_episodes_that_report() -> None:
     one = EpisodeStats(0, 1.0, 5, None, info={"a": Reported(1.0, 2.0)})
     two = EpisodeStats(0, 1.0, 5, None, info={"a": Reported(3.0, 8.0), "b": Reported(7.0, 7.0)})
@@ -101,13 +95,3 @@ def test_an_epoch_collected_ahead_keeps_its_numbers_over_a_resume(tmp_path: Path
     whole = results(folder_in(tmp_path / "whole"))
     assert results(folder_in(tmp_path / "cut")) == whole
     assert whole[-1]["info_last/obj_to_target/reach-v3"] != ""
-
-
-@pytest.mark.parametrize(
-    ("value", "message"), [(["a", "a"], "log.info: 'a' is named twice"), (["a/b"], "log.info")]
-)
-def test_wrong_names_are_told(
-    value: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert start(tmp_path, *sets({"log.info": value})) == 2
-    assert message in capsys.readouterr().err

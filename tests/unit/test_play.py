@@ -19,7 +19,7 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
-from torchrl_lite.reporting.film import Film, tiled, titled, write_film
+from torchrl_lite.reporting.film import Film, tiled, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 
@@ -178,23 +178,6 @@ def test_one_film_shows_all_tasks_side_by_side(
 
 def brightness(picture: np.ndarray) -> np.ndarray:
     return picture.astype(float).mean(-1)
-
-
-@pytest.mark.parametrize("shape", [(64, 64), (400, 600)])
-def test_the_title_says_whether_the_episode_has_succeeded(shape: tuple[int, int]) -> None:
-    grey = np.full((*shape, 3), 128, np.uint8)
-    success, failure, unknown = (
-        titled(grey, 240, "reach-v3", success=told) for told in (1.0, 0.0, None)
-    )
-    assert success.shape == failure.shape == unknown.shape == (240, 240, 3)
-    right = (slice(0, 15), slice(120, 240))
-    assert brightness(unknown[right]).max() < 40  # nothing is written there
-    assert brightness(failure[right]).max() > 150
-    assert success[right][..., 1].max() > success[right][..., 0].max() + 50  # green
-    assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # a longer text
-    assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
-    assert brightness(unknown[:15, :100]).max() > 150
-    assert (success[120] == 128).all(-1).any()
 
 
 def test_a_film_that_ends_early_waits_for_the_others() -> None:

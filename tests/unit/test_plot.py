@@ -138,18 +138,6 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
 
 
-def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
-    for name in "abc":
-        folder = write({"task": [0.1, 0.5]}, experiment=name)
-    experiments = by_experiment(find_runs([folder.parents[2]]))
-    (axes,) = learning_curves(experiments).axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
-    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
-    (axes,) = learning_curves(experiments, axis="core_hours").axes
-    assert axes.get_xlabel() == "core hours"
-    assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
-
-
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_path: Path) -> None:
     folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / f"c.{suffix}", tmp_path / "t.md"

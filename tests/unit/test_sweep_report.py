@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from test_plot import Write, write
 
 from torchrl_lite.analysis.axes import Axis, Until
 from torchrl_lite.analysis.figures import learning_curves
 from torchrl_lite.analysis.runs import Metric, Run
 from torchrl_lite.sweep import report
-from torchrl_lite.sweep.progress import Line, Logged, Logs, PlainView, table
+from torchrl_lite.sweep.progress import Line, Logged, Logs, PlainView
 from torchrl_lite.sweep.trial import Trial
 
 __all__ = ["write"]  # a fixture
@@ -88,19 +87,6 @@ def lines_of(tmp_path: Path) -> list[Line]:
         Line(trial(2), "running", "10.0.0.7", Logged(5_000, 0.25, 0.5)),
         Line(trial(3), "failed", None, Logged(300, None, None)),
         Line(trial(4), "waiting", None, Logged()),
-    ]
-
-
-def test_the_live_table_has_what_runs_and_what_failed(tmp_path: Path) -> None:
-    with (tmp_path / "screen").open("w+") as screen:
-        Console(file=screen, width=120).print(table(lines_of(tmp_path)))
-        screen.seek(0)
-        title, _, *rows = (line.split() for line in screen.read().splitlines())
-    assert " ".join(title) == "4 runs: 1 running, 1 waiting, 1 done, 1 failed"
-    left = ["2:05", "h"]  # 15,000 frames of half a second
-    assert rows == [
-        ["exp/env/2", "running", "10.0.0.7", "5,000", "/", "20,000", "0.25", *left],
-        ["exp/env/3", "failed", "300", "/", "20,000", "-", "-"],
     ]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import ROOT, one_line, result_of, rows_of
+from tiny_runs import ROOT, result_of, rows_of
 
 pytestmark = pytest.mark.wandb
 pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
@@ -129,23 +129,6 @@ def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
         content = path.read_bytes()
         assert KEY.encode() not in content, path
         assert SECRET.encode() not in content, path
-
-
-@pytest.mark.parametrize(
-    ("there", "told"),
-    [
-        ({}, "no API key"),
-        ({"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}, "no login at Weights"),
-    ],
-    ids=["no key", "no server"],
-)
-def test_without_a_login_nothing_begins(tmp_path: Path, there: dict[str, str], told: str) -> None:
-    process = start(tmp_path, mode="online", **there)
-    _, err = process.communicate()
-    assert process.returncode == 2
-    one_line(err, told)
-    assert KEY not in err
-    assert not (tmp_path / "log").exists()
 
 
 def wait_for(process: subprocess.Popen[str], file: Path) -> None:
