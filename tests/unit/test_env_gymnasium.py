@@ -100,6 +100,15 @@ def test_actions_are_scaled_to_their_bounds(
     assert space.contains(taken)
 
 
+def test_a_rounded_action_stays_in_its_bounds(toy: Any) -> None:
+    low, high = -0.7, 0.3
+    assert (low + high) / 2 + (high - low) / 2 > high
+    env = make_env("gymnasium", toy(action_space=Box(low, high, (1,), np.float64)))
+    env.reset(seed=0)
+    env.step(np.ones(1, np.float32))
+    assert env.unwrapped._env.unwrapped.actions == [high]
+
+
 # --- episodes -------------------------------------------------------------------------------------
 
 

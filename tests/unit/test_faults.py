@@ -71,6 +71,11 @@ def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
         check_block(block, [0, 1], NAMES, before=[0, 0])
 
 
+def test_large_numbers_and_rows_of_other_tasks_are_no_fault() -> None:
+    check_block(block_with(3e38, "obs", 0), [0, 1], NAMES, before=[0, 0])
+    check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=[0, 0])
+
+
 def test_a_metric_that_is_none_names_its_task() -> None:
     metrics = {
         "train/q1_loss": -math.inf,
