@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -149,6 +149,16 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
         cont=(torch.rand(shape, generator=generator) > 0.25).float(),
         first=(torch.rand(shape, generator=generator) < 0.2).float(),
     )
+
+
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    """The one line of the mistake that ``call`` tells."""
+    with pytest.raises(UserError) as caught:
+        call(*args, **kwargs)
+    message = str(caught.value)
+    assert message.strip(), "an error without a message"
+    assert len(message.splitlines()) == 1, message
+    return message
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

@@ -338,12 +338,20 @@ def test_the_mean_is_what_it_always_was_to_the_last_bit() -> None:
     assert torch.equal(learner._generator.get_state(), generator.get_state())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_does_not_train_does_not_move(name: str) -> None:
+@pytest.mark.parametrize(
+    ("algo", "kind", "name"),
+    [
+        *(("sac", "multihead", name) for name in METHODS),
+        *(("sac", kind, "mean") for kind in KINDS),
+        ("td3", "multihead", "mean"),
+    ],
+)
+def test_what_does_not_train_does_not_move(algo: str, kind: str, name: str) -> None:
     """Parameters of a resting task, their moments, and what the method knows about it."""
-    net = {"task_input": "embedding"}
-    learner = run(make_learner("sac", make_spec(4), kind="multihead", net=net, gradients=name),
-                  [0, 1, 2, 3], 3)  # fmt: skip
+    net = {"norm": "layer"} | ({"task_input": "embedding"} if kind in ("mlp", "multihead") else {})
+    learner = make_learner(algo, make_spec(4), kind=kind, net=net, gradients=name, grad_clip=1.0)
+    run(learner, [0, 1, 2, 3], 3)
+    assert any(name.startswith("target") for name in rows_of_tasks(learner, 4))
 
     def rows(task: int) -> list[Tensor]:
         own = list(rows_of_tasks(learner, 4).values())

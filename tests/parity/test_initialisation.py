@@ -154,15 +154,6 @@ def test_torch_draws_as_wide_as_a_torch_linear(tasks: int, network: str) -> None
                 assert bias.std().item() == pytest.approx(stock.bias.std().item(), rel=0.2)
 
 
-@NETWORKS
-def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
-    """Differences of the rows are those of uniform weights; their mean is as wide as the bias."""
-    bias = hidden_layers(learner("torch", 10), network)[0].bias.detach()
-    variance = 1 / (3 * fan_ins(network, 10)[0])
-    assert bias.var(1).mean().item() == pytest.approx(variance, rel=0.1)
-    assert bias.mean(1).var().item() == pytest.approx(1.1 * variance, rel=0.25)
-
-
 @pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
 def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
     sac = learner(init)

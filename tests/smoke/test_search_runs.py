@@ -93,29 +93,6 @@ def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> No
         assert config[section] == params[section]
 
 
-def test_core_minutes_end_a_run_with_a_checkpoint(tmp_path: Path) -> None:
-    pytest.importorskip("optuna", reason="the extra [search] is not installed")
-    (tmp_path / "space.json").write_text('{"sac.tau": [0.01]}')
-    endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}
-    driver = start(
-        tmp_path, str(ROOT / "starter" / "sweep.py"), "--search", "space.json", "--trials", "1",
-        "--starter", "st_sac", "--tasks", "0", "--core_minutes", "0.02", "--out", "out",
-        *sets(endless),
-    )  # fmt: skip
-    out, err = driver.communicate()
-    assert (driver.returncode, err) == (0, "")
-    folder = tmp_path / "out" / "trial_0000" / "reach-v3" / "1"
-    assert (folder / "console.log").read_text().endswith("continue with --resume\n")
-    assert list((folder / "checkpoint").glob("last_*.json"))
-    spent, last = 0.0, {}
-    for row in rows_of(folder):
-        spent += float(row["time/cpu_s"])
-        if row["eval/return"] and spent <= 1.2:
-            last = row
-    assert spent > 1.2
-    assert f"trial_0000: success 0.000, return {float(last['eval/return']):.1f}\n" in out
-
-
 def test_a_sweep_without_ray_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:
     shared_before = set(SHARED_MEMORY.iterdir())
     endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}

@@ -138,17 +138,6 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(
     assert [(folder / "console.log").read_bytes() for folder in folders(tmp_path)] == before
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(cluster: Any, tmp_path: Path) -> None:
-    grid = ["--grid", 'env.tasks=[["NoSuch-v1"],["Pendulum-v1"]]']
-    driver = start(cluster, tmp_path, *grid, "--set", "train.num_epochs=2")
-    out, err = driver.communicate()
-    assert driver.returncode == 1
-    (told,) = err.splitlines()
-    assert "NoSuch-v1/1 failed (2): error: " in told
-    assert "| pendulum-env.tasks_Pendulum-v1 | Pendulum-v1 | 1 |" in out
-    assert "NoSuch" not in (tmp_path / "sweep" / "results.csv").read_text()
-
-
 def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Path) -> None:
     node = cluster.list_all_nodes()[-1]
     driver = start(cluster, tmp_path, "--seeds", "1-4")

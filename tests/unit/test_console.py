@@ -106,50 +106,6 @@ def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> 
     assert forecast.evaluation_share == (pytest.approx(share) if evaluation_s else None)
 
 
-def test_random_epochs_forecast_nothing_and_a_resumed_run_needs_two() -> None:
-    forecast = Forecast()
-    for row in epochs(3, evaluation_s=0):
-        forecast.add(row)
-    assert forecast.seconds(100) is None
-    resumed = Forecast()
-    first, second = epochs(2, evaluation_s=0, start=500)
-    resumed.add(first)
-    assert resumed.seconds(100) is None  # its frames are those of all epochs before
-    resumed.add(second)
-    assert resumed.seconds(100) == pytest.approx(2.0)
-
-
-def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
-    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    view = LiveView(terminal, "sac push-v3 seed 1", ["push-v3"], 1200, 0)
-    try:
-        view.phase("evaluating")
-        assert view._phase_text() == "evaluating"
-        view.progress(20, 1500)
-        now += 34.4
-        assert view._phase_text() == "evaluating 20 of 1,500, 34 s"
-        view.phase("saving")
-        assert view._phase_text() == "saving"
-    finally:
-        view.close()
-
-
-def test_a_resumed_view_knows_the_past_from_the_start() -> None:
-    terminal = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    view = LiveView(terminal, "sac MT3 seed 1", TASKS, 1200, 900)
-    try:
-        view.resume([evaluated(TASKS, SUCCESS), {"epoch": 5, "total_frames": 900}], best=0.75)
-        printed = Console(file=io.StringIO(), width=100, color_system=None, record=True)
-        printed.print(view)
-    finally:
-        view.close()
-    text = printed.export_text()
-    for part in ("epoch 5", "900/1200", "evaluation at 600", "success 0.50", "best success 0.75"):
-        assert part in text
-
-
 def test_a_pipe_gets_a_line_of_all_tasks_with_every_evaluation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -19,6 +19,7 @@ from tiny_runs import (
     rows_of,
     same_results,
     state_of,
+    tree_of,
 )
 
 from torchrl_lite.algo.learner import Learner
@@ -26,7 +27,6 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command.launch import main
-from torchrl_lite.config.files import merge, nest
 from torchrl_lite.network.actor import Actor
 
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
@@ -61,10 +61,8 @@ def run(log_dir: Path, *argv: str, **changes: Any) -> int:
     path = log_dir / "x.json"
     if not path.exists():
         log_dir.mkdir(parents=True, exist_ok=True)
-        tree: dict[str, Any] = {}
-        for key, value in (SMALL | changes).items():
-            tree = merge(tree, nest(key.replace("__", ".").split("."), value))
-        path.write_text(json.dumps(tree))
+        own = {key.replace("__", "."): value for key, value in changes.items()}
+        path.write_text(json.dumps(tree_of(SMALL | own)))
     common = ["--config", str(path), "--device", "cpu", "--log_dir", str(log_dir), "--id", "x"]
     return main("sac", [*common, *argv], multi_task=True)
 

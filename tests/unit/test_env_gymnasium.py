@@ -130,14 +130,6 @@ def test_an_episode_is_a_function_of_its_seed_and_its_actions(task: str) -> None
             break
 
 
-def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
-    env = make_env("gymnasium", toy())
-    env.reset(seed=0, options={"goal": 3})
-    assert env.unwrapped._env.unwrapped.options is None
-    env.reset(seed=0, options={"goal": 3, "low": -1})
-    assert env.unwrapped._env.unwrapped.options == {"low": -1}
-
-
 def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
     env = make_env("gymnasium", toy(limit=3), horizon=7)
     env.reset(seed=0)

@@ -101,6 +101,16 @@ def test_a_terminal_state_cuts_the_bootstrap_and_a_time_limit_does_not(
     assert begun(**ends).step(np.zeros(4, np.float32))[0].cont == cont
 
 
+def test_the_next_episode_starts_its_statistics_anew() -> None:
+    runner = begun(truncates=2, succeeds=1)
+    for _ in range(2):
+        runner.step(np.zeros(4, np.float32))
+    del runner.env.unwrapped.at["succeeds"]
+    runner.begin(plan_of(KEY))
+    stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
+    assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
+
+
 def test_an_error_names_the_environment_and_the_cause() -> None:
     with pytest.raises(EpisodeError, match=r"scripted \(copy 0\): ValueError: no reset today"):
         begun(raises=0)

@@ -137,3 +137,17 @@ def test_random_starts_end_after_the_first_episodes() -> None:
         first = collector.result().block.first[0, :, 0].reshape(4, 10).sum(1)
     assert (first[:2] > 1).all()  # each random action begins a return, and so does each episode
     assert (first[2:] == 1).all()
+
+
+def test_epochs_of_random_actions_have_no_random_starts() -> None:
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    blocks = []
+    for share in (0.0, 1.0):
+        env = config.model_copy(update={"random_starts": share})
+        with Collector(RolloutSetup(env, spec, actor, seed=5), epoch_frames=60) as collector:
+            collector.submit(actor, [0], random=True)
+            block = collector.result().block
+            blocks.append(torch.cat((block.act[..., 0], block.first)))
+    assert torch.equal(*blocks)

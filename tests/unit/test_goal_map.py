@@ -11,7 +11,6 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from tiny_runs import run_starter, train
 
 from torchrl_lite.analysis.goal_map import GoalResults, places, where
-from torchrl_lite.command.goals import worst_goals
 
 
 def results(successes: list[bool], **axes: list[float]) -> GoalResults:
@@ -39,14 +38,6 @@ def test_failures_without_a_pattern_are_all_over_the_table() -> None:
     assert where(spread) == "a-v3: 4 of 12 goals fail, all over the table."
     assert where(results([False] * 12)) == "a-v3: 12 of 12 goals fail, all over the table."
     assert where(results([True] * 12, x=LINE)) == "a-v3: none of 12 goals fails."
-
-
-def test_the_film_has_the_worst_goals_of_every_task() -> None:
-    one, other = results([False] * 12), results([True] * 10 + [False] * 2)
-    assert one.failed[:2] == [11, 10]  # their return is the lowest
-    assert worst_goals([one, other]) == [
-        (0, 11), (1, 11), (0, 10), (1, 10), (0, 9), (0, 8), (0, 7), (0, 6), (0, 5)
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("task", ["push-v3", "door-open-v3"])

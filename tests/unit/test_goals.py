@@ -10,9 +10,8 @@ import metaworld
 import numpy as np
 import pytest
 from metaworld.policies import ENV_POLICY_MAP
-from tiny_runs import one_line, result_of, run_starter, short, train
+from tiny_runs import one_line, result_of, run_starter, train
 
-from torchrl_lite.command.launch import main
 from torchrl_lite.env.goals import HELD_OUT, goals
 from torchrl_lite.env.make import make_env
 from torchrl_lite.policies import file as policy_file
@@ -87,18 +86,6 @@ def test_a_sparse_reward_is_the_success_of_stock() -> None:
         assert type(reward) is float and reward == float(info["success"])
         rewards.append(reward)
     assert {*rewards} == {0.0, 1.0}
-
-
-@pytest.mark.parametrize(
-    ("field", "words"),
-    [("env.reward=sparse", ["env.reward", "success"]), ("env.hide_goal=true", ["env.hide_goal"])],
-)
-def test_other_suites_refuse_them(
-    field: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = short(tmp_path, "--set", "env.suite=gymnasium", "--set", 'env.tasks=["Pendulum-v1"]')
-    assert main("sac", [*flags, "--set", field]) == 2
-    one_line(capsys.readouterr().err, "metaworld", *words)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Runs on Gymnasium: their flags, their results without success, whose packages they import."""
 
-import csv
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import gymnasium as gym
 import pytest
 import torch
 from helpers import newest_checkpoint
-from tiny_runs import short
+from tiny_runs import rows_of, short
 
 from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
@@ -33,12 +32,6 @@ def start(
 ) -> int:
     named = ["--config", str(config)] if config else []
     return main(algo, short(log_dir, *named, *argv, **changes), multi_task=many)
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if not k.startswith(("time/", "rate/"))} for row in rows]
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
@@ -74,15 +67,6 @@ def test_without_a_task_its_place_is_told(
     assert error.startswith("error: env.tasks: no task")
     assert "reach-v3" not in error
     assert len(error.splitlines()) == 1
-
-
-@pytest.mark.parametrize("task", ["CartPole-v1", "Pendulm-v1"])
-def test_a_task_that_is_not_supported_leaves_nothing_behind(
-    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert start(tmp_path, CONFIGS / "base.json", "--set", f'env.tasks=["{task}"]') == 2
-    assert "env.tasks" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 PACKAGE = """

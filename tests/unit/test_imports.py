@@ -110,17 +110,6 @@ def test_no_two_rooms_and_no_two_files_import_each_other() -> None:
             pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
 
 
-def test_an_init_file_defines_nothing() -> None:
-    """Re-exports at most: what there is stands in a file that is named after it. The library's own
-    names are imported when they are first used."""
-    for path in PACKAGE.rglob("__init__.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        defined = (ast.FunctionDef, ast.ClassDef)
-        own = [node.name for node in tree.body if isinstance(node, defined)]
-        lazy = ["__getattr__", "__dir__"] if path.parent == PACKAGE else []
-        assert own == lazy, path
-
-
 # --- what an import needs ------------------------------------------------------------------------
 
 PROBE = """

@@ -7,11 +7,8 @@ import numpy as np
 from tiny_runs import (
     TASK,
     assert_same_bits,
-    folder_in,
     results,
     rows_of,
-    sets,
-    start,
     state_of,
     train,
 )
@@ -20,22 +17,6 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.info import InfoRecorder, Reported
 from torchrl_lite.config.log import METAWORLD_INFO
 from torchrl_lite.training.evaluation import by_task, training_row
-
-AHEAD = {
-    "env.max_episode_frames": 5,
-    "env.num_envs": 2,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 1000,
-    "train.epoch_frames": 5,
-    "train.opt_steps": 2,
-    "train.pretrain_epochs": 1,
-    "train.num_epochs": 3,
-    "train.batch_size": 8,
-    "train.final_eval_episodes": 1,
-    "system.threads": 1,
-    "system.workers": 2,
-    "system.overlap": True,
-}
 
 
 def recorded(names: list[str], steps: list[dict[str, Any]]) -> dict[str, Reported]:
@@ -85,13 +66,3 @@ def test_meta_worlds_numbers_are_logged_and_change_no_training(tmp_path: Path) -
     for state in (ours, theirs):
         del state["wall_time"], state["config"]
     assert_same_bits(ours, theirs)
-
-
-def test_an_epoch_collected_ahead_keeps_its_numbers_over_a_resume(tmp_path: Path) -> None:
-    fields = sets(AHEAD)
-    assert start(tmp_path / "whole", *fields) == 0
-    assert start(tmp_path / "cut", *fields, "--until", "20") == 0
-    assert start(tmp_path / "cut", "--resume", "--set", "system.workers=1") == 0
-    whole = results(folder_in(tmp_path / "whole"))
-    assert results(folder_in(tmp_path / "cut")) == whole
-    assert whole[-1]["info_last/obj_to_target/reach-v3"] != ""

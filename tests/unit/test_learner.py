@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from helpers import CPU, make_sac, make_spec, random_block
-from helpers import through_a_file as saved
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
@@ -76,35 +75,6 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     learner.run(filled_buffer(learner.spec), range(3), opt_steps=5, batch_size=8)
     assert torch.equal(torch.get_rng_state(), before)
     assert_same_weights(learner, trained(make_spec(3)))
-
-
-def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
-    spec, initial = make_spec(), make_sac(make_spec()).state_dict()
-    learners = [make_sac(spec, seed=seed) for seed in (0, 1)]
-    for learner in learners:
-        learner.load_state_dict(initial)
-        learner.run(filled_buffer(spec), [0], opt_steps=1, batch_size=8)
-    weights = [learner.critic.body.head.weight for learner in learners]
-    assert not torch.equal(*weights)
-
-
-@pytest.mark.parametrize(
-    ("tasks", "config"),
-    [(2, {}), (1, {"policy": "deterministic"}), (2, {"target_update_interval": 4, "tau": 1.0})],
-    ids=str,
-)
-def test_a_saved_learner_goes_on_to_the_last_bit(tasks: int, config: dict[str, object]) -> None:
-    spec = make_spec(tasks)
-    learner = trained(spec, **config)
-    restored = trained(spec, updates=2, seed=1, **config)  # with a past of its own
-    restored.load_training_state(saved(learner.training_state()))
-    learner.flush(), restored.flush()
-    buffer = filled_buffer(spec)
-    for one in (learner, restored):
-        one.run(buffer, range(tasks), opt_steps=5, batch_size=8)
-    assert_same_weights(restored, learner)
-    assert restored.flush() == learner.flush()
-    assert restored.updates == learner.updates == 10
 
 
 def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:

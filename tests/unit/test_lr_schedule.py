@@ -36,6 +36,13 @@ def test_quarters_of_a_run_by_hand(kind: str, final: float, shares: list[float])
     assert told == pytest.approx(shares, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_beyond_the_end_nothing_falls_any_more(kind: str) -> None:
+    """And a run without updates has a schedule too."""
+    assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
+    assert share(kind, 0, epochs=0) == 1
+
+
 def rates(learner: Learner) -> dict[str, float]:
     return {name: float(opt.param_groups[0]["lr"]) for name, opt in learner.optimizers.items()}
 

@@ -182,7 +182,7 @@ JSON = st.recursive(
 ) | st.sampled_from([10**30, 1e300, "auto", "\ud800", "\0", "a\nb", "../x", "x" * 1000])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     fields=st.dictionaries(KEYS, JSON, max_size=4),
     overrides=st.lists(st.tuples(KEYS, st.text(max_size=6)), max_size=2),
@@ -200,7 +200,7 @@ def test_random_trees_are_a_configuration_or_one_line(
     assert_config_or_one_line(path, [f"{key}={value}" for key, value in overrides])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), yaml=st.booleans())
 def test_random_bytes_are_one_line(tmp_path: Path, content: bytes, yaml: bool) -> None:
     path = tmp_path / ("random.yaml" if yaml else "random.json")

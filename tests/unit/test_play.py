@@ -51,15 +51,6 @@ def test_the_best_weights_give_the_evaluation_of_the_log(run: Path) -> None:
     assert (policy.frames, policy.seed) == (60, 4)
 
 
-def test_a_run_that_was_not_evaluated_has_its_newest_weights(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint").mkdir()
-    for epoch in (9, 10):
-        (tmp_path / "checkpoint" / f"last_{epoch}.pt").touch()
-    assert weights_of(tmp_path).name == "last_10.pt"
-    (newest,) = sorted(run.glob("checkpoint/last_3.pt"))
-    assert load_policy(newest).frames == load_policy(weights_of(run)).frames
-
-
 def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
     with pytest.raises(UserError, match=re.escape(f"did you mean {run}?")):
         weights_of(run.parents[1])
@@ -86,17 +77,13 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
         ([], ["--run", "--checkpoint"]),
         (["--run", "no-such-run"], ["no-such-run is not a run directory"]),
         (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
-        (["--run", "{run}", "--episodes", "1000000000"], ["--episodes", "65536"]),
         (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
         (["--pretrained", "drawer-clsoe-v3"], ["--pretrained", "did you mean 'drawer-close-v3'"]),
         (["--run", "{run}", "--export", "x", "--seed", "3"], ["--export", "--seed"]),
         (["--run", "{run}", "--video", "film.avi"], ["--video", ".mp4", ".gif"]),
         (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
-        (["--run", "{run}", "--seed", "-1"], ["--seed", "-1"]),
         (["--run", "{run}", "--camera", "corner"], ["--camera", "--video", "--render"]),
-        (["--run", "{run}", "--size", "96"], ["--size", "--video"]),
         (["--run", "{run}", "--video", "x.gif", "--size", "100"], ["--size", "multiple of 16"]),
-        (["--run", "{run}", "--video", "x.gif", "--camera", "corner9"], ["--camera", "corner3"]),
         (["--run", "{run}", "--video", "x.gif", "--render", "human"], ["--video", "--render"]),
     ],
 )

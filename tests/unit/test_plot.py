@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -74,17 +73,6 @@ def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
     assert core_hours == pytest.approx([1.5, 3, 4.5])
 
 
-@pytest.mark.parametrize("axis", ["updates", "core_hours"])
-def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, axis: Any) -> None:
-    """As runs of earlier versions, whose evaluations would all lie at 0."""
-    run = Run(write({"a": [0.1, 0.5]}))
-    log = run.path / "log.csv"
-    text = log.read_text()
-    log.write_text(text.replace("updates", "other").replace("time/cpu_s", "time/other"))
-    assert len(Run(run.path).curve("a", metric="success", axis=axis)[0]) == 0
-    assert len(Run(run.path).curve("a", metric="success", axis="frames")[0]) == 2
-
-
 def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:
     for seed, curve in enumerate([[0.0, 0.2, 1.0], [0.4, 0.6], [0.8, 1.0, 0.9]]):
         write({"a": curve}, seed=seed)
@@ -138,9 +126,8 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_path: Path) -> None:
-    folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / f"c.{suffix}", tmp_path / "t.md"
+def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) -> None:
+    folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / "c.svg", tmp_path / "t.md"
     assert run_starter("plot", folder, "--out", out, "--table", text, "--x", "hours") == 0
     assert out.stat().st_size > 1000
     assert "| exp | a | 1 |" in text.read_text()
@@ -154,9 +141,7 @@ def test_the_starter_writes_pictures_and_tables(write: Write, suffix: str, tmp_p
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
         (["{unevaluated}", "--out", "c.png"], ["--metric", "success", "--metric return"]),
-        (["{run}", "--metric", "updatse"], ["--metric", "did you mean 'updates'?"]),
         (["{run}", "--metric", "eval_retrun"], ["--metric", "did you mean 'eval_return'?"]),
-        (["{run}", "--heat_map", "c.gif"], ["--heat_map", ".png"]),
         (["{run}", "--smooth", "0"], ["--smooth", "from 1"]),
     ],
 )
@@ -175,7 +160,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("name", ["params.json", "result.json", "log.csv"])
-@pytest.mark.parametrize("content", ["{", "[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n"])
+@pytest.mark.parametrize("content", ["[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n"])
 def test_a_file_that_is_damaged_or_of_others_is_named(
     write: Write, name: str, content: str
 ) -> None:

@@ -19,56 +19,6 @@ def run(learner: SAC, updates: int) -> None:
     learner.run(buffer, [0, 1], opt_steps=updates, batch_size=8)
 
 
-def parts(learner: SAC) -> dict[str, list[Tensor]]:
-    """Parameters and moments of each optimiser, and the targets."""
-    result = {
-        name: [
-            tensor.detach().clone()
-            for parameter in optimizer.param_groups[0]["params"]
-            for tensor in (parameter, *optimizer.state[parameter].values())
-        ]
-        for name, optimizer in learner.optimizers.items()
-    }
-    return result | {"target": [p.clone() for p in learner.target.parameters()]}
-
-
-def moved(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> set[str]:
-    return {
-        name
-        for name, tensors in after.items()
-        if len(tensors) != len(before[name]) or not all(map(torch.equal, tensors, before[name]))
-    }
-
-
-@pytest.mark.parametrize(
-    ("delay", "interval", "kinds"),
-    [
-        (1, 1, ["critic+policy+target"] * 6),
-        (
-            2,
-            3,
-            [
-                "critic",
-                "critic+policy",
-                "critic+target",
-                "critic+policy",
-                "critic",
-                "critic+policy+target",
-            ],
-        ),
-    ],
-)
-def test_what_is_not_due_does_not_move(delay: int, interval: int, kinds: list[str]) -> None:
-    """To the last bit, moments included; the first updates of an epoch may be any."""
-    learner = make_sac(SPEC, policy_delay=delay, target_update_interval=interval)
-    assert [learner.variant(step) for step in range(6)] == kinds
-    for kind in kinds:
-        before = parts(learner)
-        run(learner, 1)
-        due = set(kind.replace("policy", "actor+alpha").split("+"))
-        assert moved(before, parts(learner)) == due
-
-
 def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     learner = make_sac(SPEC, policy_delay=3)
     seen: list[dict[str, Tensor]] = []

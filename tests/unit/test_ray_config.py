@@ -30,15 +30,12 @@ def checked(**system: Any) -> Config:
 @pytest.mark.parametrize(
     ("system", "said"),
     [
-        ({"workers": "rya"}, "did you mean 'ray'?"),
         ({"ray": {"adress": "auto"}}, "system.ray.adress: unknown key"),
-        ({"ray": {"address": "locl"}}, "did you mean 'local'?"),
         ({"ray": {"address": "ray://head:10001"}}, 'system.ray.address: "ray://head:10001" is not'),
         (
             {"ray": {"num_workers": 0}},
             "system.ray.num_workers: 0 is not allowed; it must be an integer",
         ),
-        ({"ray": {"cpus_per_worker": 0.5}}, "system.ray.cpus_per_worker: 0.5 is not allowed"),
     ],
     ids=str,
 )
@@ -111,16 +108,4 @@ def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
         done = train_on(address, tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert f"system.ray.address: '{address}': not reachable" in done.stderr
-    assert not (tmp_path / "log").exists()
-
-
-@pytest.mark.slow
-def test_what_listens_there_but_is_no_ray_is_told_within_minutes(tmp_path: Path) -> None:
-    pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
-    with socket.create_server(("", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        done = train_on(address, tmp_path)
-    assert done.returncode == 2, done.stderr  # before the last line, Ray says that it tries
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"error: system.ray.address: '{address}': Failed to connect to Ray")
     assert not (tmp_path / "log").exists()

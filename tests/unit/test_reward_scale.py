@@ -10,9 +10,7 @@ from helpers import complete_state, make_spec, random_block, through_a_file
 from tiny_runs import ROOT, train
 from torch import Tensor
 
-from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
-from torchrl_lite.config import check
+from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
 from torchrl_lite.types import Block
 
 
@@ -148,6 +146,15 @@ def test_epochs_go_on_in_the_episodes_of_those_before() -> None:
             assert (one.returns == whole.returns).all()
 
 
+def test_a_task_without_any_reward_keeps_a_factor_of_one() -> None:
+    block = stream(3, 20, 2)
+    block.rew[1] = 0
+    factors = ReturnScale(3, 2, discount=0.9, bound=5.0).update(block, [0, 1, 2])
+    assert factors[1] == 1
+    assert 1 not in factors[[0, 2]].tolist()
+    assert ReturnScale(2, 1, discount=0.9, bound=5.0).update(stream(2, 3, 1), []).tolist() == [1, 1]
+
+
 def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
     scale = ReturnScale(3, 2, discount=0.9, bound=5.0)
     before = scale.update(stream(3, 20, 2), [0, 1, 2])
@@ -160,19 +167,6 @@ def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
     alone.largest[1] = scale.largest[1]
     assert scale.update(back, [1])[1] == alone.update(back, [1])[1]
     assert (scale.returns[1] == alone.returns[1]).all()
-
-
-@pytest.mark.parametrize("asked", ["ema", "return", None])
-def test_the_configuration_says_which_scale(asked: str | None) -> None:
-    tree = {
-        "env": {"tasks": ["a", "b"], "num_envs": 6, "reward_normalization": asked},
-        "net": {"critic": {"bound": 12.5}},
-        "td3": {"discount": 0.9},
-    }
-    scale = reward_scale(check(tree, algo="td3", sections=SECTIONS, source="test"))
-    assert type(scale) is {"ema": DeviationScale, "return": ReturnScale, None: type(None)}[asked]
-    if isinstance(scale, ReturnScale):
-        assert (scale.discount, scale.bound, scale.returns.shape) == (0.9, 12.5, (2, 3))
 
 
 ONE_AFTER_THE_OTHER = {

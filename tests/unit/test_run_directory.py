@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -147,17 +146,6 @@ def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path
     for package in ("torch", "numpy", "gymnasium", "metaworld", "mujoco"):
         assert kept[package] == version(package)
     assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device", "cpu"))
-
-
-def test_versions_name_the_commit_of_a_checkout(whole: Path) -> None:
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        pytest.skip("not a checkout")
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    kept = json.loads((whole / "versions.json").read_text())
-    assert kept["commit"].removesuffix("-dirty") == head
 
 
 def test_params_start_the_same_run_again(whole: Path, tmp_path: Path) -> None:
@@ -490,16 +478,6 @@ def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
     assert rows_of(folder) == []
 
 
-def test_starting_over_takes_old_points_out_of_tensorboard(stopped: Path) -> None:
-    folder = folder_in(stopped)
-    shutil.rmtree(folder / "checkpoint")
-    versions = folder / "versions.json"  # as if it had been killed before its first checkpoint
-    versions.write_text(versions.read_text().replace("true", "false"))
-    assert start(stopped, "--resume") == 0
-    steps = [step for step, _ in scalars(folder)["epoch"]]
-    assert steps == sorted(set(steps))
-
-
 def change_params(log_dir: Path, section: str, key: str, value: Any) -> None:
     path = folder_in(log_dir) / "params.json"
     params = json.loads(path.read_text())
@@ -519,14 +497,6 @@ def test_a_change_that_is_not_allowed_is_named(
     assert start(finished, "--resume", "--set", change) == 2
     one_line(capsys.readouterr().err, change.split("=")[0], "train.num_epochs")  # what is allowed
     assert contents(finished) == before
-
-
-@pytest.mark.parametrize("argv", [SETS, ["--set", "sac.tau=0.005"]], ids=["asked for", "default"])
-def test_naming_what_is_already_so_is_no_change(
-    stopped: Path, no_training: list[RLAlgo], argv: list[str]
-) -> None:
-    assert start(stopped, "--resume", *argv) == 0
-    assert [run.config.train.batch_size for run in no_training] == [TINY["train.batch_size"]]
 
 
 def test_an_allowed_change_is_taken_and_can_be_taken_back(

@@ -172,17 +172,6 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
             assert config.agent.tau == 0.9
 
 
-def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
-    space = {"sac.tau": {"low": 0, "high": 1}}
-    assert search(space, "--trials", "2", "--sampler", "random") == 0
-    first = [trial.params for trial in search.trials]
-    assert search(space, "--trials", "4", "--sampler", "random") == 0
-    assert [trial.params for trial in search.trials][:2] == first
-    taus = [trial.params["sac.tau"] for trial in search.trials]
-    assert len(set(taus)) == 4
-    assert all(search.epochs(number) == WHOLE for number in range(4))
-
-
 @pytest.mark.parametrize(
     ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
 )
@@ -219,18 +208,6 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     assert search(TAU, *GRID) == 0
     assert search.states == ["COMPLETE"] * 3
     assert all(search.epochs(number) == WHOLE for number in range(3))
-
-
-def test_values_that_are_not_allowed_together_are_left_out(
-    search: Searches, capsys: pytest.CaptureFixture[str]
-) -> None:
-    search.runner = MadeUp(lambda _: 0.0, 2)
-    space = {"net.residual": [False, True], "net.hidden_shapes": [[8, 8], [8, 16]]}
-    assert search(space, *GRID) == 0
-    out, err = capsys.readouterr()
-    one_line(err, "trial_0003: left out", "residual layers need equal widths")
-    assert search.states == ["COMPLETE"] * 3 + ["FAIL"]
-    assert "no trial had a success" in out
 
 
 def test_another_search_in_the_same_folder_is_refused(

@@ -99,16 +99,6 @@ def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signal
     assert not isinstance(caught.value, Exception)  # so that it is not caught as an error
 
 
-@pytest.mark.usefixtures("guard")
-def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
-    signal.raise_signal(signal.SIGINT)
-    clock.now += 0.75
-    signal.raise_signal(signal.SIGINT)
-    clock.now += 0.75
-    with pytest.raises(Interrupted):
-        signal.raise_signal(signal.SIGINT)
-
-
 @BOTH
 @pytest.mark.usefixtures("guard")
 def test_an_end_that_does_not_come_within_the_grace_ends_the_run(signum: signal.Signals) -> None:

@@ -4,14 +4,13 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.collector.worker import signals_blocked
-from torchrl_lite.sweep import cluster, runner, task
+from torchrl_lite.sweep import runner, task
 from torchrl_lite.sweep.trial import Outcome, Trial
 
 
@@ -63,34 +62,6 @@ def test_a_fault_is_told_and_a_signal_is_worth_another_start(
     else:
         assert task.run(trial, tmp_path) == (code, error)
     assert task.read_mark(tmp_path) is None
-
-
-@pytest.mark.parametrize("damaged", ["{", "[]", '{"node": "n"}'])
-def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
-    (tmp_path / task.MARK).write_text(damaged)
-    assert task.read_mark(tmp_path) is None
-    (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
-    assert task.read_mark(tmp_path) == {"node": "n", "job": "j"}
-
-
-@pytest.mark.parametrize(
-    ("nodes", "said"),
-    [
-        ([{"CPU": 8.0, "GPU": 1.0}], ""),
-        ([{"CPU": 1.0, "GPU": 1.0}], "--cpus: 2, but the largest node has 1"),
-        ([{"CPU": 8.0}], "--gpus: 0.5, but the largest node has 0"),
-        ([{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], "no node has 2 CPUs and 0.5 GPUs"),
-    ],
-)
-def test_a_node_has_room_for_all_that_a_run_takes(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
-) -> None:
-    there = [{"Alive": True, "Resources": resources} for resources in nodes]
-    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    ray = SimpleNamespace(nodes=lambda: [*there, dead])
-    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
-    found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
-    assert (said in found) if said else found == ""
 
 
 PROBE = """

@@ -5,7 +5,6 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from helpers import (
     CPU,
     FULL,
     damaged,
+    error_of,
     make_learner,
     make_spec,
     newest_checkpoint,
@@ -52,13 +52,6 @@ def observations() -> torch.Tensor:
 def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return learner.actor.act(obs[None], torch.tensor([0]))[0]
-
-
-def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        call(*args, **kwargs)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def start(learner: Any, path: Path, **config: Any) -> Any:
@@ -156,15 +149,6 @@ def test_what_fits_is_loaded_and_the_rest_is_told(tmp_path: Path) -> None:
     assert "actor.body.trunk.layers.0.bias" in report.loaded
     assert torch.equal(learner.actor.body.trunk.layers[0].weight, before)
     assert torch.equal(learner.actor.body.head.weight[0, 0].T, other[4].weight)
-
-
-def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
-    torch.save(sequential(5, 16, 12, 12, 2).state_dict(), tmp_path / "deep.pt")
-
-    report = load_weights(make_learner("td3", SPEC), read_source(tmp_path / "deep.pt"))
-
-    left_over = ["actor.body.trunk.layers.2.bias", "actor.body.trunk.layers.2.weight"]
-    assert report.skipped == left_over
 
 
 # --- files that are none --------------------------------------------------------------------------

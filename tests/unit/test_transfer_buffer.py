@@ -1,17 +1,15 @@
 """Transitions of a run's checkpoints in the buffer of another run, row by row."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_spec, padded_spec, random_block
+from helpers import CPU, error_of, make_spec, padded_spec, random_block
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.checkpoint.store import Store
-from torchrl_lite.errors import UserError
 from torchrl_lite.transfer.transitions import carry_over
 from torchrl_lite.types import Spec
 
@@ -55,12 +53,6 @@ def carried(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> 
     sizes = buffer.size.tolist()
     assert sizes == [len(own) for own in rows]
     return rows
-
-
-def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("blocks", "capacity"), [(2, 100), (5, 12), (9, 25)])

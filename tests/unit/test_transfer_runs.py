@@ -150,32 +150,6 @@ def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs
     }
 
 
-def test_transitions_go_to_their_tasks_and_are_padded_anew(runs: Runs) -> None:
-    """A car has two observations, a pendulum three: obs | act | next_obs | rew | cont |
-    first, which all of them are that came along."""
-    both = runs("both", tasks=(PENDULUM, CAR))
-    settings = {"train__num_epochs": 0, "train__pretrain_epochs": 0, "load": ["buffer"]}
-    car = runs("car", *from_(both), tasks=(CAR,), **settings)
-    again = runs("again", *from_(car), tasks=(PENDULUM, CAR), **settings)
-
-    padded = remembered(both)[1]
-    columns = [0, 1, 3, 4, 5, 7, 8, 9]
-    assert torch.equal(remembered(car)[0], carried(padded[:, columns]))
-    assert not padded[:, [2, 6]].any()
-    assert torch.equal(remembered(again)[1], carried(padded))
-    assert len(remembered(again)[0]) == 0
-
-
-def test_updates_begin_with_transitions_that_came_along(first: Path, runs: Runs) -> None:
-    second = runs(
-        "second", *from_(first), load=["actor", "critic", "alpha", "buffer"],
-        train__pretrain_epochs=0, train__num_epochs=2,
-    )  # fmt: skip
-    assert result_of(second)["updates"] == 8
-    assert torch.equal(remembered(second)[0][:30], carried(remembered(first)[0]))
-    assert len(remembered(second)[0]) == 50
-
-
 # --- where it came from ---------------------------------------------------------------------------
 
 
@@ -271,23 +245,6 @@ def test_weights_alone_have_no_transitions(
     assert f"transfer.load: buffer: {best}: holds no complete checkpoint" in line
 
 
-def test_transitions_of_another_shape_are_a_mistake(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = refusal(runs, capsys, *from_(first), load=["buffer"], tasks=(CAR,))
-    assert "has 3 observation features and 1 action dimensions" in line
-    assert f"{CAR} has 2 and 1" in line
-
-
-def test_transitions_of_tasks_that_are_not_here_are_a_mistake(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = runs("first", tasks=(PENDULUM, CAR))
-    tasks = ("InvertedPendulum-v5",)
-    line = refusal(runs, capsys, *from_(first), load=["buffer"], tasks=tasks)
-    assert "none of its tasks is in this run" in line
-
-
 def test_damaged_transitions_are_a_mistake(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     first = runs("first")
     for path in (first / "checkpoint").glob("last_*.rows"):
@@ -343,28 +300,6 @@ def test_fields_of_the_section_are_checked(
     settings: dict[str, Any], needle: str, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert needle in refusal(runs, capsys, **settings)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"origin": [{"path": torch.zeros(2)}]},
-        {"origin": [float("nan")]},
-        {"config": {"env": 3}},
-    ],
-)
-def test_a_checkpoint_that_tells_nonsense_is_a_mistake(
-    change: dict[str, Any],
-    first: Path,
-    tmp_path: Path,
-    runs: Runs,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """At once, and not when the result is to be written."""
-    state = torch.load(first / "checkpoint" / "best.pt", weights_only=True)
-    torch.save(state | change, tmp_path / "best.pt")
-    line = refusal(runs, capsys, *from_(tmp_path / "best.pt"))
-    assert "not written by a run (" in line
 
 
 def test_a_checkpoint_of_an_earlier_version_is_a_source(
