@@ -32,7 +32,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
 ODD = """
-import os
 import sys
 import threading
 import gymnasium as gym
@@ -46,16 +45,11 @@ class Hangs(PendulumEnv):
     def step(self, action):
         threading.Event().wait()
 
-class Exits(PendulumEnv):
-    def step(self, action):
-        os._exit(5)
-
 class Leaves(PendulumEnv):
     def step(self, action):
         sys.exit(0)
 
 gym.register("Raises-v0", Raises)
-gym.register("Exits-v0", Exits)
 gym.register("Hangs-v0", Hangs)
 gym.register("Leaves-v0", Leaves)
 """

@@ -3,13 +3,11 @@
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from tiny_runs import one_line, run_starter
 from torch.utils.flop_counter import FlopCounterMode
 
-from torchrl_lite.bench import collect, measure, update
 from torchrl_lite.bench import env as env_bench
-from torchrl_lite.bench import envpool as pool
+from torchrl_lite.bench import measure, update
 from torchrl_lite.types import Batch, Noise
 
 
@@ -61,17 +59,6 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert report.floor is not None
     assert min(report.floor[1], *report.rates.values()) > 0
     assert mean.rates == pytest.approx(report.rates)
-
-
-def test_a_pool_of_envpool_steps_all_its_environments() -> None:
-    """Their names are made from Meta-World's, all 50; the policy sees what they return."""
-    package = pytest.importorskip("envpool")
-    names = {pool.pool_name(task) for task in ALL_V3_ENVIRONMENTS}
-    assert names <= set(package.list_all_envs())
-    _, actor = collect.ten_envs(["reach-v3"])
-    for batch in (2, 4):
-        run = pool.contender("reach-v3", actor, 5, threads=1, envs=4, batch=batch)
-        assert [run(), run()] == [20, 20]
 
 
 @pytest.mark.parametrize(

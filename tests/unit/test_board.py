@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
 from tiny_runs import one_line, result_of
@@ -64,27 +64,6 @@ def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator
         assert point.value == pytest.approx(result[kind], rel=1e-6)
     shown = described["_hparams_/session_start_info"].session_start_info.hparams
     assert {info.name for info in experiment.hparam_infos} == set(shown)
-
-
-def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(
-    tmp_path: Path, events: EventAccumulator
-) -> None:
-    code, folder = start(tmp_path, "--until", "80")
-    assert code == 0
-    stopped = EventAccumulator(str(folder)).Reload()
-    assert set(hparams(stopped)) == {"_hparams_/experiment", "_hparams_/session_start_info"}
-    end = hparams(events)["_hparams_/session_end_info"].session_end_info
-    assert end.status == SessionEndInfo().status + 1  # success
-
-    assert start(tmp_path, "--resume")[0] == 0
-    resumed = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    assert set(hparams(resumed)) == set(hparams(events))
-    assert resumed.Tags()["scalars"] == events.Tags()["scalars"]
-    for name in ("final/return", "eval/return", f"final_success/{TASKS[1]}"):
-        ours, theirs = (
-            [(point.step, point.value) for point in one.Scalars(name)] for one in (resumed, events)
-        )
-        assert ours == theirs, name
 
 
 def test_a_full_disk_is_one_line(

@@ -120,12 +120,6 @@ def test_a_value_of_set_that_is_no_json_is_a_string() -> None:
     assert '"a=b"' in error_of(overridden, "env.reward_version=a=b")
 
 
-def test_an_override_replaces_a_value_or_a_list_whole() -> None:
-    assert overridden("train.batch_size=8", "train.batch_size=16").train.batch_size == 16
-    config = overridden("net.hidden_shapes=[8, 8]", "net.hidden_shapes=[4]")
-    assert config.net.hidden_shapes == [4]
-
-
 # --- unknown keys --------------------------------------------------------------------------------
 
 
@@ -234,6 +228,7 @@ MISFITS = {
     "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is only for suite "meta',
     "env.suite=gymnasium env.reward=sparse": "env.reward: ",
     "env.suite=gymnasium env.hide_goal=true": "env.hide_goal: ",
+    'transfer.load=["critic"] transfer.freeze_updates=5': "transfer.freeze_updates: ",
     "sac.bc_weight=1": "sac.bc_weight: needs demonstrations",
     "train.bc_updates=5": "train.bc_updates: needs demonstrations",
     "train.demos=some train.batch_size=7": "train.batch_size: 7 is odd",

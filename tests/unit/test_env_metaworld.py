@@ -11,7 +11,6 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from metaworld.policies import ENV_POLICY_MAP
 
 from torchrl_lite.env.make import make_env
-from torchrl_lite.errors import UserError
 
 FEW_TASKS = ["reach-v3", "pick-place-v3", "drawer-close-v3", "peg-insert-side-v3"]
 SEED = 3
@@ -149,8 +148,3 @@ def test_numpys_global_random_state_stays_as_it_was() -> None:
     after = np.random.get_state()
     assert np.array_equal(before[1], after[1])
     assert before[2:] == after[2:]
-
-
-def test_an_unknown_suite_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match=r"metawrld.*metaworld"):
-        make_env("metawrld", "reach-v3")

@@ -38,10 +38,6 @@ class Failing(PendulumEnv):
             info["success"] = float("nan")
         return obs, reward, ended, cut, info
 
-    def render(self):
-        self._fail("render")
-        return super().render()
-
     def close(self):
         self._fail("close")
         super().close()

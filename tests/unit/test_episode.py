@@ -75,13 +75,6 @@ def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
     assert EVAL != TRAIN
 
 
-def test_drawing_a_plan_leaves_global_random_states_alone() -> None:
-    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
-    plan_of(KEY)
-    assert np.array_equal(np.random.get_state()[1], numpy_state)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-
-
 @pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
 def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
     runner = begun(truncates=3, succeeds=succeeds_at)

@@ -61,12 +61,6 @@ def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
     assert forward_transfer(runs, baseline, "a") == pytest.approx(expected)
 
 
-def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
-    runs = [run_of(tmp_path / "1", a=constant(1.0))]
-    assert forward_transfer(runs, runs, "a") is None
-    assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
-
-
 def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Path) -> None:
     waiting: Points = [(0, 0.0), (0, 0.5)]
     runs = [

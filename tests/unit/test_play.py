@@ -19,7 +19,7 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
-from torchrl_lite.reporting.film import Film, tiled, write_film
+from torchrl_lite.reporting.film import Film, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 
@@ -165,19 +165,6 @@ def test_one_film_shows_all_tasks_side_by_side(
 
 def brightness(picture: np.ndarray) -> np.ndarray:
     return picture.astype(float).mean(-1)
-
-
-def test_a_film_that_ends_early_waits_for_the_others() -> None:
-    short, long = (
-        Film([np.full((4, 4, 3), shade, np.uint8) for shade in shades], fps=20)
-        for shades in ((10, 20), (30, 40, 50))
-    )
-    film = tiled([short, long, short])
-    assert [[int(p[0, 0, 0]), int(p[0, 4, 0]), int(p[0, 8, 0])] for p in film.pictures] == [
-        [10, 30, 10], [20, 40, 20], [20, 50, 20]
-    ]  # fmt: skip
-    assert tiled([short] * 10).pictures[0].shape == (12, 16, 3)
-    assert not tiled([short] * 10).pictures[0][8:, 8:].any()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.store import Store
-from torchrl_lite.collector.collector import Collected, Collector
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command import launch
 from torchrl_lite.config import load
@@ -404,19 +404,6 @@ def test_until_counts_the_core_time_of_all_parts_of_a_run(tmp_path: Path, whole:
 
     assert start(tmp_path, *SETS, *alone, "--resume", "--until", "1h") == 0  # it ends before
     assert same_results(folder, whole)
-
-
-@pytest.mark.usefixtures("slow")
-def test_until_counts_the_core_time_of_workers(tmp_path: Path) -> None:
-    class Busy(Collector):
-        def result(self) -> Collected:
-            collected = super().result()
-            return collected._replace(cost=collected.cost._replace(cpu_s=18.0))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchrl_lite.command.parts.Collector", Busy)
-        assert start(tmp_path, *SETS, "--set", "system.workers=0", "--until", "0.0299h") == 0
-    assert len(rows_of(folder_in(tmp_path))) == 2
 
 
 def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(

@@ -40,13 +40,6 @@ def test_norm(values: list[float]) -> None:
     assert_same(scalar_math.norm(x.astype(np.float32)), np.linalg.norm(x.astype(np.float32)))
 
 
-def test_norm_of_a_matrix_and_of_other_orders() -> None:
-    x = np.arange(6.0).reshape(2, 3)
-    assert_same(scalar_math.norm(x), np.linalg.norm(x))
-    assert_same(scalar_math.norm(x, axis=1), np.linalg.norm(x, axis=1))
-    assert_same(scalar_math.norm(x[0], 1), np.linalg.norm(x[0], 1))
-
-
 @pytest.mark.parametrize(
     "parts",
     [

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import one_line
 
 from torchrl_lite.sweep import command
-from torchrl_lite.sweep.search.space import combinations, read_space, suggest
+from torchrl_lite.sweep.search.space import read_space, suggest
 
 pytest.importorskip("optuna", reason="the extra [search] is not installed")
 ONE = ["--starter", "st_sac", "--tasks", "0"]
@@ -55,12 +55,6 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
         "net.hidden_shapes": [16, 16],
         "net.residual": False,
     }
-
-
-def test_a_grid_has_every_combination(tmp_path: Path) -> None:
-    path = space_in(tmp_path, {"a.b": [1, [2]], "c": ["x", None]})
-    found = [tuple(map(json.loads, one.values())) for one in combinations(read_space(path), path)]
-    assert found == [(1, "x"), (1, None), ([2], "x"), ([2], None)]
 
 
 RANGE = {"low": 1e-4, "high": 1e-3}

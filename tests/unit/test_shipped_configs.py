@@ -84,17 +84,6 @@ ADAM = {
 }
 
 
-def test_one_task_trains_as_garage_does() -> None:
-    """A million frames, the first ten thousand random, with an update at each."""
-    config = config_of("base_st", ANY_TASK)
-    frames = config.frames_per_epoch
-    assert (config.total_frames, config.train.pretrain_epochs * frames) == (1_000_000, 10_000)
-    assert config.train.opt_steps == frames == config.env.max_episode_frames == 500
-    # garage's own initialisation does not learn button-press-topdown
-    own = {"net.init": "metaworld_algorithms", "net.hidden_shapes": [256, 256]}
-    assert_fields(config, ADAM | own | {"train.batch_size": 256, "sac.adam_eps": 1e-8})
-
-
 @pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *MIXED])
 def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
     """Per task: 4,000 random frames, then 2 million with an update of 128 transitions at each."""

@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -29,7 +28,6 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.checkpoint import files
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import TransferConfig
-from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import read_source
 from torchrl_lite.transfer.start import load_weights, start_from
@@ -272,36 +270,6 @@ def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> No
 
 def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
-
-
-# --- Stable-Baselines3 ----------------------------------------------------------------------------
-
-
-def sb3_model(algo: str, **kwargs: Any) -> Any:
-    sb3 = pytest.importorskip("stable_baselines3")
-    kwargs = {"net_arch": [16, 12], **kwargs}
-    kind = getattr(sb3, algo.upper())
-    return kind("MlpPolicy", "Pendulum-v1", seed=3, device="cpu", policy_kwargs=kwargs)
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_an_agent_of_stable_baselines_acts_here_as_there(algo: str, tmp_path: Path) -> None:
-    model = sb3_model(algo)
-    for parameter in model.policy.parameters():  # biases too
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    model.save(tmp_path / "agent.zip")
-    env = make_env("gymnasium", "Pendulum-v1")
-    learner = make_learner(algo, make_spec(obs_dim=3, act_dim=1), hidden=HIDDEN)
-
-    report = load_weights(learner, read_source(tmp_path / "agent.zip"))
-
-    assert (report.skipped, report.mismatched) == ([], [])
-    rng = np.random.default_rng(0)
-    obs = rng.normal(size=(200, 3)).astype(np.float32)
-    theirs = model.predict(obs, deterministic=True)[0]
-    ours = 2 * deterministic_actions(learner, torch.from_numpy(obs)).numpy()  # Pendulum's bounds
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-    env.close()
 
 
 # --- the flag -------------------------------------------------------------------------------------

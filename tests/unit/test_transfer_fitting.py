@@ -122,16 +122,6 @@ def test_a_part_that_is_not_asked_for_stays(part: str, tmp_path: Path) -> None:
         assert torch.equal(value, expected), name
 
 
-@pytest.mark.parametrize("net", KINDS)
-def test_one_of_many_tasks_becomes_the_only_one(net: str, tmp_path: Path) -> None:
-    source, learner = learner_of(THREE, seed=1, net=net), learner_of(one("push"), seed=2, net=net)
-
-    report = load_weights(learner, as_source(source, tmp_path), load=ALL)
-
-    assert report.mismatched == []
-    assert_computes_as(computed(learner, 0), computed(source, 1))
-
-
 # A learned embedding has a place here that the one task there has nothing for.
 @pytest.mark.parametrize("net", [net for net in KINDS if net != "embedding"])
 def test_the_only_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:

@@ -288,20 +288,6 @@ def test_the_map_names_tasks_here_and_there(
     assert "transfer.task_map: 'Pendulun-v1' is not in env.tasks; did you mean" in line
 
 
-@pytest.mark.parametrize(
-    ("settings", "needle"),
-    [
-        ({"load": ["actr"]}, "transfer.load: "),
-        ({"freeze_updates": 5, "load": ["critic"]}, "transfer.freeze_updates: "),
-        ({"task_map": ["a"]}, "transfer.task_map: "),
-    ],
-)
-def test_fields_of_the_section_are_checked(
-    settings: dict[str, Any], needle: str, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert needle in refusal(runs, capsys, **settings)
-
-
 def test_a_checkpoint_of_an_earlier_version_is_a_source(
     first: Path, tmp_path: Path, runs: Runs
 ) -> None:
