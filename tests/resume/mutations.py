@@ -97,7 +97,7 @@ def _other(rng: random.Random, old: Any) -> Any:
         lambda: old.to(torch.complex64),
         lambda: old[None],
         lambda: old.flatten()[:-1],
-        lambda: old.repeat(*([2] * old.ndim)),
+        lambda: old.repeat(*([2] * max(1, old.ndim))),
         lambda: torch.full_like(old, float("nan")) if old.is_floating_point() else old + 1,
         lambda: torch.full_like(old, float("inf")) if old.is_floating_point() else -old,
         lambda: old.to_sparse() if old.ndim else old,

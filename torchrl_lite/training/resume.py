@@ -51,4 +51,5 @@ def resume(algo: RLAlgo, saved: Saved) -> None:
     except (CheckpointError, EpisodeError, WorkerError):
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{saved.path}: does not fit this run ({error!r})") from error
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise CheckpointError(f"{saved.path}: does not fit this run ({why})") from error

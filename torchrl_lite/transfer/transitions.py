@@ -67,7 +67,8 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
     chunks: dict[int, list[Tensor]] = {there: [] for there in fit.tasks.values()}
     try:
         written = saved.state["buffer"]["written"]
-        size = saved.state["config"]["replay_buffer"]["size"]
+        config = dict(saved.state["config"])  # a damaged one may be a tensor, which warns
+        size = dict(config["replay_buffer"])["size"]
         for there, first, rows in saved.rows(width):
             if there in chunks:
                 # Older transitions are overwritten, or have no room here.
