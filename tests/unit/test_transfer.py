@@ -263,11 +263,6 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
             read_source(path)
 
 
-def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
-    (tmp_path / "actor.pt").touch()
-    assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")
-
-
 def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
 
