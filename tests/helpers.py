@@ -77,6 +77,7 @@ def make_learner(
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
     networks = {"kind": kind, "task_input": task_input, "hidden_shapes": list(hidden)}
+    networks |= {"soft_module": {"module_hidden": 6, "gating_hidden": 7}}  # 256 are slow
     made = NetConfig.model_validate(networks | (net or {}))
     built = learner(
         section(**own), made, spec, device=device, seed=seed, accel=accel, gradients=gradients
