@@ -131,7 +131,7 @@ def test_a_package_that_fails_or_hangs_stops_nothing(
         raise ConnectionError("the cable\nwas cut")
 
     monkeypatch.setattr(Run, call, fail)
-    monkeypatch.setattr(tracking, "HANGS_AFTER_S", 0.01 if hangs else 60)
+    monkeypatch.setattr(tracking, "HANGS_AFTER_S", 0.01 if hangs else 60.0)
     code, folder = start(tmp_path, "--track")
     never.set()
     assert code == 0
