@@ -1,11 +1,13 @@
-"""The stage machine against histories that were worked out by hand."""
+"""The stages of a curriculum against histories that were worked out by hand."""
 
 from typing import Any
 
 import pytest
 
-from torchrl_lite.config import CurriculumConfig
-from torchrl_lite.training.curriculum import Curriculum, Forgetting, Progress
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.config import check
+from torchrl_lite.training.curriculum import Check, Stages
 
 TASKS = ["a", "b", "c"]
 THREE: dict[str, Any] = {
@@ -20,26 +22,31 @@ Epoch = tuple[int, float | None, int]
 """Frames, the success that a check would find (None: none is expected), and the stage after it."""
 
 
-def machine(**fields: Any) -> Curriculum:
-    return Curriculum(CurriculumConfig(**(THREE | fields)), TASKS)
+def machine(curriculum: dict[str, Any] | None = THREE, **fields: Any) -> Stages:
+    env = {"tasks": TASKS, "num_envs": len(TASKS)}
+    section = None if curriculum is None else curriculum | fields
+    tree = {"env": env, "train": {"batch_size": len(TASKS)}, "curriculum": section}
+    return Stages(check(tree, algo="sac", sections=SECTIONS, source="test"))
 
 
-def after(curriculum: Curriculum, progress: Progress, epoch: Epoch) -> Progress:
-    """One epoch, with the check at its end where one is expected."""
-    frames, success, _ = epoch
-    progress = curriculum.collected(progress, frames)
-    assert curriculum.is_due(progress) == (success is not None), progress
-    return progress if success is None else curriculum.checked(progress, success)
+def train(stages: Stages, frames: int) -> None:
+    stages.submit()
+    stages.arrive()
+    stages.collected(frames)
 
 
-def follow(
-    curriculum: Curriculum, epochs: list[Epoch], progress: Progress | None = None
-) -> Progress:
-    progress = progress or curriculum.start
-    for epoch in epochs:
-        progress = after(curriculum, progress, epoch)
-        assert progress.stage == epoch[2], progress
-    return progress
+def found(stages: Stages, success: float) -> Check:
+    return stages.check([EpisodeStats(stages.decided_tasks[0], 0.0, 1, success)])
+
+
+def follow(stages: Stages, epochs: list[Epoch]) -> None:
+    """Each epoch, with the check at its end where one is expected."""
+    for frames, success, stage in epochs:
+        train(stages, frames)
+        assert stages.is_due() == (success is not None), stages.state_dict()
+        if success is not None:
+            found(stages, success)
+        assert stages.decided == stage, stages.state_dict()
 
 
 HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
@@ -88,50 +95,68 @@ def test_a_history_gives_these_stages_also_to_a_run_that_goes_on(name: str) -> N
     """What a checkpoint keeps is all that there is to know."""
     fields, epochs = HISTORIES[name]
     follow(machine(**fields), epochs)
-    progress = machine(**fields).start
+    state = machine(**fields).state_dict()
     for epoch in epochs:
-        kept = list(progress)
-        progress = after(machine(**fields), Progress(*kept), epoch)
-        assert progress.stage == epoch[2]
+        resumed = machine(**fields)
+        resumed.load_state_dict(state)
+        follow(resumed, [epoch])
+        state = resumed.state_dict()
 
 
 def test_passing_the_last_stage_completes_the_curriculum_and_ends_the_checks() -> None:
-    curriculum = machine()
-    progress = follow(curriculum, [(100, 0.7, 1), (100, 0.5, 2), (100, 0.4, 2)])
-    assert not progress.complete
-    progress = follow(curriculum, [(30, 0.5, 2), *10 * [(1000, UNCHECKED, 2)]], progress)
-    assert progress.complete
+    stages = machine()
+    follow(stages, [(100, 0.7, 1), (100, 0.5, 2), (100, 0.4, 2)])
+    assert not stages.complete
+    follow(stages, [(30, 0.5, 2), *10 * [(1000, UNCHECKED, 2)]])
+    assert stages.complete
+
+
+def test_stages_hold_indices_into_the_set() -> None:
+    stages = machine(stages=[["c"], ["c", "a"]])
+    assert stages.tasks == (2,)
+    follow(stages, [(100, 0.7, 1)])
+    assert stages.submit() == (0, 2)
+    assert stages.arrive() == []  # no task left
 
 
 def test_without_a_curriculum_all_tasks_are_trained_and_nothing_is_checked() -> None:
-    curriculum = Curriculum(None, TASKS)
-    progress = curriculum.collected(curriculum.start, 10**9)
-    assert curriculum.stages == [(0, 1, 2)]
-    assert progress.stage == 0
-    assert not curriculum.is_due(progress)
+    stages = machine(None)
+    train(stages, 10**9)
+    assert stages.tasks == (0, 1, 2)
+    assert stages.decided == 0
+    assert not stages.is_due()
 
 
 @pytest.mark.parametrize(
-    ("before", "success", "parts"),
+    ("stage", "frames", "success", "parts"),
     [
-        (Progress(0, 100), 0.75, ["stage 0 passed", "0.75", "0.70", "over a;", "stage 1 is a, b"]),
-        (Progress(1, 200), 0.25, ["stage 1 ended by max_frames_per_stage", "0.25", "0.50"]),
-        (Progress(2, 100), 0.5, ["stage 2 passed", "over a, b, c", "complete"]),
+        (0, 100, 0.75, ["stage 0 passed", "0.75", "0.70", "over a;", "stage 1 is a, b"]),
+        (1, 200, 0.25, ["stage 1 ended by max_frames_per_stage", "0.25", "0.50"]),
+        (2, 100, 0.5, ["stage 2 passed", "over a, b, c", "complete"]),
     ],
 )
-def test_the_end_of_a_stage_is_told(before: Progress, success: float, parts: list[str]) -> None:
-    curriculum = machine(max_frames_per_stage=200)
-    text = curriculum.story(before, curriculum.checked(before, success), success)
-    assert [part for part in parts if part not in text] == []
+def test_the_end_of_a_stage_is_told(
+    stage: int, frames: int, success: float, parts: list[str]
+) -> None:
+    stages = machine(max_frames_per_stage=200, first_stage=stage)
+    train(stages, frames)
+    result = found(stages, success)
+    assert (result.stage, result.success) == (stage, success)
+    assert [part for part in parts if part not in str(result.story)] == []
 
 
 # --- forgetting ----------------------------------------------------------------------------------
 
 
 def test_forgetting_is_the_best_success_before_minus_the_success_now() -> None:
-    forgetting = Forgetting()
-    assert forgetting.update({"a": 0.5, "b": 0.0}) == {}
-    assert forgetting.update({"a": 0.75, "b": 0.0}) == {"a": -0.25, "b": 0.0}
-    assert forgetting.update({"a": 0.25, "b": 1.0}) == {"a": 0.5, "b": -1.0}
-    assert forgetting.update({"a": 0.5, "b": 1.0}) == {"a": 0.25, "b": 0.0}
-    assert "c" not in forgetting.update({"a": 0.5, "b": 1.0, "c": 0.5})  # never measured before
+    stages = machine()
+
+    def forgotten(**success: float | None) -> dict[str, Any]:
+        row = stages.forgotten({f"eval_success/{task}": success.get(task) for task in TASKS})
+        return {name.removeprefix("forgetting/"): value for name, value in row.items()}
+
+    assert forgotten(a=0.5, b=0.0) == {}
+    assert forgotten(a=0.75, b=0.0) == {"a": -0.25, "b": 0.0}
+    assert forgotten(a=0.25, b=1.0) == {"a": 0.5, "b": -1.0}
+    assert forgotten(a=0.5, b=1.0) == {"a": 0.25, "b": 0.0}
+    assert forgotten(a=0.5, b=1.0, c=0.5) == {"a": 0.25, "b": 0.0}  # c: never measured before

@@ -187,7 +187,7 @@ def test_the_scale_of_returns_counts_the_demonstrations(recorded: Demonstrations
     spec = spec._replace(obs_dims=(39, 41))  # padded
     buffer = ReplayBuffer(spec, 100, CPU, copies=4)
     scale = ReturnScale(2, 4, discount=0.9, bound=5.0)
-    sampler = with_demos(buffer, recorded, spec, scale=scale)
+    sampler = with_demos(buffer, recorded, make_learner("sac", spec), scale=scale)
     for index, task in enumerate(spec.tasks):
         own = recorded.tensors[task]
         total, largest = 0.0, 0.0
@@ -204,6 +204,21 @@ def test_the_scale_of_returns_counts_the_demonstrations(recorded: Demonstrations
     quiet.first[:, 0] = 1
     scaled = scale.update(quiet._replace(rew=torch.zeros_like(quiet.rew)), [0, 1])
     assert torch.equal(scaled, before)  # no return goes on from a demonstration
+
+
+def test_observations_are_normalised_by_the_demonstrations_before_imitation(
+    recorded: Demonstrations,
+) -> None:
+    """A policy cloned on raw observations would be lost with the first epoch's statistics."""
+    spec = make_spec(2, obs_dim=39, act_dim=4)._replace(tasks=tuple(TASKS))
+    learner = make_learner("sac", spec, net={"normalize_obs": True})
+    with_demos(ReplayBuffer(spec, 100, CPU), recorded, learner, scale=None)
+    for index, task in enumerate(TASKS):
+        obs = recorded.tensors[task].obs.double()
+        for network in (learner.actor, learner.critic, learner.target):
+            mean, var = network.normalizer.mean[0, index], network.normalizer.var[0, index]
+            torch.testing.assert_close(mean, obs.mean(0).float())
+            torch.testing.assert_close(var, obs.var(0, correction=0).float())
 
 
 # --- imitation -----------------------------------------------------------------------------------

@@ -244,6 +244,20 @@ def test_a_task_of_another_shape_brings_only_what_does_not_see_it(tmp_path: Path
     assert report.mismatched == [first]
 
 
+@pytest.mark.parametrize("obs_dim", [5, 8])
+def test_statistics_of_another_shape_stay_out(obs_dim: int, tmp_path: Path) -> None:
+    """Neither a part of a longer observation's, nor a count of observations without them."""
+    walker = make_spec(obs_dim=obs_dim, act_dim=3)._replace(tasks=("walker",))
+    net = {"normalize_obs": True}
+    source, learner = (make_learner("sac", spec, net=net) for spec in (walker, PADDED))
+    source.actor.normalizer.update(torch.ones(1, 4, 1, obs_dim), [0])
+
+    report = load_weights(learner, as_source(source, tmp_path), task_map={"ant": "walker"})
+
+    assert not any("normalizer" in name for name in report.loaded)
+    assert not learner.actor.normalizer.count.any()
+
+
 # --- between algorithms ---------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -31,15 +30,10 @@ def check(mode: str, device: torch.device) -> None:
 
 
 def import_all(mode: str) -> None:
-    """What torch would import later, in the middle of a training. A signal that interrupts an
-    import becomes another error there."""
+    """Import now what torch would import during training, where a signal that interrupts an import
+    would surface as another error."""
     for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):
         importlib.import_module(name)
-
-
-def compiled(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the update in ``torch.compile``; the first calls include compilation."""
-    return torch.compile(update, dynamic=False)
 
 
 class StaticInputs:
@@ -65,7 +59,7 @@ class StaticInputs:
 class Stepper:
     """Runs a step that reads and writes the same tensors every time.
 
-    ``eager`` is the reference. In mode ``compile`` the step itself is already `compiled`.
+    ``eager`` is the reference. In mode ``compile`` the update inside the step is already compiled.
     ``graph`` runs the first calls of each key eagerly on a side stream (for allocations and lazy
     initialisation), captures the next call and replays it from then on. In every mode, each call
     is exactly one real step. A key must contain every object that the step works on; this keeps

@@ -1,4 +1,4 @@
-"""Updates of some tasks: what belongs to the others does not change, and what clips gradients."""
+"""Restricts an update to the active tasks, and clips gradients."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class ActiveTasks:
         parameters: Sequence[Tensor],
         optimizer: Adam | None = None,
     ) -> Iterator[None]:
-        """Undo changes of other tasks' rows."""
+        """Undo what the block changes in other tasks' rows."""
         if len(task) == self._num_tasks:
             yield
             return

@@ -23,8 +23,8 @@ def bc_loss(actor: Actor, batch: Batch, *, demos: int) -> Float[Tensor, " T"]:
 def with_bc(
     losses: Float[Tensor, " T"], actor: Actor, batch: Batch, *, weight: float
 ) -> tuple[Float[Tensor, " T"], dict[str, Tensor]]:
-    """The actor's losses plus ``weight`` times `bc_loss` on the batch's demonstrations, and that
-    as a metric."""
+    """Add ``weight`` times `bc_loss` on the batch's demonstrations to the actor's losses; also
+    returns it as a metric."""
     if not weight:
         return losses, {}
     imitation = bc_loss(actor, batch, demos=demos_in(batch.act.shape[1]))

@@ -6,7 +6,6 @@ and later work.
 """
 
 from copy import deepcopy
-from functools import partial
 from math import inf
 
 import torch
@@ -14,34 +13,21 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import with_bc
-from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.config import NetConfig, NonNegative
 from torchrl_lite.network.actor import DeterministicPolicy
 from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise
 
 
-class DDPGConfig(Section):
+class DDPGConfig(AgentConfig):
     """Deep deterministic policy gradient."""
 
-    discount: Unit = Field(0.99, description="discount factor per step")
-    tau: Unit = Field(0.005, description="target update rate; 1 copies the weights")
-    plr: Positive = Field(3e-4, description="learning rate of the policy")
-    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
-    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
     noise_std: NonNegative = Field(
         0.1, description="standard deviation of exploration noise, for actions in [-1, 1]"
-    )
-    grad_clip: Positive | None = Field(
-        None,
-        description="maximum gradient norm of the policy and of all critics jointly; null: none",
-    )
-    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
-    bc_weight: NonNegative = Field(
-        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )
 
 
@@ -54,7 +40,6 @@ class DDPG(Learner):
 
     config: DDPGConfig
     CRITICS = 1
-    SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS: tuple[str, ...] = ("q1_loss", "actor_loss", "q", "critic_grad_norm", "actor_grad_norm")
 
     def build(self, net: NetConfig) -> None:
@@ -63,43 +48,27 @@ class DDPG(Learner):
         self.actor = DeterministicPolicy(body, spec, noise_std=noise_std, noise_clip=inf)
         self.critic = build_critic(net, spec, ensemble=self.CRITICS)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
-        self.target_actor.noise_std, self.target_actor.noise_clip = self.smoothing()
+        self.target_actor.noise_std = 0.0
         self.target = deepcopy(self.critic).requires_grad_(False)
-
-    def smoothing(self) -> tuple[float, float]:
-        """Standard deviation and clipping bound of the noise on target actions."""
-        return 0.0, 0.0
 
     def variant(self, step: int) -> str:  # noqa: ARG002 - every update is full
         return "full"
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
         """``full`` updates critics, actor and targets; ``critic`` only the critics."""
-        task, clip = batch.task, self.config.grad_clip
-        y = self.td_target(batch, noise.act[0])
-        prediction = self.critic(batch.obs, batch.act, task)
-        q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step(
-            "critic",
-            q_losses.mean(0),
-            task,
-            max_norm=clip,
-            progress=partial(critic_progress, self.critic, batch, prediction, y),
-        )
-        metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(q_losses)}
-        q = self.critic.value(prediction.detach())  # [E, T, B]
-        metrics |= {"q": q.mean((0, 2)), "critic_grad_norm": q_norm}
+        task, config = batch.task, self.config
+        metrics = self.update_critic(batch, noise.act[0])
         if variant == "full":
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]
-            weight = self.config.bc_weight
-            actor_losses, imitation = with_bc(actor_losses, self.actor, batch, weight=weight)
-            metrics |= imitation
-            metrics["actor_loss"] = actor_losses.detach()
-            metrics["actor_grad_norm"] = self.step("actor", actor_losses, task, max_norm=clip)
-            self.follow(self.target, self.critic, tau=self.config.tau, task=task)
-            self.follow(self.target_actor, self.actor, tau=self.config.tau, task=task)
+            actor_losses, imitation = with_bc(
+                actor_losses, self.actor, batch, weight=config.bc_weight
+            )
+            norm = self.step("actor", actor_losses, task, max_norm=config.grad_clip)
+            metrics |= imitation | {"actor_loss": actor_losses.detach(), "actor_grad_norm": norm}
+            self.follow(self.target, self.critic, tau=config.tau, task=task)
+            self.follow(self.target_actor, self.actor, tau=config.tau, task=task)
         return metrics
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
@@ -109,7 +78,7 @@ class DDPG(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * min Q'(s', mu'(s') + noise), with the noise of `smoothing`."""
+        """r + discount * min Q'(s', mu'(s') + noise), with the target actor's noise."""
         next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),

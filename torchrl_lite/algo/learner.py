@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.algo.accel import StaticInputs, Stepper, compiled
+from torchrl_lite.algo.accel import StaticInputs, Stepper
 from torchrl_lite.algo.active_tasks import ActiveTasks, clip, clip_each_task
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import bc_loss
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.combine import combiners
-from torchrl_lite.algo.gradients.method import Progress
+from torchrl_lite.algo.gradients.method import Progress, critic_progress
 from torchrl_lite.algo.metrics import Metrics
 from torchrl_lite.algo.optimizers import Optimizers
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -31,12 +31,13 @@ class Learner(nn.Module):
     reads a value back from the device; only `flush` synchronises.
     """
 
+    config: AgentConfig
     actor: Actor
     critic: Critic
     METRICS: tuple[str, ...]
     """Metrics that `update` can return, each with one value per task."""
 
-    SHARED: tuple[str, ...] = ()
+    SHARED: tuple[str, ...] = ("critic_grad_norm", "actor_grad_norm")
     """Metrics with one value for all tasks if the tasks share parameters."""
 
     POLICY = ("actor", "alpha")
@@ -45,7 +46,7 @@ class Learner(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: AgentConfig,
         net: NetConfig,
         spec: Spec,
         *,
@@ -54,14 +55,13 @@ class Learner(nn.Module):
         accel: str = "eager",
         gradients: str = "mean",
     ) -> None:
-        """``config``: the algorithm's section; ``gradients``: "mean", or how those of several tasks
-        are combined, from `METHODS`."""
+        """``config``: the algorithm's section; ``gradients``: "mean", or a name in `METHODS`."""
         super().__init__()
         self.config, self.spec, self.device = config, spec, device
         self.independent = net.kind == "independent"
         self.updates = 0
         self.imitations = 0
-        """Updates of `imitate`."""
+        """Behaviour-cloning updates so far."""
         self._frozen_updates = 0
         self._frozen = False
         self.build(net)
@@ -72,7 +72,11 @@ class Learner(nn.Module):
         self._active = ActiveTasks(self, spec.num_tasks)
 
         self._combiners = combiners(METHODS.get(gradients), self, spec.num_tasks)
-        cosines = [f"{name}_grad_cosine" for name, one in self._combiners.items() if one.compares]
+        cosines = [
+            f"{name}_grad_cosine"
+            for name, one in self._combiners.items()
+            if one.method.NEEDS_PRODUCTS
+        ]
         self.METRICS += (*cosines, *(("bc_loss",) if config.bc_weight else ()))
         shared = () if self.independent else (*self.SHARED, *cosines)
         self.metrics = Metrics(self.METRICS, spec, shared=shared, device=device)
@@ -81,7 +85,8 @@ class Learner(nn.Module):
         # Independent of the random stream of the initial weights.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel, device)
-        self._update = compiled(self.update) if accel == "compile" else self.update
+        compiling = accel == "compile"
+        self._update = torch.compile(self.update, dynamic=False) if compiling else self.update
         self._inputs = StaticInputs(spec.act_dim, device)
 
     def build(self, net: NetConfig) -> None:
@@ -112,6 +117,31 @@ class Learner(nn.Module):
         """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)
+
+    def update_critic(
+        self,
+        batch: Batch,
+        noise: Float[Tensor, "T B A"],
+        *,
+        weight: Float[Tensor, " T"] | float = 1.0,
+    ) -> dict[str, Tensor]:
+        """One step of the critics towards `td_target`; ``weight`` multiplies the tasks' losses.
+        Returns the critics' metrics."""
+        target = self.td_target(batch, noise)
+        prediction = self.critic(batch.obs, batch.act, batch.task)
+        losses = self.critic.loss(prediction, target)  # [E, T]
+        norm = self.step(
+            "critic",
+            weight * losses.mean(0),
+            batch.task,
+            max_norm=self.config.grad_clip,
+            progress=partial(critic_progress, self.critic, batch, prediction, target),
+        )
+        return {
+            **{f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)},
+            "q": self.critic.value(prediction.detach()).mean((0, 2)),
+            "critic_grad_norm": norm,
+        }
 
     def step(
         self,
@@ -205,8 +235,8 @@ class Learner(nn.Module):
         self.metrics.add(measured | self._cosines, task)
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
-        """Behaviour cloning: updates of the actor alone, which minimise `bc_loss`, until there were
-        ``updates`` of them. ``batch_size``: demonstrated transitions of each task."""
+        """Behaviour cloning: update the actor alone on `bc_loss`, until ``updates`` have been made
+        in total. ``batch_size``: demonstrated transitions per task."""
         task, noise = self._inputs(tuple(range(self.spec.num_tasks)), batch_size)
         while self.imitations < updates:
             noise.pick.uniform_(generator=self._generator)
@@ -249,7 +279,7 @@ class Learner(nn.Module):
     def load_training_state(self, state: dict) -> None:
         """
         Raises:
-            LookupError, RuntimeError, ValueError: it is not of these networks and optimisers.
+            LookupError, RuntimeError, ValueError: it is of other networks or optimisers.
         """
         self.load_state_dict(state["networks"])
         self.optimizers.load_state_dict(state["optimizers"])

@@ -21,8 +21,9 @@ class ReplayBuffer:
     sampling is a single gather of contiguous bytes. The fill level is a device tensor: a sampling
     step can be captured in a CUDA graph and replayed while the buffer grows.
 
-    Transitions are in time order, with a task's ``copies`` environments interleaved. The n-step
-    return of a transition goes on ``copies`` places later, if that exists and is not a ``first``.
+    Transitions are in time order, with a task's ``copies`` environments interleaved: the successor
+    of a transition is ``copies`` slots later. An n-step return ends before a successor that is not
+    stored yet, or is marked ``first``.
     """
 
     def __init__(

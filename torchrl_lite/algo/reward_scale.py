@@ -1,5 +1,7 @@
 """Running reward scale per task, for tasks whose rewards differ widely in magnitude."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,7 +11,25 @@ from torchrl_lite.config import Config
 from torchrl_lite.types import Block
 
 
-class DeviationScale:
+class RewardScale(ABC):
+    """A reward multiplier per task, from running statistics that are saved with the run."""
+
+    STATISTICS: tuple[str, ...]
+    """Attribute names of the arrays."""
+
+    @abstractmethod
+    def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
+        """Add these tasks' rewards in time order; returns the factor of every task."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: torch.tensor(getattr(self, name)) for name in self.STATISTICS}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name in self.STATISTICS:
+            np.copyto(getattr(self, name), state[name].numpy())
+
+
+class DeviationScale(RewardScale):
     """Exponential moving standard deviation, as in garage's ``NormalizedEnv``.
 
     ``mean <- (1 - a) mean + a r``, ``var <- (1 - a) var + a (r - mean)^2``, then
@@ -18,13 +38,13 @@ class DeviationScale:
     """
 
     RATE = 1e-3
+    STATISTICS = ("mean", "var")
 
     def __init__(self, num_tasks: int) -> None:
         self.mean = np.zeros(num_tasks)
         self.var = np.ones(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        """Add these tasks' rewards in time order; returns the factor of every task."""
         rewards = block.rew.flatten(1, 2).double().numpy()[tasks]
         mean, var = self.mean[tasks], self.var[tasks]
         for rew in rewards.T:
@@ -33,15 +53,8 @@ class DeviationScale:
         self.mean[tasks], self.var[tasks] = mean, var
         return torch.from_numpy(1 / (np.sqrt(self.var) + 1e-8)).float()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": torch.tensor(self.mean), "var": torch.tensor(self.var)}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        np.copyto(self.mean, state["mean"].numpy())
-        np.copyto(self.var, state["var"].numpy())
-
-
-class ReturnScale:
+class ReturnScale(RewardScale):
     """Scales a task's largest discounted return so far to ``bound``.
 
     ``G <- discount G + r`` runs forward through each episode, and rewards are divided by
@@ -49,13 +62,14 @@ class ReturnScale:
     A task that has only received zero rewards is not scaled.
     """
 
+    STATISTICS = ("returns", "largest")
+
     def __init__(self, num_tasks: int, copies: int, *, discount: float, bound: float) -> None:
         self.discount, self.bound = discount, bound
         self.returns = np.zeros((num_tasks, copies))
         self.largest = np.zeros(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        """Add these tasks' rewards; returns the factor of every task."""
         rewards = block.rew.double().numpy()[tasks]  # [t, L, K]
         goes_on = 1 - block.first.double().numpy()[tasks]
         returns, largest = self.returns[tasks], self.largest[tasks]
@@ -68,15 +82,8 @@ class ReturnScale:
         )
         return torch.from_numpy(scale).float()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"returns": torch.tensor(self.returns), "largest": torch.tensor(self.largest)}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        np.copyto(self.returns, state["returns"].numpy())
-        np.copyto(self.largest, state["largest"].numpy())
-
-
-def reward_scale(config: Config) -> DeviationScale | ReturnScale | None:
+def reward_scale(config: Config) -> RewardScale | None:
     """The scale that ``env.reward_normalization`` selects."""
     if config.env.reward_normalization == "ema":
         return DeviationScale(config.num_tasks)

@@ -7,7 +7,6 @@ policy. Each task has its own temperature.
 
 from collections.abc import Iterable
 from copy import deepcopy
-from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -15,24 +14,20 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.cloning import with_bc
-from torchrl_lite.algo.gradients.method import critic_progress
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.config import Count, NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.config import Count, NetConfig, NonNegative, Positive
 from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
 from torchrl_lite.network.build import build, build_critic
 from torchrl_lite.types import Batch, Noise, Spec
 
 
-class SACConfig(Section):
+class SACConfig(AgentConfig):
     """Soft actor-critic."""
 
-    discount: Unit = Field(0.99, description="discount factor per step")
-    tau: Unit = Field(0.005, description="target update rate; 1 copies the critics")
-    target_update_interval: Count = Field(1, description="updates per target update")
     plr: Positive = Field(3e-4, description="learning rate of the policy and the temperature")
-    qlr: Positive = Field(3e-4, description="learning rate of the Q functions")
-    adam_eps: Positive = Field(1e-8, description="epsilon of every Adam optimiser")
+    target_update_interval: Count = Field(1, description="updates per target update")
     policy_delay: Count = Field(
         1, description="critic updates per update of the policy and the temperature"
     )
@@ -52,16 +47,8 @@ class SACConfig(Section):
         0.1, description="standard deviation of the deterministic policy's noise"
     )
     noise_clip: NonNegative = Field(0.25, description="clipping bound of that noise")
-    grad_clip: Positive | None = Field(
-        None,
-        description="maximum gradient norm of the policy and of both critics jointly; null: none",
-    )
     temperature_weights: bool = Field(
         False, description="weight task losses by softmax(-log temperature)"
-    )
-    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
-    bc_weight: NonNegative = Field(
-        0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )
 
     @model_validator(mode="after")
@@ -83,7 +70,6 @@ class SAC(Learner):
     config: SACConfig
     target_entropy: Tensor
     task_parameters = ("log_alpha",)
-    SHARED = ("critic_grad_norm", "actor_grad_norm")
     METRICS = (
         "q1_loss",
         "q2_loss",
@@ -128,24 +114,7 @@ class SAC(Learner):
         """``variant`` lists what is updated: ``critic``, and possibly ``policy`` and ``target``."""
         task, config = batch.task, self.config
         weight, alpha = self.task_weight(task), self.temperature(task)
-
-        y = self.td_target(batch, noise.act[0])
-        prediction = self.critic(batch.obs, batch.act, task)
-        q_losses = self.critic.loss(prediction, y)  # [E, T]
-        q_norm = self.step(
-            "critic",
-            weight * q_losses.mean(0),
-            task,
-            max_norm=config.grad_clip,
-            progress=partial(critic_progress, self.critic, batch, prediction, y),
-        )
-        metrics = {
-            "q1_loss": q_losses[0].detach(),
-            "q2_loss": q_losses[1].detach(),
-            "alpha": alpha[:, 0],
-            "q": self.critic.value(prediction.detach()).mean((0, 2)),
-            "critic_grad_norm": q_norm,
-        }
+        metrics = {"alpha": alpha[:, 0]} | self.update_critic(batch, noise.act[0], weight=weight)
         if "policy" in variant:
             new_act, logp = self.actor.sample(batch.obs, task, noise.act[1])
             new_q = self.critic.combine(self.critic.value(self.critic(batch.obs, new_act, task)))

@@ -8,7 +8,7 @@ updates of the actor and all targets.
 from pydantic import Field
 
 from torchrl_lite.algo.ddpg import DDPG, DDPGConfig
-from torchrl_lite.config import Count, NonNegative
+from torchrl_lite.config import Count, NetConfig, NonNegative
 
 
 class TD3Config(DDPGConfig):
@@ -30,8 +30,10 @@ class TD3(DDPG):
     CRITICS = 2
     METRICS = ("q1_loss", "q2_loss", *DDPG.METRICS[1:])
 
-    def smoothing(self) -> tuple[float, float]:
-        return self.config.target_noise, self.config.target_noise_clip
+    def build(self, net: NetConfig) -> None:
+        super().build(net)
+        self.target_actor.noise_std = self.config.target_noise
+        self.target_actor.noise_clip = self.config.target_noise_clip
 
     def variant(self, step: int) -> str:
         return "full" if (step + 1) % self.config.policy_delay == 0 else "critic"

@@ -13,14 +13,7 @@ from torchrl_lite.collector.collected import Collected
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.local_worker import LocalWorker
 from torchrl_lite.collector.protocol import Cost, Worker, WorkerPool
-from torchrl_lite.collector.setup import (
-    RolloutSetup,
-    Site,
-    eval_sites,
-    groups,
-    site_name,
-    training_sites,
-)
+from torchrl_lite.collector.setup import RolloutSetup, Site, groups, site_name, sites
 from torchrl_lite.collector.supervision import SupervisedWorker
 from torchrl_lite.collector.worker import ProcessPool
 from torchrl_lite.errors import EpisodeError
@@ -29,7 +22,7 @@ from torchrl_lite.types import Block
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 class Collector:
@@ -50,8 +43,8 @@ class Collector:
     ) -> None:
         """``setup``: its policy is copied. ``pool`` starts the workers, by default as processes on
         this machine. ``say`` is called with messages about workers that died and episodes that
-        restarted, ``progress`` with the number of workers that have started, or evaluation episodes
-        that have ended, and of how many."""
+        restarted, ``progress`` with the number of workers that have started, or of evaluation
+        episodes that have ended, and the total."""
         self._config, self._say, self._progress = setup.config, say, progress
         policy = deepcopy(setup.policy).cpu().requires_grad_(False)
         self._setup = setup._replace(policy=policy)
@@ -62,7 +55,8 @@ class Collector:
         self._pending = False
         self._ready: Collected | None = None
         self._workers: list[Worker] = []
-        training = groups(training_sites(setup.config), setup.config.group_size)
+        tasks = range(len(setup.config.tasks))
+        training = groups(sites(tasks, setup.config.copies), setup.config.group_size)
         if workers == 0:
             own = self._setup._replace(groups=training)
             self._workers = [LocalWorker(own, self._block, restarted=self._tell_restarted)]
@@ -124,7 +118,7 @@ class Collector:
         spread = [numbers[episode * len(numbers) // episodes] for episode in range(episodes)]
         self._wait()
         self._load_weights(actor)
-        parts = groups(eval_sites(tasks, episodes), self._config.group_size)
+        parts = groups(sites(tasks, episodes), self._config.group_size)
         results: list[EpisodeStats] = []
         total = len(tasks) * episodes
         count = len(self._workers)
@@ -142,9 +136,9 @@ class Collector:
         self._wait()
         for worker in self._workers:
             worker.send("state_dict")
-        sites = {site: state for part in self._gather() for site, state in part.items()}
+        positions = {site: state for part in self._gather() for site, state in part.items()}
         ready = self._ready
-        return {"sites": sites, "ready": None if ready is None else ready.state_dict()}
+        return {"sites": positions, "ready": None if ready is None else ready.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes; the number of workers may have changed.

@@ -1,4 +1,4 @@
-"""Makes the environments of a process, draws their episodes, and has the policy that acts."""
+"""The environments of a process, the plans of their episodes, and the policy that acts."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Deterministic episodes in environments of their own."""
+"""Deterministic episodes in separate environments."""
 
 from collections.abc import Sequence
 from dataclasses import replace

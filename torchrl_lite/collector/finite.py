@@ -49,7 +49,7 @@ def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: 
     Raises:
         NotFiniteError: one is not finite, so the weights cannot be trusted.
     """
-    bad = [name for name, value in metrics.items() if not -float("inf") < value < float("inf")]
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         name = next((name for name in bad if name.startswith("train_")), bad[0])
         quantity, task = name.split("/") if name.startswith("train_") else (name, ", ".join(names))

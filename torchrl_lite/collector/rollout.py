@@ -24,7 +24,7 @@ class Rollout:
         sites = [site for group in self._groups for site in group]
         self._runners = {site: environments.runner(site) for site in sites}
         self._episodes = dict.fromkeys(self._runners, -1)
-        self._evaluation = Evaluation(environments)
+        self.evaluate = Evaluation(environments).run
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
         """Fills the block's entries of these environments; returns the episodes that ended.
@@ -75,10 +75,6 @@ class Rollout:
                 if ended:
                     stats.append(ended)
         return stats
-
-    def evaluate(self, group: Sequence[Site], goals: Sequence[int]) -> list[EpisodeStats]:
-        """See `Evaluation.run`."""
-        return self._evaluation.run(group, goals)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """For each environment, the number of its episode and the position in it, if running."""

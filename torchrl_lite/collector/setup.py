@@ -26,14 +26,10 @@ def groups(sites: Sequence[Site], size: int) -> list[list[Site]]:
     return [list(sites[start : start + size]) for start in range(0, len(sites), size)]
 
 
-def training_sites(config: EnvConfig) -> list[Site]:
-    return [Site(task, copy) for copy in range(config.copies) for task in range(len(config.tasks))]
-
-
-def eval_sites(tasks: Sequence[int], episodes: int) -> list[Site]:
-    """Sites of the evaluation: ``copy`` is the episode. Tasks vary fastest, so that a group needs
-    few environments of one task."""
-    return [Site(task, copy) for copy in range(episodes) for task in tasks]
+def sites(tasks: Sequence[int], copies: int) -> list[Site]:
+    """All copies of these tasks; in an evaluation, a copy is an episode. Tasks vary fastest, so
+    that a group needs few environments of one task."""
+    return [Site(task, copy) for copy in range(copies) for task in tasks]
 
 
 class RolloutSetup(NamedTuple):

@@ -58,6 +58,11 @@ class Config(Section):
         return self.replay_buffer.size // self.num_tasks
 
     @property
+    def task_batch_size(self) -> int:
+        """Transitions per task in an update."""
+        return self.train.batch_size // self.num_tasks
+
+    @property
     def total_epochs(self) -> int:
         return self.train.pretrain_epochs + self.train.num_epochs
 
@@ -97,7 +102,7 @@ class Config(Section):
             for key, value in needing.items():
                 if value:
                     raise ValueError(f"{key}: needs demonstrations, but train.demos is null")
-        elif train.batch_size // self.num_tasks % 2:
+        elif self.task_batch_size % 2:
             raise ValueError(
                 f"train.batch_size: {train.batch_size} is odd for each of the {self.num_tasks} "
                 "tasks, but demonstrations are half of each task's batch"

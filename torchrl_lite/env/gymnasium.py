@@ -14,10 +14,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
-from torchrl_lite.env.viewing import View, follow, open_window, prepare
+from torchrl_lite.env.viewing import NO_VIEW, View, follow, open_window, prepare
 from torchrl_lite.errors import EpisodeError, UserError
-
-NO_VIEW = View()
 
 
 class GymnasiumEnv(gym.Env):
@@ -122,9 +120,8 @@ def _find(task: str) -> Any:
 
 
 def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
-    view = (
-        {} if render_mode is None else {"render_mode": render_mode}
-    )  # not all constructors take it
+    # Not all constructors take a render mode.
+    view = {} if render_mode is None else {"render_mode": render_mode}
     try:
         return gym.make(task, max_episode_steps=horizon, disable_env_checker=True, **view)
     except (Exception, SystemExit) as error:  # a missing package, a renderer, its own code

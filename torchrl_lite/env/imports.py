@@ -1,4 +1,4 @@
-"""Imports the modules that ``env.imports`` names, which may stand in the current directory."""
+"""Imports the modules that ``env.imports`` names, which may be in the current directory."""
 
 import importlib
 import importlib.util
@@ -40,8 +40,9 @@ def module_file(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    there = spec is not None and spec.has_location and spec.origin is not None
-    return Path(spec.origin).resolve() if there and spec and spec.origin else None
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    return Path(spec.origin).resolve()
 
 
 def _search_here() -> None:

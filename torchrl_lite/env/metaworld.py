@@ -19,7 +19,7 @@ from numpy import ndarray
 from torchrl_lite.config import EnvConfig, nearest
 from torchrl_lite.env.fast_sawyer import FastSawyer
 from torchrl_lite.env.goals import HELD_OUT, goals
-from torchrl_lite.env.viewing import View, open_window, prepare, view_from_front
+from torchrl_lite.env.viewing import NO_VIEW, View, open_window, prepare, view_from_front
 from torchrl_lite.errors import UserError
 
 OBS_DIM, ACT_DIM = 39, 4
@@ -67,16 +67,13 @@ class Rules(NamedTuple):
     """Use the bit-identical `FastSawyer` unless rendering."""
 
 
-RULES, NO_VIEW = Rules(), View()
-
-
 class MetaWorldEnv(gym.Env):
     """One task with its goals.
 
     ``reset(seed=s)`` samples one of ``num_goals`` goals with seed ``s``; ``reset(seed=s,
     options={"goal": j})`` selects goal ``j``, with a ValueError if it does not exist; those in
-    `HELD_OUT` are only ever selected. Either way the episode is a pure function of the goal and the
-    actions. Pictures are from in front of the robot unless a camera is chosen.
+    `HELD_OUT` are never sampled, only selected. Either way the episode is a pure function of the
+    goal and the actions. The default camera faces the robot.
 
     Raises:
         UserError: unknown task or camera.
@@ -88,15 +85,16 @@ class MetaWorldEnv(gym.Env):
         *,
         seed: int = 1,
         horizon: int | None = None,
-        rules: Rules = RULES,
         view: View = NO_VIEW,
+        **rules: Any,
     ) -> None:
+        """``rules``: fields of `Rules`."""
         self.task = check_task(task)
-        self._seed, self._rules = seed, rules
+        self._seed, self._rules = seed, Rules(**rules)
         stock, first = ALL_V3_ENVIRONMENTS[task], self._goal(0)
-        render_mode, version = view.render_mode, rules.reward_version
+        render_mode, version = view.render_mode, self._rules.reward_version
         self._env: Any
-        if rules.fast and render_mode is None:
+        if self._rules.fast and render_mode is None:
             self._env = FastSawyer(stock, first, reward_function_version=version)
         else:
             self._env = stock(render_mode=render_mode, reward_function_version=version)
@@ -146,10 +144,7 @@ class MetaWorldEnv(gym.Env):
         self._env.close()
 
 
-def make(
-    task: str, *, seed: int = 1, horizon: int | None = None, view: View = NO_VIEW, **rules: Any
-) -> gym.Env:
-    return MetaWorldEnv(task, seed=seed, horizon=horizon, rules=Rules(**rules), view=view)
+make = MetaWorldEnv
 
 
 def options(config: EnvConfig) -> dict[str, Any]:

@@ -30,7 +30,10 @@ class View(NamedTuple):
     camera: str | None = None
     """A camera of the MuJoCo model; None: the suite's choice."""
     film_size: int | None = None
-    """Draw quickly, squares of so many pixels."""
+    """Render fast, as squares of this many pixels."""
+
+
+NO_VIEW = View()
 
 
 class WindowClosed(BaseException):
@@ -51,6 +54,11 @@ def prepare(env: gym.Env, view: View, *, task: str, default: Callable[[gym.Env],
         draw_quickly(env, view.film_size)
 
 
+def _renderer(env: gym.Env) -> Any:
+    """MuJoCo's; None where another engine renders."""
+    return getattr(env.unwrapped, "mujoco_renderer", None)
+
+
 def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
     """Render with a camera of the environment's model, turned the right way up: Meta-World's
     corner cameras are upside down.
@@ -58,7 +66,7 @@ def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
     Raises:
         UserError: unknown camera.
     """
-    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    renderer = _renderer(env)
     if renderer is None:
         raise UserError(f"--camera: {task} has no cameras")
     model: mujoco.MjModel = renderer.model
@@ -76,7 +84,7 @@ def choose_camera(env: gym.Env, camera: str, *, task: str) -> None:
 def follow(env: gym.Env) -> None:
     """Render with the model's tracking camera if the environment did not choose one: not every
     version of Gymnasium does, and a running robot soon leaves the frame."""
-    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    renderer = _renderer(env)
     if renderer is not None and renderer.camera_id < 0:
         model = renderer.model
         renderer.camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
@@ -84,16 +92,15 @@ def follow(env: gym.Env) -> None:
 
 def view_from_front(env: gym.Env) -> None:
     """Render Meta-World from in front of the robot; its own default is from behind."""
-    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
-    renderer.default_cam_config = FRONT
+    _renderer(env).default_cam_config = FRONT
 
 
 def draw_quickly(env: gym.Env, size: int) -> None:
     """Render squares of ``size`` pixels without shadows, reflections and antialiasing, which take
     seven eighths of the time where there is no GPU. Call it before the first rendering."""
-    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    renderer = _renderer(env)
     if renderer is None:
-        return  # not rendered by MuJoCo
+        return
     renderer.width = renderer.height = size
     model: mujoco.MjModel = renderer.model
     model.vis.global_.offwidth = model.vis.global_.offheight = size
@@ -110,9 +117,9 @@ def open_window(env: gym.Env) -> None:
     """
     import glfw  # imported only here, since it needs a screen
 
-    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    renderer = _renderer(env)
     if renderer is None:
-        return  # not rendered by MuJoCo
+        return
     viewer = renderer._get_viewer("human")  # `render` would first show the free camera
     viewer._hide_menu = True  # it covers the robot; the key H shows it
     if renderer.camera_id >= 0:

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -31,12 +32,12 @@ Reward = Callable[..., float]
 
 
 def register_wrapper(name: str, make: Maker | None = None, *, reward: Reward | None = None) -> None:
-    """Make a wrapper known to ``env.wrappers``; call it in a module that ``env.imports`` names.
+    """Register a wrapper for ``env.wrappers``; call it in a module that ``env.imports`` names.
 
     Either ``make(env, **arguments)`` returns the wrapped environment, as the class of a
     `gymnasium.Wrapper` does, or ``reward(obs, action, next_obs, reward, info, **arguments)``
     returns a step's shaped reward. The arguments are those in the configuration. An episode stays a
-    function of its seed, its goal and its actions if ``reset`` sets all that a wrapper remembers.
+    function of its seed, goal and actions if ``reset`` resets all that the wrapper remembers.
 
     Raises:
         UserError: the name is not allowed, or that of a shipped wrapper.
@@ -48,19 +49,16 @@ def register_wrapper(name: str, make: Maker | None = None, *, reward: Reward | N
         )
     if (make is None) == (reward is None):
         raise TypeError("register_wrapper takes either make or reward")
-    shaping = reward
-
-    def shape(env: gym.Env, **arguments: Any) -> gym.Env:
-        assert shaping is not None
-        return ShapedReward(env, shaping, arguments)
-
-    _registered[name] = make or shape
+    if reward is not None:
+        make = partial(ShapedReward, reward)
+    assert make is not None
+    _registered[name] = make
 
 
 class ShapedReward(gym.Wrapper):
     """Replaces rewards by those of a function, which gets a copy of ``info``: the success stays."""
 
-    def __init__(self, env: gym.Env, function: Reward, arguments: dict[str, Any]) -> None:
+    def __init__(self, function: Reward, env: gym.Env, /, **arguments: Any) -> None:
         super().__init__(env)
         inspect.signature(function).bind(*[None] * 5, **arguments)  # else the first step fails
         self._function, self._arguments = function, arguments

@@ -78,6 +78,6 @@ class CareTrunk(nn.Module):
     def alpha(
         self, context: Float[Tensor, "E T 1 D"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T K"]:
-        """What share of the encoding is each encoder's. The gradient stops at the context."""
+        """Each encoder's share of the mixture. The gradient stops at the context."""
         logits = self.attention(context.detach(), task).squeeze(2)
         return (logits / self.temperature).softmax(-1)

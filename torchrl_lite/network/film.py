@@ -7,11 +7,11 @@ normalisation and the ReLU:
 
 Deviations from the paper:
 
-1. ``gamma`` and ``beta`` are parameters with a row per task. In the paper networks compute them
-   from the condition (eq. 1); a free row represents whatever these could say of a task's index.
+1. ``gamma`` and ``beta`` are parameters with a row per task. In the paper, networks compute them
+   from the condition (eq. 1); for a task index, a free row is just as expressive.
 2. ``gamma = 1 + delta``, as in the paper. Here ``delta`` and ``beta`` start at zero, so that all
    tasks start with the same network.
-3. What is modulated are the hidden layers of actor and critics, which have no other task input.
+3. The hidden layers of actor and critics are modulated, and there is no other task input.
    mtrl and metaworld-algorithms modulate the layers of a small encoder, each by a single ``gamma``
    and a single ``beta``, after the ReLU.
 """

@@ -13,9 +13,9 @@ The authors' code for Meta-World does the following, and so does this:
 
 Deviations of our own:
 
-4. What the projections leave of a representation is not brought to unit length where it is shorter
-   than a hundredth of it, or than 0.01: in low matrix precision it is rounding. The authors divide
-   by any length, also by 0.
+4. A residual of the projections that is shorter than a hundredth of its representation, or than
+   0.01, is not normalised: at low matrix precision it is rounding error. The authors divide by any
+   length, even 0.
 5. ``w`` starts as a layer on a one-hot task under ``net.init``; in the authors' code by Xavier.
 """
 
@@ -29,14 +29,14 @@ from torchrl_lite.network.initialisation import Init
 from torchrl_lite.network.mlp import MLP
 
 SHORTEST = 1e-2
-"""Of what the projections leave, relative to the representation."""
+"""Shortest residual that is normalised, relative to its representation."""
 
 
 def gram_schmidt(gram: Float[Tensor, "*rows K K"]) -> Float[Tensor, "*rows K K"]:
     """The Gram-Schmidt process on vectors whose inner products are ``gram``.
 
-    Row k says what the k-th orthonormal vector is made of: ``V = C U``, where C is triangular. The
-    process on products is a third of the work of one on the vectors themselves.
+    Row k holds the coefficients of the k-th orthonormal vector: ``V = C U``, where C is triangular.
+    Working on inner products costs a third of working on the vectors.
     """
     size = gram.shape[-1]
     identity = torch.eye(size, dtype=gram.dtype, device=gram.device)
@@ -52,7 +52,7 @@ def gram_schmidt(gram: Float[Tensor, "*rows K K"]) -> Float[Tensor, "*rows K K"]
 
 
 class MooreTrunk(nn.Module):
-    """Experts, and what each task makes of their orthonormal representations."""
+    """Experts, and each task's mixture of their orthonormal representations."""
 
     task_parameters = ("w",)
 
@@ -90,6 +90,6 @@ class MooreTrunk(nn.Module):
     def representations(
         self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]
     ) -> tuple[Float[Tensor, "E T B K H"], Float[Tensor, "E T B K K"]]:
-        """The experts' representations of each state, and what makes them orthonormal."""
+        """The experts' representations of each state, and their Gram-Schmidt coefficients."""
         u = self.experts(x, task).unflatten(0, (-1, self.num_experts)).movedim(1, 3).contiguous()
         return u, gram_schmidt(u @ u.mT)

@@ -13,7 +13,7 @@ class ObsNormalizer(nn.Module):
 
     Population statistics of all collected observations, in float64, merged epoch by epoch (Chan,
     Golub & LeVeque 1979). Results are clipped to +-10, as in Stable-Baselines3: an entry
-    that never changed in training may do so later. Without observations of a task, the identity.
+    that never changed in training may do so later. The identity for a task without observations.
     """
 
     EPSILON = 1e-8
@@ -41,7 +41,9 @@ class ObsNormalizer(nn.Module):
     def update(self, obs: Float[Tensor, "T L K O"], tasks: Sequence[int]) -> None:
         """Add the observations of these tasks; the others' statistics stay as they are."""
         for task in tasks:
-            new = obs[task].flatten(0, 1).double().numpy()  # numpy's bits depend on no threads
+            new = (
+                obs[task].flatten(0, 1).double().numpy()
+            )  # unlike torch, the same on any number of threads
             parts = self.count[0, task], self.mean[0, task], self.var[0, task]
             count, mean, var = (part.cpu().numpy() for part in parts)
             merged = _merged(count, mean, var, new=new)

@@ -17,7 +17,7 @@ class Role(nn.Module):
     obs_mask: Tensor
     act_mask: Tensor
     copies: TaskCopies | None = None
-    """Computes the body where the gradient of each task is asked for."""
+    """If set, computes the body so that every task's gradient can be taken."""
 
     def __init__(self, body: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -29,13 +29,13 @@ class Role(nn.Module):
     def outputs(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:
-        # An input with a gradient is another network's action: the loss is not this network's.
+        # An input that requires a gradient is an actor's action: the loss is the actor's.
         if self.copies is None or x.requires_grad or not torch.is_grad_enabled():
             return self.body(x, task)
         return self.copies(x, task)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies, here and in other processes; they act, and nobody trains them."""
+        """Without ``copies``: deep copies and pickles act, and are never trained."""
         return {name: value for name, value in self.__dict__.items() if name != "copies"}
 
     @property
@@ -46,7 +46,7 @@ class Role(nn.Module):
     def prepare_obs(
         self, obs: Float[Tensor, "T B O"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "T B O"]:
-        """As the body takes them: padding masked, and normalised if configured."""
+        """Observations as the body expects them: padding masked, normalised if configured."""
         masked = obs * self.obs_mask[task] if self._padded else obs
         return masked if self.normalizer is None else self.normalizer(masked, task)
 

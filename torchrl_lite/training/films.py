@@ -1,4 +1,4 @@
-"""Films of a training."""
+"""Films during training."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,7 +9,7 @@ from torchrl_lite.reporting.logger import Logger
 from torchrl_lite.training.rl_algo import RLAlgo
 
 FPS = 10
-"""Pictures per second: the training waits for its films."""
+"""Frames per second; few, since training waits while they are rendered."""
 
 
 def is_filmed(config: Config, epoch: int) -> bool:

@@ -1,36 +1,31 @@
-"""Demonstrations in a training: their buffer, their part in the scale of rewards, cloning."""
+"""Demonstrations in training: their buffer, and their part in running statistics."""
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
+from torchrl_lite.algo.reward_scale import RewardScale
 from torchrl_lite.algo.sampler import SymmetricSampler
-from torchrl_lite.config import Config
 from torchrl_lite.demos.file import Demonstrations
-from torchrl_lite.types import Spec
 
 
 def with_demos(
     buffer: ReplayBuffer,
     demos: Demonstrations,
-    spec: Spec,
+    learner: Learner,
     *,
-    scale: DeviationScale | ReturnScale | None,
+    scale: RewardScale | None,
 ) -> SymmetricSampler:
     """``buffer`` and a buffer of the demonstrations, behind one sampler.
 
-    For the scale of rewards, demonstrations count as collected before the first epoch.
+    For the reward scale and the normalisation of observations, demonstrations count as collected
+    before the first epoch: a cloned policy would not survive a change of its inputs.
     """
+    spec = learner.spec
     capacity = max(demos.transitions(task) for task in spec.tasks)
     shown = ReplayBuffer(spec, capacity, buffer.data.device)
     for index, task in enumerate(spec.tasks):
         block = demos.block(task, spec)
         shown.add_block(block, [index])
+        learner.observe(block, [index])
         if scale is not None:
             buffer.reward_scale.copy_(scale.update(block, [index]))
     return SymmetricSampler(buffer, shown)
-
-
-def imitate(learner: Learner, demos: ReplayBuffer, config: Config) -> None:
-    """Behaviour cloning before the first epoch; nothing if it is done, or not asked for."""
-    rows = config.train.batch_size // config.num_tasks
-    learner.imitate(demos, updates=config.train.bc_updates, batch_size=rows)

@@ -1,4 +1,4 @@
-"""What a training loop tells a run."""
+"""The interface between the training loop and a run."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext

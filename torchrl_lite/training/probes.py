@@ -1,4 +1,4 @@
-"""What an evaluation says about the networks: critics' bias, saturated actions, dead units, and
+"""Diagnostics of the networks at an evaluation: critics' bias, saturated actions, dead units, and
 how far the tasks' gradients agree.
 
 Nothing here changes what training uses: random numbers have a generator of their own.
@@ -25,7 +25,7 @@ from torchrl_lite.types import Batch, Noise
 SATURATED = 0.99
 """An action beyond this, of at most 1, is saturated."""
 MAX_ROWS = 256
-"""Transitions per task that units are judged by."""
+"""Maximum transitions per task in the search for dead units."""
 GRADIENT_ROWS = 128
 """Transitions per task of the batch whose gradients are compared: those of `mt10.json`."""
 
@@ -33,10 +33,10 @@ GRADIENT_ROWS = 128
 def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
     """The columns of an evaluation that describe the networks."""
     kept = {
-        task: [stats for stats in group if stats.sample is not None]
+        task: sampled
         for task, group in episodes.items()
+        if (sampled := [stats for stats in group if stats.sample is not None])
     }
-    kept = {task: group for task, group in kept.items() if group}
     if not kept:
         return {}
     batches = [_batch(_some(_rows(group)), task, learner, buffer) for task, group in kept.items()]
@@ -51,7 +51,7 @@ def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
 
 def gradient_cosine(learner: Learner, buffer: ReplayBuffer) -> Row:
     """The cosine of the critics' gradients of two tasks in shared parameters, averaged over all
-    pairs; nothing where fewer than two tasks share any."""
+    pairs; empty if fewer than two tasks share any."""
     tasks = [task for task in range(learner.spec.num_tasks) if buffer.holds(task)]
     if len(tasks) < 2 or learner.independent:
         return {}
@@ -142,7 +142,7 @@ def _dead_share(alive: Sequence[Bool[Tensor, " units"]], independent: bool) -> f
 
 
 class _Units(TorchFunctionMode):
-    """Notes the output of every ReLU, whichever architecture calls it."""
+    """Records which ReLU outputs are positive, in any architecture."""
 
     def __init__(self) -> None:
         super().__init__()

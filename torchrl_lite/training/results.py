@@ -1,4 +1,4 @@
-"""What is left of a finished run: its result and its policy."""
+"""A finished run's result and policy."""
 
 from collections.abc import Sequence
 from pathlib import Path

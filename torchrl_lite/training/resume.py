@@ -1,4 +1,4 @@
-"""The state of a training in a checkpoint, and training on from it."""
+"""The state of training in a checkpoint, and how a run resumes from it."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def state_of(algo: RLAlgo) -> dict[str, Any]:
 
 
 def resume(algo: RLAlgo, saved: Saved) -> None:
-    """Brings a new ``algo`` to the state of a checkpoint.
+    """Restores a new ``algo`` from a checkpoint.
 
     Raises:
         UserError: the run had other demonstrations.

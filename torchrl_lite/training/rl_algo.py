@@ -22,7 +22,7 @@ from torchrl_lite.training.evaluation import (
     held_out_row,
     training_row,
 )
-from torchrl_lite.training.imitation import imitate, with_demos
+from torchrl_lite.training.imitation import with_demos
 from torchrl_lite.training.null_run import NullRun
 from torchrl_lite.training.probes import probe, td_error
 
@@ -53,9 +53,7 @@ class RLAlgo:
         self.reward_scale = reward_scale(config)
         self.demos = demos
         self.sampler: Sampler = (
-            buffer
-            if demos is None
-            else with_demos(buffer, demos, learner.spec, scale=self.reward_scale)
+            buffer if demos is None else with_demos(buffer, demos, learner, scale=self.reward_scale)
         )
         self._compiled: set[tuple[int, ...]] = set()  # sets of tasks compiled by this process
 
@@ -75,7 +73,11 @@ class RLAlgo:
             return False
         if isinstance(self.sampler, SymmetricSampler):
             self.run.phase("imitating")
-            imitate(self.learner, self.sampler.demos, self.config)
+            self.learner.imitate(
+                self.sampler.demos,
+                updates=self.config.train.bc_updates,
+                batch_size=self.config.task_batch_size,
+            )
         while self.epoch < self.config.total_epochs:
             with self.run.during_epoch():
                 row = self.collect()
@@ -99,7 +101,7 @@ class RLAlgo:
         tasks, config = self.stages.tasks, self.config
         lived = [frames // config.env.copies for frames in self.frames]
         check_block(collected.block, tasks, config.env.tasks, before=lived)
-        self.stages.check_told(collected.episodes)
+        self.stages.check_reports_success(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
         self.learner.observe(collected.block, tasks)
         if self.reward_scale is not None:
@@ -107,11 +109,11 @@ class RLAlgo:
             self.buffer.reward_scale.copy_(scale)
         for task in tasks:
             self.frames[task] += config.frames_per_epoch // config.num_tasks
-        self.stages.collected()
+        frames = self.stages.epoch_frames(self.stages.stage)
+        self.stages.collected(frames)
         self.epoch += 1
         if config.system.overlap:  # even after the last epoch: the run may be extended
             self._submit()
-        frames = self.stages.epoch_frames(self.stages.stage)
         return {
             "epoch": self.epoch,
             "stage": self.stages.stage,
@@ -134,9 +136,12 @@ class RLAlgo:
         started = time.perf_counter()
         if train.lr_schedule != "constant":
             self.learner.optimizers.schedule(train.lr_share(self.learner.updates))
-        rows = train.batch_size // self.config.num_tasks
         self.learner.run(
-            self.sampler, tasks, opt_steps=train.opt_steps, batch_size=rows, n_step=train.n_step
+            self.sampler,
+            tasks,
+            opt_steps=train.opt_steps,
+            batch_size=self.config.task_batch_size,
+            n_step=train.n_step,
         )
         learned = self.learner.flush()
         check_metrics(learned, self.config.env.tasks, frame=self.total_frames)

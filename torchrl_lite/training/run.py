@@ -1,4 +1,4 @@
-"""Everything a run writes, shows and keeps: all of it except the learning."""
+"""Everything a run writes, shows and keeps."""
 
 import json
 import time
@@ -166,7 +166,7 @@ class Run(MemoryRun):
         self._view.expect(self._asked(total_frames))
 
     def _asked(self, total_frames: int) -> int:
-        """Of the frames of the whole run, those of this part of it."""
+        """Total frames at which this process stops."""
         if self._until is None or self._until.axis != "frames":
             return total_frames
         return min(total_frames, int(self._until.amount))

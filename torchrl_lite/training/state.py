@@ -1,4 +1,4 @@
-"""The state of a training, as a complete checkpoint holds it."""
+"""The state of training, as a complete checkpoint holds it."""
 
 from typing import Annotated, Any
 

@@ -1,15 +1,15 @@
 """Copies tensors of other networks into ours: task by task for per-task parameters, and feature by
 feature where padding differs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from torchrl_lite.network.task_rows import places_of_task_rows
-from torchrl_lite.transfer.pairing import Fit, Pairs
+from torchrl_lite.transfer.pairing import Fit, Widths, aligned
 
 CRITICS = ("critic", "target")
 READS_INPUT = (
@@ -23,7 +23,7 @@ _ENCODERS, _BEHIND_THEM = "body.trunk.encoders.layers.0.weight", "body.trunk.mlp
 """CARE's: they read the observation alone, and in a critic the action before the encodings."""
 _HEAD, _FIRST_BIAS = "body.head.", "body.trunk.layers.0.bias"
 _EMBEDDING = "body.trunk.embedding."
-_STATISTICS = ("body.normalizer.mean", "body.normalizer.var")
+_STATISTICS, _COUNT = ("body.normalizer.mean", "body.normalizer.var"), "body.normalizer.count"
 
 
 class Report(NamedTuple):
@@ -40,12 +40,14 @@ class Report(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Which entries of a tensor to copy: tasks (the second dimension), features (``axis``)."""
+    """Which entries of a tensor to copy: tasks (the second dimension) and features (``axis``)."""
 
-    tasks: Pairs
-    features: Pairs
-    axis: int = -1
-    note: str = ""
+    tasks: Mapping[int, int]
+    """Index here, index there."""
+    here: list[int]
+    there: list[int]
+    axis: int
+    note: str
 
 
 def load_module(
@@ -56,14 +58,15 @@ def load_module(
     if not any(name.startswith(_EMBEDDING) for name in own):
         given = _with_bias_rows(given)
     report.skipped.extend(sorted(f"{part}.{name}" for name in own.keys() ^ given.keys()))
-    plans: dict[str, Plan | None] = {}
-    for name in (name for name in own if name in given):
-        mine, theirs = own[name], given[name]
-        plans[name] = None
-        if mine.ndim == theirs.ndim:
-            tasks = _tasks(mine, theirs, fit) if name in per_task else _all(mine, theirs, 1)
-            features = _features(name, mine, theirs, critic=part in CRITICS, fit=fit)
-            plans[name] = _plan(mine, theirs, tasks, features)
+    plans = {
+        name: _plan(
+            name, own[name], given[name], per_task=name in per_task, critic=part in CRITICS, fit=fit
+        )
+        for name in own
+        if name in given
+    }
+    if _COUNT in plans and not all(plans.get(name) for name in _STATISTICS):
+        plans[_COUNT] = None  # of no use without them
     if not any(plan for name, plan in plans.items() if not name.endswith(".bias")):
         plans = dict.fromkeys(plans)  # the last bias fits any width; alone it is useless
     for name, plan in plans.items():
@@ -73,8 +76,7 @@ def load_module(
 def load_temperatures(mine: Tensor, theirs: Tensor, *, fit: Fit, report: Report) -> None:
     """Copy log temperatures, ``[T]``."""
     mine, theirs = mine.detach().view(1, -1, 1), theirs.reshape(1, -1, 1)
-    tasks = _tasks(mine, theirs, fit)
-    plan = tasks and Plan(tasks, Pairs([0], [0]))
+    plan = _plan("log_alpha", mine, theirs, per_task=True, critic=False, fit=fit)
     _load(mine, theirs, "log_alpha", plan=plan, report=report)
 
 
@@ -88,78 +90,56 @@ def _with_bias_rows(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return rest | {_FIRST_BIAS: bias + normalize(rows, dim=-1) @ weight}
 
 
-def _all(mine: Tensor, theirs: Tensor, axis: int) -> Pairs | None:
-    size = mine.shape[axis]
-    return Pairs([*range(size)], [*range(size)]) if theirs.shape[axis] == size else None
-
-
-def _tasks(mine: Tensor, theirs: Tensor, fit: Fit) -> Pairs | None:
-    """None if the second dimension is neither the tasks nor 1, or theirs does not fit ours."""
-    here, there = mine.shape[1], theirs.shape[1]
-    if here == there == 1:
-        return Pairs([0], [0])
-    if here != fit.tasks_here or there not in (1, fit.tasks_there):
-        return None
-    sources = [*fit.tasks.values()] if there > 1 else [0] * len(fit.tasks)
-    return Pairs([*fit.tasks], sources)
-
-
-def _features(
-    name: str, mine: Tensor, theirs: Tensor, *, critic: bool, fit: Fit
-) -> tuple[Pairs | None, int, str]:
-    """The features to copy (None if their number differs), their axis and a note."""
-    if kinds := _reads(name, critic=critic):
-        return _inputs(mine, theirs, kinds, fit), -2, ""
-    if name in _STATISTICS:
-        return fit.features("obs"), -1, ""
-    if name.startswith(_HEAD) and not critic:  # the mean, and possibly the log standard deviation
-        there, rest = divmod(theirs.shape[-1], fit.there[1])
-        here = mine.shape[-1] // fit.here[1]
-        fits = there in (1, 2) and not rest
-        pairs = fit.features("act", "act") if here == there == 2 else fit.features("act")
-        return pairs if fits else None, -1, " (the mean)" if here != there else ""
-    return _all(mine, theirs, -1), -1, ""
-
-
-def _reads(name: str, *, critic: bool) -> Sequence[Literal["obs", "act"]]:
-    """What of a network's input a layer reads, before anything else."""
-    if name in READS_INPUT:
-        return ("obs", "act") if critic else ("obs",)
-    if name == _BEHIND_THEM and critic:
-        return ("act",)
-    return ("obs",) if name == _ENCODERS else ()
-
-
-def _inputs(
-    mine: Tensor, theirs: Tensor, kinds: Sequence[Literal["obs", "act"]], fit: Fit
-) -> Pairs | None:
-    """Features of these kinds, and all inputs behind them; None where those are not as many."""
-    index = [("obs", "act").index(kind) for kind in kinds]
-    here, there = sum(fit.here[i] for i in index), sum(fit.there[i] for i in index)
-    rest = mine.shape[-2] - here
-    if theirs.shape[-2] != there + rest:
-        return None
-    pairs = fit.features(*kinds)
-    return Pairs(
-        [*pairs.here, *range(here, here + rest)], [*pairs.there, *range(there, there + rest)]
-    )
-
-
 def _plan(
-    mine: Tensor, theirs: Tensor, tasks: Pairs | None, features: tuple[Pairs | None, int, str]
+    name: str, mine: Tensor, theirs: Tensor, *, per_task: bool, critic: bool, fit: Fit
 ) -> Plan | None:
     """None if the tensors do not fit."""
-    pairs, axis, note = features
-    if tasks is None or pairs is None or _rest(mine, axis) != _rest(theirs, axis):
+    if mine.ndim != theirs.ndim:
         return None
-    return Plan(tasks, pairs, axis, note)
+    tasks = _tasks((mine.shape[1], theirs.shape[1]), fit if per_task else None)
+    axis, segments = _layout(name, mine, theirs, critic=critic, fit=fit)
+    fitting = list(mine.shape)
+    fitting[1], fitting[axis] = theirs.shape[1], sum(there for _, there in segments)
+    if tasks is None or list(theirs.shape) != fitting:
+        return None
+    only_mean = any(max(widths) > min(widths) == 0 for widths in segments)
+    return Plan(tasks, *aligned(segments), axis, " (the mean)" if only_mean else "")
 
 
-def _rest(tensor: Tensor, axis: int) -> list[int]:
-    """The sizes that must be equal: all except tasks and features."""
-    sizes = list(tensor.shape)
-    sizes[1] = sizes[axis] = 0
-    return sizes
+def _tasks(sizes: Widths, fit: Fit | None) -> Mapping[int, int] | None:
+    """Indices in the second dimension; None if it is neither the tasks nor 1, or differs."""
+    here, there = sizes
+    if fit is None or sizes == (1, 1):
+        return {index: index for index in range(here)} if here == there else None
+    if here != fit.num_tasks[0] or there not in (1, fit.num_tasks[1]):
+        return None
+    return fit.tasks if there > 1 else dict.fromkeys(fit.tasks, 0)
+
+
+def _layout(
+    name: str, mine: Tensor, theirs: Tensor, *, critic: bool, fit: Fit
+) -> tuple[int, list[Widths]]:
+    """The axis of a tensor's features, and the segments that they consist of."""
+    if reads := _reads(name, critic=critic, fit=fit):
+        rest = mine.shape[-2] - sum(here for here, _ in reads)
+        return -2, [*reads, (rest, rest)]
+    if name in _STATISTICS:
+        return -1, [fit.obs]
+    here, there = mine.shape[-1], theirs.shape[-1]
+    if name.startswith(_HEAD) and not critic:  # the mean, and possibly the log standard deviation
+        both_there = there == 2 * fit.act[1]
+        return -1, [fit.act, (here - fit.act[0], fit.act[1] if both_there else 0)]
+    return -1, [(here, here)]
+
+
+def _reads(name: str, *, critic: bool, fit: Fit) -> list[Widths]:
+    """What of a network's input a layer reads, before anything else."""
+    act = [fit.act] if critic else []
+    if name in READS_INPUT:
+        return [fit.obs, *act]
+    if name == _BEHIND_THEM:
+        return act
+    return [fit.obs] if name == _ENCODERS else []
 
 
 @torch.no_grad()
@@ -168,14 +148,13 @@ def _load(mine: Tensor, theirs: Tensor, name: str, *, plan: Plan | None, report:
         shapes = f"{list(theirs.shape)} in the file, {list(mine.shape)} here"
         report.mismatched.append(f"{name} ({shapes})")
         return
-    tasks, features, axis, note = plan
-    if not tasks.here:
+    if not plan.tasks:
         report.skipped.append(f"{name} (no matching task)")
         return
-    for here, there in zip(*tasks, strict=True):
-        new = theirs[:, there].index_select(axis, torch.tensor(features.there)).to(mine)
-        mine[:, here].index_copy_(axis, torch.tensor(features.here, device=mine.device), new)
-    some = (
-        f" ({len(tasks.here)} of {mine.shape[1]} tasks)" if len(tasks.here) < mine.shape[1] else ""
-    )
-    report.loaded.append(name + note + some)
+    index = torch.tensor(plan.here, device=mine.device)
+    for here, there in plan.tasks.items():
+        new = theirs[:, there].index_select(plan.axis, torch.tensor(plan.there)).to(mine)
+        mine[:, here].index_copy_(plan.axis, index, new)
+    count, total = len(plan.tasks), mine.shape[1]
+    some = f" ({count} of {total} tasks)" if count < total else ""
+    report.loaded.append(name + plan.note + some)

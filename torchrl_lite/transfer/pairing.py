@@ -1,24 +1,20 @@
 """Which tasks and features of another run correspond to ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torchrl_lite.config import nearest
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import Facts
 from torchrl_lite.types import Spec
 
-
-class Pairs(NamedTuple):
-    """Indices in this run, and the corresponding indices in the other."""
-
-    here: list[int]
-    there: list[int]
+Widths = tuple[int, int]
+"""Sizes in this run and in the other."""
 
 
 class Fit(NamedTuple):
-    """Which tasks correspond, and where padding puts their features.
+    """Which tasks correspond, and the sizes of both runs.
 
     If paired tasks have the same sizes, only padding differs and their features correspond.
     Otherwise, or if sizes are unknown, both runs must have the same widths.
@@ -26,11 +22,9 @@ class Fit(NamedTuple):
 
     tasks: Mapping[int, int]
     """Index of each task in this run that has a pair, and of its pair in the other run."""
-    tasks_here: int
-    tasks_there: int
-    here: tuple[int, int]
-    """Widths of observations and actions, which are those of the largest task."""
-    there: tuple[int, int]
+    num_tasks: Widths
+    obs: Widths
+    act: Widths
 
     @classmethod
     def of(cls, spec: Spec, facts: Facts, task_map: Mapping[str, str], *, path: Path) -> "Fit":
@@ -43,21 +37,23 @@ class Fit(NamedTuple):
         known = [shape for shape in facts.shapes if shape is not None]
         sizes_known = bool(tasks and known) and len(known) == len(facts.tasks)
         same = sizes_known and all(known[there] == own[task] for task, there in tasks.items())
-        obs_dim, act_dim = map(max, zip(*known, strict=True)) if same else here
-        count = len(facts.tasks) or spec.num_tasks
-        return cls(tasks, spec.num_tasks, count, here, (obs_dim, act_dim))
+        there = map(max, zip(*known, strict=True)) if same else here
+        obs, act = zip(here, there, strict=True)
+        return cls(tasks, (spec.num_tasks, len(facts.tasks) or spec.num_tasks), obs, act)
 
-    def features(self, *kinds: Literal["obs", "act"]) -> Pairs:
-        """Indices of these features, concatenated in one tensor."""
-        pairs, start_here, start_there = Pairs([], []), 0, 0
-        for kind in kinds:
-            index = ("obs", "act").index(kind)
-            here, there = self.here[index], self.there[index]
-            for offset in range(min(here, there)):
-                pairs.here.append(start_here + offset)
-                pairs.there.append(start_there + offset)
-            start_here, start_there = start_here + here, start_there + there
-        return pairs
+
+def aligned(segments: Iterable[Widths]) -> tuple[list[int], list[int]]:
+    """Indices of the features that correspond, here and there, in tensors that consist of these
+    segments: the first ones of each segment, as many as the narrower side has."""
+    here: list[int] = []
+    there: list[int] = []
+    start_here = start_there = 0
+    for width_here, width_there in segments:
+        both = range(min(width_here, width_there))
+        here += [start_here + index for index in both]
+        there += [start_there + index for index in both]
+        start_here, start_there = start_here + width_here, start_there + width_there
+    return here, there
 
 
 def pair_tasks(

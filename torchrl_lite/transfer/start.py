@@ -47,16 +47,19 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
     report = load_weights(learner, source, load=asked, task_map=config.task_map)
     parts = [part for part in asked if any(n.startswith(WEIGHTS[part]) for n in report.loaded)]
     notes = _notes(learner, config, asked, parts, report)
+    here, there = learner.spec.tasks, source.facts.tasks
+    rows = pair_tasks(here, there, config.task_map, path=source.path) if there else {}
+    pairs = {here[mine]: there[theirs] for mine, theirs in rows.items()}
     link: dict[str, Any] = {
         "path": config.init_from,
         "file": str(source.path),
         "sha256": source.sha256,
         "frames": source.facts.frames,
         "parts": parts,
-        "tasks": _pairs(learner, source, config),
+        "tasks": pairs,
         **report._asdict(),
     }
-    if source.facts.tasks and not link["tasks"]:
+    if there and not pairs:
         notes.append("none of its tasks is in this run; pair tasks with transfer.task_map")
     if "buffer" in config.load:
         path = Path(config.init_from)
@@ -107,7 +110,11 @@ def load_weights(
         for part in load:
             given = source.parts[WEIGHTS[part]]
             if part == "alpha":
-                _load_temperatures(learner, given["log_alpha"], fit, report)
+                if part in learner.optimizers:
+                    mine, theirs = learner.get_parameter("log_alpha"), given["log_alpha"]
+                    load_temperatures(mine, theirs, fit=fit, report=report)
+                else:
+                    report.skipped.append("log_alpha (this run learns no temperature)")
                 continue
             module = getattr(learner, part)
             _check_normalizer(module, given, source.path)
@@ -151,19 +158,3 @@ def _asked(learner: Learner, source: Source, config: TransferConfig) -> list[str
                 f"transfer.load: {source.path} holds no {part}; it holds {', '.join(there)}"
             )
     return [part for part in there if part in config.load]
-
-
-def _pairs(learner: Learner, source: Source, config: TransferConfig) -> dict[str, str]:
-    """Names of the paired tasks: in this run, and in the source."""
-    here, there = learner.spec.tasks, source.facts.tasks
-    if not there:
-        return {}
-    rows = pair_tasks(here, there, config.task_map, path=source.path)
-    return {here[mine]: there[theirs] for mine, theirs in rows.items()}
-
-
-def _load_temperatures(learner: Learner, theirs: Tensor, fit: Fit, report: Report) -> None:
-    if "alpha" in learner.optimizers:
-        load_temperatures(learner.get_parameter("log_alpha"), theirs, fit=fit, report=report)
-    else:
-        report.skipped.append("log_alpha (this run learns no temperature)")

@@ -13,7 +13,7 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer, row_widths
 from torchrl_lite.checkpoint.store import Saved, complete_checkpoint
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies.sources import facts_of
-from torchrl_lite.transfer.pairing import Fit
+from torchrl_lite.transfer.pairing import Fit, aligned
 from torchrl_lite.types import Spec
 
 
@@ -63,7 +63,7 @@ def _check_features(spec: Spec, here: int, theirs: list[int] | None, name: str) 
 
 def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n D"]]:
     """The newest ``room`` transitions of each paired task, oldest first."""
-    width = sum(row_widths(*fit.there))
+    width = sum(row_widths(fit.obs[1], fit.act[1]))
     chunks: dict[int, list[Tensor]] = {there: [] for there in fit.tasks.values()}
     try:
         written = saved.state["buffer"]["written"]
@@ -72,7 +72,7 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
         for there, first, rows in saved.rows(width):
             if there in chunks:
                 # Older transitions are overwritten, or have no room here.
-                kept = written[there] - min(room, size // fit.tasks_there)
+                kept = written[there] - min(room, size // fit.num_tasks[1])
                 chunks[there].append(rows[max(0, kept - first) :])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(f"{saved.path}: not a checkpoint of a run ({error!r})") from None
@@ -81,9 +81,9 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> dict[int, Float[Tensor, "n
 
 def _laid_out(rows: Float[Tensor, "n D"], fit: Fit) -> Float[Tensor, "n d"]:
     """Transitions with this run's padding, each marked ``first``: successors are not adjacent."""
-    result = rows.new_zeros(len(rows), sum(row_widths(*fit.here)))
+    result = rows.new_zeros(len(rows), sum(row_widths(fit.obs[0], fit.act[0])))
     result[:, -3:-1] = rows[:, -3:-1]
     result[:, -1] = 1
-    here, there = fit.features("obs", "act", "obs")
+    here, there = aligned([fit.obs, fit.act, fit.obs])
     result[:, here] = rows[:, there]
     return result

@@ -1,4 +1,4 @@
-"""What the tasks' gradients become in shared parameters, by the name in ``train.gradients``."""
+"""Methods that combine the tasks' gradients, by their name in ``train.gradients``."""
 
 from torchrl_lite.algo.gradients.cagrad import CAGrad
 from torchrl_lite.algo.gradients.famo import FAMO

@@ -16,10 +16,10 @@ Deviations:
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import Method
+from torchrl_lite.algo.gradients.method import Method, PerTask, Products, Tasks
 
 C = 0.5
 """The authors' value for Meta-World."""
@@ -29,12 +29,7 @@ STEPS = 40
 class CAGrad(Method):
     """Solves the dual with the products of the gradients alone."""
 
-    def weights(
-        self,
-        losses: Float[Tensor, " n"],  # noqa: ARG002
-        products: Float[Tensor, "n n"],
-        task: Int[Tensor, " n"],
-    ) -> Float[Tensor, " n"]:
+    def weights(self, losses: PerTask, products: Products, task: Tasks) -> PerTask:  # noqa: ARG002
         tiny = torch.finfo(products.dtype).tiny
         scaled = products / products.diagonal().mean().clamp(min=tiny)
         root_phi = C * scaled.mean().clamp(min=0).sqrt()  # g_0 . g_0 is the mean of all products
@@ -42,12 +37,12 @@ class CAGrad(Method):
         return 1 / len(task) + root_phi * w / _norm(scaled, w)
 
 
-def _norm(products: Float[Tensor, "n n"], w: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+def _norm(products: Products, w: PerTask) -> Float[Tensor, ""]:
     """|g_w|; below a thousandth of the gradients it is rounding."""
     return ((w @ products) * w).sum().clamp(min=1e-6).sqrt()
 
 
-def _dual(products: Float[Tensor, "n n"], root_phi: Float[Tensor, ""]) -> Float[Tensor, " n"]:
+def _dual(products: Products, root_phi: Float[Tensor, ""]) -> PerTask:
     """The best w found; a step that fails is halved, one that succeeds is doubled."""
     along = products.mean(1)  # g_i . g_0
     w = torch.full_like(along, 1 / len(along))

@@ -17,16 +17,14 @@ from torchrl_lite.network.task_rows import as_rows, task_parameters
 class Combiner:
     """Applies a method to the shared parameters of one network.
 
-    The parameters that a task has of its own keep the gradient of the mean loss.
+    Per-task parameters keep the gradient of the mean loss.
     """
 
     cosine: Float[Tensor, ""] | None = None
-    """Of the last gradients, the mean over all pairs of tasks; None if it was not measured."""
+    """Mean cosine of the last gradients over all pairs of tasks; None if not measured."""
 
     def __init__(self, role: Role, method: Method) -> None:
         self.method = method
-        self.compares = method.NEEDS_PRODUCTS
-        """Whether it measures `cosine`."""
         self._role = role
         own = {id(parameter) for parameter in task_parameters(role)}
         self._is_own = [id(parameter) in own for parameter in role.parameters()]
@@ -36,7 +34,7 @@ class Combiner:
 
     @torch.compiler.disable
     def gradients(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> list[Tensor]:
-        """One for each parameter of the network."""
+        """The combined gradient of each parameter of the network."""
         if self._role.copies is not None:
             return self._of_each_task(losses, task, self._role.copies.take())
         return self._of_weighted_loss(losses, task)
@@ -92,7 +90,7 @@ class Combiner:
 def combiners(
     method: type[Method] | None, learner: nn.Module, num_tasks: int
 ) -> dict[str, Combiner]:
-    """Of a learner's critic and, if the method can, actor; none without a method."""
+    """For a learner's critic and, unless the method needs positive losses, its actor."""
     if method is None:
         return {}
     found = {}

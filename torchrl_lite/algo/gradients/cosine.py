@@ -11,7 +11,7 @@ from torchrl_lite.network.task_copies import TaskCopies
 
 
 def products_of(gradients: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n n"]:
-    """The product of each pair of tasks' gradients, each given in parts."""
+    """The inner product of each pair of tasks' gradients, which are given in parts."""
     return torch.stack([part @ part.T for part in gradients]).sum(0)
 
 
@@ -27,7 +27,7 @@ def shared_gradients(
     role: Role, losses: Callable[[], Float[Tensor, " n"]]
 ) -> list[Float[Tensor, "n _"]]:
     """The gradient of each task's loss in each shared parameter of a network, which ``losses``
-    computes once. The network stays as it is."""
+    computes once. Leaves the network unchanged."""
     before, copies = role.copies, TaskCopies(role.body)
     role.copies = copies
     try:

@@ -17,15 +17,14 @@ The authors' code for Meta-World does the following, and so does this:
 
 Deviations of our own:
 
-4. delta is of half of the batch; a forward pass of all of it would be an eighth of an update.
-5. Parameters of a single task keep the gradient of its own loss / n, without w.
+4. delta is measured on half of the batch; all of it would cost an eighth of an update.
+5. Per-task parameters keep the gradient of their task's loss / n, without w.
 """
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import LR, Method, Progress, RowAdam
+from torchrl_lite.algo.gradients.method import LR, Method, PerTask, Progress, RowAdam, Tasks
 
 GAMMA, EPS = 0.01, 1e-8
 
@@ -42,21 +41,16 @@ class FAMO(Method):
         self.register_buffer("logits", torch.zeros(num_tasks))
         self.adam = RowAdam(num_tasks, lr=LR)
 
-    def weights(
-        self,
-        losses: Float[Tensor, " n"],
-        products: None,  # noqa: ARG002
-        task: Int[Tensor, " n"],
-    ) -> Float[Tensor, " n"]:
+    def weights(self, losses: PerTask, products: None, task: Tasks) -> PerTask:  # noqa: ARG002
         per_loss = self.logits[task].softmax(0) / (losses + EPS)
         return per_loss / per_loss.sum()
 
     @torch.no_grad()
     def learn(
         self,
-        losses: Float[Tensor, " n"],  # noqa: ARG002
+        losses: PerTask,  # noqa: ARG002
         products: None,  # noqa: ARG002
-        task: Int[Tensor, " n"],
+        task: Tasks,
         *,
         progress: Progress | None,
     ) -> None:

@@ -10,17 +10,24 @@ The network's step uses w; then comes a step of Adam on L_grad, and w is scaled 
 
 Deviations:
 
-1. The norms are over all shared parameters; the paper has those of the last shared layer.
+1. The norms are over all shared parameters; in the paper, over the last shared layer.
 2. An actor's loss can be negative, so it has no rate: r_i = 1 there.
 3. No weight falls below 0.01; the paper's could become negative.
-4. Parameters of a single task keep the gradient of its own loss / n, without w.
+4. Per-task parameters keep the gradient of their task's loss / n, without w.
 """
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import LR, Method, Progress, RowAdam
+from torchrl_lite.algo.gradients.method import (
+    LR,
+    Method,
+    PerTask,
+    Products,
+    Progress,
+    RowAdam,
+    Tasks,
+)
 
 ALPHA = 0.12
 """The paper's value for tasks of similar difficulty, and that of metaworld-algorithms."""
@@ -39,23 +46,13 @@ class GradNorm(Method):
         self.register_buffer("first_losses", torch.full((num_tasks,), torch.inf))
         self.adam = RowAdam(num_tasks, lr=LR)
 
-    def weights(
-        self,
-        losses: Float[Tensor, " n"],  # noqa: ARG002
-        products: Float[Tensor, "n n"],  # noqa: ARG002
-        task: Int[Tensor, " n"],
-    ) -> Float[Tensor, " n"]:
+    def weights(self, losses: PerTask, products: Products, task: Tasks) -> PerTask:  # noqa: ARG002
         w = self.task_weights[task]
         return w / w.sum()  # of the tasks that train, in a curriculum
 
     @torch.no_grad()
     def learn(
-        self,
-        losses: Float[Tensor, " n"],
-        products: Float[Tensor, "n n"],
-        task: Int[Tensor, " n"],
-        *,
-        progress: Progress | None,
+        self, losses: PerTask, products: Products, task: Tasks, *, progress: Progress | None
     ) -> None:
         norms = products.diagonal().clamp(min=0).sqrt()
         weighted = len(task) * self.weights(losses, products, task) * norms
@@ -64,7 +61,7 @@ class GradNorm(Method):
         w = self.task_weights[task].clamp(min=SMALLEST)
         self.task_weights.index_copy_(0, task, len(task) * w / w.sum())
 
-    def _rates(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def _rates(self, losses: PerTask, task: Tasks) -> PerTask:
         """How slowly each task learns: 1 on average."""
         first = self.first_losses[task]
         first = torch.where(first.isinf(), losses, first)

@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from torchrl_lite.network.critic import Critic
 from torchrl_lite.types import Batch
 
+PerTask = Float[Tensor, " n"]
+"""A number for each of the ``n`` training tasks."""
+Products = Float[Tensor, "n n"]
+"""Inner products of all pairs of their gradients."""
+Tasks = Int[Tensor, " n"]
+"""Their indices."""
 LR = 0.025
 """Learning rate of task weights, of FAMO and GradNorm alike."""
 
@@ -37,8 +43,8 @@ def critic_progress(
 class Method(nn.Module):
     """Turns the gradients of ``n`` training tasks into one: ``sum_i weights_i gradient_i``.
 
-    All methods do that, and what they need of the gradients is at most the products of each pair.
-    There is one instance per network; its buffers, over all ``T`` tasks, are saved with a run.
+    At most, a method needs the inner products of all pairs of gradients. There is one instance per
+    network; its buffers, over all ``T`` tasks, are saved with a run.
     """
 
     NEEDS_PRODUCTS = True
@@ -50,26 +56,16 @@ class Method(nn.Module):
         super().__init__()
         self.num_tasks = num_tasks
 
-    def weights(
-        self,
-        losses: Float[Tensor, " n"],
-        products: Any,
-        task: Int[Tensor, " n"],
-    ) -> Float[Tensor, " n"]:
-        """The weight of each gradient; 1/n for all of them is the mean. ``products`` is ``[n, n]``,
-        or None if the method needs none."""
+    def weights(self, losses: PerTask, products: Any, task: Tasks) -> PerTask:
+        """The weight of each gradient; 1/n for all of them is the mean. ``products`` are
+        `Products`, or None if the method needs none."""
         raise NotImplementedError
 
     def draw(self, generator: torch.Generator) -> None:
         """Draw the random numbers of the next update, in place."""
 
     def learn(
-        self,
-        losses: Float[Tensor, " n"],
-        products: Any,
-        task: Int[Tensor, " n"],
-        *,
-        progress: Progress | None,
+        self, losses: PerTask, products: Any, task: Tasks, *, progress: Progress | None
     ) -> None:
         """Update task weights, once the network's step is done. ``progress`` is given for losses
         that are never negative."""
@@ -78,7 +74,7 @@ class Method(nn.Module):
 class RowAdam(nn.Module):
     """Adam (Kingma & Ba 2014, arXiv:1412.6980) on one number per task.
 
-    Every task has its own count of steps, and a task that rests keeps its moments.
+    Every task has its own step count, and an inactive task keeps its moments.
     """
 
     def __init__(self, num_tasks: int, *, lr: float) -> None:
@@ -88,9 +84,7 @@ class RowAdam(nn.Module):
             self.register_buffer(name, torch.zeros(num_tasks))
 
     @torch.no_grad()
-    def forward(
-        self, values: Float[Tensor, " T"], grad: Float[Tensor, " n"], task: Int[Tensor, " n"]
-    ) -> None:
+    def forward(self, values: Float[Tensor, " T"], grad: PerTask, task: Tasks) -> None:
         """One step on the entries ``task`` of ``values``."""
         count = self.get_buffer("count")[task] + 1
         first = self.get_buffer("first")[task].lerp(grad, 0.1)

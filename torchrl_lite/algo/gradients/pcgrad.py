@@ -12,10 +12,9 @@ Deviations:
 """
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import Method
+from torchrl_lite.algo.gradients.method import Method, PerTask, Products, Tasks
 
 
 class PCGrad(Method):
@@ -31,12 +30,7 @@ class PCGrad(Method):
         """Row i sorted is the order of the tasks that g_i is projected on."""
         self.order.uniform_(generator=generator)
 
-    def weights(
-        self,
-        losses: Float[Tensor, " n"],  # noqa: ARG002
-        products: Float[Tensor, "n n"],
-        task: Int[Tensor, " n"],
-    ) -> Float[Tensor, " n"]:
+    def weights(self, losses: PerTask, products: Products, task: Tasks) -> PerTask:  # noqa: ARG002
         n = len(task)
         order = self.order[:n, :n].argsort(1)
         squares = products.diagonal().clamp(min=torch.finfo(products.dtype).tiny)
