@@ -26,7 +26,7 @@ TINY = SMALLEST | {
 STAGES = """
 import sys, threading
 from torchrl_lite.command import launch
-from torchrl_lite.collector import environments, rollout
+from torchrl_lite.collector import environments, evaluation
 
 def reached(*_, **__):
     print("reached", flush=True)
@@ -37,7 +37,7 @@ stage = sys.argv[1]
 if stage == "building":
     environments.make_task_env = reached
 if stage == "evaluating":
-    rollout.Rollout.evaluate = reached
+    evaluation.Evaluation.run = reached
 
 if __name__ == "__main__":
     if stage == "compiling":

@@ -1,7 +1,6 @@
 """The update loop, its metrics and its saved state."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from helpers import CPU, make_sac, make_spec, random_block
 from torch import Tensor
 
+from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC
@@ -41,7 +41,7 @@ class Counting(Learner):
     METRICS = ("number", "size")
 
     def __init__(self, spec: Spec) -> None:
-        config = SimpleNamespace(discount=0.75, bc_weight=0.0)
+        config = AgentConfig(discount=0.75)
         super().__init__(config, NetConfig(), spec, device=CPU, seed=0)
         self.batches: list[Batch] = []
         self.noises: list[Noise] = []
