@@ -159,7 +159,7 @@ def expected() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("workers", [{"local": 2}, {"ray": 2}], ids=str)
-def test_workers_anywhere_give_the_assert_same_bits(
+def test_workers_anywhere_give_the_same_bits(
     open_collector: Open, expected: dict[str, Any], workers: dict[str, int]
 ) -> None:
     assert_same_bits(session(open_collector(**workers)), expected, "session")

@@ -77,6 +77,16 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert_same_weights(learner, trained(make_spec(3)))
 
 
+def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
+    spec, initial = make_spec(), make_sac(make_spec()).state_dict()
+    learners = [make_sac(spec, seed=seed) for seed in (0, 1)]
+    for learner in learners:
+        learner.load_state_dict(initial)
+        learner.run(filled_buffer(spec), [0], opt_steps=1, batch_size=8)
+    weights = [learner.critic.body.head.weight for learner in learners]
+    assert not torch.equal(*weights)
+
+
 def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
     """Each is drawn by itself, for both actions of an update and for every task."""
     learner = Counting(make_spec(2))
@@ -114,6 +124,16 @@ def test_flush_leaves_out_tasks_without_an_update() -> None:
         "train_size/task0": 1.5,
         "train_size/task2": 150.0,
     }
+
+
+def test_flush_forgets_what_it_gave() -> None:
+    """Of a single task, there are no names of tasks."""
+    learner = Counting(make_spec())
+    run_counting(learner, [0], 4)
+    assert learner.flush() == {"train/number": 2.5, "train/size": 2.5}
+    assert learner.flush() == {}
+    run_counting(learner, [0], 1)
+    assert learner.flush()["train/number"] == 5.0
 
 
 def test_a_task_without_transitions_is_refused() -> None:

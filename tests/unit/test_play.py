@@ -16,10 +16,10 @@ from tiny_runs import run_starter, train
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
-from torchrl_lite.policies.evaluate import evaluate, summary
+from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy, weights_of
-from torchrl_lite.reporting.film import Film, write_film
+from torchrl_lite.reporting.film import Film, tiled, titled, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 
@@ -49,6 +49,16 @@ def test_the_best_weights_give_the_evaluation_of_the_log(run: Path) -> None:
         assert (one.episodes, one.length) == (3, 15)
     assert rate > 0
     assert (policy.frames, policy.seed) == (60, 4)
+
+
+def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
+    policy = load_policy(weights_of(run))
+    assert tasks_of(policy, []) == [0, 1]
+    assert tasks_of(policy, ["reach-v3"]) == [1]
+    with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
+        tasks_of(policy, ["reach-v2"])
+    with pytest.raises(UserError, match=r"it has drawer-close-v3, reach-v3$"):
+        tasks_of(policy, ["nothing-like-them"])
 
 
 def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
@@ -165,6 +175,36 @@ def test_one_film_shows_all_tasks_side_by_side(
 
 def brightness(picture: np.ndarray) -> np.ndarray:
     return picture.astype(float).mean(-1)
+
+
+def test_the_title_says_whether_the_episode_has_succeeded() -> None:
+    """Above a picture that keeps its shape."""
+    grey = np.full((400, 600, 3), 128, np.uint8)
+    success, failure, unknown = (
+        titled(grey, 240, "reach-v3", success=told) for told in (1.0, 0.0, None)
+    )
+    assert success.shape == failure.shape == unknown.shape == (240, 240, 3)
+    right = (slice(0, 15), slice(120, 240))
+    assert brightness(unknown[right]).max() < 40  # nothing is written there
+    assert brightness(failure[right]).max() > 150
+    assert success[right][..., 1].max() > success[right][..., 0].max() + 50  # green
+    assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # a longer text
+    assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
+    assert brightness(unknown[:15, :100]).max() > 150
+    assert (success[120] == 128).all() and not success[225].any()
+
+
+def test_a_film_that_ends_early_waits_for_the_others() -> None:
+    short, long = (
+        Film([np.full((4, 4, 3), shade, np.uint8) for shade in shades], fps=20)
+        for shades in ((10, 20), (30, 40, 50))
+    )
+    film = tiled([short, long, short])
+    assert [[int(p[0, 0, 0]), int(p[0, 4, 0]), int(p[0, 8, 0])] for p in film.pictures] == [
+        [10, 30, 10], [20, 40, 20], [20, 50, 20]
+    ]  # fmt: skip
+    assert tiled([short] * 10).pictures[0].shape == (12, 16, 3)
+    assert not tiled([short] * 10).pictures[0][8:, 8:].any()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,17 @@ def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
     assert core_hours == pytest.approx([1.5, 3, 4.5])
 
 
+@pytest.mark.parametrize("axis", ["updates", "core_hours"])
+def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, axis: Any) -> None:
+    """As runs of earlier versions, whose evaluations would all lie at 0."""
+    run = Run(write({"a": [0.1, 0.5]}))
+    log = run.path / "log.csv"
+    text = log.read_text()
+    log.write_text(text.replace("updates", "other").replace("time/cpu_s", "time/other"))
+    assert len(Run(run.path).curve("a", metric="success", axis=axis)[0]) == 0
+    assert len(Run(run.path).curve("a", metric="success", axis="frames")[0]) == 2
+
+
 def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:
     for seed, curve in enumerate([[0.0, 0.2, 1.0], [0.4, 0.6], [0.8, 1.0, 0.9]]):
         write({"a": curve}, seed=seed)
@@ -102,6 +114,15 @@ def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write
     )
 
 
+def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> None:
+    runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
+    curve = aggregate(runs, ["a"], metric="success", axis="hours")
+    assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
+    assert [estimate.value for estimate in curve.estimates] == pytest.approx(list(curve.x - 1))
+    one = aggregate([Run(write({"b": [0.5]}, env="b"))], ["b"], metric="success", axis="hours")
+    assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
+
+
 def test_a_torn_last_line_is_not_read(write: Write) -> None:
     folder = write({"a": [0.25, 0.75]})
     log = folder / "log.csv"
@@ -124,6 +145,33 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
     panels = lines_of(learning_curves(by_experiment(runs)))
     assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
+
+
+def test_an_experiment_is_only_among_the_tasks_that_it_has(write: Write) -> None:
+    write({"a": [0.1]}, experiment="new", env="a")
+    runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
+    assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
+    write({"a": [0.1], "b": [0.3]}, experiment="both")
+    runs = find_runs([runs[0].path.parents[2]])
+    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
+    assert panels["mean of 2 tasks"] == ["both"]
+
+
+def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
+    for name in "abc":
+        folder = write({"task": [0.1, 0.5]}, experiment=name)
+    experiments = by_experiment(find_runs([folder.parents[2]]))
+    (axes,) = learning_curves(experiments).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
+    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
+    (axes,) = learning_curves(experiments, axis="core_hours").axes
+    assert axes.get_xlabel() == "core hours"
+    assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
+
+
+def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
+    folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
+    assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
 
 def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) -> None:
@@ -175,6 +223,14 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
     else:
         assert name == "log.csv"  # these have no whole line, so no evaluation
         assert content[-1] != "\n"
+
+
+def test_runs_that_have_not_ended_are_told(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write({"a": [0.1]}, finished=False)
+    assert run_starter("plot", folder) == 0
+    one_line(capsys.readouterr().err, str(folder), "unfinished")
 
 
 def test_any_column_can_be_drawn(write: Write) -> None:

@@ -11,8 +11,8 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies import export
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import shipped as pretrained
-from torchrl_lite.policies.evaluate import evaluate, summary
-from torchrl_lite.policies.load import load_policy
+from torchrl_lite.policies.evaluate import TaskSummary, evaluate, summary
+from torchrl_lite.policies.load import load_policy, weights_of
 
 SHIPPED = pretrained.names()
 
@@ -82,6 +82,15 @@ def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
     assert (one.low, one.high) == pytest.approx(expected, abs=1e-6)
 
 
+def test_one_episode_has_no_interval_of_its_return() -> None:
+    single = policy_file.TaskEvaluation(task="x", returns=[3.0], lengths=[5], successes=[None])
+    one = summary(single)
+    assert one == TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
+    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    told = export.card("x", header.model_copy(update={"evaluation": [single]}))
+    assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("pretrained")
@@ -123,3 +132,21 @@ def test_a_name_is_found_and_others_are_told(
         pretrained.find("mime")
     with pytest.raises(UserError, match="does not exist"):
         pretrained.find("../mine")
+
+
+def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
+    policy = load_policy(tmp_path / "loose.pt")
+    with pytest.raises(UserError, match="--export: needs a policy from a run"):
+        export.export(tmp_path / "x", policy, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
+
+
+@pytest.mark.parametrize("content", ["{", '{"seed": "x"}'])
+def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
+    weights = tmp_path / "checkpoint" / "best.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(weights_of(run).read_bytes())
+    (tmp_path / "versions.json").write_text(content)
+    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
+        load_policy(weights)

@@ -8,10 +8,10 @@ import pytest
 from scipy.stats import trim_mean
 from test_plot import Write, write
 
-from torchrl_lite.analysis.figures import aggregate
+from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.results import AVERAGES, markdown, rows, write_csv
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
-from torchrl_lite.analysis.statistics import Estimate, over_seeds
+from torchrl_lite.analysis.statistics import Estimate, mean, over_seeds
 
 __all__ = ["write"]  # a fixture
 
@@ -61,6 +61,11 @@ def test_from_five_seeds_on_the_middle_half_counts() -> None:
     assert (low, high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.04)
 
 
+def test_one_value_has_no_interval_and_equal_values_have_none_to_speak_of() -> None:
+    assert mean([0.3]) == Estimate(0.3)
+    assert mean([0.5, 0.5]) == Estimate(0.5, 0.5, 0.5)
+
+
 def test_the_table_and_the_file_have_the_same_numbers(write: Write, tmp_path: Path) -> None:
     for seed, value in enumerate([0.0, 0.5, 0.5, 0.6, 1.0]):
         write({"a": [value]}, seed=seed, env="a")
@@ -75,3 +80,13 @@ def test_the_table_and_the_file_have_the_same_numbers(write: Write, tmp_path: Pa
     assert many[4].startswith(f"{float(first['success']):.2f} [{float(first['success_low']):.2f}, ")
     assert one == ["other", "b", "1", "3,000", "0.25", "25.0"]
     assert (second["success"], second["success_low"]) == ("0.25", "")
+
+
+@pytest.mark.parametrize(("seeds", "dots", "bands"), [(1, 0, 0), (3, 3, 0), (5, 0, 1)])
+def test_few_seeds_are_dots_and_many_have_a_band(
+    write: Write, seeds: int, dots: int, bands: int
+) -> None:
+    runs = [Run(write({"a": [0.1 * seed, 0.2 * seed]}, seed=seed)) for seed in range(seeds)]
+    (axes,) = learning_curves({"exp": runs}).axes
+    kinds = [type(one).__name__ for one in axes.collections]
+    assert kinds == ["PathCollection"] * dots + ["FillBetweenPolyCollection"] * bands

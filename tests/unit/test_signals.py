@@ -74,6 +74,12 @@ def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal
     assert caught.value.signum == signum
 
 
+@pytest.mark.usefixtures("clock")
+def test_without_grace_nothing_is_waited_for() -> None:
+    with SignalGuard(0.0) as guard, guard.finishing(), pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
+
+
 @BOTH
 def test_repeats_within_a_second_are_the_same_signal(
     guard: SignalGuard, clock: Clock, signum: signal.Signals
@@ -99,6 +105,16 @@ def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signal
     assert not isinstance(caught.value, Exception)  # so that it is not caught as an error
 
 
+@pytest.mark.usefixtures("guard")
+def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
+    signal.raise_signal(signal.SIGINT)
+    clock.now += 0.75
+    signal.raise_signal(signal.SIGINT)
+    clock.now += 0.75
+    with pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
+
+
 @BOTH
 @pytest.mark.usefixtures("guard")
 def test_an_end_that_does_not_come_within_the_grace_ends_the_run(signum: signal.Signals) -> None:
@@ -114,6 +130,13 @@ def test_the_alarm_really_rings() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.pause()  # until the alarm, a thousandth of a second later
     assert caught.value.signum == signal.SIGTERM
+
+
+def test_no_alarm_is_left_behind() -> None:
+    guard = SignalGuard(GRACE)
+    with guard, guard.finishing():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 @BOTH

@@ -69,6 +69,12 @@ def test_a_run_uses_the_cores_that_were_stated(tmp_path: Path) -> None:
     assert config_of(own).system.threads == 3
 
 
+def test_a_share_of_a_gpu_is_a_run_on_it(tmp_path: Path) -> None:
+    for share, device in (("0.25", "cuda"), ("2", "cuda"), ("0", "cpu")):
+        (trial,) = trials(tmp_path, *ONE, "--gpus", share)
+        assert parse("sac", trial.argv, multi_task=False).device == device
+
+
 def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) -> None:
     flags = [*SAC, "--config", PENDULUM, "--seeds", "1-2"]
     new, _ = trials(tmp_path, *flags)
@@ -115,3 +121,15 @@ def test_a_run_that_is_another_is_refused_before_anything_starts(
     (trial.folder / "params.json").write_text(config_of(trial).model_dump_json())
     assert command.main([*flags, "--set", "sac.tau=0.5"]) == 2
     assert "sac.tau: the run in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--log_dir", "--out"])
+def test_where_nothing_can_be_written_is_told_before_anything_starts(
+    tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no:1"]
+    assert command.main(argv) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is not a folder\n"

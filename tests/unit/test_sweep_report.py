@@ -3,14 +3,16 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from rich.console import Console
 from test_plot import Write, write
 
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.sweep import report
-from torchrl_lite.sweep.progress import Line, Logged, Logs
+from torchrl_lite.sweep.progress import Line, Logged, Logs, PlainView, table
 from torchrl_lite.sweep.trial import Trial
 
 __all__ = ["write"]  # a fixture
@@ -32,6 +34,26 @@ def test_a_sweep_ends_in_a_table_a_csv_and_curves(write: Write, tmp_path: Path) 
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
 
 
+def test_a_table_of_tasks_that_know_no_success(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curves show the return."""
+    runs = [Run(write({"a": [0.1, 0.1 * seed]}, seed=seed, env="a")) for seed in (1, 2)]
+    for run in runs:
+        for name in ("log.csv", "result.json"):
+            text = (run.path / name).read_text()
+            (run.path / name).write_text(text.replace("eval_success/a", "elsewhere"))
+    curves = Mock()
+    monkeypatch.setattr(report, "learning_curves", curves)
+    text = report.write(tmp_path / "out", runs)
+    assert curves.call_args.kwargs["metric"] == "return"
+    assert "| exp | a | 2 | 5,000 | - | 15.0 |" in text
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"success{part}"] for part in ("", "_low", "_high")] == [""] * 3
+    assert float(row["return"]) == pytest.approx(15)
+
+
 def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
     log, logs = tmp_path / "log.csv", Logs()
     assert logs.read(tmp_path) == Logged(0, None, None)
@@ -50,3 +72,44 @@ def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write("4,400")  # a line that is being written
     assert logs.read(tmp_path) == logged
+
+
+def lines_of(tmp_path: Path) -> list[Line]:
+    def trial(seed: int) -> Trial:
+        return Trial("st_sac", (), tmp_path / "exp" / "env" / str(seed), 20_000, False)
+
+    return [
+        Line(trial(1), "done", None, Logged(20_000, 1.0, 0.5)),
+        Line(trial(2), "running", "10.0.0.7", Logged(5_000, 0.25, 0.5)),
+        Line(trial(3), "failed", None, Logged(300, None, None)),
+        Line(trial(4), "waiting", None, Logged()),
+    ]
+
+
+def test_the_live_table_has_what_runs_and_what_failed(tmp_path: Path) -> None:
+    with (tmp_path / "screen").open("w+") as screen:
+        Console(file=screen, width=120).print(table(lines_of(tmp_path)))
+        screen.seek(0)
+        title, _, *rows = (line.split() for line in screen.read().splitlines())
+    assert " ".join(title) == "4 runs: 1 running, 1 waiting, 1 done, 1 failed"
+    left = ["2:05", "h"]  # 15,000 frames of half a second
+    assert rows == [
+        ["exp/env/2", "running", "10.0.0.7", "5,000", "/", "20,000", "0.25", *left],
+        ["exp/env/3", "failed", "300", "/", "20,000", "-", "-"],
+    ]
+
+
+def test_a_pipe_gets_a_line_for_each_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view, (done, running, failed, waiting) = PlainView(), lines_of(tmp_path)
+    view.show([waiting._replace(trial=running.trial)])
+    view.show([running, waiting])
+    view.show([running, waiting])
+    view.show([running._replace(node="10.0.0.8"), failed, done])
+    assert capsys.readouterr().out.splitlines() == [
+        "exp/env/2: running on 10.0.0.7",
+        "exp/env/2: running on 10.0.0.8",
+        "exp/env/3: failed",
+        "exp/env/1: done",
+    ]

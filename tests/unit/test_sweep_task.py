@@ -4,13 +4,16 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.collector.worker import signals_blocked
-from torchrl_lite.sweep import runner, task
+from torchrl_lite.sweep import cluster, runner, task
+from torchrl_lite.sweep.progress import Logged, Logs
 from torchrl_lite.sweep.trial import Outcome, Trial
 
 
@@ -32,6 +35,26 @@ def test_a_run_that_somebody_else_works_on_is_told_and_left_alone(
     assert sum(waits) == task.PATIENCE_S - 1
     assert [path.name for path in tmp_path.iterdir()] == [task.MARK]
     assert (tmp_path / task.MARK).read_text() == "theirs"
+
+
+def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"node": "n", "job": "j"}
+    monkeypatch.setattr(task, "_place", lambda: place)
+    seen: list[Any] = []
+
+    def train(trial: Trial, *_: object) -> int:
+        seen.append(task.read_mark(trial.folder))
+        return 0
+
+    monkeypatch.setattr(task, "_train", train)
+    left = locked(tmp_path)
+    left.__enter__()
+    monkeypatch.setattr(task.time, "sleep", lambda _: left.__exit__(None, None, None))
+    assert task.run(trial, tmp_path) == (0, "")
+    assert seen == [place]
+    assert task.read_mark(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -62,6 +85,51 @@ def test_a_fault_is_told_and_a_signal_is_worth_another_start(
     else:
         assert task.run(trial, tmp_path) == (code, error)
     assert task.read_mark(tmp_path) is None
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "{}"])
+def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / task.MARK).write_text(damaged)
+    assert task.read_mark(tmp_path) is None
+    (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
+    assert task.read_mark(tmp_path) == {"node": "n", "job": "j"}
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"\xff\xfe\n1\n", b"epoch,total_frames,eval/success_rate\n1,x,\n"]
+)
+def test_a_log_that_is_damaged_tells_nothing(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "log.csv").write_bytes(damaged)
+    assert Logs().read(tmp_path) == Logged()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([{"CPU": 8.0, "GPU": 1.0}], ""),
+        ([{"CPU": 1.0, "GPU": 1.0}], "--cpus: 2, but the largest node has 1"),
+        ([{"CPU": 8.0}], "--gpus: 0.5, but the largest node has 0"),
+        ([{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], "no node has 2 CPUs and 0.5 GPUs"),
+    ],
+)
+def test_a_node_has_room_for_all_that_a_run_takes(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
+) -> None:
+    there = [{"Alive": True, "Resources": resources} for resources in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [*there, dead])
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
+    assert (said in found) if said else found == ""
+
+
+def test_as_many_runs_as_the_nodes_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 9.0}]
+    there = [{"Alive": True, "Resources": size} for size in sizes]
+    ray = SimpleNamespace(nodes=lambda: there)
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.0) == 2 + 1 + 4
+    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.5) == 2 + 1
 
 
 PROBE = """

@@ -84,6 +84,23 @@ def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, siz
         assert mine[4]["success"] == other[4]["success"]
 
 
+def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
+    scale = {"name": "RescaleObservation", "min_obs": -3, "max_obs": 2}
+    ours = make_env("gymnasium", "Pendulum-v1", wrappers=[scale])
+    theirs = gym.wrappers.RescaleObservation(gym.make("Pendulum-v1"), np.float32(-3), np.float32(2))
+    assert ours.reset(seed=5)[0] == pytest.approx(theirs.reset(seed=5)[0], abs=1e-6)
+
+    arm, plain = make_env("metaworld", TASK, wrappers=[scale]), make_env("metaworld", TASK)
+    raw, scaled = (env.reset(seed=0, options={"goal": 0})[0] for env in (plain, arm))
+    space: Any = plain.observation_space
+    low, high = space.low, space.high
+    bounded = np.isfinite(low) & (low < high)
+    assert 8 <= bounded.sum() < 39
+    expected = 5 * (raw - low)[bounded] / (high - low)[bounded] - 3
+    assert scaled[bounded] == pytest.approx(expected)
+    assert (scaled[~bounded] == raw[~bounded]).all()
+
+
 def potential(
     obs: Any, action: Any, next_obs: Any, reward: float, info: dict[str, Any], weight: float = 1.0
 ) -> float:
