@@ -57,14 +57,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("starter", "module"),
+    ("starter", "module", "number"),
     [
-        ("st_sac.py", "torchrl_lite.reporting.streams"),
-        ("mt_td3.py", "torch.nn.functional"),
-        ("play.py", "scipy.stats"),
-        ("sweep.py", "torch"),
+        ("st_sac.py", "torchrl_lite.reporting.streams", signal.SIGINT),
+        ("mt_td3.py", "torch.nn.functional", signal.SIGTERM),
+        ("play.py", "scipy.stats", signal.SIGINT),
+        ("sweep.py", "torch", signal.SIGTERM),
     ],
 )
 def test_a_signal_while_a_starter_imports_is_one_line(

@@ -6,14 +6,16 @@ They need ``pip install -e .[wandb]`` and are skipped without it.
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import ROOT
+from tiny_runs import ROOT, result_of, rows_of
 
 pytestmark = pytest.mark.wandb
 pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
@@ -49,6 +51,25 @@ def run_dir(folder: Path) -> Path:
     return folder / "log" / "two" / "two" / "1"
 
 
+def records(folder: Path) -> Iterator[Any]:
+    """What a run's files hold, from W&B's format: LevelDB's log behind a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        data, at, record = file.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            left = 32768 - at % 32768  # of the block; what is too small for a header is padding
+            if left < 7:
+                at += left
+                continue
+            _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+            record += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # whole, or the last part
+                yield Record.FromString(record)
+                record = b""
+
+
 def items(update: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in update}
 
@@ -62,6 +83,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _, err = process.communicate()
         assert (process.returncode, err) == (0, "")
     return run_dir(folder)
+
+
+def test_rows_films_and_the_final_metrics_are_in_its_files(run: Path) -> None:
+    rows: dict[int, dict[str, Any]] = {}
+    films: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    for record in records(run):
+        told = items(record.history.item)
+        films |= {key: value for key, value in told.items() if key.startswith("video/")}
+        if "epoch" in told:
+            rows[told["_step"]] = told
+        summary |= items(record.summary.update)
+    assert {record.run.project for record in records(run) if record.HasField("run")} == {
+        "torchrl_lite"
+    }
+    for row in rows_of(run):
+        mine = rows.pop(int(row.pop("total_frames")))
+        logged = {key: float(value) for key, value in row.items() if value}
+        assert {key: mine[key] for key in logged} == logged
+    assert not rows
+    assert summary["final/return"] == result_of(run)["eval/return"]
+    for task in CONFIG["env"]["tasks"]:
+        (copy,) = run.glob(f"wandb/offline-run-*/files/{films[f'video/{task}/path']}")
+        assert copy.read_bytes() in [path.read_bytes() for path in (run / "video").iterdir()]
 
 
 def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
