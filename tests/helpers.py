@@ -18,7 +18,7 @@ from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.env.rendering import use_headless_backend
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
@@ -153,8 +153,8 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    """The one line of the mistake that ``call`` tells."""
-    with pytest.raises(UserError) as caught:
+    """The one line of the mistake or the damaged file that ``call`` tells."""
+    with pytest.raises((UserError, CheckpointError)) as caught:
         call(*args, **kwargs)
     message = str(caught.value)
     assert message.strip(), "an error without a message"

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import ROOT, TINY, result_of, rows_of, sets
+from torch import Tensor
 
+from torchrl_lite.algo.sac import SAC
 from torchrl_lite.command.launch import main
+from torchrl_lite.types import Batch, Noise
 
 KINDS = ["", "_multihead", "_soft_module", "_independent", "_paco", "_moore", "_film", "_care"]
 
@@ -59,3 +62,23 @@ def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) 
             told = {int(row["total_frames"]): float(row[name]) for row in rows if row[name] != ""}
             shown = {point.step: point.value for point in events.Scalars(name)}
             assert told and shown == pytest.approx(told, rel=1e-6), name
+
+
+def test_a_batch_has_the_same_number_of_each_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``batch_size`` counts them all; their indices are drawn for each task by itself."""
+    seen: list[tuple[Batch, Noise]] = []
+    update = SAC.update
+
+    def remember(learner: SAC, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
+        seen.append((batch, Noise(*(part.clone() for part in noise))))
+        return update(learner, batch, noise, variant)
+
+    monkeypatch.setattr(SAC, "update", remember)
+    run("mt3", 3, tmp_path)
+    assert len(seen) == 2 * 2
+    for batch, noise in seen:
+        assert batch.task.tolist() == [0, 1, 2]
+        assert batch.rew.shape == noise.pick.shape == (3, 2)
+        assert noise.pick.unique().numel() == 6

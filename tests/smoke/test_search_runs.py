@@ -7,14 +7,11 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from time import monotonic
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, is_free, outlive, session_of
+from processes import SHARED_MEMORY, is_free, is_in_the_middle, outlive, session_of, until
 from tiny_runs import ROOT, TINY, rows_of, sets
 
 pytestmark = pytest.mark.timeout(540)
@@ -38,18 +35,6 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
         [sys.executable, *words], cwd=folder, env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
-
-
-def until(true: Callable[[], Any], seconds: float = 500) -> None:
-    pause, end = Event(), monotonic() + seconds
-    while not true():
-        assert monotonic() < end
-        pause.wait(0.05)
-
-
-def is_in_the_middle(folder: Path) -> bool:
-    saved = any((folder / "checkpoint").glob("last_*.json"))
-    return saved and not (folder / "result.json").exists()
 
 
 def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.command import launch
 from torchrl_lite.config import Config, check, load
 from torchrl_lite.errors import UserError
 
@@ -51,3 +52,14 @@ def test_very_many_keys_or_tasks_are_refused_like_few(tmp_path: Path) -> None:
     names = [f"task{number}" for number in range(100_000)]
     with pytest.raises(UserError, match=r"env\.tasks: 'task7' is named twice"):
         checked("env.tasks", [*names, "task7"])
+
+
+def test_a_lack_of_memory_without_a_message_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_args: Any, **_kwargs: Any) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(launch, "_main", run)
+    assert launch.main("sac", []) == 1
+    assert capsys.readouterr().err.startswith("error: out of memory\nlower replay_buffer.size")

@@ -11,7 +11,7 @@ import pytest
 
 import torchrl_lite
 from torchrl_lite import UserError, load_config
-from torchrl_lite.config.shipped import config_names, find_config
+from torchrl_lite.config.shipped import config_names, find_config, shipped_folder
 
 PACKAGE = Path(torchrl_lite.__file__).parent
 
@@ -71,6 +71,15 @@ def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
     assert load_config("mt10").num_tasks == 10
     with pytest.raises(UserError, match=r"mt12\.json: no such configuration"):
         load_config("mt12.json")
+
+
+def test_an_installed_package_has_its_own_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert shipped_folder("config") == PACKAGE.parent / "config"
+    (tmp_path / "shipped" / "config").mkdir(parents=True)
+    monkeypatch.setattr("torchrl_lite.config.shipped._PACKAGE", tmp_path)
+    assert shipped_folder("config") == tmp_path / "shipped" / "config"
 
 
 def test_the_version_stands_in_one_place() -> None:

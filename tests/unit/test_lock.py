@@ -76,6 +76,13 @@ def test_a_crash_leaves_no_lock(run: Path, holder: subprocess.Popen[str]) -> Non
         assert list(run.iterdir()) == []  # nor a file
 
 
+def test_a_lock_is_given_back_after_an_error(run: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(run):
+        raise ZeroDivisionError
+    with locked(run):
+        pass
+
+
 def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[
     ("shell", "why"),
     [
         ('"$@" | head -1', "Broken pipe"),
+        ('"$@" >/dev/full', "No space left on device"),
         ('"$@" >&- 2>&- <&-', "closed at startup"),
         ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),
     ],

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -36,7 +37,7 @@ from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.store import Store
-from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command import launch
 from torchrl_lite.config import load
@@ -146,6 +147,17 @@ def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path
     for package in ("torch", "numpy", "gymnasium", "metaworld", "mujoco"):
         assert kept[package] == version(package)
     assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device", "cpu"))
+
+
+def test_versions_name_the_commit_of_a_checkout(whole: Path) -> None:
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    kept = json.loads((whole / "versions.json").read_text())
+    assert kept["commit"].removesuffix("-dirty") == head
 
 
 def test_params_start_the_same_run_again(whole: Path, tmp_path: Path) -> None:
@@ -404,6 +416,19 @@ def test_until_counts_the_core_time_of_all_parts_of_a_run(tmp_path: Path, whole:
 
     assert start(tmp_path, *SETS, *alone, "--resume", "--until", "1h") == 0  # it ends before
     assert same_results(folder, whole)
+
+
+@pytest.mark.usefixtures("slow")
+def test_until_counts_the_core_time_of_workers(tmp_path: Path) -> None:
+    class Busy(Collector):
+        def result(self) -> Collected:
+            collected = super().result()
+            return collected._replace(cost=collected.cost._replace(cpu_s=18.0))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchrl_lite.command.parts.Collector", Busy)
+        assert start(tmp_path, *SETS, "--set", "system.workers=0", "--until", "0.0299h") == 0
+    assert len(rows_of(folder_in(tmp_path))) == 2
 
 
 def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,6 +173,17 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
             assert config.agent.tau == 0.9
 
 
+def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
+    space = {"sac.tau": {"low": 0, "high": 1}}
+    assert search(space, "--trials", "2", "--sampler", "random") == 0
+    first = [trial.params for trial in search.trials]
+    assert search(space, "--trials", "4", "--sampler", "random") == 0
+    assert [trial.params for trial in search.trials][:2] == first
+    taus = [trial.params["sac.tau"] for trial in search.trials]
+    assert len(set(taus)) == 4
+    assert all(search.epochs(number) == WHOLE for number in range(4))
+
+
 @pytest.mark.parametrize(
     ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
 )
@@ -210,6 +222,18 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     assert all(search.epochs(number) == WHOLE for number in range(3))
 
 
+def test_values_that_are_not_allowed_together_are_left_out(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.runner = MadeUp(lambda _: 0.0, 2)
+    space = {"net.residual": [False, True], "net.hidden_shapes": [[8, 8], [8, 16]]}
+    assert search(space, *GRID) == 0
+    out, err = capsys.readouterr()
+    one_line(err, "trial_0003: left out", "residual layers need equal widths")
+    assert search.states == ["COMPLETE"] * 3 + ["FAIL"]
+    assert "no trial had a success" in out
+
+
 def test_another_search_in_the_same_folder_is_refused(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +253,38 @@ def test_another_search_in_the_same_folder_is_refused(
     (search.out / "study.journal").write_text("{}\n")
     assert search(TAU, *GRID) == 2
     one_line(capsys.readouterr().err, "study.journal: is damaged")
+
+
+def test_without_optuna_one_line_says_how_to_get_it(
+    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert search(TAU, *GRID) == 2
+    one_line(capsys.readouterr().err, "pip install -e '.[search]'")
+
+
+def test_core_minutes_end_a_run_that_has_used_them(search: Searches) -> None:
+    """Each epoch takes one of them."""
+    assert search(TAU, *GRID, "--core_minutes", "2") == 0
+    assert search.states == ["COMPLETE"] * 3
+    assert all(search.epochs(number) == ["1", "2"] for number in range(3))
+    assert search.runner.cancelled == [f"trial_{n:04d}/Pendulum-v1/1" for n in range(3)]
+
+
+# --- runs without a search -----------------------------------------------------------------------
+
+
+def test_a_run_of_a_sweep_that_fails_is_told_and_the_others_go_on(
+    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "running", search._running)
+    search.runner.fails = lambda trial: setting_of(trial)["sac.tau"] == 0.9
+    argv = ["--starter", "st_sac", "--config", PENDULUM, "--grid", "sac.tau=[0.3,0.9]"]
+    assert command.main([*argv, "--log_dir", str(search.out)]) == 1
+    out, err = capsys.readouterr()
+    one_line(err, "pendulum-sac.tau_0.9/Pendulum-v1/1 failed (1): error: it failed")
+    assert "| pendulum-sac.tau_0.3 | Pendulum-v1 | 1 |" in out
+    assert "tau_0.9" not in (search.out / "sweep" / "results.csv").read_text()
 
 
 # --- a search that is killed ---------------------------------------------------------------------

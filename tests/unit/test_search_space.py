@@ -112,3 +112,10 @@ def test_a_mistake_in_the_flags_is_one_line(
     assert command.main([*argv, *ONE]) == 2
     one_line(capsys.readouterr().err, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["space.json"]
+
+
+def test_a_search_has_one_starter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = space_in(tmp_path, {"train.opt_steps": [1, 2]})
+    argv = ["--search", str(path), "--trials", "1", "--starter", "st_sac", "st_td3"]
+    assert command.main([*argv, "--tasks", "0"]) == 2
+    one_line(capsys.readouterr().err, "--starter: a search has one, not 2")

@@ -1,6 +1,7 @@
 """Which checkpoint a run goes on from, what a save writes, and what damage does."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -212,6 +213,14 @@ def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -
     else:
         write_manifest(path, manifest)
     assert_goes_on_from(tmp_path, 2, passed=1)
+
+
+def test_a_state_that_does_not_fit_its_manifest_is_passed_over(tmp_path: Path) -> None:
+    Run(tmp_path).live(1, 2, 3)
+    path = tmp_path / "last_3.json"
+    files = json.loads(path.read_text())["files"]
+    write_manifest(path, {name: files[name] for name in ("last_3.pt", "last_3.rows")})
+    assert "does not match" in assert_goes_on_from(tmp_path, 2, passed=1)[0]
 
 
 @pytest.fixture(scope="module")

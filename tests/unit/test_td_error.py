@@ -14,7 +14,7 @@ from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.make import make_spec as spec_of
-from torchrl_lite.training.probes import td_error
+from torchrl_lite.training.probes import td_error, validate
 
 TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
 
@@ -36,6 +36,15 @@ def test_the_error_is_the_loss_of_the_next_update(algo: str, asked: list[int]) -
     told = learner.update(batch, noise, learner.variant(0))
     losses = [told[name] for name in ("q1_loss", "q2_loss") if name in told]
     torch.testing.assert_close(error, torch.stack(losses).mean(0))
+
+
+def test_validation_draws_the_same_noise_every_time() -> None:
+    learner = make_learner("sac", make_spec(), dtype=torch.float64)
+    batch = random_batch(learner.spec)
+    first = validate(learner, batch)
+    torch.rand(3)
+    assert torch.equal(validate(learner, batch), first)
+    assert not first.requires_grad
 
 
 def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> None:

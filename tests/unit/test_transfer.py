@@ -22,6 +22,7 @@ from helpers import (
     random_batch,
     random_noise,
 )
+from tiny_runs import result_of
 from torch import nn
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -149,6 +150,15 @@ def test_what_fits_is_loaded_and_the_rest_is_told(tmp_path: Path) -> None:
     assert torch.equal(learner.actor.body.head.weight[0, 0].T, other[4].weight)
 
 
+def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
+    torch.save(sequential(5, 16, 12, 12, 2).state_dict(), tmp_path / "deep.pt")
+
+    report = load_weights(make_learner("td3", SPEC), read_source(tmp_path / "deep.pt"))
+
+    left_over = ["actor.body.trunk.layers.2.bias", "actor.body.trunk.layers.2.weight"]
+    assert report.skipped == left_over
+
+
 # --- files that are none --------------------------------------------------------------------------
 
 
@@ -263,6 +273,11 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
             read_source(path)
 
 
+def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "actor.pt").touch()
+    assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")
+
+
 def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
 
@@ -307,6 +322,8 @@ def test_a_run_whose_weights_do_not_fit(
     assert ("warning: nothing in" in told.out) == optional
     assert ("error: --init_from: nothing in" in told.err) != optional
     assert (tmp_path / "x").exists() == optional  # a mistake leaves nothing behind
+    if optional:
+        assert "origin" not in result_of(tmp_path / "x" / "Pendulum-v1" / "1")
 
 
 def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_learner, make_spec, padded_spec, random_batch
+from helpers import error_of, make_learner, make_spec, padded_spec, random_batch
 from torch import Tensor
 
 from torchrl_lite.checkpoint import files
@@ -209,6 +209,14 @@ def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
 
     for task in range(3):
         torch.testing.assert_close(computed(learner, task)["act"], computed(source, 0)["act"])
+
+
+def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
+    learner = learner_of(THREE, seed=2)
+    torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")
+    file = read_source(tmp_path / "actor.pt")
+    message = error_of(load_weights, learner, file, task_map={"reach": "push"})
+    assert "transfer.task_map:" in message and "does not name its tasks" in message
 
 
 # --- padding --------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import until
 from tiny_runs import ROOT, result_of, rows_of
 
 pytestmark = pytest.mark.wandb
@@ -118,13 +118,6 @@ def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
         assert SECRET.encode() not in content, path
 
 
-def wait_for(process: subprocess.Popen[str], file: Path) -> None:
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def services(parent: int) -> list[int]:
     """W&B's own processes below another."""
     every = [path for path in Path("/proc").iterdir() if path.name.isdecimal()]
@@ -149,13 +142,13 @@ def test_training_goes_on_when_the_service_is_killed(tmp_path: Path) -> None:
     checkpoints = run_dir(tmp_path) / "checkpoint"
     endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
     process = start(tmp_path, *endless, "--set", "train.keep_checkpoints=1000")
-    wait_for(process, checkpoints / "last_3.json")
+    until((checkpoints / "last_3.json").exists)
     victims = services(process.pid)
     assert victims
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     now = max(int(path.stem[5:]) for path in checkpoints.glob("last_*.json"))
-    wait_for(process, checkpoints / f"last_{now + 5}.json")
+    until((checkpoints / f"last_{now + 5}.json").exists)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
     assert process.returncode == 143
