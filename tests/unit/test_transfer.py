@@ -323,6 +323,7 @@ def test_a_run_whose_weights_do_not_fit(
     assert ("error: --init_from: nothing in" in told.err) != optional
     assert (tmp_path / "x").exists() == optional  # a mistake leaves nothing behind
     if optional:
+        assert "learning rates times" not in told.out
         assert "origin" not in result_of(tmp_path / "x" / "Pendulum-v1" / "1")
 
 
