@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tiny_runs import run_starter, train
 
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
+from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, record
@@ -106,6 +108,12 @@ def test_mistakes_end_with_exit_code_2(
     assert (code, told.out) == (2, "")
     assert len(told.err.splitlines()) == 1
     assert all(word in told.err for word in words)
+
+
+def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "something")
+    use_headless_backend()
+    assert os.environ["MUJOCO_GL"] == "something"
 
 
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])

@@ -188,6 +188,7 @@ def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) ->
         (["no-such-place"], ["no-such-place", "does not exist"]),
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
+        (["{run}", "--heat_map", "c.gif"], ["--heat_map", ".png"]),
         (["{unevaluated}", "--out", "c.png"], ["--metric", "success", "--metric return"]),
         (["{run}", "--metric", "eval_retrun"], ["--metric", "did you mean 'eval_return'?"]),
         (["{run}", "--smooth", "0"], ["--smooth", "from 1"]),

@@ -137,6 +137,7 @@ def test_a_name_is_found_and_others_are_told(
 def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
     policy = load_policy(tmp_path / "loose.pt")
+    assert policy.seed == 1  # not that of the run
     with pytest.raises(UserError, match="--export: needs a policy from a run"):
         export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]

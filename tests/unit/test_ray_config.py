@@ -2,14 +2,13 @@
 
 import json
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import error_of
-from tiny_runs import ROOT, one_line
+from tiny_runs import one_line
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.flags import parse
@@ -90,20 +89,14 @@ def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
     assert unused.system.num_workers == 0
 
 
-def train_on(address: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}", "--log_dir", "log"]
-    return subprocess.run(
-        [sys.executable, str(ROOT / "starter" / "st_sac.py"), *argv],
-        capture_output=True, text=True, check=False, cwd=cwd, timeout=280,
-    )  # fmt: skip
-
-
-def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and nobody listens
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        done = train_on(address, tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert f"system.ray.address: '{address}': not reachable" in done.stderr
+        argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
+        assert main("sac", [*argv, "--log_dir", str(tmp_path / "log")]) == 2
+    one_line(capsys.readouterr().err, f"system.ray.address: '{address}': not reachable")
     assert not (tmp_path / "log").exists()

@@ -330,7 +330,7 @@ def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
     assert Searches(tmp_path / "whole", monkeypatch)(space, *argv) == 0
     total = writes.count
     assert total > 50
-    for number, at in enumerate([*range(6), *range(6, total, 7)]):
+    for number, at in enumerate([*range(6), *range(6, total, 11)]):
         folder = tmp_path / str(at)
         folder.mkdir()
         search = Searches(folder, monkeypatch)

@@ -97,6 +97,7 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
         ([*ONE, "--grid", "sac.plr=[1,1]"], ["twice"]),
         ([*ONE, "--grid", "td3.plr=[1]"], ["trains td3"]),
         ([*ONE, "--grid", "sac.plr=[1e-4]", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
+        ([*ONE, "--grid", "sac.plr=[1]", "--grid", 'sac=[{"plr":2}]'], ["sac, and sac.plr: set"]),
         ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
         ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
         ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),

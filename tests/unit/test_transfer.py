@@ -245,6 +245,31 @@ def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_pa
     assert str(tmp_path / "file.pt") in message
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": [{"path": torch.zeros(2)}]},
+        {"origin": [float("nan")]},
+        {"origin": {"path": "x"}},
+        {"frames": "many"},
+        {"shapes": {"reach": [3]}},
+        {"config": {"env": 3}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_tells_nonsense_is_a_mistake(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """At once, and not when the result is to be written."""
+    learner = make_learner("td3", SPEC)
+    head = {"frames": 7, "config": {"env": {"tasks": ["reach"]}}, "shapes": {"reach": [5, 2]}}
+    state = {"networks": learner.state_dict(), "origin": [], **head}
+    files.save(tmp_path / "best.pt", state)
+    read_source(tmp_path / "best.pt")
+    files.save(tmp_path / "best.pt", state | change)
+    assert "not written by a run (" in error_of(read_source, tmp_path / "best.pt")
+
+
 def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
     weight, bias = torch.zeros(2, 5), torch.tensor(0.0)  # a head's bias without a dimension
     heads = {"mean.weight": weight, "mean.bias": bias, "std.weight": weight, "std.bias": bias}

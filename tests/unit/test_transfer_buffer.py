@@ -64,6 +64,12 @@ def test_the_newest_come_in_their_order(blocks: int, capacity: int, tmp_path: Pa
         assert torch.equal(mine[task], theirs[task][-capacity:])
 
 
+def test_any_checkpoint_of_a_run_can_be_named(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
+    mine = carried(tmp_path / "checkpoint" / "last_2.pt", THREE)
+    assert torch.equal(mine[1], theirs[1][:20])
+
+
 def test_names_and_the_map_decide_who_gets_what(tmp_path: Path) -> None:
     theirs = written(tmp_path, THREE, blocks=2, capacity=100)
     spec = make_spec(4)._replace(tasks=("pick", "window", "door", "push"))
@@ -158,3 +164,11 @@ def test_the_other_run_is_left_alone(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     carried(tmp_path, THREE)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
+    (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
+    assert torch.equal(carried(tmp_path, THREE)[0], theirs[0][:20])
+    (tmp_path / "checkpoint" / "last_2.pt").write_bytes(b"x")
+    assert "no valid checkpoint" in error_of(carried, tmp_path, THREE)

@@ -141,6 +141,8 @@ def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs
 
     second = runs("second", *from_(first), load=["actor", "buffer"], **settings)
 
+    assert "origin" not in result_of(first)
+    assert result_of(second)["origin"][0]["parts"] == ["actor", "buffer"]
     assert len(remembered(first)[0]) == 30
     assert torch.equal(remembered(second)[0], carried(remembered(first)[0]))
     assert result_of(second)["origin"][0]["buffer"] == {
@@ -272,9 +274,11 @@ def test_networks_of_other_widths_are_a_mistake(
     assert "actor.body.head.bias ([1, 1, 2] in the file, [1, 1, 2] here)" in line
 
 
-def test_settings_without_a_source_are_a_mistake(
+def test_settings_without_a_source_or_an_actor_are_a_mistake(
     runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    critic = {"freeze_updates": 5, "load": ["critic"]}
+    assert "transfer.freeze_updates: freezes a loaded actor" in refusal(runs, capsys, **critic)
     assert "error: transfer: needs a source" in refusal(runs, capsys, lr_multiplier=0.5)
 
 
