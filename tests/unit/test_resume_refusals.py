@@ -45,6 +45,11 @@ def no_head(folder: Path) -> None:
     (folder / "versions.json").unlink()
 
 
+def damaged_head(folder: Path) -> None:
+    remove(folder, "checkpoint/*.json")
+    (folder / "versions.json").write_text("{")
+
+
 LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "params.json": (lambda f: (f / "params.json").unlink(), "params.json: is missing"),
     "all but log.csv": (only_log, "holds log.csv"),
@@ -52,6 +57,7 @@ LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifests": (lambda f: remove(f, "checkpoint/*.json"), "no complete checkpoint any more"),
     "checkpoints": (lambda f: shutil.rmtree(f / "checkpoint"), "only log.csv"),
     "manifests and head": (no_head, "no complete checkpoint any more"),
+    "manifests and half the head": (damaged_head, "no complete checkpoint any more"),
 }
 
 

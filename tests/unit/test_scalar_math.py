@@ -72,3 +72,22 @@ def test_quaternions_are_scipys() -> None:
     for matrix in rotations():
         ours = scalar_math.Quaternion.from_matrix(matrix).as_quat()
         assert ours.tobytes() == Rotation.from_matrix(matrix).as_quat().tobytes()
+
+
+@pytest.mark.parametrize("value", [np.float32(0.3), np.array(0.3), np.array([0.1, 0.3]), 1])
+def test_tolerance_of_other_types(value: Any) -> None:
+    arguments = (value, (0, 0.05), 0.4, "long_tail")
+    assert_same(scalar_math.tolerance(*arguments), reward_utils.tolerance(*arguments))
+
+
+def test_other_arguments_go_to_the_original() -> None:
+    for bounds, margin in (((1, 0), 0.1), ((0, 1), -0.1)):
+        with pytest.raises(ValueError, match=r"[bB]ound|margin"):
+            scalar_math.tolerance(0.5, bounds, margin, "long_tail")
+    x = np.arange(6.0).reshape(2, 3)
+    assert_same(scalar_math.norm(x), np.linalg.norm(x))
+    assert_same(scalar_math.norm(x, axis=1), np.linalg.norm(x, axis=1))
+    assert_same(scalar_math.norm(x[0], 1), np.linalg.norm(x[0], 1))
+    several = rotations()[:4]
+    ours = scalar_math.Quaternion.from_matrix(several).as_quat()
+    assert_array_equal(ours, Rotation.from_matrix(several).as_quat())
