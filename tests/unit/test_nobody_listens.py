@@ -29,7 +29,7 @@ def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize(
     ("shell", "why"),
     [
-        ('"$@" | head -1', "Broken pipe"),
+        ('"$@" | head -2', "Broken pipe"),
         ('"$@" >/dev/full', "No space left on device"),
         ('"$@" >&- 2>&- <&-', "closed at startup"),
         ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),

@@ -71,6 +71,7 @@ RANGE = {"low": 1e-4, "high": 1e-3}
         ({"sac.qlr": {"low": 2, "high": 1}}, ["sac.qlr: low: 2 must be below high, which is 1"]),
         ({"sac.tau": {"low": 0, "high": 1, "log": True}}, ["sac.tau: low: 0 must be above 0"]),
         ({"sac.qlr": 1e-3}, ["sac.qlr: 0.001 is not allowed; it must be a list of values, or"]),
+        ({"sac.qlr": []}, ["sac.qlr: [] is not allowed"]),
         ({"sac.qlr": [1e-3, 1e-3]}, ["sac.qlr: a value occurs twice"]),
         ({}, ["space.json: names no field"]),
         ({"td3.plr": RANGE}, ["--search: td3.plr: none of the starters trains td3"]),
