@@ -52,7 +52,7 @@ def is_free(folder: Path) -> bool:
         return False
 
 
-def until(true: Callable[[], Any], seconds: float = 300) -> Any:
+def until(true: Callable[[], Any], seconds: float = 500) -> Any:
     """The first value that holds; looks again every twentieth of a second."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
