@@ -2,21 +2,16 @@
 
 import errno
 import json
-import re
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
 from tiny_runs import one_line, result_of
 
-from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.config import load
-from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.tensorboard import Board
 
 
@@ -54,13 +49,6 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert not [key for key in shown if key.startswith(("log.", "system.", "replay_buffer."))]
 
 
-def test_a_field_that_differs_from_its_default_is_a_hyperparameter_too() -> None:
-    config = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
-    assert hyperparameters(config)["net.norm"] == "layer"
-    plain = load(None, ['env.tasks=["push-v3"]'], sections=SECTIONS)
-    assert "net.norm" not in hyperparameters(plain)
-
-
 def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:
     described = hparams(events)
     experiment = described["_hparams_/experiment"].experiment
@@ -76,53 +64,6 @@ def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator
         assert point.value == pytest.approx(result[kind], rel=1e-6)
     shown = described["_hparams_/session_start_info"].session_start_info.hparams
     assert {info.name for info in experiment.hparam_infos} == set(shown)
-
-
-def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
-    (event,) = events.Tensors("custom_scalars__config__")
-    layout = Layout.FromString(event.tensor_proto.string_val[0])
-    names = events.Tags()["scalars"]
-    charts = {
-        (category.title, chart.title): {
-            name for name in names for tag in chart.multiline.tag if re.match(tag, name)
-        }
-        for category in layout.category
-        for chart in category.chart
-    }
-    assert charts["tasks", "success"] == {f"eval_success/{task}" for task in TASKS}
-    assert charts["tasks", "return"] == {f"eval_return/{task}" for task in TASKS}
-    assert charts["tasks", "temperature"] == {f"train_alpha/{task}" for task in TASKS}
-    assert charts["all tasks together", "success"] == {
-        "eval/success_rate",
-        "rollout/success_rate",
-    }
-    assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
-    assert charts["all tasks together", "loss of the critics"] == {
-        "train/q1_loss",
-        "train/q2_loss",
-        "eval/td_error",
-    }
-
-
-def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(
-    tmp_path: Path, events: EventAccumulator
-) -> None:
-    code, folder = start(tmp_path, "--until", "80")
-    assert code == 0
-    stopped = EventAccumulator(str(folder)).Reload()
-    assert set(hparams(stopped)) == {"_hparams_/experiment", "_hparams_/session_start_info"}
-    end = hparams(events)["_hparams_/session_end_info"].session_end_info
-    assert end.status == SessionEndInfo().status + 1  # success
-
-    assert start(tmp_path, "--resume")[0] == 0
-    resumed = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    assert set(hparams(resumed)) == set(hparams(events))
-    assert resumed.Tags()["scalars"] == events.Tags()["scalars"]
-    for name in ("final/return", "eval/return", f"final_success/{TASKS[1]}"):
-        ours, theirs = (
-            [(point.step, point.value) for point in one.Scalars(name)] for one in (resumed, events)
-        )
-        assert ours == theirs, name
 
 
 def test_a_full_disk_is_one_line(

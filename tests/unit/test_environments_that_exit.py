@@ -7,17 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-import torch
-from tiny_runs import SAVED, TASK, sets, start
+from tiny_runs import SAVED, sets
 
-from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
-from torchrl_lite.collector import environments
 from torchrl_lite.command.launch import main
-from torchrl_lite.config import load
 from torchrl_lite.env import gymnasium as suite
-from torchrl_lite.env.make import make_spec, make_task_env
-from torchrl_lite.errors import EpisodeError
-from torchrl_lite.policies import film
 
 PACKAGE = """
 import os, sys
@@ -44,10 +37,6 @@ class Failing(PendulumEnv):
         if os.environ["WHERE"] == "success":
             info["success"] = float("nan")
         return obs, reward, ended, cut, info
-
-    def render(self):
-        self._fail("render")
-        return super().render()
 
     def close(self):
         self._fail("close")
@@ -134,46 +123,3 @@ def test_a_success_of_nan_is_named(
     monkeypatch.setenv("WHERE", "success")
     assert train(tmp_path) == 1
     assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
-
-
-def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAILURE", "exit")
-    monkeypatch.setenv("WHERE", "render")
-    overrides = [
-        'env.suite="gymnasium"',
-        'env.imports=["failing_envs"]',
-        'env.tasks=["Failing-v0"]',
-    ]
-    config = load(None, overrides, sections=SECTIONS)
-    learner = ALGORITHMS["sac"][0](
-        config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=0
-    )
-    with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
-        film.record(film.Replay(config.env, learner.actor, 0, seed=1))
-
-
-def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Sticky(gym.Wrapper):
-        def close(self) -> None:
-            sys.exit(0)
-
-    def sticky(*args: Any, **options: Any) -> gym.Env:
-        return Sticky(make_task_env(*args, **options))
-
-    monkeypatch.setattr(environments, "make_task_env", sticky)
-    assert start(tmp_path, *sets(SAVED)) == 1
-    assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
-    assert list(tmp_path.rglob("result.json"))
-
-
-def test_a_long_name_is_a_mistake_with_resume_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["--task", "reach-v3", "--log_dir", str(tmp_path)]
-    for name, more in (("x" * 300, []), ("x" * 300, ["--resume"])):
-        assert main("sac", [*flags, "--id", name, *more]) == 2
-    deep = str(tmp_path / "/".join(["x" * 200] * 30))
-    assert main("sac", ["--task", "reach-v3", "--log_dir", deep, "--resume"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 3

@@ -75,38 +75,6 @@ def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
     assert EVAL != TRAIN
 
 
-def test_parts_of_the_address_cannot_stand_for_each_other() -> None:
-    keys = [KEY._replace(task=a, copy=b, episode=c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
-    assert len({plan_of(key).seed for key in keys}) == 8
-
-
-def test_drawing_a_plan_leaves_global_random_states_alone() -> None:
-    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
-    plan_of(KEY)
-    assert np.array_equal(np.random.get_state()[1], numpy_state)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-
-
-def test_random_actions_are_uniform_in_minus_one_to_one() -> None:
-    uniform = plan_of(KEY, horizon=5000).uniform
-    assert (uniform.shape, uniform.dtype) == ((5000, 4), np.float32)
-    assert np.abs(uniform).max() <= 1
-    share = np.histogram(uniform, bins=8, range=(-1, 1))[0] / uniform.size
-    assert share == pytest.approx(1 / 8, abs=0.01)
-
-
-def test_exploration_noise_is_standard_normal() -> None:
-    normal = plan_of(KEY, horizon=5000).normal
-    assert (normal.shape, normal.dtype) == ((5000, 4), np.float32)
-    assert normal.mean() == pytest.approx(0, abs=0.03)
-    assert normal.std() == pytest.approx(1, abs=0.03)
-
-
-def test_goals_are_spread_over_all_there_are() -> None:
-    drawn = {plan_of(KEY._replace(episode=n), num_goals=5).goal for n in range(60)}
-    assert drawn == set(range(5))
-
-
 @pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
 def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
     runner = begun(truncates=3, succeeds=succeeds_at)
@@ -201,12 +169,3 @@ def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
     other = EpisodeRunner(ScriptedEnv(terminates=3), task=1, name="scripted")
     assert not other.replay(plan_of(KEY), runner.position())
     assert (other.frame, other.obs.tolist()) == (0, [0.0] * 3)
-
-
-def test_a_replay_with_another_goal_restarts_the_episode(runners: list[EpisodeRunner]) -> None:
-    one, other = runners
-    plan = plan_of(KEY)
-    one.begin(plan)
-    one.step(plan.uniform[0])
-    assert not other.replay(plan._replace(goal=(plan.goal + 1) % 50), one.position())
-    assert other.replay(plan, one.position())

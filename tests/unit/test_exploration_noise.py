@@ -63,11 +63,6 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_noise_that_is_held_is_still_standard_normal() -> None:
-    noise = plan_of(horizon=60_000, noise_repeat=4).normal
-    assert (noise.mean(), noise.var()) == pytest.approx((0, 1), abs=0.02)
-
-
 def test_the_address_alone_says_how_long() -> None:
     assert same_plan(plan_of(noise_repeat=16), plan_of(EpisodeKey(*KEY), noise_repeat=16))
     lengths = {

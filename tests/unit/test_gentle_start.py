@@ -97,30 +97,6 @@ def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> No
         assert steps == {8 if name == "critic" else 2 // delay}, name  # no moments from before
 
 
-def test_the_policy_is_measured_while_it_stands_still() -> None:
-    learner = learner_of("sac", frozen=6)
-    run(learner, 3)
-    assert {"train/actor_loss", "train/actor_grad_norm", "train/entropy"} <= learner.flush().keys()
-
-
-def test_the_critics_learn_as_with_any_policy_that_does_not_move() -> None:
-    """The target of the first update is the same; nothing but the policy's steps is left out."""
-    frozen, free = learner_of("sac", frozen=1), learner_of("sac")
-    run(frozen, 1)
-    run(free, 1)
-    assert equal(trained_parts(frozen)["critic"], trained_parts(free)["critic"])
-    assert not equal(trained_parts(frozen)["actor"], trained_parts(free)["actor"])
-
-
-def test_tasks_outside_a_stage_stay_as_they_are_after_it() -> None:
-    """A curriculum's masks and the frozen policy do not mind each other."""
-    learner = learner_of("sac", frozen=3, kind="multihead")
-    before = learner.actor.body.head.weight.clone()
-    run(learner, 5, tasks=(1,))
-    head = learner.actor.body.head.weight
-    assert torch.equal(head[:, 0], before[:, 0]) and not torch.equal(head[:, 1], before[:, 1])
-
-
 @pytest.mark.parametrize("stopped", [2, 4, 5])
 @pytest.mark.parametrize("algo", ["sac", "td3"])
 def test_a_run_resumed_while_frozen_is_the_run_left_alone(algo: str, stopped: int) -> None:

@@ -10,8 +10,7 @@ from metaworld import MT1
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from tiny_runs import run_starter, train
 
-from torchrl_lite.analysis.goal_map import GoalResults, goal_map, places, where
-from torchrl_lite.command.goals import worst_goals
+from torchrl_lite.analysis.goal_map import GoalResults, places, where
 
 
 def results(successes: list[bool], **axes: list[float]) -> GoalResults:
@@ -41,14 +40,6 @@ def test_failures_without_a_pattern_are_all_over_the_table() -> None:
     assert where(results([True] * 12, x=LINE)) == "a-v3: none of 12 goals fails."
 
 
-def test_the_film_has_the_worst_goals_of_every_task() -> None:
-    one, other = results([False] * 12), results([True] * 10 + [False] * 2)
-    assert one.failed[:2] == [11, 10]  # their return is the lowest
-    assert worst_goals([one, other]) == [
-        (0, 11), (1, 11), (0, 10), (1, 10), (0, 9), (0, 8), (0, 7), (0, 6), (0, 5)
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("task", ["push-v3", "door-open-v3"])
 def test_goals_are_where_metaworld_puts_them(task: str) -> None:
     env = ALL_V3_ENVIRONMENTS[task]()
@@ -63,14 +54,6 @@ def test_goals_are_where_metaworld_puts_them(task: str) -> None:
     env.close()
 
 
-def test_the_map_marks_every_goal() -> None:
-    (axes,) = goal_map([results([False] * 4 + [True] * 8, x=LINE)]).axes
-    success, failure = axes.collections
-    assert success.get_offsets()[:, 0].tolist() == LINE[4:]
-    assert failure.get_offsets()[:, 0].tolist() == LINE[:4]
-    assert axes.get_title() == "a-v3: 0.67"
-
-
 def test_a_run_gets_a_map_and_a_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,12 +66,3 @@ def test_a_run_gets_a_map_and_a_film(
     assert imageio.imread(run / "goals.png").std() > 10
     film = imageio.imread(run / "worst_goals.mp4", index=None)
     assert film.shape[1:] == (240, 3 * 240, 3)
-
-
-def test_tasks_without_goals_are_a_mistake(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = train(tmp_path, env__suite="gymnasium", env__tasks=["Pendulum-v1"])
-    capsys.readouterr()
-    assert run_starter("diagnose", run, "--goals") == 2
-    assert "--goals" in capsys.readouterr().err

@@ -10,9 +10,8 @@ import metaworld
 import numpy as np
 import pytest
 from metaworld.policies import ENV_POLICY_MAP
-from tiny_runs import one_line, result_of, run_starter, short, train
+from tiny_runs import one_line, result_of, run_starter, train
 
-from torchrl_lite.command.launch import main
 from torchrl_lite.env.goals import HELD_OUT, goals
 from torchrl_lite.env.make import make_env
 from torchrl_lite.policies import file as policy_file
@@ -89,18 +88,6 @@ def test_a_sparse_reward_is_the_success_of_stock() -> None:
     assert {*rewards} == {0.0, 1.0}
 
 
-@pytest.mark.parametrize(
-    ("field", "words"),
-    [("env.reward=sparse", ["env.reward", "success"]), ("env.hide_goal=true", ["env.hide_goal"])],
-)
-def test_other_suites_refuse_them(
-    field: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = short(tmp_path, "--set", "env.suite=gymnasium", "--set", 'env.tasks=["Pendulum-v1"]')
-    assert main("sac", [*flags, "--set", field]) == 2
-    one_line(capsys.readouterr().err, "metaworld", *words)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that sees no goal."""
@@ -135,16 +122,6 @@ def test_play_takes_its_goals_from_the_flag(run: Path, tmp_path: Path) -> None:
     assert goal_numbers(policy, 3) == range(3, 4)
 
 
-def test_a_card_has_held_out_goals(run: Path, tmp_path: Path) -> None:
-    flags = ("--run", run, "--episodes", 2, "--workers", 1, "--export", tmp_path / "p")
-    assert run_starter("play", *flags) == 0
-    text = (tmp_path / "p.md").read_text()
-    assert text.count("| reach-v3 | 2 |") == 2
-    assert "never trained on" in text
-    header = policy_file.read(tmp_path / "p.safetensors").header
-    assert [one.task for one in header.held_out] == ["reach-v3"]
-
-
 @pytest.mark.parametrize("wrong", ["held-out", "6", "-1"])
 def test_goals_that_are_not_there_are_one_line(
     run: Path, wrong: str, capsys: pytest.CaptureFixture[str]
@@ -152,11 +129,3 @@ def test_goals_that_are_not_there_are_one_line(
     assert run_starter("play", "--run", run, f"--goals={wrong}") == 2
     hint = "did you mean 'held_out'" if wrong == "held-out" else "0 to 5"
     one_line(capsys.readouterr().err, "--goals", wrong, hint)
-
-
-def test_only_metaworld_has_goals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train(tmp_path, "--config", "mujoco/pendulum", train__num_epochs=0)
-    assert not [key for key in result_of(run) if key.startswith("held_out")]
-    capsys.readouterr()
-    assert run_starter("play", "--run", run, "--goals", "held_out") == 2
-    one_line(capsys.readouterr().err, "--goals", "Pendulum-v1")
