@@ -152,18 +152,6 @@ def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Reco
     assert recorded.updates == [(indices(STAGES[stage]), 4) for stage in STAGE_OF_EPOCH[1:]]
 
 
-def test_a_task_that_leaves_drops_its_episode(tmp_path: Path) -> None:
-    """B leaves in the middle of its first episode."""
-    every = {"train__save_interval": 1, "train__keep_checkpoints": 10}
-    folder = start(tmp_path, "--until", "90", **every)
-    sites = [state_of(folder, f"last_{n}")["collector"]["sites"]["1/0"] for n in (3, 4, 6)]
-    assert sites[0]["episode"] == 0
-    assert len(sites[0]["position"]["actions"]) == FRAMES
-    assert sites[1] == {"episode": 0, "position": None}
-    assert sites[2]["episode"] == 1  # from a reset
-    assert len(sites[2]["position"]["actions"]) == FRAMES
-
-
 # --- checks --------------------------------------------------------------------------------------
 
 EPOCHS_WITH_CHECKS = [2, 3, 5, 6]  # the ends of the four stages; the last one is passed at once
@@ -189,34 +177,24 @@ def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all(
         assert epochs_with(whole, f"eval_success/{task}") == [4, 8]
 
 
-def successes(
-    monkeypatch: pytest.MonkeyPatch, found: Sequence[float], *, episodes: int = CHECKS
+def test_success_decides_and_forgetting_is_logged_from_the_second_evaluation_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What evaluations over so many episodes find in turn; others find nothing."""
-    left = iter(found)
+    checks = iter([0.4, 0.4, 0.5, 0.4, 0.5, 0.5, 0.0, 0.0])
+    evaluations = iter([0.75, 0.5, 0.25])
 
     def evaluate(
         _: Collector, _actor: Actor, tasks: Sequence[int], n: int, *, goals: Sequence[int] | None
     ) -> list[EpisodeStats]:
-        success = next(left) if n == episodes and goals is None else 0.0
+        success = 0.0 if goals is not None else next(checks if n == CHECKS else evaluations)
         return [EpisodeStats(task, 0.0, HORIZON, success) for task in tasks for _ in range(n)]
 
     monkeypatch.setattr(Collector, "evaluate", evaluate)
-
-
-@pytest.mark.parametrize(
-    ("checks", "stages"),
-    [
-        ([0.4, 0.4, 0.5, 0.4, 0.5, 0.5, 0.0, 0.0], [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]),
-        ([0.0] * 9, [0] * 10),
-    ],
-)
-def test_success_decides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: list[float], stages: list[int]
-) -> None:
-    successes(monkeypatch, checks)
     folder = start(tmp_path, curriculum__thresholds=[0.5])
-    assert column(folder, "stage") == stages
+    assert column(folder, "stage") == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+    for task in TASKS:
+        assert column(folder, f"forgetting/{task}") == [*7 * [None], 0.25, None, None]
+        assert result_of(folder)[f"forgetting/{task}"] == 0.5
 
 
 def test_tasks_without_success_are_refused_when_the_first_episode_ends(
@@ -259,17 +237,6 @@ def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> 
     assert marks(recorded.folder) == [20, 40, 60, 90]
 
 
-def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    successes(monkeypatch, [0.75, 0.5, 0.25], episodes=1)
-    folder = start(tmp_path)
-    result = result_of(folder)
-    for task in TASKS:
-        assert column(folder, f"forgetting/{task}") == [*7 * [None], 0.25, None, None]
-        assert result[f"forgetting/{task}"] == 0.5
-
-
 # --- going on ------------------------------------------------------------------------------------
 
 
@@ -283,21 +250,17 @@ def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) 
     assert same_results(folder, whole)
 
 
-def test_a_curriculum_cannot_be_changed_on_the_way(
+def test_a_run_can_start_at_a_later_stage_but_not_change_it_on_the_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start(tmp_path, "--until", "10")
-    for change in ("curriculum.old_data=drop", "curriculum.first_stage=1", "curriculum=null"):
-        assert run(tmp_path, "--resume", "--set", change) == 2
-        assert change.split("=")[0] in capsys.readouterr().err
-
-
-def test_a_run_can_start_at_a_later_stage(tmp_path: Path) -> None:
     folder = start(tmp_path, "--stage", "2", "--until", "50")
     assert column(folder, "stage") == [2, 2, 3]
     passed = {path.stem for path in (folder / "checkpoint").glob("transfer*")}
     assert passed == {"transfer_stage2", "transfer_stage3"}
     assert json.loads((folder / "params.json").read_text())["curriculum"]["first_stage"] == 2
+    for change in ("curriculum.old_data=drop", "curriculum.first_stage=1", "curriculum=null"):
+        assert run(tmp_path, "--resume", "--set", change) == 2
+        assert change.split("=")[0] in capsys.readouterr().err
     start(tmp_path, "--resume", "--stage", "2", "--until", "80")
     assert column(folder, "stage") == [2, 2, 3, 3]
 

@@ -68,11 +68,9 @@ def train(log_dir: Path, **changes: Any) -> int:
 @pytest.mark.parametrize(
     ("where", "failure", "workers"),
     [
-        ("step", "exit", 0),
         ("step", "exit", 1),
         ("reset", "exit", 0),
         ("close", "exit", 0),
-        ("close", "raise", 0),
         ("step", "raise", 0),
         ("step", "raise", 1),
     ],

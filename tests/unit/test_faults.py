@@ -124,7 +124,6 @@ def with_nan(obs: np.ndarray) -> np.ndarray:
 
 FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
     "raises": (raises, "ZeroDivisionError: the simulator broke"),
-    "short": (lambda o, *rest: (o[:-1], *rest), "the observation has shape (38,), not (39,)"),
     "nan": (lambda o, *rest: (with_nan(o), *rest), "the next observation at frame 25 is not fin"),
     "inf": (lambda o, _, *rest: (o, math.inf, *rest), "the reward at frame 25 is not finite"),
 }

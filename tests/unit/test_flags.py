@@ -241,13 +241,6 @@ def test_a_configuration_that_is_none_is_a_mistake(start: Start, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("override", "part"), [("a", "--set a"), ("train.batch=8", "'batch_size'"), ("a\nb=1", "a\\nb")]
-)
-def test_a_wrong_override_is_a_mistake(start: Start, override: str, part: str) -> None:
-    mistake(start(*REACH, "--set", override), part)
-
-
-@pytest.mark.parametrize(
     ("override", "place"),
     [
         ("sac.tau=5", "--set: sac.tau"),
