@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
     TINY,
@@ -22,12 +23,14 @@ from tiny_runs import (
     tree_of,
 )
 
+from torchrl_lite.algo import accel
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command.launch import main
 from torchrl_lite.network.actor import Actor
+from torchrl_lite.reporting.console import PlainView
 
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
 FRAMES, HORIZON, CHECKS = 10, 15, 2
@@ -237,13 +240,34 @@ def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> 
     assert marks(recorded.folder) == [20, 40, 60, 90]
 
 
+def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
+    """Until then, it is of a run whose present stage stays."""
+    lines = [line for line in recorded.shown if line.startswith("epoch ")]
+    progress = [line.split("frames ")[1].split()[0] for line in lines]
+    assert (progress[0], progress[2], progress[-1]) == ("10/100", "40/180", "210/210")
+
+
+def test_whoever_waits_for_the_compiler_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first update of each set of tasks."""
+    shown: list[str] = []
+    monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
+    monkeypatch.setattr(torch, "compile", lambda update, **_: update)
+    monkeypatch.setattr(accel, "import_all", lambda _: None)
+    monkeypatch.setenv("CXX", "true")  # there, and never called
+    start(tmp_path, "--until", "80", system__accel="compile")
+    phases = [name for name in shown if name in ("compiling", "updating")]
+    assert phases == [*3 * ["compiling"], "updating", "compiling"]
+
+
 # --- going on ------------------------------------------------------------------------------------
 
 
 def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) -> None:
     """Stops within stages, at their changes, within episodes."""
     start(tmp_path, "--until", "1")
-    for count in (2, 4, 5, 6, EPOCHS):
+    for count in (4, 6, EPOCHS):
         folder = start(tmp_path, "--resume", "--until", str(sum(FRAMES_OF_EPOCH[:count])))
     assert_same_run(folder, whole)
     assert marks(folder) == marks(whole)
@@ -258,8 +282,12 @@ def test_a_run_can_start_at_a_later_stage_but_not_change_it_on_the_way(
     passed = {path.stem for path in (folder / "checkpoint").glob("transfer*")}
     assert passed == {"transfer_stage2", "transfer_stage3"}
     assert json.loads((folder / "params.json").read_text())["curriculum"]["first_stage"] == 2
-    for change in ("curriculum.old_data=drop", "curriculum.first_stage=1", "curriculum=null"):
-        assert run(tmp_path, "--resume", "--set", change) == 2
+    for change, *more in (
+        ("curriculum.old_data=drop", "--stage", "2"),
+        ("curriculum.first_stage=1",),
+        ("curriculum=null",),
+    ):
+        assert run(tmp_path, "--resume", "--set", change, *more) == 2
         assert change.split("=")[0] in capsys.readouterr().err
     start(tmp_path, "--resume", "--stage", "2", "--until", "80")
     assert column(folder, "stage") == [2, 2, 3, 3]
