@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from helpers import error_of
 from pydantic import Field
+from tiny_runs import tree_of
 
 from torchrl_lite.algo.sac import SACConfig
 from torchrl_lite.config import (
@@ -42,11 +43,8 @@ def one_task(**sections: Any) -> dict[str, Any]:
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
-    """``one_task`` with a value at a dotted key."""
-    first, *rest = key.split(".")
-    for part in reversed(rest):
-        value = {part: value}
-    return one_task(**{first: value})
+    """A tree with a task, and a value at a dotted key."""
+    return tree_of({"env.tasks": ["reach-v3"], key: value})
 
 
 def checked(tree: dict[str, Any]) -> Config:
@@ -82,12 +80,10 @@ def refusal(key: str, value: Any) -> str:
 # --- values --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["1e6", "1000000.0"])
-def test_an_integral_float_is_an_integer(text: str) -> None:
-    size = overridden(f"replay_buffer.size={text}").replay_buffer.size
-    assert size == 1_000_000
-    assert type(size) is int
-    assert overridden("net.hidden_shapes=[4e2, 1e1]").net.hidden_shapes == [400, 10]
+def test_an_integral_float_is_an_integer() -> None:
+    size = overridden("replay_buffer.size=1e6").replay_buffer.size
+    assert (size, type(size)) == (1_000_000, int)
+    assert overridden("net.hidden_shapes=[4e2, 10.0]").net.hidden_shapes == [400, 10]
 
 
 @pytest.mark.parametrize(
@@ -354,7 +350,7 @@ def test_yaml_may_use_a_value_twice_but_not_in_itself(tmp_path: Path) -> None:
         error_of(loaded, write(tmp_path / "config.yaml", text))
 
 
-@pytest.mark.parametrize("depth", [100, 450, 1000])
+@pytest.mark.parametrize("depth", [100, 1000])
 def test_a_tree_that_is_too_deep_is_a_mistake(tmp_path: Path, depth: int) -> None:
     tree = '{"train":' * depth + "1" + "}" * depth
     error_of(overridden, f"train={tree}")

@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 import torch
 from helpers import newest_checkpoint
-from tiny_runs import rows_of, short
+from tiny_runs import one_line, rows_of, short
 
 from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
@@ -65,6 +65,22 @@ def test_without_a_task_its_place_is_told(
     assert error.startswith("error: env.tasks: no task")
     assert "reach-v3" not in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--task", "reach-v3"), ["--task", "gymnasium", "env.tasks"]),
+        (("--task_id", "3"), ["--task_id", "gymnasium", "env.tasks"]),
+        (("--set", 'env.tasks=["CartPole-v1"]'), ["env.tasks", "CartPole-v1"]),
+    ],
+)
+def test_a_mistake_about_the_task_leaves_nothing_behind(
+    flags: tuple[str, str], told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(tmp_path, None, *flags, "--set", "env.suite=gymnasium") == 2
+    one_line(capsys.readouterr().err, *told)
+    assert not list(tmp_path.iterdir())
 
 
 PACKAGE = """
