@@ -139,6 +139,11 @@ def test_only_sections_have_keys(key: str, named: str) -> None:
     assert f"{named}: " in error_of(overridden, f"{key}=1")
 
 
+def test_a_lone_surrogate_is_a_mistake_in_one_line() -> None:
+    error_of(checked, one_task(**{"\ud800": 1}))
+    error_of(checked, one_task(sac={"policy": "\ud800"}))
+
+
 @pytest.mark.parametrize("key", ["1", "null"])
 def test_a_yaml_key_that_is_no_string_is_a_mistake(tmp_path: Path, key: str) -> None:
     for text in (f"{key}: 2\nenv: {{tasks: [reach-v3]}}", f"env: {{tasks: {{{key}: 2}}}}"):
@@ -299,6 +304,12 @@ def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     write(tmp_path / "base_st.json", {})
     message = error_of(loaded, tmp_path / "base_sd.json")
     assert "base_sd.json: no such configuration; did you mean 'base_st.json'?" in message
+
+
+def test_another_ending_and_a_folder_are_a_mistake(tmp_path: Path) -> None:
+    assert ".json, .yaml or .yml" in error_of(loaded, write(tmp_path / "config.txt", "{}"))
+    (tmp_path / "folder.json").mkdir()
+    assert "cannot be read" in error_of(loaded, tmp_path / "folder.json")
 
 
 @pytest.mark.parametrize("text", ["", "{}\n{}", "\x00"])

@@ -165,6 +165,13 @@ def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
     assert [env.step(np.zeros(1, np.float32))[3] for _ in range(7)] == [False] * 6 + [True]
 
 
+def test_a_time_limit_of_null_is_the_tasks_own() -> None:
+    own = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1", "HalfCheetah-v5"], num_envs=2)
+    assert [task_horizon(own, task) for task in (0, 1)] == [200, 1000]
+    assert task_horizon(own.model_copy(update={"max_episode_frames": 7}), 0) == 7
+    assert task_horizon(EnvConfig(tasks=["reach-v3"]), 0) == 500
+
+
 # --- what is not supported ------------------------------------------------------------------------
 
 
