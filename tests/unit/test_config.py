@@ -230,6 +230,8 @@ MISFITS = {
     "env.suite=gymnasium env.reward=sparse": "env.reward: ",
     "env.suite=gymnasium env.hide_goal=true": "env.hide_goal: ",
     'transfer.load=["critic"] transfer.freeze_updates=5': "transfer.freeze_updates: ",
+    'log.info=["a","a"]': "log.info: 'a' is named twice",
+    'log.info=["a/b"]': "log.info: ",
     "sac.bc_weight=1": "sac.bc_weight: needs demonstrations",
     "train.bc_updates=5": "train.bc_updates: needs demonstrations",
     "train.demos=some train.batch_size=7": "train.batch_size: 7 is odd",

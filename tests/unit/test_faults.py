@@ -85,6 +85,8 @@ def test_a_metric_that_is_none_names_its_task() -> None:
     }
     with pytest.raises(NotFiniteError, match=r"^push-v3: q1_loss is -inf .* frame 500;"):
         check_metrics(metrics, NAMES, frame=500)
+    with pytest.raises(NotFiniteError, match=r"^reach-v3, push-v3: actor_grad_norm is nan"):
+        check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)  # tasks share it
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
