@@ -21,7 +21,7 @@ class Collected(NamedTuple):
         return {
             "block": {name: tensor.clone() for name, tensor in self.block._asdict().items()},
             "episodes": [
-                vars(stats) | {"info": {name: list(told) for name, told in stats.info.items()}}
+                vars(stats) | {"info": {name: list(pair) for name, pair in stats.info.items()}}
                 for stats in self.episodes
             ],
             "cost": list(self.cost),
@@ -37,5 +37,5 @@ class Collected(NamedTuple):
 
 def _stats(tree: Mapping[str, Any]) -> EpisodeStats:
     """An earlier version's checkpoint has no ``info``."""
-    info = {name: Reported(*told) for name, told in tree.get("info", {}).items()}
+    info = {name: Reported(*numbers) for name, numbers in tree.get("info", {}).items()}
     return EpisodeStats(**{**tree, "info": info})

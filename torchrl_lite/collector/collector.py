@@ -49,7 +49,7 @@ class Collector:
         policy = deepcopy(setup.policy).cpu().requires_grad_(False)
         self._setup = setup._replace(policy=policy)
         self._weights = list(policy.state_dict().values())
-        self._told: set[str] = set()
+        self._restarted: set[str] = set()
         self._block = Block.zeros(setup.spec, epoch_frames, setup.config.copies)
         self._pool = pool or ProcessPool()
         self._pending = False
@@ -170,8 +170,8 @@ class Collector:
             self.close()
 
     def _tell_restarted(self, names: list[str]) -> None:
-        new = [name for name in names if name not in self._told]
-        self._told |= set(new)
+        new = [name for name in names if name not in self._restarted]
+        self._restarted |= set(new)
         if new:
             self._say(
                 f"warning: {', '.join(new)}: the replay was not bit-identical, so the episode "

@@ -22,9 +22,9 @@ class Watchdog:
 
     LOOKS = 4
 
-    def __init__(self, seconds: float, bark: Callable[[str], None]) -> None:
-        """``bark`` is called with what hangs, and should end the process."""
-        self._seconds, self._bark = seconds, bark
+    def __init__(self, seconds: float, on_hang: Callable[[str], None]) -> None:
+        """``on_hang`` is called with what hangs, and should end the process."""
+        self._seconds, self._on_hang = seconds, on_hang
         self._what: str | None = None
         self._calls = 0
         self._stop = threading.Event()
@@ -57,7 +57,7 @@ class Watchdog:
             looks = looks + 1 if what is not None and calls == last else 0
             last = calls
             if what is not None and looks >= self.LOOKS:
-                self._bark(f"{what}: no response for {self._seconds:g} s (system.env_timeout_s)")
+                self._on_hang(f"{what}: no response for {self._seconds:g} s (system.env_timeout_s)")
                 return
 
 

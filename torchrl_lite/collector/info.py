@@ -32,9 +32,9 @@ class InfoRecorder:
         """By name; without the names that no step reported as a number."""
         summary = {}
         for name, values in zip(self._names, zip(*self._steps, strict=True), strict=False):
-            told = [float(value) for value in values if isinstance(value, _NUMBERS)]
-            if told:
-                summary[name] = Reported(sum(told) / len(told), told[-1])
+            numbers = [float(value) for value in values if isinstance(value, _NUMBERS)]
+            if numbers:
+                summary[name] = Reported(sum(numbers) / len(numbers), numbers[-1])
         return summary
 
 

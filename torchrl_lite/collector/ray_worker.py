@@ -155,11 +155,11 @@ class _Host:
 
     def _serve(self, setup: RolloutSetup) -> None:
         try:
-            serve(self._pipe, setup, self._block, bark=self._bark)
+            serve(self._pipe, setup, self._block, on_hang=self._on_hang)
         except BaseException:  # it would end this thread alone
             os._exit(1)
 
-    def _bark(self, message: str) -> None:
+    def _on_hang(self, message: str) -> None:
         self._pipe.send((False, Failure(message)))
 
     def ready(self) -> Answer:

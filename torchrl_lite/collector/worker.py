@@ -115,15 +115,15 @@ class Pipe(Protocol):
         """True and the answer, or False and a `Failure`."""
 
 
-def serve(pipe: Pipe, setup: RolloutSetup, block: Block, *, bark: Callable[[str], None]) -> None:
+def serve(pipe: Pipe, setup: RolloutSetup, block: Block, *, on_hang: Callable[[str], None]) -> None:
     """A worker's main loop, wherever it runs: one message in and one out per epoch.
 
-    ``bark`` is called with a message about a hung environment.
+    ``on_hang`` is called with a message about a hung environment.
     """
     rollout: Rollout | None = None
     reported = 0.0  # CPU seconds reported so far
     try:
-        rollout = Rollout(setup, Watchdog(setup.env_timeout_s, bark))
+        rollout = Rollout(setup, Watchdog(setup.env_timeout_s, on_hang))
         pipe.send((True, None))
         while True:
             method, args = pipe.recv()
@@ -151,13 +151,13 @@ def serve(pipe: Pipe, setup: RolloutSetup, block: Block, *, bark: Callable[[str]
 
 
 def _serve_main_process(pipe: Connection, setup: RolloutSetup, block: Block) -> None:
-    def bark(message: str) -> None:
+    def on_hang(message: str) -> None:
         pipe.send((False, Failure(message)))  # safe: the main thread hangs and does not write
         os._exit(1)
 
     _die_with_parent()
     torch.set_num_threads(1)
-    serve(pipe, setup, block, bark=bark)
+    serve(pipe, setup, block, on_hang=on_hang)
 
 
 def _die_with_parent() -> None:

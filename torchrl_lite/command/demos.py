@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
     from torchrl_lite.demos.expert import record
     from torchrl_lite.errors import UserError
     from torchrl_lite.policies.file import SUFFIX
-    from torchrl_lite.training.origin import versions
+    from torchrl_lite.training.provenance import versions
 
     env = _env(args)
     path = args.out or Path("demos") / f"{env.set_name}{SUFFIX}"
@@ -89,4 +89,6 @@ def main() -> int:
     """Returns the exit code."""
     from torchrl_lite.command.start import command
 
-    return command(parse, run, needs=["torchrl_lite.demos.expert", "torchrl_lite.training.origin"])
+    return command(
+        parse, run, needs=["torchrl_lite.demos.expert", "torchrl_lite.training.provenance"]
+    )

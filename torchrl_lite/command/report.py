@@ -32,10 +32,10 @@ def telling(folder: Path | None = None) -> Iterator[None]:
         failure = error.failure
     else:
         return
-    raise _told(failure, folder) from None
+    raise _reported(failure, folder) from None
 
 
-def _told(failure: Failure, folder: Path | None) -> RunError:
+def _reported(failure: Failure, folder: Path | None) -> RunError:
     """Prints the frames, stores the traceback, and returns an error with the remaining line."""
     line = " ".join(failure.message.split())
     if failure.own_frames:

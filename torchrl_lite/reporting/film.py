@@ -50,11 +50,11 @@ def titled(
     font, height = ImageFont.load_default(letters), round(1.5 * letters)
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, size, height), fill=(30, 30, 30))
-    told, color = ("success", GREEN) if success else ("no success yet", GREY)
+    status, color = ("success", GREEN) if success else ("no success yet", GREY)
     if success is None:
-        told = ""
-    draw.text((size - 6, height // 2), told, font=font, fill=color, anchor="rm")
-    room = size - 16 - int(draw.textlength(told, font))
+        status = ""
+    draw.text((size - 6, height // 2), status, font=font, fill=color, anchor="rm")
+    room = size - 16 - int(draw.textlength(status, font))
     draw.text((6, height // 2), _fitting(name, room, font), font=font, anchor="lm")
     return np.asarray(image)
 

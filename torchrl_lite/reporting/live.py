@@ -101,8 +101,8 @@ class LiveView:
             return "time left: known after an epoch with updates"
         left = max(seconds - (time.monotonic() - self._at), 0.0)
         share = self._forecast.evaluation_share
-        told = "" if share is None else f" (evaluations {share:.0%} of the time)"
-        return f"{timedelta(seconds=round(left))} left{told}"
+        share_text = "" if share is None else f" (evaluations {share:.0%} of the time)"
+        return f"{timedelta(seconds=round(left))} left{share_text}"
 
     def _phase_text(self) -> str:
         count = f" {self._part[0]:,} of {self._part[1]:,}" if self._part else ""

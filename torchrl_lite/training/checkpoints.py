@@ -14,7 +14,7 @@ from torchrl_lite.checkpoint.traces import check_not_lost
 from torchrl_lite.config import Config
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.console import Row
-from torchrl_lite.training import origin
+from torchrl_lite.training import provenance
 from torchrl_lite.training.resume import state_of
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.state import TrainingState
@@ -64,7 +64,7 @@ class Checkpoints:
         """
         files.remove_temporaries(self._folder)
         self._store.tidy()
-        origin.write_head(
+        provenance.write_head(
             self._folder, self._config, self._device, seed=self._seed, has_checkpoint=self.exist
         )
 
@@ -79,7 +79,9 @@ class Checkpoints:
         }
         size = self._store.save(algo.epoch, state, algo.buffer)
         if not self.exist:
-            origin.write_versions(self._folder, self._device, seed=self._seed, has_checkpoint=True)
+            provenance.write_versions(
+                self._folder, self._device, seed=self._seed, has_checkpoint=True
+            )
         self.epoch, self.exist = algo.epoch, True
         self.cost = {"time/save_s": time.perf_counter() - started, "time/save_mb": size / 1e6}
 

@@ -9,7 +9,7 @@ from torchrl_lite.policies.policy import Policy
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.logger import finite
 from torchrl_lite.training.evaluation import ByTask
-from torchrl_lite.training.origin import versions
+from torchrl_lite.training.provenance import versions
 from torchrl_lite.training.rl_algo import RLAlgo
 
 

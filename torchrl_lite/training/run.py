@@ -23,7 +23,7 @@ from torchrl_lite.reporting.logger import Logger, columns, finite
 from torchrl_lite.reporting.rows import check_columns, read_past
 from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
-from torchrl_lite.training import curriculum, origin
+from torchrl_lite.training import curriculum, provenance
 from torchrl_lite.training.checkpoints import Checkpoints
 from torchrl_lite.training.curriculum import Check
 from torchrl_lite.training.films import film, is_filmed
@@ -103,7 +103,7 @@ class Run(MemoryRun):
             success = best[0] if isinstance(best, list) and best else None
             known = finite(success) if isinstance(success, float) else None
             self._view.resume(self._past.latest, best=known)
-        self.say(f"{self.folder} on {origin.describe(self._device)}")
+        self.say(f"{self.folder} on {provenance.describe(self._device)}")
         if asked_to_resume:
             self.say(
                 f"resuming from frame {done}"

@@ -66,10 +66,10 @@ def commit() -> dict[str, str]:
         return {}
     ask = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        told = subprocess.run(ask, cwd=root, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(ask, cwd=root, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": told.stdout.strip()}
+    return {"commit": done.stdout.strip()}
 
 
 def describe(device: torch.device) -> str:
