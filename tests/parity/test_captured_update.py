@@ -161,6 +161,15 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
         assert all(torch.equal(one, other) for one, other in zip(eager[1], graph[1], strict=True))
 
 
+def test_a_batch_has_the_size_that_is_asked_for() -> None:
+    learner, spec = make_learner("ddpg", make_spec()), make_spec()
+    sizes = []
+    learner._update = lambda batch, *_: sizes.append(batch.rew.shape[1]) or {}
+    for size in (4, 6, 4):
+        learner.run(filled(spec), [0], opt_steps=1, batch_size=size)
+    assert sizes == [4, 6, 4]
+
+
 def test_a_learning_rate_of_another_device_comes_home() -> None:
     """A file's tensors are on the CPU, also those of a run on a GPU, where the rate is a tensor."""
     learner = make_learner("ddpg", make_spec())

@@ -284,18 +284,10 @@ def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None
     torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
 
 
-def test_a_small_gradient_and_a_slow_task_gain_weight_by_hand() -> None:
-    method, task = GradNorm(2), torch.arange(2)
-    losses, products = torch.tensor([3.0, 5.0]), torch.diag(torch.tensor([1.0, 9.0]))
-    method.learn(losses, products, task, progress=lambda: (losses, losses))
-    torch.testing.assert_close(method.task_weights, torch.tensor([1.025, 0.975]))
-    equal = GradNorm(2)
-    for left in (1.0, 0.5):  # the second task's loss halves, the first one's does not
-        now = torch.tensor([3.0, 5.0 * left])
-        equal.learn(now, torch.eye(2), task, progress=lambda: ())
-    assert equal.task_weights[0] > 1 > equal.task_weights[1]
-    for _ in range(400):
-        method.learn(losses, torch.diag(torch.tensor([1.0, 1e8])), task, progress=None)
+def test_no_task_loses_all_its_weight() -> None:
+    method, products = GradNorm(2), torch.diag(torch.tensor([1.0, 1e8]))
+    for _ in range(60):
+        method.learn(torch.ones(2), products, torch.arange(2), progress=None)
         assert method.task_weights.min() > 0
 
 

@@ -154,6 +154,15 @@ def test_torch_draws_as_wide_as_a_torch_linear(tasks: int, network: str) -> None
                 assert bias.std().item() == pytest.approx(stock.bias.std().item(), rel=0.2)
 
 
+@NETWORKS
+def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
+    """Differences of the rows are those of uniform weights; their mean is as wide as the bias."""
+    bias = hidden_layers(learner("torch", 10), network)[0].bias.detach()
+    variance = 1 / (3 * fan_ins(network, 10)[0])
+    assert bias.var(1).mean().item() == pytest.approx(variance, rel=0.1)
+    assert bias.mean(1).var().item() == pytest.approx(1.1 * variance, rel=0.25)
+
+
 @pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
 def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
     sac = learner(init)
@@ -224,3 +233,14 @@ def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
         assert_uniform(member, sqrt(6 / MANY))
     assert_uniform(state.pop("head.weight"), HEADS[network])
     assert set(state) == {"head.bias"}
+
+
+def test_a_task_embedding_starts_in_any_direction() -> None:
+    trunk = of_kind("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
+    unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)
+    for member in unit:
+        alike = member @ member.T - torch.eye(MANY)
+        assert alike.abs().max() < 0.8
+        assert alike.abs().mean() < 0.25
+    for member in trunk.embedding.weight.detach():
+        assert_uniform(member, sqrt(6 / 32))

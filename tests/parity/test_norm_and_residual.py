@@ -90,6 +90,15 @@ def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[i
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
 
 
+def test_norms_change_no_initial_weight() -> None:
+    plain, normed = (
+        make_learner("sac", make_spec(3), net={"norm": norm}).state_dict()
+        for norm in ("none", "layer")
+    )
+    assert plain.keys() == normed.keys()
+    assert [name for name in plain if not torch.equal(plain[name], normed[name])] == []
+
+
 @pytest.mark.parametrize(("algo", "kind"), [("sac", "soft_module"), ("td3", "mlp")])
 def test_an_actor_may_have_other_sizes_than_the_critics(kind: str, algo: str) -> None:
     net = {"hidden_shapes": [12, 11], "actor_hidden_shapes": [7, 6, 5]}

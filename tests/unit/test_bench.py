@@ -1,8 +1,13 @@
 """The bench counts what it says it counts."""
 
+import io
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec
+from rich.console import Console
 from tiny_runs import one_line, run_starter
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -52,6 +57,21 @@ def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]
     assert update.operations(hidden, rows) == counter.get_total_flops() + heads
 
 
+def test_a_report_has_ratios_to_its_baseline_and_a_file_its_rates_and_hardware(
+    tmp_path: Path,
+) -> None:
+    rates = {"old": 2000.0, "new": 5000.0}
+    report = measure.Report("title", "frames/s", "old", rates, ("limit", 1e4))
+    console = Console(width=100, record=True, file=io.StringIO())
+    report.show(console)
+    (new,) = [line.split() for line in console.export_text().splitlines() if "new" in line]
+    assert [word for word in new if word[0].isdigit()] == ["5,000", "2.50", "0.50"]
+    measure.write(tmp_path / "bench.json", [report])
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert (data["reports"][0]["rates"], data["hardware"]["cores"] >= 1) == (rates, True)
+    assert data["versions"]["torch"] == torch.__version__
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium, about stock Meta-World
 def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     report, mean = env_bench.measure(["reach-v3"], frames=5, rounds=1)
@@ -66,6 +86,9 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     [
         (["env", "--task", "reach-v2"], ["--task", "reach-v3"]),
         (["env", "--rounds", "0"], ["--rounds", "from 1 to"]),
+        (["update", "--device", "cuda:9"], ["--device", "cpu"]),
+        (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
+        (["update", "--threads", "100000"], ["--threads", "1024"]),
         (["speed"], ["env", "collect"]),
         (["train", "--frames", "10000"], ["--frames", "500", "10000"]),
     ],

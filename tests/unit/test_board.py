@@ -2,16 +2,21 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 from test_film import TASKS, start
 from tiny_runs import one_line, result_of
 
+from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.config import load
+from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.tensorboard import Board
 
 
@@ -47,6 +52,41 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert shown["train.opt_steps"].number_value == params["train"]["opt_steps"]
     assert len(shown) < 25
     assert not [key for key in shown if key.startswith(("log.", "system.", "replay_buffer."))]
+    changed = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
+    assert hyperparameters(changed)["net.norm"] == "layer" and "net.norm" not in shown
+
+
+def test_a_run_that_has_not_ended_says_so(tmp_path: Path) -> None:
+    for end in (False, True):
+        board = Board(tmp_path / str(end))
+        board.describe({"sac.tau": 0.1}, ["final/return"])
+        if end:
+            board.final({"final/return": 1.0}, frames=10)
+        board.close()
+        described = hparams(EventAccumulator(str(tmp_path / str(end))).Reload())
+        assert ("_hparams_/session_end_info" in described) == end
+    status = described["_hparams_/session_end_info"].session_end_info.status
+    assert status == SessionEndInfo().status + 1  # success
+
+
+def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(event.tensor_proto.string_val[0])
+    names = events.Tags()["scalars"]
+    charts = {
+        (category.title, chart.title): {
+            name for name in names for tag in chart.multiline.tag if re.match(tag, name)
+        }
+        for category in layout.category
+        for chart in category.chart
+    }
+    for chart in ("eval_success", "eval_return", "train_alpha"):
+        assert {f"{chart}/{task}" for task in TASKS} in charts.values()
+    together = {"eval/success_rate", "rollout/success_rate"}
+    assert charts["all tasks together", "success"] == together
+    assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
+    losses = {"train/q1_loss", "train/q2_loss", "eval/td_error"}
+    assert charts["all tasks together", "loss of the critics"] == losses
 
 
 def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:

@@ -22,7 +22,7 @@ from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
-from torchrl_lite.errors import EpisodeError, UserError, WorkerError
+from torchrl_lite.errors import UserError, WorkerError
 from torchrl_lite.network.actor import GaussianPolicy
 from torchrl_lite.network.build import build
 from torchrl_lite.training.signals import Interrupted, SignalGuard
@@ -439,26 +439,7 @@ def test_actions_are_computed_by_one_thread_in_full_precision(
 # --- misuse and misfortune -----------------------------------------------------------------------
 
 
-STOCK = SMALL.model_copy(update={"fast": False})
-"""The fast environment does not look at an action's size."""
-
-
-def one_action_short() -> Spec:
-    """Shapes in which the second task lacks an action: its environment refuses to step."""
-    spec = make_spec(SMALL)
-    return spec._replace(act_dims=(spec.act_dims[0], 3))
-
-
 NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
-
-
-def test_an_error_in_training_or_evaluation_names_the_task_and_the_cause() -> None:
-    message = r"reach-v3 \(copy 0\): AssertionError: Actions should be size 4, got 3"
-    with make_collector(STOCK, spec=one_action_short()) as collector:
-        with pytest.raises(EpisodeError, match=message):
-            collector.evaluate(YOUNG, BOTH, 2)
-        with pytest.raises(EpisodeError, match=message):
-            collector.submit(YOUNG, BOTH, random=True)
 
 
 @pytest.mark.parametrize(("workers", "error"), [(0, UserError), (1, WorkerError)])

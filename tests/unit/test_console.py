@@ -2,6 +2,8 @@
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -25,20 +27,30 @@ def evaluated(tasks: list[str], successes: list[float]) -> Row:
     return row
 
 
-def shown(tasks: list[str], *epochs: Row, width: int = 100, height: int = 60) -> list[str]:
-    """The lines of the live view after these epochs."""
+@contextmanager
+def live(tasks: list[str], *, width: int = 100, height: int = 60) -> Iterator[LiveView]:
     terminal = Console(
         file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
     )
     view = LiveView(terminal, "sac MT3 seed 1", tasks, 1200, 0)
     try:
-        for row in epochs:
-            view.epoch(row, best=0.5)
-        printed = Console(file=io.StringIO(), width=width, color_system=None, record=True)
-        printed.print(view)
+        yield view
     finally:
         view.close()
+
+
+def lines_of(view: LiveView, *, width: int = 100) -> list[str]:
+    printed = Console(file=io.StringIO(), width=width, color_system=None, record=True)
+    printed.print(view)
     return printed.export_text().splitlines()
+
+
+def shown(tasks: list[str], *epochs: Row, width: int = 100, height: int = 60) -> list[str]:
+    """The lines of the live view after these epochs."""
+    with live(tasks, width=width, height=height) as view:
+        for row in epochs:
+            view.epoch(row, best=0.5)
+        return lines_of(view, width=width)
 
 
 def line_of(task: str, lines: list[str]) -> str:
@@ -52,6 +64,30 @@ def test_every_task_has_a_line_with_a_bar_as_long_as_its_success() -> None:
         line = line_of(task, lines)
         assert line.count("━") == 12 * success
         assert line.split()[-3:] == [f"{success:.2f}", f"{100 * number}", f"{0.25 * number:.3g}"]
+
+
+def test_before_an_evaluation_there_is_a_table_without_numbers() -> None:
+    assert line_of("push-v3", shown(TASKS)).split() == ["push-v3", "-", "-", "-"]
+    assert not any("push-v3" in line for line in shown(["push-v3"]))  # one task has none
+
+
+def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> None:
+    with live(TASKS) as view:
+        later: Row = {"epoch": 5, "total_frames": 900, "train_alpha/push-v3": 0.125}
+        view.resume([evaluated(TASKS, SUCCESS), later], best=0.75)
+        lines = lines_of(view)
+    assert line_of("push-v3", lines).split()[-3:] == ["0.50", "100", "0.125"]
+    text = "\n".join(lines)
+    for part in ("epoch 5", "900/1200", "evaluation at 600", "success 0.50", "best success 0.75"):
+        assert part in text
+
+
+def test_fifty_tasks_stand_in_as_many_columns_as_fit() -> None:
+    tasks = [f"task-{number}-v3" for number in range(50)]
+    lines = shown(tasks, evaluated(tasks, [0.5] * 50), width=320)
+    rows = [re.findall(r"task-\d+-v3", line) for line in lines if "-v3" in line]
+    assert [name for column in zip(*rows, strict=True) for name in column] == tasks
+    assert len(rows) == 10
 
 
 @pytest.mark.parametrize(("width", "height", "many"), [(80, 24, 3), (120, 24, 50), (120, 45, 50)])
@@ -104,6 +140,27 @@ def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> 
     assert forecast.seconds(100_000) == pytest.approx(taken, rel=0.01)
     share = evaluation_s / (evaluation_s + 20)
     assert forecast.evaluation_share == (pytest.approx(share) if evaluation_s else None)
+
+
+def test_a_resumed_run_needs_two_epochs_for_a_forecast() -> None:
+    forecast = Forecast()
+    first, second = epochs(2, evaluation_s=0, start=500)
+    forecast.add(first)
+    assert forecast.seconds(100) is None  # its frames are those of all epochs before
+    forecast.add(second)
+    assert forecast.seconds(100) == pytest.approx(2.0)
+
+
+def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
+    with live(TASKS) as view:
+        view.phase("evaluating")
+        view.progress(20, 1500)
+        now += 34.4
+        assert any("evaluating 20 of 1,500, 34 s" in line for line in lines_of(view))
+        view.phase("saving")
+        assert lines_of(view)[1].split()[-1] == "saving"
 
 
 def test_a_pipe_gets_a_line_of_all_tasks_with_every_evaluation(

@@ -87,6 +87,7 @@ def test_old_data_is_a_word_or_a_weight(old_data: Any, weight: float) -> None:
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["curriculum.kind: is missing", '"sequential" or "progressive"']),
     ({"kind": "custom"}, ["curriculum.stages: ", 'required for kind "custom"']),
+    ({"kind": "mixed", "stages": [["reach-v3"]]}, ["curriculum.stages: "]),
     (
         {"kind": "custom", "stages": [["reach-v3"], ["pusch-v3"]]},
         ["curriculum.stages: 'pusch-v3'", "did you mean 'push-v3'"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
     TINY,
@@ -22,12 +23,14 @@ from tiny_runs import (
     tree_of,
 )
 
+from torchrl_lite.algo import accel
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command.launch import main
 from torchrl_lite.network.actor import Actor
+from torchrl_lite.reporting.console import PlainView
 
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
 FRAMES, HORIZON, CHECKS = 10, 15, 2
@@ -152,18 +155,6 @@ def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Reco
     assert recorded.updates == [(indices(STAGES[stage]), 4) for stage in STAGE_OF_EPOCH[1:]]
 
 
-def test_a_task_that_leaves_drops_its_episode(tmp_path: Path) -> None:
-    """B leaves in the middle of its first episode."""
-    every = {"train__save_interval": 1, "train__keep_checkpoints": 10}
-    folder = start(tmp_path, "--until", "90", **every)
-    sites = [state_of(folder, f"last_{n}")["collector"]["sites"]["1/0"] for n in (3, 4, 6)]
-    assert sites[0]["episode"] == 0
-    assert len(sites[0]["position"]["actions"]) == FRAMES
-    assert sites[1] == {"episode": 0, "position": None}
-    assert sites[2]["episode"] == 1  # from a reset
-    assert len(sites[2]["position"]["actions"]) == FRAMES
-
-
 # --- checks --------------------------------------------------------------------------------------
 
 EPOCHS_WITH_CHECKS = [2, 3, 5, 6]  # the ends of the four stages; the last one is passed at once
@@ -189,34 +180,24 @@ def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all(
         assert epochs_with(whole, f"eval_success/{task}") == [4, 8]
 
 
-def successes(
-    monkeypatch: pytest.MonkeyPatch, found: Sequence[float], *, episodes: int = CHECKS
+def test_success_decides_and_forgetting_is_logged_from_the_second_evaluation_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What evaluations over so many episodes find in turn; others find nothing."""
-    left = iter(found)
+    checks = iter([0.4, 0.4, 0.5, 0.4, 0.5, 0.5, 0.0, 0.0])
+    evaluations = iter([0.75, 0.5, 0.25])
 
     def evaluate(
         _: Collector, _actor: Actor, tasks: Sequence[int], n: int, *, goals: Sequence[int] | None
     ) -> list[EpisodeStats]:
-        success = next(left) if n == episodes and goals is None else 0.0
+        success = 0.0 if goals is not None else next(checks if n == CHECKS else evaluations)
         return [EpisodeStats(task, 0.0, HORIZON, success) for task in tasks for _ in range(n)]
 
     monkeypatch.setattr(Collector, "evaluate", evaluate)
-
-
-@pytest.mark.parametrize(
-    ("checks", "stages"),
-    [
-        ([0.4, 0.4, 0.5, 0.4, 0.5, 0.5, 0.0, 0.0], [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]),
-        ([0.0] * 9, [0] * 10),
-    ],
-)
-def test_success_decides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: list[float], stages: list[int]
-) -> None:
-    successes(monkeypatch, checks)
     folder = start(tmp_path, curriculum__thresholds=[0.5])
-    assert column(folder, "stage") == stages
+    assert column(folder, "stage") == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+    for task in TASKS:
+        assert column(folder, f"forgetting/{task}") == [*7 * [None], 0.25, None, None]
+        assert result_of(folder)[f"forgetting/{task}"] == 0.5
 
 
 def test_tasks_without_success_are_refused_when_the_first_episode_ends(
@@ -259,15 +240,25 @@ def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> 
     assert marks(recorded.folder) == [20, 40, 60, 90]
 
 
-def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(
+def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
+    """Until then, it is of a run whose present stage stays."""
+    lines = [line for line in recorded.shown if line.startswith("epoch ")]
+    progress = [line.split("frames ")[1].split()[0] for line in lines]
+    assert (progress[0], progress[2], progress[-1]) == ("10/100", "40/180", "210/210")
+
+
+def test_whoever_waits_for_the_compiler_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    successes(monkeypatch, [0.75, 0.5, 0.25], episodes=1)
-    folder = start(tmp_path)
-    result = result_of(folder)
-    for task in TASKS:
-        assert column(folder, f"forgetting/{task}") == [*7 * [None], 0.25, None, None]
-        assert result[f"forgetting/{task}"] == 0.5
+    """In the first update of each set of tasks."""
+    shown: list[str] = []
+    monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
+    monkeypatch.setattr(torch, "compile", lambda update, **_: update)
+    monkeypatch.setattr(accel, "import_all", lambda _: None)
+    monkeypatch.setenv("CXX", "true")  # there, and never called
+    start(tmp_path, "--until", "80", system__accel="compile")
+    phases = [name for name in shown if name in ("compiling", "updating")]
+    assert phases == [*3 * ["compiling"], "updating", "compiling"]
 
 
 # --- going on ------------------------------------------------------------------------------------
@@ -276,28 +267,28 @@ def test_forgetting_of_every_task_is_logged_from_the_second_evaluation_on(
 def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) -> None:
     """Stops within stages, at their changes, within episodes."""
     start(tmp_path, "--until", "1")
-    for count in (2, 4, 5, 6, EPOCHS):
+    for count in (4, 6, EPOCHS):
         folder = start(tmp_path, "--resume", "--until", str(sum(FRAMES_OF_EPOCH[:count])))
     assert_same_run(folder, whole)
     assert marks(folder) == marks(whole)
     assert same_results(folder, whole)
 
 
-def test_a_curriculum_cannot_be_changed_on_the_way(
+def test_a_run_can_start_at_a_later_stage_but_not_change_it_on_the_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start(tmp_path, "--until", "10")
-    for change in ("curriculum.old_data=drop", "curriculum.first_stage=1", "curriculum=null"):
-        assert run(tmp_path, "--resume", "--set", change) == 2
-        assert change.split("=")[0] in capsys.readouterr().err
-
-
-def test_a_run_can_start_at_a_later_stage(tmp_path: Path) -> None:
     folder = start(tmp_path, "--stage", "2", "--until", "50")
     assert column(folder, "stage") == [2, 2, 3]
     passed = {path.stem for path in (folder / "checkpoint").glob("transfer*")}
     assert passed == {"transfer_stage2", "transfer_stage3"}
     assert json.loads((folder / "params.json").read_text())["curriculum"]["first_stage"] == 2
+    for change, *more in (
+        ("curriculum.old_data=drop", "--stage", "2"),
+        ("curriculum.first_stage=1",),
+        ("curriculum=null",),
+    ):
+        assert run(tmp_path, "--resume", "--set", change, *more) == 2
+        assert change.split("=")[0] in capsys.readouterr().err
     start(tmp_path, "--resume", "--stage", "2", "--until", "80")
     assert column(folder, "stage") == [2, 2, 3, 3]
 

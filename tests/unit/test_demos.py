@@ -103,6 +103,8 @@ def changed(file: Path, path: Path, edit: Callable[[dict, dict], None]) -> None:
 WRONG: list[tuple[Callable[[dict, dict], Any], str]] = [
     (lambda tensors, _: tensors.pop("reach-v3/rew"), "lacks reach-v3/rew"),
     (lambda tensors, _: tensors["reach-v3/act"].mul_(2), "reach-v3/act leaves [-1, 1]"),
+    (lambda tensors, _: tensors["reach-v3/obs"].fill_(np.nan), "reach-v3/obs is not finite"),
+    (lambda _, header: header.update(format=2), "header: format"),
     (lambda tensors, _: tensors["reach-v3/first"].zero_(), "reach-v3/first does not match"),
     (
         lambda tensors, _: tensors.update({"reach-v3/cont": torch.ones(5)}),
@@ -250,6 +252,8 @@ def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None
     torch.testing.assert_close(metrics["bc_loss"], loss.detach())
     assert "bc_loss" in learners[1].METRICS
     assert "bc_loss" not in learners[0].METRICS
+    with pytest.raises(ValueError, match="bc_weight: needs a buffer with demonstrations"):
+        learners[1].run(filled(spec), [0], opt_steps=1, batch_size=4)
 
 
 def filled(spec: Any) -> ReplayBuffer:

@@ -1,7 +1,7 @@
 """Any continuous Gymnasium environment: actions in [-1, 1], ends and episodes as they come."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete
 from helpers import make_learner
 from numpy import ndarray
@@ -130,10 +131,45 @@ def test_an_episode_is_a_function_of_its_seed_and_its_actions(task: str) -> None
             break
 
 
+def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
+    env = make_env("gymnasium", toy())
+    for options, own in (({"goal": 3}, None), ({"goal": 3, "low": -1}, {"low": -1})):
+        env.reset(seed=0, options=options)
+        assert env.unwrapped._env.unwrapped.options == own
+
+
+@pytest.fixture
+def fixed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], str]:
+    """Registers what is called without arguments of our own."""
+
+    def register(entry: Callable[..., Any]) -> str:
+        spec = EnvSpec("Fixed-v0", entry_point=entry, max_episode_steps=5)
+        monkeypatch.setitem(gym.registry, "Fixed-v0", spec)
+        return "Fixed-v0"
+
+    return register
+
+
+def test_a_constructor_without_arguments_is_enough(fixed: Any) -> None:
+    make_env("gymnasium", fixed(lambda: Toy())).reset(seed=1)
+    assert "render_mode" in error_of("Fixed-v0", render_mode="rgb_array")
+
+
+def test_a_constructor_that_ends_the_process_is_named(fixed: Any) -> None:
+    assert "Fixed-v0" in error_of(fixed(lambda **_: sys.exit("first\nsecond")))
+
+
 def test_a_horizon_replaces_the_time_limit(toy: Any) -> None:
     env = make_env("gymnasium", toy(limit=3), horizon=7)
     env.reset(seed=0)
     assert [env.step(np.zeros(1, np.float32))[3] for _ in range(7)] == [False] * 6 + [True]
+
+
+def test_a_time_limit_of_null_is_the_tasks_own() -> None:
+    own = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1", "HalfCheetah-v5"], num_envs=2)
+    assert [task_horizon(own, task) for task in (0, 1)] == [200, 1000]
+    assert task_horizon(own.model_copy(update={"max_episode_frames": 7}), 0) == 7
+    assert task_horizon(EnvConfig(tasks=["reach-v3"]), 0) == 500
 
 
 # --- what is not supported ------------------------------------------------------------------------
@@ -214,6 +250,8 @@ def test_an_import_that_fails_is_named(package: Path) -> None:
     assert "env.imports: 'foreign_script' cannot be imported (SystemExit: usage)" in message
     message = error_of("Foreign-v0", imports=["no_such_package"])
     assert "env.imports: 'no_such_package' cannot be imported" in message
+    assert "env.imports" in error_of("foreign_envs:Foreign-v0")  # Gymnasium would import it
+    assert not package.exists()
 
 
 def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +260,15 @@ def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) 
         make_spec(EnvConfig(suite="gymnasium", tasks=["Any-v0"], imports=["sai_mujoco"]))
 
 
-@pytest.mark.parametrize("task", ["../Toy-v0", "a/../Toy-v0", "/Toy-v0", "a//b", "a/b/c"])
-def test_an_id_is_no_path(task: str) -> None:
-    with pytest.raises(ValueError, match="tasks"):
+def test_an_id_may_have_a_namespace(toy: Any) -> None:
+    config = EnvConfig(suite="gymnasium", tasks=[toy("spaces/Toy")])
+    assert make_spec(config).obs_dim == 2
+    assert "/" not in config.set_name
+
+
+@pytest.mark.parametrize("task", ["../Toy-v0", "a//b", "a/b/c", "module:Toy-v0"])
+def test_an_id_is_no_path_and_imports_no_module(task: str) -> None:
+    with pytest.raises(ValueError, match=r"tasks: .*env\.imports" if ":" in task else "tasks"):
         EnvConfig(suite="gymnasium", tasks=[task])
 
 

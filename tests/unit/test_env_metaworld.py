@@ -7,12 +7,13 @@ import gymnasium as gym
 import metaworld
 import numpy as np
 import pytest
+from helpers import error_of
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from metaworld.policies import ENV_POLICY_MAP
 
 from torchrl_lite.env.make import make_env
 
-FEW_TASKS = ["reach-v3", "pick-place-v3", "drawer-close-v3", "peg-insert-side-v3"]
+FEW_TASKS = ["pick-place-v3", "peg-insert-side-v3"]
 SEED = 3
 
 # Meta-World's experts ask for more than an action can be; what is stepped with is clipped.
@@ -107,6 +108,21 @@ def test_horizon_replaces_the_time_limit_of_every_episode() -> None:
     env = make_env("metaworld", "reach-v3", seed=SEED, horizon=7)
     for goal in (0, 1):
         assert our_trace(env, goal, random_actions(7)).truncated == [False] * 6 + [True]
+
+
+def test_types_and_spaces() -> None:
+    env = make_env("metaworld", "pick-place-v3", seed=SEED)
+    env.reset(seed=0, options={"goal": 0})
+    obs, reward, _, _, info = env.step(np.zeros(4, np.float32))
+    assert env.observation_space.contains(obs) and obs.dtype == np.float64
+    assert env.action_space == gym.spaces.Box(-1, 1, (4,), np.float32)
+    assert type(reward) is type(info["success"]) is float
+    assert info["task"] == "pick-place-v3"
+
+
+def test_an_unknown_suite_or_task_is_refused_with_what_is_near() -> None:
+    assert "'metawrld' is unknown; did you mean 'metaworld'?" in error_of(make_env, "metawrld", "x")
+    assert "0 reach-v3, 1 push-v3" in error_of(make_env, "metaworld", "qqqq")
 
 
 def test_reward_v1_equals_stock_v1() -> None:

@@ -7,10 +7,17 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from helpers import make_learner
 from tiny_runs import SAVED, sets
 
+from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command.launch import main
+from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import gymnasium as suite
+from torchrl_lite.env.make import make_spec
+from torchrl_lite.errors import EpisodeError
+from torchrl_lite.policies import film
 
 PACKAGE = """
 import os, sys
@@ -37,6 +44,10 @@ class Failing(PendulumEnv):
         if os.environ["WHERE"] == "success":
             info["success"] = float("nan")
         return obs, reward, ended, cut, info
+
+    def render(self):
+        self._fail("render")
+        return super().render()
 
     def close(self):
         self._fail("close")
@@ -68,11 +79,9 @@ def train(log_dir: Path, **changes: Any) -> int:
 @pytest.mark.parametrize(
     ("where", "failure", "workers"),
     [
-        ("step", "exit", 0),
         ("step", "exit", 1),
         ("reset", "exit", 0),
         ("close", "exit", 0),
-        ("close", "raise", 0),
         ("step", "raise", 0),
         ("step", "raise", 1),
     ],
@@ -123,3 +132,26 @@ def test_a_success_of_nan_is_named(
     monkeypatch.setenv("WHERE", "success")
     assert train(tmp_path) == 1
     assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
+
+
+def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILURE", "exit")
+    monkeypatch.setenv("WHERE", "render")
+    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
+    actor = make_learner("sac", make_spec(config)).actor
+    with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
+        film.record(film.Replay(config, actor, 0, seed=1))
+
+
+def test_an_environment_that_cannot_be_closed_is_named_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAILURE", "exit")
+    monkeypatch.setenv("WHERE", "nowhere")
+    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
+    spec = make_spec(config)
+    setup = RolloutSetup(config, spec, make_learner("sac", spec).actor, seed=1)
+    collector = Collector(setup, epoch_frames=5)
+    monkeypatch.setenv("WHERE", "close")
+    with pytest.raises(EpisodeError, match=r"Failing-v0 \(copy 0\): SystemExit: 0"):
+        collector.close()

@@ -63,15 +63,6 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_the_address_alone_says_how_long() -> None:
-    assert same_plan(plan_of(noise_repeat=16), plan_of(EpisodeKey(*KEY), noise_repeat=16))
-    lengths = {
-        tuple(starts(plan_of(KEY._replace(**{part: 7}), noise_repeat=16).normal))
-        for part in KEY._fields
-    }
-    assert len(lengths) == len(KEY)
-
-
 def test_a_share_of_the_episodes_begins_with_random_actions_for_any_number_of_steps() -> None:
     options = {"random_starts": 0.25, "random_start_steps": 10}
     plans = [plan_of(KEY._replace(episode=n), **options) for n in range(4000)]

@@ -85,6 +85,8 @@ def test_a_metric_that_is_none_names_its_task() -> None:
     }
     with pytest.raises(NotFiniteError, match=r"^push-v3: q1_loss is -inf .* frame 500;"):
         check_metrics(metrics, NAMES, frame=500)
+    with pytest.raises(NotFiniteError, match=r"^reach-v3, push-v3: actor_grad_norm is nan"):
+        check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)  # tasks share it
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
@@ -124,7 +126,6 @@ def with_nan(obs: np.ndarray) -> np.ndarray:
 
 FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
     "raises": (raises, "ZeroDivisionError: the simulator broke"),
-    "short": (lambda o, *rest: (o[:-1], *rest), "the observation has shape (38,), not (39,)"),
     "nan": (lambda o, *rest: (with_nan(o), *rest), "the next observation at frame 25 is not fin"),
     "inf": (lambda o, _, *rest: (o, math.inf, *rest), "the reward at frame 25 is not finite"),
 }

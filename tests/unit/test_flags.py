@@ -13,10 +13,11 @@ from tiny_runs import ROOT, contents, one_line, run_starter
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.command import job
+from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import Config, model, reference
 from torchrl_lite.env.metaworld import MT10
+from torchrl_lite.errors import UserError
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.run import Run
 
@@ -176,6 +177,13 @@ def test_a_seed_is_a_natural_number(start: Start, seed: str) -> None:
     mistake(start(*REACH, "--seed", seed), "--seed", f"'{seed}'", "from 0 to")
 
 
+def test_a_mistake_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
+    mistake(start(*REACH, "--id=../x"), "--id", "letters")
+    mistake(start(*REACH, "--id", "x" * 300), "--id", "300 characters")
+    mistake(start(*REACH, "--device", "tpu"))
+    assert contents(tmp_path) == {}
+
+
 @pytest.mark.parametrize(
     "until",
     [
@@ -241,13 +249,6 @@ def test_a_configuration_that_is_none_is_a_mistake(start: Start, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("override", "part"), [("a", "--set a"), ("train.batch=8", "'batch_size'"), ("a\nb=1", "a\\nb")]
-)
-def test_a_wrong_override_is_a_mistake(start: Start, override: str, part: str) -> None:
-    mistake(start(*REACH, "--set", override), part)
-
-
-@pytest.mark.parametrize(
     ("override", "place"),
     [
         ("sac.tau=5", "--set: sac.tau"),
@@ -259,6 +260,11 @@ def test_a_wrong_override_is_not_blamed_on_the_file(
     start: Start, override: str, place: str
 ) -> None:
     mistake(start("--task", "push-v3", "--set", "sac.plr=1e-3", "--set", override), place)
+
+
+def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
+    mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
 
 
 def test_names_that_are_equally_near_are_all_told(start: Start) -> None:
@@ -360,3 +366,10 @@ def test_what_cannot_be_written_is_told_before_the_work(
     assert run_starter(*arguments, file / "below.png") == 2
     error = capsys.readouterr().err
     assert error == f"error: {flag}: {file} cannot be written: {file} is not a folder\n"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    flags.check_file("--json", tmp_path / "new" / "x.json")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=f"--json: {tmp_path} is a folder"):
+        flags.check_file("--json", tmp_path)

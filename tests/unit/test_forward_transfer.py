@@ -61,6 +61,17 @@ def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
     assert forward_transfer(runs, baseline, "a") == pytest.approx(expected)
 
 
+def test_only_the_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / "1", a=[(100, 0.5), (200, 0.5), (400, 1.0)])]
+    baseline = [run_of(tmp_path / "2", a=constant(0.0, frames=200))]
+    assert forward_transfer(runs, baseline, "a") == pytest.approx(0.5)
+
+
+def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / "1", a=constant(1.0))]
+    assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
+
+
 def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Path) -> None:
     waiting: Points = [(0, 0.0), (0, 0.5)]
     runs = [

@@ -10,7 +10,8 @@ from metaworld import MT1
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from tiny_runs import run_starter, train
 
-from torchrl_lite.analysis.goal_map import GoalResults, places, where
+from torchrl_lite.analysis.goal_map import GoalResults, goal_map, places, where
+from torchrl_lite.command.goals import worst_goals
 
 
 def results(successes: list[bool], **axes: list[float]) -> GoalResults:
@@ -38,6 +39,21 @@ def test_failures_without_a_pattern_are_all_over_the_table() -> None:
     assert where(spread) == "a-v3: 4 of 12 goals fail, all over the table."
     assert where(results([False] * 12)) == "a-v3: 12 of 12 goals fail, all over the table."
     assert where(results([True] * 12, x=LINE)) == "a-v3: none of 12 goals fails."
+
+
+def test_the_film_has_the_worst_goals_of_every_task() -> None:
+    one, other = results([False] * 12), results([True] * 10 + [False] * 2)
+    assert one.failed[:2] == [11, 10]  # their return is the lowest
+    worst = [(0, 11), (1, 11), (0, 10), (1, 10), *((0, goal) for goal in (9, 8, 7, 6, 5))]
+    assert worst_goals([one, other]) == worst
+
+
+def test_the_map_marks_every_goal() -> None:
+    (axes,) = goal_map([results([False] * 4 + [True] * 8, x=LINE)]).axes
+    success, failure = axes.collections
+    assert success.get_offsets()[:, 0].tolist() == LINE[4:]
+    assert failure.get_offsets()[:, 0].tolist() == LINE[:4]
+    assert axes.get_title() == "a-v3: 0.67"
 
 
 @pytest.mark.parametrize("task", ["push-v3", "door-open-v3"])

@@ -111,7 +111,7 @@ def test_play_takes_its_goals_from_the_flag(run: Path, tmp_path: Path) -> None:
     returns = {}
     for goals_flag, episodes in (("train", 6), ("held_out", 2), (3, 1)):
         out = tmp_path / "figures.json"
-        flags = ("--checkpoint", run / "policy.safetensors", "--workers", 1, "--json", out)
+        flags = ("--checkpoint", run / "policy.safetensors", "--workers", 0, "--json", out)
         more = () if goals_flag == 3 else ("--episodes", episodes)
         assert run_starter("play", *flags, *more, "--goals", goals_flag) == 0
         (one,) = json.loads(out.read_text())["tasks"]
@@ -122,6 +122,16 @@ def test_play_takes_its_goals_from_the_flag(run: Path, tmp_path: Path) -> None:
     assert goal_numbers(policy, 3) == range(3, 4)
 
 
+def test_a_card_has_held_out_goals(run: Path, tmp_path: Path) -> None:
+    flags = ("--run", run, "--episodes", 2, "--workers", 0, "--export", tmp_path / "p")
+    assert run_starter("play", *flags) == 0
+    trained_on, held_out = (tmp_path / "p.md").read_text().split("never trained on")
+    assert "| reach-v3 | 2 |" in trained_on and "| reach-v3 | 2 |" in held_out
+    header = policy_file.read(tmp_path / "p.safetensors").header
+    (on_others,), (on_own,) = header.held_out, header.evaluation
+    assert on_others.returns != on_own.returns
+
+
 @pytest.mark.parametrize("wrong", ["held-out", "6", "-1"])
 def test_goals_that_are_not_there_are_one_line(
     run: Path, wrong: str, capsys: pytest.CaptureFixture[str]
@@ -129,3 +139,12 @@ def test_goals_that_are_not_there_are_one_line(
     assert run_starter("play", "--run", run, f"--goals={wrong}") == 2
     hint = "did you mean 'held_out'" if wrong == "held-out" else "0 to 5"
     one_line(capsys.readouterr().err, "--goals", wrong, hint)
+
+
+def test_only_metaworld_has_goals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(tmp_path, "--config", "mujoco/pendulum", train__num_epochs=0)
+    assert not [key for key in result_of(run) if key.startswith("held_out")]
+    capsys.readouterr()
+    for starter in (["play", "--goals", "held_out", "--run"], ["diagnose", "--goals"]):
+        assert run_starter(*starter, run) == 2
+        one_line(capsys.readouterr().err, "--goals")

@@ -1,7 +1,6 @@
 """Runs on Gymnasium: their flags, their results without success, whose packages they import."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ import gymnasium as gym
 import pytest
 import torch
 from helpers import newest_checkpoint
-from tiny_runs import rows_of, short
+from tiny_runs import one_line, rows_of, short
 
 from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
@@ -34,11 +33,10 @@ def start(
     return main(algo, short(log_dir, *named, *argv, **changes), multi_task=many)
 
 
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_every_algorithm_trains_tasks_of_different_shapes(algo: str, tmp_path: Path) -> None:
+def test_tasks_of_different_shapes_are_trained(tmp_path: Path) -> None:
     names = ["HalfCheetah-v5", "Pendulum-v1"]
     changes = {"env__tasks": names, "env__num_envs": 2, "env__group_size": 2}
-    assert start(tmp_path, CONFIGS / "base.json", algo=algo, many=True, **changes) == 0
+    assert start(tmp_path, CONFIGS / "base.json", algo="ddpg", many=True, **changes) == 0
     trained = rows_of(tmp_path / "x" / "MT2" / "1")[-1]
     assert "" not in (trained["train/q1_loss"], trained["train/actor_loss"])
     assert [trained[f"frames/{name}"] for name in names] == ["30"] * 2
@@ -67,6 +65,22 @@ def test_without_a_task_its_place_is_told(
     assert error.startswith("error: env.tasks: no task")
     assert "reach-v3" not in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--task", "reach-v3"), ["--task", "gymnasium", "env.tasks"]),
+        (("--task_id", "3"), ["--task_id", "gymnasium", "env.tasks"]),
+        (("--set", 'env.tasks=["CartPole-v1"]'), ["env.tasks", "CartPole-v1"]),
+    ],
+)
+def test_a_mistake_about_the_task_leaves_nothing_behind(
+    flags: tuple[str, str], told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(tmp_path, None, *flags, "--set", "env.suite=gymnasium") == 2
+    one_line(capsys.readouterr().err, *told)
+    assert not list(tmp_path.iterdir())
 
 
 PACKAGE = """
@@ -198,10 +212,3 @@ def test_a_run_that_starts_from_it_imports_nothing(
         result = json.loads((log_dir / "x" / "Pendulum-v1" / "1" / "result.json").read_text())
         assert result["origin"][0]["tasks"] == {"Pendulum-v1": "Foreign-v0"}
     assert not package.exists()
-
-
-@pytest.mark.usefixtures("package")
-def test_workers_import_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    changes = {"system__workers": 1, "train__num_epochs": 0}
-    assert start(tmp_path / "log", None, *IMPORTING, *NAMED, **changes) == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import make_spec, random_block, through_a_file
 from tiny_runs import (
     TASK,
     assert_same_bits,
@@ -13,8 +14,10 @@ from tiny_runs import (
     train,
 )
 
+from torchrl_lite.collector.collected import Collected
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.info import InfoRecorder, Reported
+from torchrl_lite.collector.protocol import Cost
 from torchrl_lite.config.log import METAWORLD_INFO
 from torchrl_lite.training.evaluation import by_task, training_row
 
@@ -31,6 +34,15 @@ def recorded(names: list[str], steps: list[dict[str, Any]]) -> dict[str, Reporte
 def test_mean_over_the_steps_that_report_and_the_last_value() -> None:
     steps = [{"a": 1, "b": True}, {"a": np.float32(2.0)}, {"a": 6.0, "b": np.False_, "c": 9}]
     assert recorded(["a", "b"], steps) == {"a": Reported(3.0, 6.0), "b": Reported(0.5, 0.0)}
+    no_numbers: list[object] = [None, "1.0", np.zeros(2), [1.0]]
+    assert recorded(["a", "b"], [{"a": value} for value in no_numbers]) == {}
+
+
+def test_an_epoch_that_was_not_taken_keeps_its_numbers_in_a_checkpoint() -> None:
+    block = random_block(make_spec(1), 2)
+    stats = EpisodeStats(0, 1.0, 5, None, info={"a": Reported(1.0, 2.0)})
+    state = through_a_file(Collected(block, [stats], Cost(1.0, 2.0)).state_dict())
+    assert Collected.of(state, block).episodes == [stats]
 
 
 def test_a_row_averages_over_the_episodes_that_report() -> None:
