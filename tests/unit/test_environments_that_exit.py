@@ -1,5 +1,6 @@
 """Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from tiny_runs import SAVED, TASK, sets, start
+from tiny_runs import SAVED, TASK, run_starter, sets, start
 
 from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.collector import environments
+from torchrl_lite.collector.failure import of_environment
 from torchrl_lite.command.launch import main
+from torchrl_lite.command.report import telling
 from torchrl_lite.config import load
 from torchrl_lite.env import gymnasium as suite
 from torchrl_lite.env.make import make_spec, make_task_env
-from torchrl_lite.errors import EpisodeError
+from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film
 
 PACKAGE = """
@@ -36,6 +39,8 @@ class Failing(PendulumEnv):
 
     def reset(self, **options):
         self._fail("reset")
+        if os.environ["WHERE"] == "elsewhere":
+            os.chdir("/")
         return super().reset(**options)
 
     def step(self, action):
@@ -136,6 +141,23 @@ def test_a_success_of_nan_is_named(
     assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
 
 
+def test_a_failure_that_names_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    error = ValueError("no model at " + os.fsdecode(b"m\xfcll.xml"))
+    with pytest.raises(RunError, match="Failing-v0: ValueError: no model at"), telling(tmp_path):
+        raise of_environment("Failing-v0", error) from error
+    assert r"m\udcfcll.xml" in (tmp_path / "error.txt").read_text()
+
+
+def test_an_environment_that_changes_the_directory_moves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert train(Path("relative_logs"), **{"train.num_epochs": 1}) == 0
+    assert not Path("/relative_logs").exists()
+    assert [path.parents[3].name for path in tmp_path.rglob("result.json")] == ["relative_logs"]
+
+
 def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "render")
@@ -176,4 +198,7 @@ def test_a_long_name_is_a_mistake_with_resume_too(
         assert main("sac", [*flags, "--id", name, *more]) == 2
     deep = str(tmp_path / "/".join(["x" * 200] * 30))
     assert main("sac", ["--task", "reach-v3", "--log_dir", deep, "--resume"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 3
+    assert main("sac", [*flags, "--init_from", "x" * 300]) == 2
+    for name, argv in (("play", ["--run"]), ("plot", []), ("diagnose", [])):
+        assert run_starter(name, *argv, "x" * 300) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 7

@@ -61,6 +61,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     ("starter", "module"),
     [
+        ("st_sac.py", "argparse"),
         ("st_sac.py", "torchrl_lite.reporting.streams"),
         ("st_sac.py", "pydantic"),
         ("st_sac.py", "torch"),
