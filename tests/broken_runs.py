@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tiny_runs import ROOT, sets
+from tiny_runs import ROOT, sets, tree_of
 
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
 from torchrl_lite.analysis.diagnosis.rules import diagnose
@@ -234,14 +234,7 @@ def write(case: Log, folder: Path) -> Path:
     fields |= {"train.pretrain_epochs": 1, "train.batch_size": 256, "env.num_envs": 1}
     fields["env.reward_normalization"] = None
     fields |= {"train.epoch_frames": 500, "train.opt_steps": 500} | dict(case.fields)
-    tree: dict[str, Any] = {}
-    for name, value in fields.items():
-        *section, key = name.split(".")
-        node = tree
-        for part in section:
-            node = node.setdefault(part, {})
-        node[key] = value
-    (folder / "params.json").write_text(json.dumps(tree))
+    (folder / "params.json").write_text(json.dumps(tree_of(fields)))
     columns = LEARNS | dict(case.columns)
     (task, *others) = fields["env.tasks"]
     for kind in ("return", "success") if not others else ():

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.env.rendering import use_headless_backend
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
@@ -77,6 +77,7 @@ def make_learner(
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
     networks = {"kind": kind, "task_input": task_input, "hidden_shapes": list(hidden)}
+    networks |= {"soft_module": {"module_hidden": 6, "gating_hidden": 7}}  # 256 are slow
     made = NetConfig.model_validate(networks | (net or {}))
     built = learner(
         section(**own), made, spec, device=device, seed=seed, accel=accel, gradients=gradients
@@ -149,6 +150,16 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
         cont=(torch.rand(shape, generator=generator) > 0.25).float(),
         first=(torch.rand(shape, generator=generator) < 0.2).float(),
     )
+
+
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    """The one line of the mistake or the damaged file that ``call`` tells."""
+    with pytest.raises((UserError, CheckpointError)) as caught:
+        call(*args, **kwargs)
+    message = str(caught.value)
+    assert message.strip(), "an error without a message"
+    assert len(message.splitlines()) == 1, message
+    return message
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

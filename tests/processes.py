@@ -2,7 +2,10 @@
 
 import os
 import select
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.errors import BusyError
@@ -47,3 +50,19 @@ def is_free(folder: Path) -> bool:
             return True
     except BusyError:
         return False
+
+
+def until(true: Callable[[], Any], seconds: float = 500) -> Any:
+    """The first value that holds; looks again every twentieth of a second."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := true():
+            return value
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def is_in_the_middle(folder: Path) -> bool:
+    """Whether a run has a checkpoint and goes on."""
+    saved = any((folder / "checkpoint").glob("last_*.json"))
+    return saved and not (folder / "result.json").exists()

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from helpers import complete_state
 from processes import SHARED_MEMORY, outlive, session_of
 
 from torchrl_lite.command.launch import main
+from torchrl_lite.config.files import merge, nest
 
 ROOT = Path(__file__).parents[1]
 TASK = "reach-v3"
@@ -49,6 +51,14 @@ SHORT = TINY | {
 SAVED = TINY | {"train.num_epochs": 4, "train.eval_interval": 10, "train.save_interval": 1}
 """Four epochs, each with a checkpoint, and one evaluation at the end."""
 Row = dict[str, str]
+
+
+def tree_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with these fields."""
+    tree: dict[str, Any] = {}
+    for key, value in fields.items():
+        tree = merge(tree, nest(key.split("."), value))
+    return tree
 
 
 def sets(fields: Mapping[str, Any]) -> list[str]:
@@ -178,7 +188,7 @@ def state_of(folder: Path, name: str = "last") -> dict[str, Any]:
 
 
 def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
-    """Equal to the last bit, tensors anywhere in them included."""
+    """Equal to the last bit, tensors and arrays anywhere in them included."""
     assert type(a) is type(b), where
     if isinstance(a, dict):
         assert a.keys() == b.keys(), where
@@ -188,11 +198,11 @@ def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
         assert len(a) == len(b), where
         for index, value in enumerate(a):
             assert_same_bits(value, b[index], f"{where}[{index}]")
-    elif isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype, where
-        assert torch.equal(a, b), where
+    elif isinstance(a, torch.Tensor | np.ndarray):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), where
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), where
     else:
-        assert a == b, where
+        assert a == b, f"{where}: {a!r}, not {b!r}"
 
 
 def assert_same_run(folder: Path, whole: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import FULL, make_spec, random_batch, random_noise, rows_of_tasks
+from helpers import FULL, make_spec, random_batch, random_noise
 from helpers import make_learner as make
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
@@ -66,60 +66,6 @@ def test_independent_agents_equal_separate_learners(
             full = together.state_dict()[name]
             own = full[task : task + 1] if full.ndim == 1 else full[:, task : task + 1]
             torch.testing.assert_close(own, tensor, rtol=1e-9, atol=1e-9, msg=name)
-
-
-@pytest.mark.parametrize(
-    ("algo", "kind", "own_parameters"),
-    [
-        ("sac", "mlp", ["trunk.embedding.rows"]),
-        ("sac", "independent", ["trunk.layers.1.weight", "head.bias"]),
-        ("sac", "soft_module", ["task_rows"]),
-        ("sac", "paco", ["w"]),
-        ("sac", "moore", ["trunk.w", "head.weight"]),
-        ("sac", "film", ["trunk.films.0.delta", "trunk.films.1.beta"]),
-        ("sac", "care", ["trunk.task_rows"]),
-        ("td3", "multihead", ["trunk.embedding.rows", "head.weight", "head.bias"]),
-    ],
-)
-def test_what_does_not_train_does_not_move(algo: str, kind: str, own_parameters: list[str]) -> None:
-    """Neither the parameters that each task has of its own, nor their moments."""
-    net = {"norm": "layer"}
-    if kind in ("mlp", "multihead"):
-        net["task_input"] = "embedding"
-    learner = make_learner(kind, 4, algo=algo, net=net, grad_clip=1.0, policy_delay=1)
-    own = rows_of_tasks(learner, 4)
-    assert {name.split(".body.")[-1] for name in own} >= set(own_parameters)
-    assert ("log_alpha" in own) == (algo == "sac")
-
-    def rows(task: int) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = dict(own)
-        names = {id(parameter): name for name, parameter in own.items()}
-        for optimizer in learner.optimizers.values():
-            for parameter, state in optimizer.state.items():
-                if id(parameter) in names:
-                    moments = ("exp_avg", "exp_avg_sq")
-                    tensors |= {f"{names[id(parameter)]}.{key}": state[key] for key in moments}
-        return {
-            name: (tensor[task] if tensor.ndim == 1 else tensor[:, task]).detach().clone()
-            for name, tensor in tensors.items()
-        }
-
-    def train(tasks: list[int], seed: int) -> None:
-        batch = random_batch(learner.spec, tasks=tasks, seed=seed)
-        learner.update(batch, random_noise(batch, seed=seed), learner.variant(seed))
-
-    for seed in range(3):
-        train([0, 1, 2, 3], seed)
-    still, moving = [rows(1), rows(3)], [rows(0), rows(2)]
-    assert any(name.startswith("target") for name in still[0])
-    assert any(name.endswith("exp_avg_sq") for name in still[0])
-    for seed in range(3, 8):
-        train([2, 0], seed)
-    for before, after in zip(still, [rows(1), rows(3)], strict=True):
-        for name, tensor in after.items():
-            assert torch.equal(tensor, before[name]), name
-    for before, after in zip(moving, [rows(0), rows(2)], strict=True):
-        assert all(not torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
 def test_temperature_weights_are_those_of_gradients_but_for_the_temperatures_own() -> None:

@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from torchrl_lite.config import NetConfig
 from torchrl_lite.network.build import build_critic
-from torchrl_lite.network.categorical_critic import CategoricalCritic
 from torchrl_lite.network.critic import Critic
 
 E, T, B = 2, 3, 40
@@ -59,47 +58,6 @@ def test_a_target_is_the_textbooks(kind: str, combine: str, grid: dict[str, Any]
         mine = critic_of(**config).target(prediction, **given)
         expected = book_target(Bins(**config), prediction, given)
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
-
-
-def by_hand(kind: str, **config: Any) -> CategoricalCritic:
-    """Bins at -1, 0 and 1."""
-    critic = critic_of(kind=kind, bins=3, bound=1.0, **config)
-    assert isinstance(critic, CategoricalCritic)
-    assert critic.atoms.tolist() == [-1, 0, 1]
-    return critic
-
-
-def target_of(critic: Critic, y: float) -> list[float]:
-    """For a return that is a reward alone."""
-    whole = torch.full((T, 1), y, dtype=torch.float64)
-    nothing = torch.zeros_like(whole)
-    prediction = normal(E, T, 1, critic.config.bins)
-    return critic.target(prediction, rew=whole, discount=nothing, bonus=nothing)[1, 0].tolist()
-
-
-# Of a standard normal 0.74751 lies below 2/3, 0.97725 below 2, 0.90879 below 4/3 and 0.99617
-# below 8/3.
-@pytest.mark.parametrize(
-    ("sigma", "y", "expected"),
-    [
-        (0.75, 0.0, [0.2407, 0.5186, 0.2407]),  # 0.22974, 0.49501, 0.22974 of 0.95450
-        (0.75, 0.5, [0.0966, 0.4517, 0.4517]),  # 0.08738, 0.40879, 0.40879 of 0.90496
-    ],
-)
-def test_a_gaussian_over_three_bins_by_hand(sigma: float, y: float, expected: list[float]) -> None:
-    told = target_of(by_hand("hl_gauss", sigma=sigma), y)
-    assert told == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_distribution_is_shifted_shrunk_and_projected_by_hand() -> None:
-    """Masses 0.2, 0.5 and 0.3 go to 0, 1/2 and 1; with a bonus of -1 to -1/2, 0 and 1/2."""
-    logits = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log().expand(E, T, 1, 3)
-    half = torch.full((T, 1), 0.5, dtype=torch.float64)
-    critic = by_hand("c51")
-    target = critic.target(logits, rew=half, discount=half)
-    assert target[0, 0].tolist() == pytest.approx([0, 0.2 + 0.25, 0.25 + 0.3])
-    target = critic.target(logits, rew=half, discount=half, bonus=-2 * half)
-    assert target[2, 0].tolist() == pytest.approx([0.1, 0.1 + 0.5 + 0.15, 0.15])
 
 
 @pytest.mark.parametrize("kind", KINDS)

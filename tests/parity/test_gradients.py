@@ -24,7 +24,6 @@ from torch.optim import Adam
 
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.cagrad import CAGrad
-from torchrl_lite.algo.gradients.famo import FAMO
 from torchrl_lite.algo.gradients.gradnorm import GradNorm
 from torchrl_lite.algo.gradients.pcgrad import PCGrad
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -221,16 +220,6 @@ def test_updates_are_the_textbooks(algo: str, kind: str, name: str, fields: dict
 # --- by hand --------------------------------------------------------------------------------------
 
 
-def test_two_conflicting_gradients_are_projected_by_hand() -> None:
-    """(1, 0) becomes (1/2, 1/2), and (-1, 1) becomes (0, 1)."""
-    grads = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
-    w = PCGrad(2).weights(torch.ones(2), grads @ grads.T, torch.arange(2))
-    torch.testing.assert_close(w @ grads, torch.tensor([0.25, 0.75]))
-    grads[1] = torch.tensor([1.0, 1.0])
-    w = PCGrad(2).weights(torch.ones(2), grads @ grads.T, torch.arange(2))
-    assert torch.equal(w, torch.tensor([0.5, 0.5]))
-
-
 def test_the_order_of_projections_is_drawn() -> None:
     """Two projections turn the first gradient against itself, which is no conflict."""
     method, generator = PCGrad(3).double(), torch.Generator().manual_seed(0)
@@ -277,16 +266,6 @@ def test_opposite_gradients_leave_nothing_to_follow() -> None:
                for m in (PCGrad(2), CAGrad(2)))  # fmt: skip
 
 
-def test_a_loss_that_falls_faster_loses_weight_by_hand() -> None:
-    """z = (1/2, 1/2), delta = (0, log 2); Adam's first step has the size of its rate."""
-    method, losses, task = FAMO(2), torch.tensor([1.0, 4.0]), torch.arange(2)
-    torch.testing.assert_close(method.weights(losses, None, task), torch.tensor([0.8, 0.2]))
-    method.learn(losses, None, task, progress=lambda: (losses, torch.tensor([1.0, 2.0])))
-    torch.testing.assert_close(method.logits, torch.tensor([0.025, -0.025]))
-    share = torch.tensor([0.05, 0.0]).softmax(0) / losses
-    torch.testing.assert_close(method.weights(losses, None, task), share / share.sum())
-
-
 @pytest.mark.parametrize("algo", ["sac", "td3"])
 def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None:
     learner = make_learner(algo, make_spec(3), dtype=F64, gradients="famo", plr=1e-2, qlr=1e-2)
@@ -305,18 +284,10 @@ def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None
     torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
 
 
-def test_a_small_gradient_and_a_slow_task_gain_weight_by_hand() -> None:
-    method, task = GradNorm(2), torch.arange(2)
-    losses, products = torch.tensor([3.0, 5.0]), torch.diag(torch.tensor([1.0, 9.0]))
-    method.learn(losses, products, task, progress=lambda: (losses, losses))
-    torch.testing.assert_close(method.task_weights, torch.tensor([1.025, 0.975]))
-    equal = GradNorm(2)
-    for left in (1.0, 0.5):  # the second task's loss halves, the first one's does not
-        now = torch.tensor([3.0, 5.0 * left])
-        equal.learn(now, torch.eye(2), task, progress=lambda: ())
-    assert equal.task_weights[0] > 1 > equal.task_weights[1]
-    for _ in range(400):
-        method.learn(losses, torch.diag(torch.tensor([1.0, 1e8])), task, progress=None)
+def test_no_task_loses_all_its_weight() -> None:
+    method, products = GradNorm(2), torch.diag(torch.tensor([1.0, 1e8]))
+    for _ in range(60):
+        method.learn(torch.ones(2), products, torch.arange(2), progress=None)
         assert method.task_weights.min() > 0
 
 
@@ -359,12 +330,20 @@ def test_the_mean_is_what_it_always_was_to_the_last_bit() -> None:
     assert torch.equal(learner._generator.get_state(), generator.get_state())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_does_not_train_does_not_move(name: str) -> None:
+@pytest.mark.parametrize(
+    ("algo", "kind", "name"),
+    [
+        *(("sac", "multihead", name) for name in METHODS),
+        *(("sac", kind, "mean") for kind in KINDS),
+        ("td3", "multihead", "mean"),
+    ],
+)
+def test_what_does_not_train_does_not_move(algo: str, kind: str, name: str) -> None:
     """Parameters of a resting task, their moments, and what the method knows about it."""
-    net = {"task_input": "embedding"}
-    learner = run(make_learner("sac", make_spec(4), kind="multihead", net=net, gradients=name),
-                  [0, 1, 2, 3], 3)  # fmt: skip
+    net = {"norm": "layer"} | ({"task_input": "embedding"} if kind in ("mlp", "multihead") else {})
+    learner = make_learner(algo, make_spec(4), kind=kind, net=net, gradients=name, grad_clip=1.0)
+    run(learner, [0, 1, 2, 3], 3)
+    assert any(name.startswith("target") for name in rows_of_tasks(learner, 4))
 
     def rows(task: int) -> list[Tensor]:
         own = list(rows_of_tasks(learner, 4).values())

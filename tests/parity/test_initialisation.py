@@ -174,10 +174,6 @@ def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
         assert target.data_ptr() != critic.data_ptr()
 
 
-def test_every_task_starts_with_a_temperature_of_one() -> None:
-    assert torch.equal(learner("garage", 10).log_alpha.exp(), torch.ones(10))
-
-
 MANY, WIDTH = 10, 128
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_learner, make_spec, padded_spec, random_batch, random_noise
+from helpers import make_learner, make_spec, random_batch
 from test_initialisation import assert_uniform
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
@@ -163,23 +163,6 @@ def test_film_starts_as_a_network_without_tasks() -> None:
     torch.testing.assert_close(mean.flatten(0, 1), expected[0], rtol=1e-12, atol=1e-12)
 
 
-def test_paco_with_one_set_is_an_mlp() -> None:
-    body = body_of("paco", paco={"num_sets": 1})
-    mlp_ = body_of("mlp", spec=make_spec(1))
-    names = {"hidden.0": "trunk.layers.0", "hidden.1": "trunk.layers.1", "head": "head"}
-    mlp_.load_state_dict(
-        {
-            f"{theirs}.{part}": body.state_dict()[f"{mine}.{part}"]
-            for mine, theirs in names.items()
-            for part in ("weight", "bias")
-        }
-    )
-    body.w.data.fill_(1.0)
-    x = inputs()
-    expected = mlp_(x.flatten(1, 2)[:, None], torch.tensor([0]))
-    torch.testing.assert_close(body(x, torch.arange(3)).flatten(1, 2), expected[:, 0])
-
-
 @pytest.mark.parametrize("num_tasks", [3, 50])
 def test_composed_layers_start_with_the_variance_of_the_initialisation(num_tasks: int) -> None:
     net = {"paco": {"num_sets": 20}, "hidden_shapes": [128]}
@@ -211,17 +194,6 @@ def test_experts_and_encoders_start_independently(kind: str) -> None:
 # --- MOORE ----------------------------------------------------------------------------------------
 
 
-def test_representations_of_a_state_are_orthonormal() -> None:
-    trunk = body_of("moore", norm="layer").trunk
-    u, coefficients = trunk.representations(inputs(), torch.arange(3))
-    v = coefficients @ u
-    assert v.shape == (MEMBERS, 3, 4, 4, 8)
-    identity = torch.eye(4, dtype=F64).expand(MEMBERS, 3, 4, 4, 4)
-    torch.testing.assert_close(v @ v.mT, identity, rtol=0, atol=1e-9)
-    assert not coefficients.triu(1).any()  # the first expert keeps its direction
-    assert (coefficients.diagonal(dim1=-2, dim2=-1) > 0).all()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_representations_without_a_direction_of_their_own_break_nothing(dtype: torch.dtype) -> None:
     """Zeros, a copy and a sum of the others: what is left of them is at most of unit length."""
@@ -244,56 +216,3 @@ def test_rounded_inner_products_of_almost_parallel_representations_break_nothing
     gram = u.bfloat16().float() @ u.bfloat16().float().mT
     lengths = (gram_schmidt(gram) @ u).norm(dim=-1)
     assert (lengths < 10).all()
-
-
-# --- CARE -----------------------------------------------------------------------------------------
-
-
-def test_attention_shares_sum_to_one_and_their_gradient_stops_at_the_context() -> None:
-    trunk, task = body_of("care").trunk, torch.tensor([2, 0])
-    context = trunk.context(trunk.task_rows[:, task][:, :, None], task)
-    alpha = trunk.alpha(context, task)
-    assert alpha.shape == (MEMBERS, 2, 4) and (alpha > 0).all()
-    torch.testing.assert_close(alpha.sum(-1), torch.ones(MEMBERS, 2, dtype=F64))
-    asked = [trunk.task_rows, *trunk.context.parameters(), *trunk.attention.parameters()]
-    grads = torch.autograd.grad(alpha[..., 0].sum(), asked, allow_unused=True)
-    stopped = 1 + len(list(trunk.context.parameters()))
-    assert all(grad is None for grad in grads[:stopped])
-    assert all(grad is not None and grad.any() for grad in grads[stopped:])
-
-
-def test_an_infinite_temperature_asks_every_encoder_alike() -> None:
-    trunk = body_of("care", care=SMALL["care"] | {"temperature": 1e9}).trunk
-    alpha = trunk.alpha(trunk.task_rows[:, :, None], torch.arange(3))
-    torch.testing.assert_close(alpha, torch.full_like(alpha, 0.25))
-
-
-def test_encoders_see_no_action() -> None:
-    body = body_of("care")
-    x, other = inputs(), inputs(seed=5)
-    other[..., :OBS] = x[..., :OBS]
-    seen: list[Tensor] = []
-    body.trunk.encoders.register_forward_hook(lambda _m, _args, out: seen.append(out))
-    task = torch.arange(3)
-    assert not torch.equal(body(x, task), body(other, task))
-    assert torch.equal(*seen)
-
-
-# --- tasks ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("critic", ["scalar", "hl_gauss"])
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize("kind", LITERAL)
-def test_every_critic_and_algorithm_learns_with_it(kind: str, algo: str, critic: str) -> None:
-    """Padded tasks, and one of them alone in the end."""
-    spec = padded_spec([5, 3, 4], [2, 1, 2])
-    net = {"critic": {"kind": critic, "bins": 11}, "norm": "layer"} | SMALL
-    learner = make_learner(algo, spec, kind=kind, dtype=F64, grad_clip=1.0, net=net)
-    before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-    for step, tasks in enumerate([[0, 1, 2], [2, 1, 0], [1]]):
-        batch = random_batch(spec, tasks=tasks, seed=step)
-        learner.update(batch, random_noise(batch), learner.variant(1))
-    after = learner.state_dict()
-    assert all(tensor.isfinite().all() for tensor in after.values())
-    assert [name for name in after if torch.equal(after[name], before[name])] == []

@@ -16,7 +16,6 @@ from helpers import CPU, make_sac, make_spec
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.sac import SAC
 from torchrl_lite.types import Batch, Block
 
 GAMMA = 0.5
@@ -44,32 +43,6 @@ TRUNCATED = Solution(value_a=10 / 3, value_b=14 / 3, cont_b=1.0)
 BOTH = pytest.mark.parametrize("solution", [TERMINATED, TRUNCATED], ids=["terminated", "truncated"])
 
 
-def solved(solution: Solution) -> SAC:
-    """A learner whose critics and targets are Q* and whose policy is the best one.
-
-    On the inputs (A, B, a), three units: a + 10 in state A and 0 in B, 10 - a in B and 0 in A, and
-    what does not depend on the action, plus 10 to stay positive. The head subtracts the 20.
-    """
-    learner = make_sac(SPEC, hidden=[3], dtype=torch.float64, **NO_NOISE)
-    q_a, q_b = GAMMA * solution.value_b, 2 + GAMMA * solution.cont_b * solution.value_a
-    units = [[10.0, -10.0, q_a + 10], [-10.0, 10.0, q_b + 10], [1.0, -1.0, 0.0]]
-    hidden, head = learner.target.body.trunk.layers[0], learner.target.body.head
-    hidden.weight.data.copy_(torch.tensor(units, dtype=torch.float64))
-    hidden.bias.data.zero_()
-    head.weight.data.fill_(1.0)
-    head.bias.data.fill_(-20.0)
-    learner.critic.load_state_dict(learner.target.state_dict())
-
-    hidden, head = learner.actor.body.trunk.layers[0], learner.actor.body.head
-    hidden.weight.data.zero_()
-    hidden.weight.data[:, :, 1, 0] = 1.0  # one unit sees B
-    hidden.bias.data.zero_()
-    head.weight.data.zero_()
-    head.weight.data[:, :, 0, 0] = -80.0  # tanh(40) is 1 and tanh(-40) is -1
-    head.bias.data.fill_(40.0)
-    return learner
-
-
 def batch(solution: Solution) -> Batch:
     """Eleven actions in each state."""
     act = torch.linspace(-1, 1, 11, dtype=torch.float64).repeat(2)
@@ -83,16 +56,6 @@ def batch(solution: Solution) -> Batch:
         discount=GAMMA * torch.where(in_a, 1.0, solution.cont_b).double()[None],
         task=torch.zeros(1, dtype=torch.int64),
     )
-
-
-@BOTH
-def test_the_optimal_values_are_a_fixed_point_of_the_td_target(solution: Solution) -> None:
-    learner, data = solved(solution), batch(solution)
-    expected = solution.q(data.obs, data.act[..., 0])
-    q = learner.target.value(learner.target(data.obs, data.act, data.task))
-    torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=1e-12)
-    target = learner.td_target(data, torch.zeros_like(data.act))[..., 0]
-    torch.testing.assert_close(target, expected, rtol=0, atol=1e-12)
 
 
 @BOTH

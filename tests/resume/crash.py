@@ -25,6 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 from resume.equality import compare  # noqa: E402
 from resume.killing import Moment, Server, random_moments  # noqa: E402
 from resume.setups import SETUPS, TASK, TINY  # noqa: E402
+from tiny_runs import tree_of  # noqa: E402
 
 
 class Crashes:
@@ -39,7 +40,7 @@ class Crashes:
         self._algo, self._tasks = settings["algo"], settings["env.tasks"]
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.json"
-        self._config.write_text(json.dumps(_tree(settings)))
+        self._config.write_text(json.dumps(tree_of(settings)))
         self.said, self.kills = "", 0
         """What the last run printed, and how often it was killed."""
         self.reference = folder / "reference"
@@ -81,17 +82,6 @@ class Crashes:
         self.said = (log_dir / "output").read_text()
         shutil.rmtree(log_dir)
         return self.kills
-
-
-def _tree(flat: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *sections, field = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[field] = value
-    return tree
 
 
 def _weight(changes: dict[str, Any]) -> int:

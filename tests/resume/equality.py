@@ -14,6 +14,7 @@ def compare(run: Path, reference: Path) -> None:
     """
     import torch
     from helpers import complete_state, newest_checkpoint
+    from tiny_runs import assert_same_bits
 
     def plain(path: Path) -> Any:
         if path.suffix == ".csv":
@@ -28,35 +29,15 @@ def compare(run: Path, reference: Path) -> None:
     assert "epoch_5.pt" in weights
     for name in ("params.json", "versions.json", "log.csv", "result.json",
                  *(f"checkpoint/{name}" for name in weights)):  # fmt: skip
-        same_bits(plain(run / name), plain(reference / name), name)
+        assert_same_bits(plain(run / name), plain(reference / name), name)
     policies = [(path / "policy.safetensors").read_bytes() for path in (run, reference)]
     assert policies[0] == policies[1], "policy.safetensors"
     states = [complete_state(path) for path in (run, reference)]
     for state in states:
         del state["wall_time"]
-    same_bits(*states, newest_checkpoint(run).name)
+    assert_same_bits(*states, newest_checkpoint(run).name)
     names = [
         {str(file.relative_to(path)) for file in path.rglob("*") if "events.out" not in file.name}
         for path in (run, reference)
     ]
     assert names[0] == names[1], names[0] ^ names[1]
-
-
-def same_bits(one: Any, other: Any, where: str) -> None:
-    import numpy as np
-    import torch
-
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            same_bits(one[key], other[key], f"{where} {key}")
-    elif isinstance(one, list):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            same_bits(*pair, f"{where} {index}")
-    elif isinstance(one, torch.Tensor | np.ndarray):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape), where
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), where
-    else:
-        assert one == other, f"{where}: {one!r}, not {other!r}"

@@ -57,6 +57,7 @@ SHAPES = MANY | {
 }
 FEW_UPDATES = MANY | {
     "env.noise_repeat": 4,
+    "env.noise_spread": 3,
     "env.random_starts": 0.5,
     "env.random_start_steps": 6,
     "env.random_start_episodes": 3,

@@ -6,7 +6,6 @@ They need ``pip install -e .[ray]`` and are skipped without it.
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +15,7 @@ import pytest
 import torch
 from helpers import complete_state, through_a_file
 from processes import outlive
-from resume.equality import same_bits
-from tiny_runs import ROOT, Stopped, result_of, results, sets, stop
+from tiny_runs import ROOT, assert_same_bits, result_of, results, sets
 from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.collector.collector import Collector
@@ -34,7 +32,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
 ODD = """
-import os
 import sys
 import threading
 import gymnasium as gym
@@ -48,16 +45,11 @@ class Hangs(PendulumEnv):
     def step(self, action):
         threading.Event().wait()
 
-class Exits(PendulumEnv):
-    def step(self, action):
-        os._exit(5)
-
 class Leaves(PendulumEnv):
     def step(self, action):
         sys.exit(0)
 
 gym.register("Raises-v0", Raises)
-gym.register("Exits-v0", Exits)
 gym.register("Hangs-v0", Hangs)
 gym.register("Leaves-v0", Leaves)
 """
@@ -170,7 +162,7 @@ def expected() -> dict[str, Any]:
 def test_workers_anywhere_give_the_same_bits(
     open_collector: Open, expected: dict[str, Any], workers: dict[str, int]
 ) -> None:
-    same_bits(session(open_collector(**workers)), expected, "session")
+    assert_same_bits(session(open_collector(**workers)), expected, "session")
 
 
 def hosts() -> list[int]:
@@ -203,7 +195,7 @@ def test_an_actor_that_dies_is_replaced_twice(
     for number in (1, 2):
         kill_in_mid_epoch(number)
         epochs.append(epoch(collector, number))
-    same_bits(epochs, expected["epochs"][:3], "epochs")
+    assert_same_bits(epochs, expected["epochs"][:3], "epochs")
     assert len(told) == 2
     assert all(line.startswith("rollout worker 0 died (") for line in told)
     assert all(line.endswith("a new one replays its environments") for line in told)
@@ -224,8 +216,8 @@ def test_a_node_that_leaves_takes_nothing_with_it(
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
     cluster.add_node(num_cpus=1)  # what is lost waits for room
     epochs += [epoch(collector, number) for number in (1, 2, 3)]
-    same_bits(epochs, expected["epochs"][:4], "epochs")
-    same_bits(evaluation(collector), expected["evaluation"], "evaluation")
+    assert_same_bits(epochs, expected["epochs"][:4], "epochs")
+    assert_same_bits(evaluation(collector), expected["evaluation"], "evaluation")
     (line,) = told
     assert line.endswith("a new one replays its environments")
 
@@ -248,16 +240,6 @@ def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
     assert ray[-1] == local[-1]  # of the traceback, where there is one
 
 
-def test_environments_that_end_their_process_stop_the_run(open_collector: Open) -> None:
-    env = EnvConfig(
-        suite="gymnasium", imports=["odd_envs"], tasks=["Exits-v0"], max_episode_frames=9
-    )
-    collector = open_collector(env, ray=1, say=lambda _: None)
-    collector.submit(make_actor(env, 1), (0,), random=False)
-    with pytest.raises(WorkerError, match=r"the 3rd death of Exits-v0 \(copy 0\)"):
-        collector.result()
-
-
 # --- whole runs ----------------------------------------------------------------------------------
 
 TINY = SMALLEST | {
@@ -276,7 +258,6 @@ TINY = SMALLEST | {
     "train.save_interval": 2,
 }
 RAY = {"system.workers": "ray", "system.ray.num_workers": 2}
-ENDLESS = RAY | {"train.num_epochs": 100_000}
 
 
 def command(log_dir: Path, **changes: Any) -> list[str]:
@@ -320,32 +301,8 @@ def test_a_run_on_a_cluster_is_the_run_of_one_process(
     assert main("sac", [*command(tmp_path), "--until", "160"], multi_task=True) == 0
     moved = command(tmp_path, **RAY, **{"system.ray.address": cluster.address})
     assert main("sac", [*moved, "--resume"], multi_task=True) == 0
-    same_bits(everything(tmp_path), alone, "run")
+    assert_same_bits(everything(tmp_path), alone, "run")
     params = json.loads((folder_of(tmp_path) / "params.json").read_text())
     assert params["system"]["ray"]["address"] == cluster.address
     assert outlive(set(hosts()), 30) == set()
     assert all(node.any_processes_alive() for node in cluster.list_all_nodes())
-
-
-def stop_run(log_dir: Path, number: signal.Signals, **changes: Any) -> Stopped:
-    """A run and a Ray of its own, whose processes all get a signal in the 5th epoch."""
-    starter = str(ROOT / "starter" / "mt_sac.py")
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH')}"}
-    args = [sys.executable, starter, *command(log_dir, **ENDLESS | changes)]
-    stopped = stop(args, number, after="epoch 5 ", group=True, env=env)
-    assert stopped.processes > 4
-    return stopped
-
-
-def test_sigterm_to_all_lets_an_epoch_that_is_nearly_over_finish(tmp_path: Path) -> None:
-    stopped = stop_run(tmp_path, signal.SIGTERM, **{"train.save_interval": 10_000})
-    said = stopped.out + stopped.err
-    assert stopped.code == 143, said
-    assert "checkpoint saved; continue with --resume" in said
-    assert "Traceback" not in said and "died" not in said
-
-
-def test_a_run_that_was_killed_goes_on_without_ray(alone: dict[str, Any], tmp_path: Path) -> None:
-    assert stop_run(tmp_path, signal.SIGKILL).code == -signal.SIGKILL
-    assert main("sac", [*command(tmp_path), "--resume"], multi_task=True) == 0
-    same_bits(everything(tmp_path), alone, "run")

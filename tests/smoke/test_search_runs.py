@@ -7,14 +7,11 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from time import monotonic
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, is_free, outlive, session_of
+from processes import SHARED_MEMORY, is_free, is_in_the_middle, outlive, session_of, until
 from tiny_runs import ROOT, TINY, rows_of, sets
 
 pytestmark = pytest.mark.timeout(540)
@@ -38,18 +35,6 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
         [sys.executable, *words], cwd=folder, env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
-
-
-def until(true: Callable[[], Any], seconds: float = 500) -> None:
-    pause, end = Event(), monotonic() + seconds
-    while not true():
-        assert monotonic() < end
-        pause.wait(0.05)
-
-
-def is_in_the_middle(folder: Path) -> bool:
-    saved = any((folder / "checkpoint").glob("last_*.json"))
-    return saved and not (folder / "result.json").exists()
 
 
 def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> None:
@@ -91,29 +76,6 @@ def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> No
     params = json.loads((run / "params.json").read_text())
     for section in ("env", "sac", "net", "train"):
         assert config[section] == params[section]
-
-
-def test_core_minutes_end_a_run_with_a_checkpoint(tmp_path: Path) -> None:
-    pytest.importorskip("optuna", reason="the extra [search] is not installed")
-    (tmp_path / "space.json").write_text('{"sac.tau": [0.01]}')
-    endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}
-    driver = start(
-        tmp_path, str(ROOT / "starter" / "sweep.py"), "--search", "space.json", "--trials", "1",
-        "--starter", "st_sac", "--tasks", "0", "--core_minutes", "0.02", "--out", "out",
-        *sets(endless),
-    )  # fmt: skip
-    out, err = driver.communicate()
-    assert (driver.returncode, err) == (0, "")
-    folder = tmp_path / "out" / "trial_0000" / "reach-v3" / "1"
-    assert (folder / "console.log").read_text().endswith("continue with --resume\n")
-    assert list((folder / "checkpoint").glob("last_*.json"))
-    spent, last = 0.0, {}
-    for row in rows_of(folder):
-        spent += float(row["time/cpu_s"])
-        if row["eval/return"] and spent <= 1.2:
-            last = row
-    assert spent > 1.2
-    assert f"trial_0000: success 0.000, return {float(last['eval/return']):.1f}\n" in out
 
 
 def test_a_sweep_without_ray_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:

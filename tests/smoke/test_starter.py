@@ -151,8 +151,3 @@ def test_a_run_that_was_killed_leaves_no_worker_and_goes_on(tmp_path: Path) -> N
     assert stopped.code == -signal.SIGKILL
     assert stopped.processes >= 3
     assert_goes_on(folder_of(tmp_path))
-
-
-def test_a_signal_while_workers_start_ends_the_run_and_them(tmp_path: Path) -> None:
-    stopped = stop_run(tmp_path, signal.SIGTERM, after=" on cpu", system__workers=2)
-    assert stopped.code == 143, stopped.err

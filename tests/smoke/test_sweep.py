@@ -9,14 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, is_free, outlive, session_of
+from processes import SHARED_MEMORY, is_free, is_in_the_middle, outlive, session_of, until
 from tiny_runs import ROOT, TINY, sets
 
 from torchrl_lite.analysis.runs import Run
@@ -27,7 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
 CONFIG = ROOT / "config" / "mujoco" / "pendulum.json"
-EPOCHS, SEEDS = 72, (1, 2, 3, 4)
+EPOCHS, SEEDS = 72, (1, 2, 3)
 SMALL = TINY | {
     "env.max_episode_frames": 15,
     "train.num_epochs": EPOCHS - 1,
@@ -80,28 +78,17 @@ def no_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def until(true: Callable[[], Any], seconds: float = 240) -> Any:
-    """The first value that holds."""
-    pause, end = threading.Event(), time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := true():
-            return value
-        pause.wait(0.05)
-    raise TimeoutError
-
-
 def folders(log_dir: Path) -> list[Path]:
     return [log_dir / "pendulum" / "Pendulum-v1" / str(seed) for seed in SEEDS]
 
 
 def in_the_middle(folder: Path, node: str | None = None) -> bool:
-    """It has a checkpoint and goes on, on that node where one is named."""
+    """On that node where one is named."""
     try:
         mark = json.loads((folder / "sweep.json").read_text())
     except FileNotFoundError:
         return False
-    saved = any((folder / "checkpoint").glob("last_*.json"))
-    return saved and not (folder / "result.json").exists() and node in (None, mark["node"])
+    return is_in_the_middle(folder) and node in (None, mark["node"])
 
 
 def assert_all_done_once(log_dir: Path, single: Path) -> None:
@@ -117,41 +104,30 @@ def assert_all_done_once(log_dir: Path, single: Path) -> None:
 def test_a_driver_that_is_killed_goes_on_where_it_was(
     cluster: Any, single: Path, tmp_path: Path
 ) -> None:
-    driver = start(cluster, tmp_path, "--seeds", "1-4")
+    driver = start(cluster, tmp_path, "--seeds", "1-3")
     middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
     driver.kill()
     driver.communicate()
     until(lambda: all(is_free(folder) for folder in folders(tmp_path) if folder.exists()))
     assert not (middle / "result.json").exists()
 
-    again = start(cluster, tmp_path, "--seeds", "1-4")
+    again = start(cluster, tmp_path, "--seeds", "1-3")
     out, err = again.communicate()
     assert again.returncode == 0, err
     assert "resuming from frame" in (middle / "console.log").read_text()
     assert_all_done_once(tmp_path, single)
 
     before = [(folder / "console.log").read_bytes() for folder in folders(tmp_path)]
-    third = start(cluster, tmp_path, "--seeds", "1-4")
+    third = start(cluster, tmp_path, "--seeds", "1-3")
     out, err = third.communicate()
     assert (third.returncode, err) == (0, "")
-    assert out.startswith("4 runs, 4 already finished\n")
+    assert out.startswith("3 runs, 3 already finished\n")
     assert [(folder / "console.log").read_bytes() for folder in folders(tmp_path)] == before
-
-
-def test_a_run_that_fails_is_told_and_the_others_go_on(cluster: Any, tmp_path: Path) -> None:
-    grid = ["--grid", 'env.tasks=[["NoSuch-v1"],["Pendulum-v1"]]']
-    driver = start(cluster, tmp_path, *grid, "--set", "train.num_epochs=2")
-    out, err = driver.communicate()
-    assert driver.returncode == 1
-    (told,) = err.splitlines()
-    assert "NoSuch-v1/1 failed (2): error: " in told
-    assert "| pendulum-env.tasks_Pendulum-v1 | Pendulum-v1 | 1 |" in out
-    assert "NoSuch" not in (tmp_path / "sweep" / "results.csv").read_text()
 
 
 def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Path) -> None:
     node = cluster.list_all_nodes()[-1]
-    driver = start(cluster, tmp_path, "--seeds", "1-4")
+    driver = start(cluster, tmp_path, "--seeds", "1-3")
 
     def on_it() -> list[Path]:
         return [folder for folder in folders(tmp_path) if in_the_middle(folder, node.node_id)]

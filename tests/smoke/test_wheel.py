@@ -59,7 +59,7 @@ def test_the_wheel_trains_plays_and_plots_from_another_directory(
     tiny = sets(TINY | {"system.workers": 1, "env.num_envs": 2, "train.num_epochs": 2})
     flags = ("--config", "mt10_tasks/reach-v3", "--id", "x", *tiny)
     start(installed, tmp_path, command, "train", "sac", *flags, "--until", "10")
-    assert "going on from frame" in start(
+    assert "resuming from frame" in start(
         installed, tmp_path, command, "train", "sac", *flags, "--resume"
     )
     run = tmp_path / "log" / "x" / "reach-v3" / "1"

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.console import Console
 from tiny_runs import one_line, run_starter
 from torch.utils.flop_counter import FlopCounterMode
 
-from torchrl_lite.bench import collect, measure, update
 from torchrl_lite.bench import env as env_bench
-from torchrl_lite.bench import envpool as pool
+from torchrl_lite.bench import measure, update
 from torchrl_lite.types import Batch, Noise
 
 
@@ -59,23 +57,19 @@ def test_operations_of_an_update_are_those_that_pytorch_counts(hidden: list[int]
     assert update.operations(hidden, rows) == counter.get_total_flops() + heads
 
 
-def test_a_report_has_ratios_to_its_baseline_and_names_hardware_and_versions(
+def test_a_report_has_ratios_to_its_baseline_and_a_file_its_rates_and_hardware(
     tmp_path: Path,
 ) -> None:
-    report = measure.Report(
-        "title", "frames/s", "old", {"old": 2000.0, "new": 5000.0}, ("limit", 1e4)
-    )
+    rates = {"old": 2000.0, "new": 5000.0}
+    report = measure.Report("title", "frames/s", "old", rates, ("limit", 1e4))
     console = Console(width=100, record=True, file=io.StringIO())
     report.show(console)
-    lines = console.export_text().splitlines()
-    (new,) = [line.split() for line in lines if "new" in line]
+    (new,) = [line.split() for line in console.export_text().splitlines() if "new" in line]
     assert [word for word in new if word[0].isdigit()] == ["5,000", "2.50", "0.50"]
-
     measure.write(tmp_path / "bench.json", [report])
     data = json.loads((tmp_path / "bench.json").read_text())
-    assert data["hardware"]["cores"] >= 1
+    assert (data["reports"][0]["rates"], data["hardware"]["cores"] >= 1) == (rates, True)
     assert data["versions"]["torch"] == torch.__version__
-    assert data["reports"][0]["rates"] == report.rates
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium, about stock Meta-World
@@ -87,17 +81,6 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert mean.rates == pytest.approx(report.rates)
 
 
-def test_a_pool_of_envpool_steps_all_its_environments() -> None:
-    """Their names are made from Meta-World's, all 50; the policy sees what they return."""
-    package = pytest.importorskip("envpool")
-    names = {pool.pool_name(task) for task in ALL_V3_ENVIRONMENTS}
-    assert names <= set(package.list_all_envs())
-    _, actor = collect.ten_envs(["reach-v3"])
-    for batch in (2, 4):
-        run = pool.contender("reach-v3", actor, 5, threads=1, envs=4, batch=batch)
-        assert [run(), run()] == [20, 20]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,10 +88,9 @@ def test_a_pool_of_envpool_steps_all_its_environments() -> None:
         (["env", "--rounds", "0"], ["--rounds", "from 1 to"]),
         (["update", "--device", "cuda:9"], ["--device", "cpu"]),
         (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
+        (["update", "--threads", "100000"], ["--threads", "1024"]),
         (["speed"], ["env", "collect"]),
         (["train", "--frames", "10000"], ["--frames", "500", "10000"]),
-        (["update", "--threads", "100000"], ["--threads", "1024"]),
-        (["collect", "--workers", "100000"], ["--workers", "1024"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

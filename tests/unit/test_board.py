@@ -52,13 +52,41 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert shown["train.opt_steps"].number_value == params["train"]["opt_steps"]
     assert len(shown) < 25
     assert not [key for key in shown if key.startswith(("log.", "system.", "replay_buffer."))]
+    changed = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
+    assert hyperparameters(changed)["net.norm"] == "layer" and "net.norm" not in shown
 
 
-def test_a_field_that_differs_from_its_default_is_a_hyperparameter_too() -> None:
-    config = load(None, ['env.tasks=["push-v3"]', "net.norm=layer"], sections=SECTIONS)
-    assert hyperparameters(config)["net.norm"] == "layer"
-    plain = load(None, ['env.tasks=["push-v3"]'], sections=SECTIONS)
-    assert "net.norm" not in hyperparameters(plain)
+def test_a_run_that_has_not_ended_says_so(tmp_path: Path) -> None:
+    for end in (False, True):
+        board = Board(tmp_path / str(end))
+        board.describe({"sac.tau": 0.1}, ["final/return"])
+        if end:
+            board.final({"final/return": 1.0}, frames=10)
+        board.close()
+        described = hparams(EventAccumulator(str(tmp_path / str(end))).Reload())
+        assert ("_hparams_/session_end_info" in described) == end
+    status = described["_hparams_/session_end_info"].session_end_info.status
+    assert status == SessionEndInfo().status + 1  # success
+
+
+def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(event.tensor_proto.string_val[0])
+    names = events.Tags()["scalars"]
+    charts = {
+        (category.title, chart.title): {
+            name for name in names for tag in chart.multiline.tag if re.match(tag, name)
+        }
+        for category in layout.category
+        for chart in category.chart
+    }
+    for chart in ("eval_success", "eval_return", "train_alpha"):
+        assert {f"{chart}/{task}" for task in TASKS} in charts.values()
+    together = {"eval/success_rate", "rollout/success_rate"}
+    assert charts["all tasks together", "success"] == together
+    assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
+    losses = {"train/q1_loss", "train/q2_loss", "eval/td_error"}
+    assert charts["all tasks together", "loss of the critics"] == losses
 
 
 def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:
@@ -76,53 +104,6 @@ def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator
         assert point.value == pytest.approx(result[kind], rel=1e-6)
     shown = described["_hparams_/session_start_info"].session_start_info.hparams
     assert {info.name for info in experiment.hparam_infos} == set(shown)
-
-
-def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
-    (event,) = events.Tensors("custom_scalars__config__")
-    layout = Layout.FromString(event.tensor_proto.string_val[0])
-    names = events.Tags()["scalars"]
-    charts = {
-        (category.title, chart.title): {
-            name for name in names for tag in chart.multiline.tag if re.match(tag, name)
-        }
-        for category in layout.category
-        for chart in category.chart
-    }
-    assert charts["tasks", "success"] == {f"eval_success/{task}" for task in TASKS}
-    assert charts["tasks", "return"] == {f"eval_return/{task}" for task in TASKS}
-    assert charts["tasks", "temperature"] == {f"train_alpha/{task}" for task in TASKS}
-    assert charts["all tasks together", "success"] == {
-        "eval/success_rate",
-        "rollout/success_rate",
-    }
-    assert charts["all tasks together", "return"] == {"eval/return", "rollout/ep_rew_mean"}
-    assert charts["all tasks together", "loss of the critics"] == {
-        "train/q1_loss",
-        "train/q2_loss",
-        "eval/td_error",
-    }
-
-
-def test_a_resumed_run_is_one_run_that_says_when_it_has_ended(
-    tmp_path: Path, events: EventAccumulator
-) -> None:
-    code, folder = start(tmp_path, "--until", "80")
-    assert code == 0
-    stopped = EventAccumulator(str(folder)).Reload()
-    assert set(hparams(stopped)) == {"_hparams_/experiment", "_hparams_/session_start_info"}
-    end = hparams(events)["_hparams_/session_end_info"].session_end_info
-    assert end.status == SessionEndInfo().status + 1  # success
-
-    assert start(tmp_path, "--resume")[0] == 0
-    resumed = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    assert set(hparams(resumed)) == set(hparams(events))
-    assert resumed.Tags()["scalars"] == events.Tags()["scalars"]
-    for name in ("final/return", "eval/return", f"final_success/{TASKS[1]}"):
-        ours, theirs = (
-            [(point.step, point.value) for point in one.Scalars(name)] for one in (resumed, events)
-        )
-        assert ours == theirs, name
 
 
 def test_a_full_disk_is_one_line(

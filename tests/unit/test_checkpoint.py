@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -57,21 +56,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     path.write_bytes(b"old")
     with pytest.raises(type(error)):
         write_atomically(path, half)
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["last.pt"]
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(b"old")
-
-    failure = Mock(side_effect=OSError(28, "no space left"))
-    monkeypatch.setattr(os if step == "fsync" else Path, step, failure)
-    with pytest.raises(OSError, match="no space"):
-        write_text(path, "new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
 
@@ -138,13 +122,9 @@ def other_archive(path: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("epoch 1\n"),
-    "zeros": lambda path: path.write_bytes(b"\0" * 4096),
-    "cut in the middle": cut(0.5),
     "cut near the end": cut(0.99),
     "damaged inside": flip,
     "another archive": other_archive,
-    "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"epoch": object()}, protocol=2)),
     "a folder": lambda path: path.mkdir(),
     "a list": lambda path: torch.save([1, 2], path),
 }

@@ -11,7 +11,6 @@ import pytest
 from torchrl_lite.cli.main import COMMANDS
 from torchrl_lite.command import flags
 from torchrl_lite.command.options import request
-from torchrl_lite.errors import UserError
 from torchrl_lite.policies import hub
 from torchrl_lite.policies import shipped as pretrained
 from torchrl_lite.sweep.command import parse as parse_sweep
@@ -98,18 +97,3 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", commands())
 def test_a_printed_command_is_one(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(command, monkeypatch)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "python starter/bench.py",
-        "python starter/st_sac.py --tsk reach-v3",
-        "python starter/st_sac.py --task reach-v3 --set sac.alhpa=1",
-        "python starter/mt_sac.py --config config/mt11.json",
-        "python starter/play.py --pretrained drawer-v3",
-    ],
-)
-def test_a_command_that_is_none_is_found(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError):
-        check(command, monkeypatch)

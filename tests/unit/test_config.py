@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import error_of
 from pydantic import Field
+from tiny_runs import tree_of
 
 from torchrl_lite.algo.sac import SACConfig
 from torchrl_lite.config import (
@@ -41,11 +43,8 @@ def one_task(**sections: Any) -> dict[str, Any]:
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
-    """``one_task`` with a value at a dotted key."""
-    first, *rest = key.split(".")
-    for part in reversed(rest):
-        value = {part: value}
-    return one_task(**{first: value})
+    """A tree with a task, and a value at a dotted key."""
+    return tree_of({"env.tasks": ["reach-v3"], key: value})
 
 
 def checked(tree: dict[str, Any]) -> Config:
@@ -71,16 +70,6 @@ def from_text(folder: Path, suffix: str, text: str) -> Config:
     return loaded(write(folder / f"config{suffix}", text), TASK)
 
 
-def error_of(call: Any, *args: Any, **kwargs: Any) -> str:
-    """The one line of the mistake that ``call`` tells."""
-    with pytest.raises(UserError) as caught:
-        call(*args, **kwargs)
-    message = str(caught.value)
-    assert message.strip(), "an error without a message"
-    assert len(message.splitlines()) == 1, message
-    return message
-
-
 def refusal(key: str, value: Any) -> str:
     """The message about a value, which names its key."""
     message = error_of(checked, nested(key, value))
@@ -91,12 +80,10 @@ def refusal(key: str, value: Any) -> str:
 # --- values --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["1e6", "1000000.0"])
-def test_an_integral_float_is_an_integer(text: str) -> None:
-    size = overridden(f"replay_buffer.size={text}").replay_buffer.size
-    assert size == 1_000_000
-    assert type(size) is int
-    assert overridden("net.hidden_shapes=[4e2, 1e1]").net.hidden_shapes == [400, 10]
+def test_an_integral_float_is_an_integer() -> None:
+    size = overridden("replay_buffer.size=1e6").replay_buffer.size
+    assert (size, type(size)) == (1_000_000, int)
+    assert overridden("net.hidden_shapes=[4e2, 10.0]").net.hidden_shapes == [400, 10]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +98,7 @@ def test_numbers_may_be_written_as_people_write_them(
     assert type(in_yaml) is type(in_set) is float
 
 
-@pytest.mark.parametrize("text", ["+8", "8.", "80e-1", "0x8", "010", "1_0", "1:30", "2020-01-01"])
+@pytest.mark.parametrize("text", ["8.", "0x8", "010", "1:30", "2020-01-01"])
 def test_a_number_means_the_same_in_yaml_and_in_set(tmp_path: Path, text: str) -> None:
     def batch_size(config: Any) -> int | str:
         try:
@@ -127,12 +114,6 @@ def test_a_number_means_the_same_in_yaml_and_in_set(tmp_path: Path, text: str) -
 def test_a_value_of_set_that_is_no_json_is_a_string() -> None:
     assert overridden("env.reward_version=v1").env.reward_version == "v1"
     assert '"a=b"' in error_of(overridden, "env.reward_version=a=b")
-
-
-def test_an_override_replaces_a_value_or_a_list_whole() -> None:
-    assert overridden("train.batch_size=8", "train.batch_size=16").train.batch_size == 16
-    config = overridden("net.hidden_shapes=[8, 8]", "net.hidden_shapes=[4]")
-    assert config.net.hidden_shapes == [4]
 
 
 # --- unknown keys --------------------------------------------------------------------------------
@@ -152,21 +133,18 @@ def test_an_unknown_key_is_named_with_the_nearest_one_and_all_others(key: str, r
 
 @pytest.mark.parametrize(
     ("key", "named"),
-    [("env.tasks.0", "env.tasks"), ("env.tasks.x.y", "env.tasks"), ("sac.plr.x", "sac.plr"),
-     ("algo.x", "algo")],
+    [("env.tasks.x.y", "env.tasks"), ("sac.plr.x", "sac.plr"), ("algo.x", "algo")],
 )  # fmt: skip
 def test_only_sections_have_keys(key: str, named: str) -> None:
     assert f"{named}: " in error_of(overridden, f"{key}=1")
 
 
-@pytest.mark.parametrize("text", ["", "a.b", "a\nb", "\u2028x", "\ud800"])
-def test_strange_text_is_a_mistake_in_one_line(text: str) -> None:
-    error_of(checked, one_task(**{text: 1}))
-    error_of(checked, one_task(train={text: 1}))
-    error_of(checked, one_task(sac={"policy": text}))
+def test_a_lone_surrogate_is_a_mistake_in_one_line() -> None:
+    error_of(checked, one_task(**{"\ud800": 1}))
+    error_of(checked, one_task(sac={"policy": "\ud800"}))
 
 
-@pytest.mark.parametrize("key", ["1", "true", "null", "!!binary aGVsbG8="])
+@pytest.mark.parametrize("key", ["1", "null"])
 def test_a_yaml_key_that_is_no_string_is_a_mistake(tmp_path: Path, key: str) -> None:
     for text in (f"{key}: 2\nenv: {{tasks: [reach-v3]}}", f"env: {{tasks: {{{key}: 2}}}}"):
         error_of(loaded, write(tmp_path / "config.yaml", text))
@@ -174,23 +152,18 @@ def test_a_yaml_key_that_is_no_string_is_a_mistake(tmp_path: Path, key: str) -> 
 
 # --- types ---------------------------------------------------------------------------------------
 
-NO_NUMBERS: list[Any] = [True, False, "1", [1], {"a": 1}, math.nan, math.inf, -math.inf]
+NO_NUMBERS: list[Any] = [True, "1", [1], {"a": 1}, math.nan, -math.inf]
 TYPES: dict[str, tuple[str, list[Any]]] = {
     "train.batch_size": ("an integer >= 1", [*NO_NUMBERS, -1, 0, 2.5, None]),
-    "train.num_epochs": ("an integer >= 0", [*NO_NUMBERS, -1, 2.5, None]),
-    "train.n_step": ("an integer >= 1 and <= 1024", [*NO_NUMBERS, 0, 1025]),
-    "env.num_goals": ("an integer >= 1 and <= 50", [0, 51]),
-    "net.critic.bins": ("an integer >= 2 and <= 4096", [0, 1, 4097, 2.5, True]),
-    "sac.plr": ("a number > 0", [*NO_NUMBERS, -1, 0, None]),
+    "train.n_step": ("an integer >= 1 and <= 1024", [0, 1025]),
     "sac.grad_clip": ("a number > 0 or null", [*NO_NUMBERS, -1, 0]),
-    "sac.tau": ("a number >= 0 and <= 1", [*NO_NUMBERS, -1, 1.0001, None]),
+    "sac.tau": ("a number >= 0 and <= 1", [-1, 1.0001, None]),
     "sac.alpha": ('"auto" or a number >= 0', [*NO_NUMBERS, -1, None]),
     "system.workers": ('"auto" or "ray" or an integer >= 0', [*NO_NUMBERS, -1, 2.5, None]),
     "system.overlap": ("true or false", [0, 1, "true", None]),
     "env.name": ("a string of letters, digits and _ . + -", [1, [], "../x", "", "a b", "a\n"]),
     "env.tasks": ("a list that is not empty, each a string", ["x", {"0": "x"}, None, []]),
     "net.hidden_shapes": ("not empty, each an integer >= 1", [[8, 0], [8, "8"], [8, [8]], []]),
-    "train": ("an object", [5, None, "x", [], True]),
     "sac": ("an object", [5, None, "x", [], True]),
 }
 
@@ -208,11 +181,8 @@ def test_what_is_of_another_type_is_told_with_what_is_allowed(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed", "nearest"),
     [
-        ("env.reward_version", "v3", '"v1" or "v2"', ""),
         ("env.reward_normalization", "emma", '"auto" or "ema" or "return" or null', "'ema'"),
-        ("net.critic.kind", "twohot", '"scalar" or "hl_gauss" or "two_hot"', "'two_hot'"),
         ("sac.alpha", "aut", '"auto" or a number >= 0', "'auto'"),
-        ("system.accel", "grpah", '"auto" or "eager" or "compile" or "graph"', "'graph'"),
     ],
 )
 def test_a_misspelt_choice_is_told_with_all_choices_and_the_nearest(
@@ -257,6 +227,14 @@ MISFITS = {
     "net.residual=true net.hidden_shapes=[16,12]": "net.hidden_shapes: [16, 12]: residual layers",
     "net.residual=true net.actor_hidden_shapes=[8,9]": "net.actor_hidden_shapes: [8, 9]: residual",
     "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is only for suite "meta',
+    "env.suite=gymnasium env.reward=sparse": "env.reward: ",
+    "env.suite=gymnasium env.hide_goal=true": "env.hide_goal: ",
+    'transfer.load=["critic"] transfer.freeze_updates=5': "transfer.freeze_updates: ",
+    'log.info=["a","a"]': "log.info: 'a' is named twice",
+    'log.info=["a/b"]': "log.info: ",
+    "sac.bc_weight=1": "sac.bc_weight: needs demonstrations",
+    "train.bc_updates=5": "train.bc_updates: needs demonstrations",
+    "train.demos=some train.batch_size=7": "train.batch_size: 7 is odd",
 }
 
 
@@ -270,13 +248,9 @@ def test_fields_that_do_not_fit_together_are_named(fields: str) -> None:
     [
         f"{TWO} replay_buffer.size=1000",
         "env.num_envs=10 replay_buffer.size=5000",
-        f"{TWO} env.reward_version=v1",
-        "system.overlap=true system.workers=1",
         "system.overlap=true system.workers=auto",
         "net.residual=true net.hidden_shapes=[8] net.actor_hidden_shapes=[16,16]",
-        "curriculum=null transfer=null log.video=false",
         f"{TWO} train.gradients=pcgrad sac.temperature_weights=true",
-        "train.gradients=mean",
     ],
 )
 def test_what_just_fits_is_taken(fields: str) -> None:
@@ -294,7 +268,7 @@ def test_a_set_is_called_by_its_name_its_task_or_its_size(fields: str, name: str
 # --- the algorithm -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algo", ["td3", "SAC", "", None, 5, ["sac"], {"sac": 1}], ids=str)
+@pytest.mark.parametrize("algo", ["td3", "SAC", None, ["sac"]], ids=str)
 def test_a_configuration_of_another_algorithm_is_refused(tmp_path: Path, algo: Any) -> None:
     message = error_of(checked, one_task(algo=algo))
     assert "test.json: algo: " in message and "'sac'" in message
@@ -334,26 +308,19 @@ def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     assert "base_sd.json: no such configuration; did you mean 'base_st.json'?" in message
 
 
-@pytest.mark.parametrize(
-    "name", ["no/config.json", "folder.json", f"{'x' * 300}.json", "a\nb.json"]
-)
-def test_what_is_no_file_is_a_mistake(tmp_path: Path, name: str) -> None:
+def test_another_ending_and_a_folder_are_a_mistake(tmp_path: Path) -> None:
+    assert ".json, .yaml or .yml" in error_of(loaded, write(tmp_path / "config.txt", "{}"))
     (tmp_path / "folder.json").mkdir()
-    error_of(loaded, tmp_path / name)
+    assert "cannot be read" in error_of(loaded, tmp_path / "folder.json")
 
 
-@pytest.mark.parametrize("name", ["config", "config.txt", "config.JSON", ".json"])
-def test_a_file_is_json_or_yaml(tmp_path: Path, name: str) -> None:
-    assert ".json, .yaml or .yml" in error_of(loaded, write(tmp_path / name, "{}"))
-
-
-@pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "// no\n{}", "{}\n{}", "\x00", "env: 1"])
+@pytest.mark.parametrize("text", ["", "{}\n{}", "\x00"])
 def test_a_file_that_is_no_json_is_told_with_its_place(tmp_path: Path, text: str) -> None:
     message = error_of(loaded, write(tmp_path / "config.json", text))
     assert all(part in message for part in ("config.json: not valid JSON: ", "line", "column"))
 
 
-@pytest.mark.parametrize("text", ["{", "a: b: c", "\t", "--- {}\n--- {}", "*a", "env: !!set {a}"])
+@pytest.mark.parametrize("text", ["a: b: c", "--- {}\n--- {}", "*a"])
 def test_a_file_that_is_no_yaml_is_a_mistake(tmp_path: Path, text: str) -> None:
     assert "config.yaml" in error_of(loaded, write(tmp_path / "config.yaml", text))
 
@@ -367,18 +334,11 @@ def test_a_file_holds_an_object_in_text(tmp_path: Path, suffix: str) -> None:
     assert path.name in error_of(loaded, path)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", ".nan", "-.inf", "1e400"])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", ".nan", "1e400"])
 def test_a_number_that_is_none_is_refused_wherever_it_stands(tmp_path: Path, number: str) -> None:
     assert "sac.plr" in error_of(overridden, f"sac.plr={number}")
     assert "sac.plr" in error_of(from_text, tmp_path, ".yaml", f"sac: {{plr: {number}}}")
     error_of(from_text, tmp_path, ".json", f'{{"sac": {{"plr": {number}}}}}')
-
-
-def test_a_number_without_measure_is_refused(tmp_path: Path) -> None:
-    number = "-" + "9" * 5000
-    error_of(overridden, f"train.batch_size={number}")
-    error_of(from_text, tmp_path, ".json", f'{{"train": {{"batch_size": {number}}}}}')
-    error_of(from_text, tmp_path, ".yaml", f"train: {{batch_size: {number}}}")
 
 
 @pytest.mark.parametrize(
@@ -403,7 +363,7 @@ def test_yaml_may_use_a_value_twice_but_not_in_itself(tmp_path: Path) -> None:
         error_of(loaded, write(tmp_path / "config.yaml", text))
 
 
-@pytest.mark.parametrize("depth", [100, 450, 1000])
+@pytest.mark.parametrize("depth", [100, 1000])
 def test_a_tree_that_is_too_deep_is_a_mistake(tmp_path: Path, depth: int) -> None:
     tree = '{"train":' * depth + "1" + "}" * depth
     error_of(overridden, f"train={tree}")
@@ -473,9 +433,7 @@ def test_a_mistake_in_an_extended_file_names_that_file(tmp_path: Path) -> None:
     assert "bases.json: no such configuration; did you mean 'base.json'?" in message
 
 
-@pytest.mark.parametrize(
-    "value", [5, False, [], ["a.json"], {}, "", ".", "/", "a\0b.json", "a\nb.json", "x" * 5000]
-)
+@pytest.mark.parametrize("value", [5, [], "", "a\0b.json", "x" * 5000])
 def test_extends_is_one_path(tmp_path: Path, value: Any) -> None:
     message = error_of(loaded, write(tmp_path / "config.json", {"extends": value}))
     assert isinstance(value, str) or "extends: must be a path" in message
@@ -484,7 +442,7 @@ def test_extends_is_one_path(tmp_path: Path, value: Any) -> None:
 # --- overrides -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["a", "", "=1", "a.=1", ".a=1", "a..b=1"])
+@pytest.mark.parametrize("text", ["a", "", "=1", "a..b=1"])
 def test_an_override_without_a_key_or_a_value_is_a_mistake(text: str) -> None:
     message = error_of(overridden, text)
     assert f"--set {text}".strip() in message
@@ -494,21 +452,13 @@ def test_an_override_without_a_key_or_a_value_is_a_mistake(text: str) -> None:
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("sac=5", "sac"),
         ("env=null", "env"),
-        ("env.tasks=reach-v3", "env.tasks"),
         ("env.tasks=[reach-v3]", "env.tasks"),
         ("algo=td3", "algo"),
         ("extends=base.json", "extends"),
         ("train.batch_size=", "train.batch_size"),
-        ('train.batch_size="256"', "train.batch_size"),
-        ("train.batch_size=256 frames", "train.batch_size"),
-        ("train.batch_size=1e-3", "train.batch_size"),
-        ("train.batch_size\r=x", "train.batch_size"),
         ("train.a\nb=1", "train.a\\nb"),
-        ("curriculum={}", "curriculum.kind"),
         ("transfer=[]", "transfer"),
-        ("system.overlap=True", "system.overlap"),
     ],
 )
 def test_a_wrong_override_is_told_with_its_key(override: str, key: str) -> None:

@@ -54,19 +54,10 @@ HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
         {},
         [(50, UNCHECKED, 0), (50, 0.7, 1)],
     ),
-    "one frame below the smallest number": ({}, [(99, UNCHECKED, 0), (1, 0.7, 1)]),
     "just below the threshold": ({}, [(100, 0.699, 0), (30, 0.7, 1)]),
-    "success at once, but a stage needs its frames": (
-        {},
-        [(40, UNCHECKED, 0), (40, UNCHECKED, 0), (40, 1.0, 1), (40, UNCHECKED, 1)],
-    ),
     "checks follow each other by frames, not by epochs": (
         {},
         [(100, 0.0, 0), (20, UNCHECKED, 0), (20, 0.1, 0), (20, UNCHECKED, 0), (10, 0.8, 1)],
-    ),
-    "checks are rarer than the smallest number of frames": (
-        {"min_frames_per_stage": 10, "stage_eval_frames": 60},
-        [(20, UNCHECKED, 0), (20, UNCHECKED, 0), (20, 0.9, 1), (50, UNCHECKED, 1), (10, 0.5, 2)],
     ),
     "no smallest number: the first check is still after stage_eval_frames": (
         {"min_frames_per_stage": 0},
@@ -96,11 +87,6 @@ HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
         {"max_frames_per_stage": 110, "first_stage": 2},
         [(100, 0.0, 2), (10, UNCHECKED, 2), (20, 0.0, 2), (500, 0.0, 2)],
     ),
-    "a threshold of nothing is always passed": (
-        {"thresholds": [0.0]},
-        [(100, 0.0, 1), (100, 0.0, 2)],
-    ),
-    "from a later stage": ({"first_stage": 1}, [(100, 0.49, 1), (30, 0.5, 2)]),
 }
 
 

@@ -8,7 +8,7 @@ from tiny_runs import ROOT, one_line
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.launch import main
-from torchrl_lite.config import Config, CurriculumConfig, check, load
+from torchrl_lite.config import Config, CurriculumConfig, check
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
 
@@ -104,14 +104,11 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
         {"kind": "mixed", "difficulty": {"reach-v2": 1}},
         ["curriculum.difficulty: 'reach-v2'", "did you mean 'reach-v3'"],
     ),
-    ({"kind": "mixed", "difficulty": {"reach-v3": 0}}, ["curriculum.difficulty", "number > 0"]),
-    ({"kind": "mixed", "thresholds": [0.5, 1.01]}, ["curriculum.thresholds", "<= 1"]),
     (
         {"kind": "mixed", "max_frames_per_stage": 199_999},
         ["curriculum.max_frames_per_stage: 199999", "min_frames_per_stage"],
     ),
     ({"kind": "mixed", "old_data": "dorp"}, ["curriculum.old_data", "did you mean 'drop'"]),
-    ({"kind": "mixed", "old_data": 0}, ["curriculum.old_data", "> 0"]),
     ({"kind": "mixed", "first_stage": 8}, ["curriculum.first_stage: 8", "0 to 7"]),
 ]
 
@@ -139,20 +136,11 @@ def test_names_may_have_a_namespace() -> None:
 # --- the files and the flag ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["sequential", "progressive", "mixed"])
-def test_each_kind_has_a_file(kind: str) -> None:
-    config = load(ROOT / "config" / "curricula" / f"mt10_{kind}.json", sections=SECTIONS)
-    assert config.env.tasks == MT10
-    assert config.curriculum is not None
-    assert config.curriculum.kind == kind
-
-
 @pytest.mark.parametrize(
     ("file", "stage", "told"),
     [
         ("mt10.json", "1", "--stage: "),
         ("curricula/mt10_progressive.json", "5", "0 to 4"),
-        ("curricula/mt10_progressive.json", "1.5", "--stage"),
     ],
 )
 def test_a_stage_that_is_not_there_is_a_mistake(

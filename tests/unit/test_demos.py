@@ -13,7 +13,6 @@ from helpers import (
     CPU,
     FULL,
     make_learner,
-    make_sac,
     make_spec,
     random_batch,
     random_block,
@@ -105,13 +104,13 @@ WRONG: list[tuple[Callable[[dict, dict], Any], str]] = [
     (lambda tensors, _: tensors.pop("reach-v3/rew"), "lacks reach-v3/rew"),
     (lambda tensors, _: tensors["reach-v3/act"].mul_(2), "reach-v3/act leaves [-1, 1]"),
     (lambda tensors, _: tensors["reach-v3/obs"].fill_(np.nan), "reach-v3/obs is not finite"),
+    (lambda _, header: header.update(format=2), "header: format"),
     (lambda tensors, _: tensors["reach-v3/first"].zero_(), "reach-v3/first does not match"),
     (
         lambda tensors, _: tensors.update({"reach-v3/cont": torch.ones(5)}),
         "reach-v3/cont is torch.float32 [5]",
     ),
     (lambda _, header: header["env"].update(reward_version="v1"), "env.reward_version 'v1'"),
-    (lambda _, header: header.update(format=2), "header: format"),
     (
         lambda tensors, _: tensors.update(
             {f"reach-v3/{name}": torch.zeros(36, 7) for name in ("obs", "next_obs")}
@@ -152,21 +151,6 @@ def test_no_file_half_a_file_and_other_tasks_are_one_line(
     for task, path, words in given:
         assert main("sac", ["--task", task, *short(tmp_path, train__demos=str(path))]) == 2
         one_line(capsys.readouterr().err, "train.demos", words)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"sac__bc_weight": 1.0}, "sac.bc_weight: needs demonstrations"),
-        ({"train__bc_updates": 5}, "train.bc_updates: needs demonstrations"),
-        ({"train__demos": "some", "train__batch_size": 7}, "train.batch_size: 7 is odd"),
-    ],
-)
-def test_fields_that_do_not_fit_together(
-    changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main("sac", ["--task", "reach-v3", *short(tmp_path, **changes)]) == 2
-    one_line(capsys.readouterr().err, words)
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -268,22 +252,8 @@ def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None
     torch.testing.assert_close(metrics["bc_loss"], loss.detach())
     assert "bc_loss" in learners[1].METRICS
     assert "bc_loss" not in learners[0].METRICS
-
-
-def test_methods_that_combine_gradients_see_the_imitation_too() -> None:
-    """With equal weights for all tasks, they give the gradient of the mean loss."""
-    spec = make_spec(2)
-    batch = random_batch(spec, batch_size=8)
-    noise = random_noise(batch)
-    after = []
-    for gradients in ("mean", "pcgrad"):
-        learner = make_learner("sac", spec, dtype=torch.float64, gradients=gradients, bc_weight=0.5)
-        for combiner in learner._combiners.values():
-            combiner.method.weights = lambda losses, *_: torch.full_like(losses, 1 / len(losses))
-        learner.update(batch, noise, FULL)
-        after.append(learner.actor.state_dict())
-    for name, value in after[0].items():
-        torch.testing.assert_close(value, after[1][name])
+    with pytest.raises(ValueError, match="bc_weight: needs a buffer with demonstrations"):
+        learners[1].run(filled(spec), [0], opt_steps=1, batch_size=4)
 
 
 def filled(spec: Any) -> ReplayBuffer:
@@ -312,12 +282,6 @@ def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
     learner.imitate(demos, updates=300, batch_size=32)  # they are done
     assert torch.equal(bc_loss(learner.actor, everything, demos=64), after)
     assert (learner.imitations, learner.updates) == (300, 0)
-
-
-def test_a_plain_buffer_has_nothing_to_imitate() -> None:
-    spec = make_spec(1)
-    with pytest.raises(ValueError, match="bc_weight"):
-        make_sac(spec, bc_weight=1.0).run(filled(spec), [0], opt_steps=1, batch_size=4)
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -8,17 +8,17 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-import torch
-from tiny_runs import SAVED, TASK, run_starter, sets, start
+from helpers import make_learner
+from tiny_runs import SAVED, sets
 
-from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
-from torchrl_lite.collector import environments
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.failure import of_environment
+from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.report import telling
-from torchrl_lite.config import load
+from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import gymnasium as suite
-from torchrl_lite.env.make import make_spec, make_task_env
+from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film
 
@@ -84,11 +84,9 @@ def train(log_dir: Path, **changes: Any) -> int:
 @pytest.mark.parametrize(
     ("where", "failure", "workers"),
     [
-        ("step", "exit", 0),
         ("step", "exit", 1),
         ("reset", "exit", 0),
         ("close", "exit", 0),
-        ("close", "raise", 0),
         ("step", "raise", 0),
         ("step", "raise", 1),
     ],
@@ -161,44 +159,21 @@ def test_an_environment_that_changes_the_directory_moves_no_file(
 def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "render")
-    overrides = [
-        'env.suite="gymnasium"',
-        'env.imports=["failing_envs"]',
-        'env.tasks=["Failing-v0"]',
-    ]
-    config = load(None, overrides, sections=SECTIONS)
-    learner = ALGORITHMS["sac"][0](
-        config.agent, config.net, make_spec(config.env), device=torch.device("cpu"), seed=0
-    )
+    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
+    actor = make_learner("sac", make_spec(config)).actor
     with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
-        film.record(film.Replay(config.env, learner.actor, 0, seed=1))
+        film.record(film.Replay(config, actor, 0, seed=1))
 
 
-def test_an_environment_that_cannot_be_closed_is_named_at_the_end_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_environment_that_cannot_be_closed_is_named_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Sticky(gym.Wrapper):
-        def close(self) -> None:
-            sys.exit(0)
-
-    def sticky(*args: Any, **options: Any) -> gym.Env:
-        return Sticky(make_task_env(*args, **options))
-
-    monkeypatch.setattr(environments, "make_task_env", sticky)
-    assert start(tmp_path, *sets(SAVED)) == 1
-    assert f"error: {TASK} (copy 0): SystemExit: 0" in capsys.readouterr().err.splitlines()[-1]
-    assert list(tmp_path.rglob("result.json"))
-
-
-def test_a_long_name_is_a_mistake_with_resume_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["--task", "reach-v3", "--log_dir", str(tmp_path)]
-    for name, more in (("x" * 300, []), ("x" * 300, ["--resume"])):
-        assert main("sac", [*flags, "--id", name, *more]) == 2
-    deep = str(tmp_path / "/".join(["x" * 200] * 30))
-    assert main("sac", ["--task", "reach-v3", "--log_dir", deep, "--resume"]) == 2
-    assert main("sac", [*flags, "--init_from", "x" * 300]) == 2
-    for name, argv in (("play", ["--run"]), ("plot", []), ("diagnose", [])):
-        assert run_starter(name, *argv, "x" * 300) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 7
+    monkeypatch.setenv("FAILURE", "exit")
+    monkeypatch.setenv("WHERE", "nowhere")
+    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
+    spec = make_spec(config)
+    setup = RolloutSetup(config, spec, make_learner("sac", spec).actor, seed=1)
+    collector = Collector(setup, epoch_frames=5)
+    monkeypatch.setenv("WHERE", "close")
+    with pytest.raises(EpisodeError, match=r"Failing-v0 \(copy 0\): SystemExit: 0"):
+        collector.close()

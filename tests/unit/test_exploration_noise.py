@@ -63,20 +63,6 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_noise_that_is_held_is_still_standard_normal() -> None:
-    noise = plan_of(horizon=60_000, noise_repeat=4).normal
-    assert (noise.mean(), noise.var()) == pytest.approx((0, 1), abs=0.02)
-
-
-def test_the_address_alone_says_how_long() -> None:
-    assert same_plan(plan_of(noise_repeat=16), plan_of(EpisodeKey(*KEY), noise_repeat=16))
-    lengths = {
-        tuple(starts(plan_of(KEY._replace(**{part: 7}), noise_repeat=16).normal))
-        for part in KEY._fields
-    }
-    assert len(lengths) == len(KEY)
-
-
 def test_a_share_of_the_episodes_begins_with_random_actions_for_any_number_of_steps() -> None:
     options = {"random_starts": 0.25, "random_start_steps": 10}
     plans = [plan_of(KEY._replace(episode=n), **options) for n in range(4000)]
@@ -130,6 +116,31 @@ def test_an_environment_does_what_its_plan_says() -> None:
         first[begin : begin + steps] = 1
     torch.testing.assert_close(block.act[:, :, 0], expected)
     assert torch.equal(block.first[0, :, 0], first)
+
+
+def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -> None:
+    config = EnvConfig(
+        suite="gymnasium", tasks=["Pendulum-v1", "MountainCarContinuous-v0"], num_envs=10,
+        max_episode_frames=20, noise_repeat=4, noise_spread=16,
+    )  # fmt: skip
+    spec = make_spec(config)
+    actor = make_learner("sac", spec).actor
+    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=20) as collector:
+        collector.submit(actor, [0, 1], random=False)
+        block = collector.result().block
+    for task in (0, 1):
+        for copy, scale in enumerate([1, 2, 4, 8, 16]):
+            key = EpisodeKey(5, TRAIN, task, copy, 0)
+            plan = key.plan(horizon=20, act_dim=1, num_goals=config.num_goals, noise_repeat=4)
+            noise = torch.from_numpy(plan.normal * scale)[None]
+            with torch.no_grad():
+                expected = actor.explore(block.obs[[task], :, copy], torch.tensor([task]), noise)
+            torch.testing.assert_close(block.act[[task], :, copy], expected)
+
+
+def test_a_spread_needs_several_environments_of_a_task() -> None:
+    with pytest.raises(ValueError, match="noise_spread: needs several environments"):
+        EnvConfig(tasks=["reach-v3"], noise_spread=2)
 
 
 def test_random_starts_end_after_the_first_episodes() -> None:

@@ -1,6 +1,5 @@
 """Policies elsewhere: ONNX against torch, and the Hub with a stand-in for its client."""
 
-import inspect
 import shutil
 import sys
 from pathlib import Path
@@ -79,7 +78,7 @@ def test_the_starter_writes_a_shipped_policy_as_onnx(
 ) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
     path = tmp_path / "policy.onnx"
-    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1, "--export", path]
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0, "--export", path]
     assert run_starter("play", *argv) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     obs = np.random.default_rng(0).normal(size=(1000, 39)).astype(np.float32)
@@ -136,7 +135,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def test_a_policy_goes_to_the_hub_and_comes_back(
     hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1]
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0]
     assert run_starter("play", *argv, "--push_to_hub", "me/door") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "hf://me/door"
     assert hub.made == ["me/door"]
@@ -153,23 +152,10 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     assert run_starter("play", "--pretrained", "hf://me/door", *argv[2:]) == 0
 
 
-def test_the_stand_in_takes_what_the_client_takes() -> None:
-    real: Any = pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
-    for name, theirs in (
-        ("create_repo", real.HfApi.create_repo),
-        ("upload_folder", real.HfApi.upload_folder),
-        ("hf_hub_download", real.hf_hub_download),
-    ):
-        ours = inspect.signature(getattr(Hub, name)).parameters.keys() - {"self"}
-        assert ours <= inspect.signature(theirs).parameters.keys()
-    assert issubclass(real.errors.HfHubHTTPError, OSError)
-    assert issubclass(real.errors.LocalEntryNotFoundError, OSError)
-
-
 def test_mistakes_with_the_hub_are_one_line(
     hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 1, "--push_to_hub"]
+    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0, "--push_to_hub"]
     for name, words in (("door", "not USER/NAME"), ("other/mine", "403 Forbidden: you are")):
         assert run_starter("play", *argv, name) == 2
         one_line(capsys.readouterr().err, "--push_to_hub", words)

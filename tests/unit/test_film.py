@@ -160,11 +160,3 @@ def test_without_a_renderer_nothing_begins(
     monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
     code, folder = start(tmp_path, log__video=True)
     assert_refused(code, folder, capsys.readouterr().err, *words)
-
-
-@pytest.mark.parametrize("value", [0, "yes"])
-def test_other_values_are_refused(
-    tmp_path: Path, value: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, folder = start(tmp_path, log__video=value)
-    assert_refused(code, folder, capsys.readouterr().err, "true or false or an integer >= 1")

@@ -1,7 +1,6 @@
 """The command line: every mistake is exit code 2 and one line that helps."""
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,10 +24,6 @@ from torchrl_lite.training.run import Run
 REACH = ("--task", "reach-v3")
 SMALL = ("--device", "cpu", "--set", "replay_buffer.size=1000")
 TRAINED = ("--task_id", "0", *SMALL)
-FLAGS = (
-    *("--config", "--task_id", "--task", "--seed", "--id", "--log_dir", "--device", "--set"),
-    *("--until", "--resume", "--init_from", "--trust_imports", "--help_config"),
-)
 
 
 class Outcome(NamedTuple):
@@ -106,8 +101,6 @@ def test_without_a_task_the_ten_are_listed(start: Start, argv: tuple[str, ...]) 
     [
         ("rech-v3", "reach-v3"),
         ("Reach-v3", "reach-v3"),
-        ("reach", "reach-v3"),
-        ("push-v2", "push-v3"),
         ("door-v1", "door-open-v3"),
         ("peg-insertion-side-v2", "peg-insert-side-v3"),
     ],
@@ -117,7 +110,7 @@ def test_an_unknown_task_is_told_with_the_nearest(start: Start, name: str, neare
     mistake(start("--set", f'env.tasks=["{name}"]'), "env.tasks: ", f"'{nearest}'")
 
 
-@pytest.mark.parametrize("task_id", ["10", "-1", "x", "1.5", "reach-v3", "", "1e0"])
+@pytest.mark.parametrize("task_id", ["10", "-1", "1.5"])
 def test_a_task_id_out_of_range_is_told_with_the_ten(start: Start, task_id: str) -> None:
     mistake(start("--task_id", task_id), "--task_id", *TEN)
 
@@ -137,11 +130,9 @@ def test_a_task_is_named_once(start: Start, second: tuple[str, str], named: str)
 @pytest.mark.parametrize(
     ("argv", "task"),
     [
-        (("--task_id", "0"), "reach-v3"),
         (("--task_id", "9"), "window-close-v3"),
         (("--task", "box-close-v3"), "box-close-v3"),  # beside MT10, by the base configuration
         (("--set", 'env.tasks=["push-v3"]'), "push-v3"),
-        (("--set", 'env={"tasks": ["push-v3"]}'), "push-v3"),
         (("--config", "pair.json", *REACH), "reach-v3"),  # instead of the file's
     ],
 )
@@ -175,20 +166,30 @@ def test_an_unknown_flag_is_told_with_the_nearest(start: Start, flag: str, neare
 
 @pytest.mark.parametrize(
     "argv",
-    [("--res", "x"), ("stray",), ("--qqqq",), ("-q",), ("--", "x"), ("--resume=1",), ("--id",),
-     ("--foo", "a\nb"), ("--a\r\nb",), ("--id", "a\nb")],
+    [("--res", "x"), ("stray",), ("--", "x"), ("--resume=1",), ("--id",), ("--foo", "a\nb")],
 )  # fmt: skip
 def test_an_argument_that_is_none_is_a_mistake(start: Start, argv: tuple[str, ...]) -> None:
     mistake(start(*REACH, *argv))
 
 
-@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "1e3", str(2**63)])
+@pytest.mark.parametrize("seed", ["-1", "1e3", str(2**63)])
 def test_a_seed_is_a_natural_number(start: Start, seed: str) -> None:
     mistake(start(*REACH, "--seed", seed), "--seed", f"'{seed}'", "from 0 to")
 
 
+@pytest.mark.parametrize(
+    "argv", [("st_sac", *REACH, "--init_from"), ("play", "--run"), ("plot",), ("diagnose",)]
+)
+def test_a_file_name_that_is_too_long_is_a_mistake(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_starter(*argv, "x" * 300) == 2
+    one_line(capsys.readouterr().err, "File name too long")
+
+
 def test_a_mistake_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
     mistake(start(*REACH, "--id=../x"), "--id", "letters")
+    mistake(start(*REACH, "--id", "x" * 300), "--id", "300 characters")
     mistake(start(*REACH, "--device", "tpu"))
     assert contents(tmp_path) == {}
 
@@ -196,8 +197,7 @@ def test_a_mistake_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "until",
     [
-        *("0", "-1e6", "0.5", "1.5", "x", "", "nan", "inf"),
-        *("0h", "-1h", "h", "nanmin", "infh", "90 minutes", "90s", "1h30min"),
+        *("0", "-1e6", "1.5", "", "nan", "0h", "h", "infh", "90s", "1h30min"),
     ],
 )
 def test_until_is_a_positive_number_of_frames_or_a_time(start: Start, until: str) -> None:
@@ -227,12 +227,8 @@ def test_until_is_a_number_like_all_others(
     ("device", "count", "there"),
     [
         ("cuda", 0, "cpu"),
-        ("cuda:0", 0, "cpu"),
         ("cuda:2", 2, "cpu, cuda:0, cuda:1"),
-        ("cuda:-1", 2, "cpu, cuda:0, cuda:1"),
         ("cuda:01", 2, "cpu, cuda:0, cuda:1"),
-        ("tpu", 0, "cpu"),
-        ("", 0, "cpu"),
         ("cpu:0", 0, "cpu"),
     ],
 )
@@ -255,18 +251,11 @@ def test_without_a_gpu_the_device_is_the_cpu(
 # --- the configuration ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["base_sd.json", "", ".", "no/such/x.json", "x.txt", "\n.json"])
+@pytest.mark.parametrize("path", ["base_sd.json", "", ".", "\n.json"])
 def test_a_configuration_that_is_none_is_a_mistake(start: Start, tmp_path: Path, path: str) -> None:
     write(tmp_path / "base_st.json", {})
     line = mistake(start(f"--config={path}"))
     assert ("did you mean 'base_st.json'?" in line) == (path == "base_sd.json")
-
-
-@pytest.mark.parametrize(
-    ("override", "part"), [("a", "--set a"), ("train.batch=8", "'batch_size'"), ("a\nb=1", "a\\nb")]
-)
-def test_a_wrong_override_is_a_mistake(start: Start, override: str, part: str) -> None:
-    mistake(start(*REACH, "--set", override), part)
 
 
 @pytest.mark.parametrize(
@@ -284,8 +273,7 @@ def test_a_wrong_override_is_not_blamed_on_the_file(
 
 
 def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "wrong.json"
-    write(path, {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
+    path = write(tmp_path / "x.json", {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
     mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
 
 
@@ -317,7 +305,6 @@ PLACE = "log/MT10_Individual_Tasks/reach-v3/1"
         (("--seed", str(2**31 - 1)), f"log/MT10_Individual_Tasks/reach-v3/{2**31 - 1}"),
         (("--log_dir", "runs/new"), "runs/new/MT10_Individual_Tasks/reach-v3/1"),
         (("--config", "sub/fast.v2.yaml"), "log/fast.v2/reach-v3/1"),
-        (("--config", "named.json"), "log/named/reach-v3/1"),
         (("--config", "named.json", "--id", "mine"), "log/mine/reach-v3/1"),
     ],
 )
@@ -332,7 +319,7 @@ def test_a_run_has_its_directory(
     assert (tmp_path / folder / "params.json").exists()
 
 
-@pytest.mark.parametrize("left", ["params.json", "checkpoint/last.pt", "notes.txt"])
+@pytest.mark.parametrize("left", ["params.json", "notes.txt"])
 def test_an_existing_run_is_not_touched(
     start: Start, started: list[Started], tmp_path: Path, left: str
 ) -> None:
@@ -351,38 +338,21 @@ def test_a_file_in_the_place_of_a_directory_is_a_mistake(
     mistake(start(*TRAINED, "--id", "x"), place)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_log_directory_without_permission_is_a_mistake(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "log").mkdir(mode=0o555)
-    mistake(start(*TRAINED), "log")
-
-
 # --- help ----------------------------------------------------------------------------------------
 
 
-def test_help_names_every_flag(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        start("--help")
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert all(flag in text for flag in FLAGS)
-
-
-@pytest.mark.parametrize("width", ["80", "200"])
 def test_help_config_names_every_field_and_starts_nothing(
     start: Start,
     started: list[Started],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    width: str,
 ) -> None:
-    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, err = start("--help_config")
     assert (code, err) == (0, "")
     fields = [key for key, *_ in reference(model("sac", SECTIONS))]
     assert not [field for field in fields if field not in out.split()]
-    if width == "200":
-        assert all(part in out for part in ("discount factor", "0.0003", "an integer >= 1"))
+    assert all(part in out for part in ("discount factor", "0.0003", "an integer >= 1"))
     assert (started, contents(tmp_path)) == ([], {})
 
 
@@ -393,10 +363,8 @@ def test_help_config_names_every_field_and_starts_nothing(
     ("flag", "arguments"),
     [
         ("--json", ["play", "--pretrained", "reach-v3", "--json"]),
-        ("--video", ["play", "--pretrained", "reach-v3", "--video"]),
         ("--export", ["play", "--checkpoint", "none.pt", "--export"]),
         ("--out", ["plot", "none", "--out"]),
-        ("--table", ["plot", "none", "--table"]),
         ("--out", ["bench", "env", "--out"]),
     ],
 )
@@ -411,7 +379,6 @@ def test_what_cannot_be_written_is_told_before_the_work(
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
-    flags.check_file("--json", None)
     flags.check_file("--json", tmp_path / "new" / "x.json")
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=f"--json: {tmp_path} is a folder"):

@@ -61,12 +61,6 @@ def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
     assert forward_transfer(runs, baseline, "a") == pytest.approx(expected)
 
 
-def test_seeds_are_averaged(tmp_path: Path) -> None:
-    runs = [run_of(tmp_path / str(n), a=constant(s)) for n, s in enumerate([0.5, 1.0])]
-    baseline = [run_of(tmp_path / str(n), a=constant(s)) for n, s in [(2, 0.25), (3, 0.75)]]
-    assert forward_transfer(runs, baseline, "a") == pytest.approx((0.75 - 0.5) / (1 - 0.5))
-
-
 def test_only_the_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=[(100, 0.5), (200, 0.5), (400, 1.0)])]
     baseline = [run_of(tmp_path / "2", a=constant(0.0, frames=200))]
@@ -75,7 +69,6 @@ def test_only_the_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None
 
 def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=constant(1.0))]
-    assert forward_transfer(runs, runs, "a") is None
     assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
 
 

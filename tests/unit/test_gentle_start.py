@@ -55,8 +55,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
     return len(one) == len(other) and all(map(torch.equal, one, other))
 
 
-@pytest.mark.parametrize("multiplier", [0.3, 2.0])
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize(("algo", "multiplier"), [("sac", 0.3), ("ddpg", 2.0)])
 def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multiplier: float) -> None:
     learner = make_learner(algo, SPEC, dtype=torch.float64, plr=1e-3, qlr=2e-3, adam_eps=1e-5)
     learner.start_gently(lr_multiplier=multiplier, frozen_updates=0)
@@ -75,8 +74,9 @@ def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multipli
             torch.testing.assert_close(parameter.detach(), expected)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "independent"])
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
+@pytest.mark.parametrize(
+    ("algo", "kind"), [("sac", "mlp"), ("sac", "independent"), ("td3", "mlp"), ("ddpg", "mlp")]
+)
 def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> None:
     learner = learner_of(algo, frozen=6, kind=kind)
     before = trained_parts(learner)
@@ -84,6 +84,7 @@ def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> No
     run(learner, 6)
 
     after = trained_parts(learner)
+    assert learner.flush()["train/actor_grad_norm"] > 0  # it is measured all the same
     for name in learner.optimizers:
         assert equal(before[name], after[name]) == (name in POLICY), name
 
@@ -97,32 +98,7 @@ def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> No
         assert steps == {8 if name == "critic" else 2 // delay}, name  # no moments from before
 
 
-def test_the_policy_is_measured_while_it_stands_still() -> None:
-    learner = learner_of("sac", frozen=6)
-    run(learner, 3)
-    assert {"train/actor_loss", "train/actor_grad_norm", "train/entropy"} <= learner.flush().keys()
-
-
-def test_the_critics_learn_as_with_any_policy_that_does_not_move() -> None:
-    """The target of the first update is the same; nothing but the policy's steps is left out."""
-    frozen, free = learner_of("sac", frozen=1), learner_of("sac")
-    run(frozen, 1)
-    run(free, 1)
-    assert equal(trained_parts(frozen)["critic"], trained_parts(free)["critic"])
-    assert not equal(trained_parts(frozen)["actor"], trained_parts(free)["actor"])
-
-
-def test_tasks_outside_a_stage_stay_as_they_are_after_it() -> None:
-    """A curriculum's masks and the frozen policy do not mind each other."""
-    learner = learner_of("sac", frozen=3, kind="multihead")
-    before = learner.actor.body.head.weight.clone()
-    run(learner, 5, tasks=(1,))
-    head = learner.actor.body.head.weight
-    assert torch.equal(head[:, 0], before[:, 0]) and not torch.equal(head[:, 1], before[:, 1])
-
-
-@pytest.mark.parametrize("stopped", [2, 4, 5])
-@pytest.mark.parametrize("algo", ["sac", "td3"])
+@pytest.mark.parametrize(("algo", "stopped"), [("sac", 2), ("td3", 4), ("sac", 5)])
 def test_a_run_resumed_while_frozen_is_the_run_left_alone(algo: str, stopped: int) -> None:
     whole, first = (learner_of(algo, frozen=4) for _ in range(2))
     run(whole, 8)

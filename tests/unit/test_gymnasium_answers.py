@@ -139,9 +139,10 @@ def test_an_end_cuts_the_bootstrap_wherever_it_comes(
 NONE: dict[str, tuple[Callable[..., Answer], str]] = {
     "a list of rewards": (lambda obs, rew, *rest: (obs, [rew], *rest), "reward has shape (1,)"),
     "a reward in words": (lambda obs, _, *rest: (obs, "1", *rest), "the reward is '1'"),
+    "no info": (lambda *a: (*a[:4], None), "NoneType"),
+    "a short one": (lambda obs, *rest: (obs[:2], *rest), "has shape (2,), not (3,)"),
     "two ends": (lambda o, r, e, c, i: (o, r, np.array([e, e]), c, i), "truth value"),
     "no success": (lambda *a: (*a[:4], {"success": None}), "the success is None"),
-    "no info": (lambda *a: (*a[:4], None), "NoneType"),
     "four values": (lambda *a: a[:4], "4"),
     "words": (lambda _, *rest: (["a", "b", "c"], *rest), "could not convert"),
 }

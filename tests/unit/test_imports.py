@@ -2,7 +2,6 @@
 
 import ast
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,44 +108,6 @@ def test_no_two_rooms_and_no_two_files_import_each_other() -> None:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
-
-
-def test_nothing_imports_a_starter() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
-        assert not re.search(r"^\s*(from|import) starter\b", source, re.MULTILINE), path
-
-
-def test_the_configuration_knows_no_algorithm() -> None:
-    files = [path for path in MODULES if room_of(module_of(path)) == "config"]
-    assert not [path for path in files if "SACConfig" in path.read_text(encoding="utf-8")]
-
-
-def test_an_init_file_defines_nothing() -> None:
-    """Re-exports at most: what there is stands in a file that is named after it. The library's own
-    names are imported when they are first used."""
-    for path in PACKAGE.rglob("__init__.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        defined = (ast.FunctionDef, ast.ClassDef)
-        own = [node.name for node in tree.body if isinstance(node, defined)]
-        lazy = ["__getattr__", "__dir__"] if path.parent == PACKAGE else []
-        assert own == lazy, path
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("from torchrl_lite.command.launch import main", {"command.launch"}),
-        ("from torchrl_lite.algo import sac, NAME", {"algo.sac", "algo"}),
-        ("from . import worker", {"collector.worker"}),
-        ("from .. import errors", {"errors"}),
-        ("from ..errors import UserError", {"errors"}),
-        ("def f():\n    from torchrl_lite.command.launch import main", {"command.launch"}),
-        ("import torch, os.path", set()),
-    ],
-)
-def test_every_way_to_import_is_seen(source: str, found: set[str]) -> None:
-    assert set(imports_of(PACKAGE / "collector" / "collector.py", source)) == found
 
 
 # --- what an import needs ------------------------------------------------------------------------

@@ -4,39 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+from helpers import make_spec, random_block, through_a_file
 from tiny_runs import (
     TASK,
     assert_same_bits,
-    folder_in,
     results,
     rows_of,
-    sets,
-    start,
     state_of,
     train,
 )
 
+from torchrl_lite.collector.collected import Collected
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.info import InfoRecorder, Reported
+from torchrl_lite.collector.protocol import Cost
 from torchrl_lite.config.log import METAWORLD_INFO
 from torchrl_lite.training.evaluation import by_task, training_row
-
-AHEAD = {
-    "env.max_episode_frames": 5,
-    "env.num_envs": 2,
-    "net.hidden_shapes": [8],
-    "replay_buffer.size": 1000,
-    "train.epoch_frames": 5,
-    "train.opt_steps": 2,
-    "train.pretrain_epochs": 1,
-    "train.num_epochs": 3,
-    "train.batch_size": 8,
-    "train.final_eval_episodes": 1,
-    "system.threads": 1,
-    "system.workers": 2,
-    "system.overlap": True,
-}
 
 
 def recorded(names: list[str], steps: list[dict[str, Any]]) -> dict[str, Reported]:
@@ -51,11 +34,15 @@ def recorded(names: list[str], steps: list[dict[str, Any]]) -> dict[str, Reporte
 def test_mean_over_the_steps_that_report_and_the_last_value() -> None:
     steps = [{"a": 1, "b": True}, {"a": np.float32(2.0)}, {"a": 6.0, "b": np.False_, "c": 9}]
     assert recorded(["a", "b"], steps) == {"a": Reported(3.0, 6.0), "b": Reported(0.5, 0.0)}
+    no_numbers: list[object] = [None, "1.0", np.zeros(2), [1.0]]
+    assert recorded(["a", "b"], [{"a": value} for value in no_numbers]) == {}
 
 
-@pytest.mark.parametrize("value", [None, "1.0", np.zeros(2), [1.0]])
-def test_what_is_no_number_is_left_out(value: object) -> None:
-    assert recorded(["a", "b"], [{"a": value}]) == {}
+def test_an_epoch_that_was_not_taken_keeps_its_numbers_in_a_checkpoint() -> None:
+    block = random_block(make_spec(1), 2)
+    stats = EpisodeStats(0, 1.0, 5, None, info={"a": Reported(1.0, 2.0)})
+    state = through_a_file(Collected(block, [stats], Cost(1.0, 2.0)).state_dict())
+    assert Collected.of(state, block).episodes == [stats]
 
 
 def test_a_row_averages_over_the_episodes_that_report() -> None:
@@ -91,23 +78,3 @@ def test_meta_worlds_numbers_are_logged_and_change_no_training(tmp_path: Path) -
     for state in (ours, theirs):
         del state["wall_time"], state["config"]
     assert_same_bits(ours, theirs)
-
-
-def test_an_epoch_collected_ahead_keeps_its_numbers_over_a_resume(tmp_path: Path) -> None:
-    fields = sets(AHEAD)
-    assert start(tmp_path / "whole", *fields) == 0
-    assert start(tmp_path / "cut", *fields, "--until", "20") == 0
-    assert start(tmp_path / "cut", "--resume", "--set", "system.workers=1") == 0
-    whole = results(folder_in(tmp_path / "whole"))
-    assert results(folder_in(tmp_path / "cut")) == whole
-    assert whole[-1]["info_last/obj_to_target/reach-v3"] != ""
-
-
-@pytest.mark.parametrize(
-    ("value", "message"), [(["a", "a"], "log.info: 'a' is named twice"), (["a/b"], "log.info")]
-)
-def test_wrong_names_are_told(
-    value: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert start(tmp_path, *sets({"log.info": value})) == 2
-    assert message in capsys.readouterr().err

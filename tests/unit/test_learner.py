@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from helpers import CPU, make_sac, make_spec, random_block
-from helpers import through_a_file as saved
 from torch import Tensor
 
 from torchrl_lite.algo.agent_config import AgentConfig
@@ -88,34 +87,6 @@ def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
     assert not torch.equal(*weights)
 
 
-@pytest.mark.parametrize(
-    ("tasks", "config"),
-    [(2, {}), (1, {"policy": "deterministic"}), (2, {"target_update_interval": 4, "tau": 1.0})],
-    ids=str,
-)
-def test_a_saved_learner_goes_on_to_the_last_bit(tasks: int, config: dict[str, object]) -> None:
-    spec = make_spec(tasks)
-    learner = trained(spec, **config)
-    restored = trained(spec, updates=2, seed=1, **config)  # with a past of its own
-    restored.load_training_state(saved(learner.training_state()))
-    learner.flush(), restored.flush()
-    buffer = filled_buffer(spec)
-    for one in (learner, restored):
-        one.run(buffer, range(tasks), opt_steps=5, batch_size=8)
-    assert_same_weights(restored, learner)
-    assert restored.flush() == learner.flush()
-    assert restored.updates == learner.updates == 10
-
-
-def test_every_update_has_fresh_noise() -> None:
-    learner = Counting(make_spec(2))
-    run_counting(learner, [0, 1], 3)
-    first, second, third = learner.noises
-    for one, other in ((first, second), (second, third), (first, third)):
-        assert not (one.pick == other.pick).any()
-        assert not (one.act == other.act).any()
-
-
 def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
     """Each is drawn by itself, for both actions of an update and for every task."""
     learner = Counting(make_spec(2))
@@ -132,15 +103,6 @@ def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
     assert noise.pick.var().item() == pytest.approx(1 / 12, abs=0.002)
     assert noise.act.mean().item() == pytest.approx(0, abs=0.02)
     assert noise.act.var().item() == pytest.approx(1, abs=0.03)
-
-
-@pytest.mark.parametrize("n_step", [1, 5])
-def test_a_batch_is_what_the_buffer_gives_for_the_picks(n_step: int) -> None:
-    learner, buffer = Counting(make_spec(3)), filled_buffer(make_spec(3))
-    learner.run(buffer, [2, 0], opt_steps=2, batch_size=40, n_step=n_step)
-    for batch, noise in zip(learner.batches, learner.noises, strict=True):
-        expected = buffer.sample(noise.pick, torch.tensor([2, 0]), discount=0.75, n_step=n_step)
-        assert all(map(torch.equal, batch, expected))
 
 
 def test_the_kind_of_update_follows_the_number_of_all_updates_so_far() -> None:
@@ -172,12 +134,6 @@ def test_flush_forgets_what_it_gave() -> None:
     assert learner.flush() == {}
     run_counting(learner, [0], 1)
     assert learner.flush()["train/number"] == 5.0
-
-
-@pytest.mark.parametrize("tasks", [1, 3])
-def test_the_names_of_the_metrics_are_known_before_the_first_update(tasks: int) -> None:
-    learner = trained(make_spec(tasks))
-    assert list(learner.flush()) == learner.metrics.columns
 
 
 def test_a_task_without_transitions_is_refused() -> None:

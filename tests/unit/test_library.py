@@ -73,16 +73,6 @@ def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
         load_config("mt12.json")
 
 
-def test_a_mapping_is_a_configuration_and_is_not_changed() -> None:
-    tree = {"env": {"tasks": ["reach-v3"]}, "td3": {"policy_delay": 3}}
-    config = load_config(tree, "net.hidden_shapes=[8]", algo="td3")
-    assert config.algo == "td3"
-    assert (config.agent.policy_delay, config.net.hidden_shapes) == (3, [8])
-    assert tree == {"env": {"tasks": ["reach-v3"]}, "td3": {"policy_delay": 3}}
-    with pytest.raises(UserError, match=r"net\.knd: unknown key; did you mean 'kind'"):
-        load_config(tree, "net.knd=mlp")
-
-
 def test_an_installed_package_has_its_own_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

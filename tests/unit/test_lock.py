@@ -47,8 +47,7 @@ def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-@pytest.mark.parametrize("argv", [(), ("--resume",)])
-@pytest.mark.parametrize("begun", [False, True], ids=["nothing written yet", "begun"])
+@pytest.mark.parametrize(("argv", "begun"), [((), False), ((), True), (("--resume",), True)])
 @pytest.mark.usefixtures("holder")
 def test_a_second_process_is_refused_in_one_line(
     run: Path,

@@ -67,15 +67,6 @@ def test_a_share_is_that_of_every_optimisers_own_rate(algo: str) -> None:
         assert rates(learner) == pytest.approx({name: part * rate for name, rate in start.items()})
 
 
-def test_steps_are_those_of_the_smaller_rate_to_the_last_bit() -> None:
-    scheduled, small = learner_of("sac"), learner_of("sac", plr=0.25e-3, qlr=0.5e-3)
-    scheduled.optimizers.schedule(0.25)
-    for learner in (scheduled, small):
-        run(learner, 4)
-    for name, value in small.state_dict().items():
-        assert torch.equal(scheduled.state_dict()[name], value), name
-
-
 def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:
     """Which is lower after a gentle start."""
     learner, other = learner_of("sac"), learner_of("sac", seed=5, plr=0.5, qlr=0.5)

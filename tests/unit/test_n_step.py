@@ -54,35 +54,6 @@ def returns(buffer: ReplayBuffer, n: int, *, gamma: float = HALF, task: int = 0)
     return {int(obs): Told(*rest) for obs, *rest in torch.stack(columns, 1).tolist()}
 
 
-def one_stream(cont_of_third: float, capacity: int = 10) -> ReplayBuffer:
-    """Rewards 1, 2, 4, 8, 16; the third transition ends an episode."""
-    buffer = ReplayBuffer(SPEC, capacity, CPU)
-    conts = [1.0, 1.0, cont_of_third, 1.0, 1.0]
-    steps = [Step(i, 2.0**i, conts[i], float(i in (0, 3))) for i in range(5)]
-    buffer.add_block(block_of([[step] for step in steps]), [0, 1])
-    return buffer
-
-
-def test_a_time_limit_ends_a_return_and_bootstraps() -> None:
-    assert returns(one_stream(1.0), 3) == {
-        0: Told(1 + 1 + 1, 1 / 8, 2.25),
-        1: Told(2 + 2, 1 / 4, 2.25),
-        2: Told(4, 1 / 2, 2.25),
-        3: Told(8 + 8, 1 / 4, 4.25),  # nothing newer
-        4: Told(16, 1 / 2, 4.25),
-    }
-
-
-def test_a_terminal_state_ends_a_return_and_counts_for_nothing() -> None:
-    assert returns(one_stream(0.0), 3) == {
-        0: Told(3, 0, 2.25),
-        1: Told(4, 0, 2.25),
-        2: Told(4, 0, 2.25),
-        3: Told(16, 1 / 4, 4.25),
-        4: Told(16, 1 / 2, 4.25),
-    }
-
-
 class Streams:
     """A task's environments and all they ever did, with a buffer that has a part of it."""
 
@@ -131,7 +102,7 @@ class Streams:
         return result
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(6))
 def test_returns_of_random_streams_are_those_of_a_loop(seed: int) -> None:
     """Rings of any size and number of copies, before and after they went round. The second task
     has the same rewards at half the scale."""

@@ -80,12 +80,6 @@ def test_with_a_weight_of_one_leaving_changes_nothing(name: str) -> None:
     assert rewards_at(left, picks) == rewards_at(buffer_with(1.0, events), picks)
 
 
-def test_a_weight_leaves_other_tasks_evenly_drawn() -> None:
-    buffer = buffer_with(0.1, [5, "leaves", 5])
-    drawn = rewards_at(buffer, uniform(4000), task=1)
-    assert chisquare([drawn.count(1000 + rew) for rew in range(10)]).pvalue > 1e-4
-
-
 CAME_BACK = [name for name, (_, _, new) in LIVES.items() if new]
 
 

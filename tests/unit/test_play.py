@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -54,19 +53,6 @@ def test_the_best_weights_give_the_evaluation_of_the_log(run: Path) -> None:
     assert (policy.frames, policy.seed) == (60, 4)
 
 
-def test_a_run_that_was_not_evaluated_has_its_newest_weights(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint").mkdir()
-    for epoch in (9, 10):
-        (tmp_path / "checkpoint" / f"last_{epoch}.pt").touch()
-    assert weights_of(tmp_path).name == "last_10.pt"
-    (newest,) = sorted(run.glob("checkpoint/last_3.pt"))
-    assert load_policy(newest).frames == load_policy(weights_of(run)).frames
-
-
-def test_a_checkpoint_outside_of_a_run_has_seed_1(run: Path, tmp_path: Path) -> None:
-    assert load_policy(Path(shutil.copy(weights_of(run), tmp_path))).seed == 1
-
-
 def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     policy = load_policy(weights_of(run))
     assert tasks_of(policy, []) == [0, 1]
@@ -103,17 +89,13 @@ def test_the_starter_prints_a_table_and_writes_its_figures(
         ([], ["--run", "--checkpoint"]),
         (["--run", "no-such-run"], ["no-such-run is not a run directory"]),
         (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
-        (["--run", "{run}", "--episodes", "1000000000"], ["--episodes", "65536"]),
         (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
         (["--pretrained", "drawer-clsoe-v3"], ["--pretrained", "did you mean 'drawer-close-v3'"]),
         (["--run", "{run}", "--export", "x", "--seed", "3"], ["--export", "--seed"]),
         (["--run", "{run}", "--video", "film.avi"], ["--video", ".mp4", ".gif"]),
         (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
-        (["--run", "{run}", "--seed", "-1"], ["--seed", "-1"]),
         (["--run", "{run}", "--camera", "corner"], ["--camera", "--video", "--render"]),
-        (["--run", "{run}", "--size", "96"], ["--size", "--video"]),
         (["--run", "{run}", "--video", "x.gif", "--size", "100"], ["--size", "multiple of 16"]),
-        (["--run", "{run}", "--video", "x.gif", "--camera", "corner9"], ["--camera", "corner3"]),
         (["--run", "{run}", "--video", "x.gif", "--render", "human"], ["--video", "--render"]),
     ],
 )
@@ -126,15 +108,6 @@ def test_mistakes_end_with_exit_code_2(
     assert (code, told.out) == (2, "")
     assert len(told.err.splitlines()) == 1
     assert all(word in told.err for word in words)
-
-
-def test_a_damaged_file_is_named(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "best.pt"
-    path.write_bytes(weights_of(run).read_bytes()[:-100])
-    assert run_starter("play", "--checkpoint", path) == 1
-    assert str(path) in capsys.readouterr().err
 
 
 def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,9 +185,9 @@ def brightness(picture: np.ndarray) -> np.ndarray:
     return picture.astype(float).mean(-1)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (400, 600)])
-def test_the_title_says_whether_the_episode_has_succeeded(shape: tuple[int, int]) -> None:
-    grey = np.full((*shape, 3), 128, np.uint8)
+def test_the_title_says_whether_the_episode_has_succeeded() -> None:
+    """Above a picture that keeps its shape."""
+    grey = np.full((400, 600, 3), 128, np.uint8)
     success, failure, unknown = (
         titled(grey, 240, "reach-v3", success=told) for told in (1.0, 0.0, None)
     )
@@ -226,7 +199,7 @@ def test_the_title_says_whether_the_episode_has_succeeded(shape: tuple[int, int]
     assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # a longer text
     assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
     assert brightness(unknown[:15, :100]).max() > 150
-    assert (success[120] == 128).all(-1).any()
+    assert (success[120] == 128).all() and not success[225].any()
 
 
 def test_a_film_that_ends_early_waits_for_the_others() -> None:

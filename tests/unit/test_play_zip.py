@@ -10,9 +10,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from helpers import error_of
 
 from torchrl_lite.env.make import make_env
-from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.errors import CheckpointError
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
@@ -122,18 +123,7 @@ def test_the_environment_has_to_be_named_and_to_fit(
     task: str | None, needle: str, tmp_path: Path
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC)
-    with pytest.raises(UserError) as caught:
-        load_policy(path, task=task)
-    assert needle in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "agent.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("data", " " * 50_000_000)
-        archive.writestr("policy.pth", b"")
-    with pytest.raises(CheckpointError, match="more than its own size"):
-        read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
+    assert needle in error_of(load_policy, path, task=task)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +143,5 @@ def test_other_agents_are_one_line(
     tensors: dict[str, torch.Tensor], data: dict[str, Any], needle: str, tmp_path: Path
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", tensors, data)
-    with pytest.raises(CheckpointError) as caught:
-        load_policy(path, task="drawer-close-v3")
-    assert needle in str(caught.value) and str(path) in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    message = error_of(load_policy, path, task="drawer-close-v3")
+    assert needle in message and str(path) in message

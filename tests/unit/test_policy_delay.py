@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_sac, make_spec, random_block, through_a_file
+from helpers import CPU, make_sac, make_spec, random_block
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -17,56 +17,6 @@ def run(learner: SAC, updates: int) -> None:
     buffer = ReplayBuffer(SPEC, 50, CPU)
     buffer.add_block(random_block(SPEC, 40), [0, 1])
     learner.run(buffer, [0, 1], opt_steps=updates, batch_size=8)
-
-
-def parts(learner: SAC) -> dict[str, list[Tensor]]:
-    """Parameters and moments of each optimiser, and the targets."""
-    result = {
-        name: [
-            tensor.detach().clone()
-            for parameter in optimizer.param_groups[0]["params"]
-            for tensor in (parameter, *optimizer.state[parameter].values())
-        ]
-        for name, optimizer in learner.optimizers.items()
-    }
-    return result | {"target": [p.clone() for p in learner.target.parameters()]}
-
-
-def moved(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> set[str]:
-    return {
-        name
-        for name, tensors in after.items()
-        if len(tensors) != len(before[name]) or not all(map(torch.equal, tensors, before[name]))
-    }
-
-
-@pytest.mark.parametrize(
-    ("delay", "interval", "kinds"),
-    [
-        (1, 1, ["critic+policy+target"] * 6),
-        (
-            2,
-            3,
-            [
-                "critic",
-                "critic+policy",
-                "critic+target",
-                "critic+policy",
-                "critic",
-                "critic+policy+target",
-            ],
-        ),
-    ],
-)
-def test_what_is_not_due_does_not_move(delay: int, interval: int, kinds: list[str]) -> None:
-    """To the last bit, moments included; the first updates of an epoch may be any."""
-    learner = make_sac(SPEC, policy_delay=delay, target_update_interval=interval)
-    assert [learner.variant(step) for step in range(6)] == kinds
-    for kind in kinds:
-        before = parts(learner)
-        run(learner, 1)
-        due = set(kind.replace("policy", "actor+alpha").split("+"))
-        assert moved(before, parts(learner)) == due
 
 
 def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
@@ -90,26 +40,9 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     assert not {f"train/{name}" for name in late} & learner.flush().keys()
 
 
-def test_a_saved_learner_goes_on_with_the_update_that_is_due() -> None:
-    learner, other = make_sac(SPEC, policy_delay=2), make_sac(SPEC, policy_delay=2, seed=1)
-    run(learner, 3)
-    other.load_training_state(through_a_file(learner.training_state()))
-    before = parts(other)
-    for one in (learner, other):
-        run(one, 1)
-    assert {"actor", "alpha"} <= moved(before, parts(other))
-    assert moved(parts(learner), parts(other)) == set()
-
-
 def test_a_learned_temperature_starts_where_it_is_told() -> None:
     learner = make_sac(SPEC, initial_alpha=3.0)
     task = torch.tensor([1, 0])
     torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), 3.0))
     assert learner.log_alpha.requires_grad
     assert torch.equal(make_sac(SPEC).log_alpha, torch.zeros(2))
-
-
-@pytest.mark.parametrize("config", [{"alpha": 0.2}, {"policy": "deterministic"}], ids=str)
-def test_a_temperature_that_is_not_learned_has_no_other_start(config: dict[str, Any]) -> None:
-    one, other = make_sac(SPEC, **config), make_sac(SPEC, initial_alpha=5.0, **config)
-    assert torch.equal(one.log_alpha, other.log_alpha)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import damaged, make_learner, make_spec, newest_checkpoint, padded_spec
+from helpers import damaged, error_of, make_learner, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
 from tiny_runs import train
 
@@ -48,15 +48,6 @@ def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any
     policy = Policy(learner.actor, config, spec, frames=7, seed=2, versions=VERSIONS)
     policy_file.write(path, policy, evaluation)
     return learner.actor
-
-
-def error_of(path: Path) -> str:
-    with pytest.raises((CheckpointError, UserError)) as caught:
-        policy_file.read(path)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    assert str(path) in message
-    return message
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -174,29 +165,19 @@ HEAD = "body.head.weight"
     ("change", "needle"),
     [
         (put("format", 2), "format"),
-        (put("kind", "random"), "kind"),
         (put("kind", "deterministic"), "body.head"),
-        (put("extra", 1), "extra"),
-        (put("frames", "7"), "frames"),
         (put("frames", 10**400), "frames"),
         (put("obs_dims", [6]), "body.trunk.layers.0.weight"),
         (put("obs_dims", [10**30]), "obs_dims"),
-        (put("obs_dims", []), "sizes"),
         (put("act_dims", [2, 2]), "sizes"),
-        (put("act_dims", [0]), "act_dims"),
         (put("evaluation.0.task", "task7"), "task7"),
-        (put("evaluation.0.returns", []), "returns"),
         (put("evaluation.0.returns", [1, 2]), "differ in length"),
         (put("config", {}), "algo"),
-        (put("config", []), "config"),
-        (put("config.algo", "ppo"), "ppo"),
         (put("config.net.kindd", "mlp"), "net.kindd"),
-        (put("config.env.tasks", []), "env.tasks"),
         (put("config.net.hidden_shapes", [2**16, 2**16]), "65536"),
         (put("config.net.hidden_shapes", [2**62, 2**62]), "too large"),
         (put("config.net.hidden_shapes", [2] * 100), "body.trunk.layers"),
         (put("config.net.kind", "soft_module"), "tensor"),
-        (put("config.net.soft_module.num_modules", 10**12), "net.soft_module.num_modules"),
         (lambda t, _: t.pop(HEAD), f"lacks the tensor {HEAD!r}"),
         (lambda t, _: t.update(extra=torch.zeros(3)), "has the tensor 'extra'"),
         (lambda t, _: t.update({HEAD: t[HEAD][..., :3].contiguous()}), HEAD),
@@ -209,7 +190,8 @@ def test_a_file_that_does_not_go_together_is_one_line(
 ) -> None:
     path = tmp_path / f"policy{SUFFIX}"
     rewrite(path, change)
-    assert needle in error_of(path)
+    message = error_of(policy_file.read, path)
+    assert needle in message and str(path) in message
 
 
 LARGE = b'{"a": {"dtype": "F32", "shape": [9000000000], "data_offsets": [0, 36000000000]}}'
@@ -228,20 +210,18 @@ def with_metadata(metadata: dict[str, str] | None) -> bytes:
         (b"\x80\x04cos\nsystem\n(S'false'\ntR.", "damaged"),  # a pickle
         (with_metadata(None), "no policy of torchrl_lite"),
         (with_metadata({"format": "pt"}), "no policy of torchrl_lite"),
-        (with_metadata({"policy": "{"}), "header"),
         (with_metadata({"policy": "[]"}), "header"),
-        (with_metadata({"policy": '{"format": NaN}'}), "header"),
         (with_metadata({"policy": '{"format": 1, "format": 1}'}), "header"),
         (with_metadata({"policy": "[" * 100_000}), "header"),
         (with_metadata({"policy": '"\\ud800"'}), "header"),
     ],
-    ids=["empty", "10 GB", "large tensor", "pickle", "no metadata", "other metadata", "cut", "list",
-         "nan", "twice", "deep", "half a character"],
+    ids=["empty", "10 GB", "large tensor", "pickle", "no metadata", "other metadata", "list",
+         "twice", "deep", "half a character"],
 )  # fmt: skip
 def test_what_is_no_policy_is_one_line(content: bytes, needle: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(content)
-    assert needle in error_of(path)
+    assert needle in error_of(policy_file.read, path)
 
 
 def test_a_damaged_file_is_one_line_or_harmless(tmp_path: Path) -> None:

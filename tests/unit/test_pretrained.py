@@ -32,7 +32,7 @@ def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> No
             assert f"| {np.mean(one.successes):.2f} |" in card
 
 
-@pytest.mark.parametrize("name", ["drawer-close-v3", "mt3_easy", "HalfCheetah-v5"])
+@pytest.mark.parametrize("name", ["mt3_easy", "HalfCheetah-v5"])
 def test_a_shipped_policy_starts_as_recorded(name: str) -> None:
     """Two of the fifty episodes. Machines round differently and a running body is chaotic, so
     only the means are near."""
@@ -100,7 +100,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: Path) -> None:
     out, figures = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
-    flags = ("--run", run, "--episodes", 5, "--export", out, "--json", figures, "--workers", 1)
+    flags = ("--run", run, "--episodes", 5, "--export", out, "--json", figures, "--workers", 0)
     assert run_starter("play", *flags) == 0
     path = tmp_path / "new" / "mine-v1.0.safetensors"
     file = policy_file.read(path)
@@ -137,12 +137,13 @@ def test_a_name_is_found_and_others_are_told(
 def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
     policy = load_policy(tmp_path / "loose.pt")
+    assert policy.seed == 1  # not that of the run
     with pytest.raises(UserError, match="--export: needs a policy from a run"):
         export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"seed": "x"}'])
+@pytest.mark.parametrize("content", ["{", '{"seed": "x"}'])
 def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
     weights = tmp_path / "checkpoint" / "best.pt"
     weights.parent.mkdir()

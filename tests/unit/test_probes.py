@@ -12,9 +12,7 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.network.task_rows import task_parameters
 from torchrl_lite.training.probes import (
     dead_units,
-    discounted,
     gradient_cosine,
-    probe,
     q_bias,
     saturated,
 )
@@ -36,11 +34,6 @@ def constant_critic(learner: Any, values: list[float]) -> None:
     for parameter in learner.critic.parameters():
         parameter.data.zero_()
     learner.critic.body.head.bias.data[:, 0, 0] = torch.tensor(values)
-
-
-def test_the_discounted_return() -> None:
-    assert discounted(episode(0, rewards=[1.0, 2.0, 4.0], actions=[[0, 0]]), 0.5) == 1 + 1 + 1
-    assert discounted(episode(0, rewards=[3.0, 5.0], actions=[[0, 0]]), 0.0) == 3
 
 
 @pytest.mark.parametrize(("combine", "value"), [("min", 7.0), ("mean", 8.0)])
@@ -160,9 +153,3 @@ def test_tasks_that_share_nothing_or_have_no_transitions_have_no_cosine() -> Non
     )
     one = make_spec(1, obs_dim=4, act_dim=2)
     assert gradient_cosine(make_learner("sac", one), filled(one, [0])) == {}
-
-
-def test_an_evaluation_without_transitions_says_nothing() -> None:
-    learner = make_learner("td3", SPEC)
-    stats = EpisodeStats(0, ret=1.0, length=3, success=None)
-    assert probe({0: [stats]}, learner, ReplayBuffer(SPEC, 10, CPU)) == {}

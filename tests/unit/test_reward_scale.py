@@ -10,9 +10,7 @@ from helpers import complete_state, make_spec, random_block, through_a_file
 from tiny_runs import ROOT, train
 from torch import Tensor
 
-from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
-from torchrl_lite.config import check
+from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
 from torchrl_lite.types import Block
 
 
@@ -169,19 +167,6 @@ def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
     alone.largest[1] = scale.largest[1]
     assert scale.update(back, [1])[1] == alone.update(back, [1])[1]
     assert (scale.returns[1] == alone.returns[1]).all()
-
-
-@pytest.mark.parametrize("asked", ["ema", "return", None])
-def test_the_configuration_says_which_scale(asked: str | None) -> None:
-    tree = {
-        "env": {"tasks": ["a", "b"], "num_envs": 6, "reward_normalization": asked},
-        "net": {"critic": {"bound": 12.5}},
-        "td3": {"discount": 0.9},
-    }
-    scale = reward_scale(check(tree, algo="td3", sections=SECTIONS, source="test"))
-    assert type(scale) is {"ema": DeviationScale, "return": ReturnScale, None: type(None)}[asked]
-    if isinstance(scale, ReturnScale):
-        assert (scale.discount, scale.bound, scale.returns.shape) == (0.9, 12.5, (2, 3))
 
 
 ONE_AFTER_THE_OTHER = {

@@ -184,15 +184,6 @@ def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
     assert all(search.epochs(number) == WHOLE for number in range(4))
 
 
-def test_tpe_looks_where_it_was_good(search: Searches) -> None:
-    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.8), 1)
-    space = {"sac.tau": {"low": 0, "high": 1}}
-    assert search(space, "--trials", "20", "--pruner", "none") == 0
-    taus = [trial.params["sac.tau"] for trial in search.trials]
-    # Uniform draws, as the first ten, would be 0.34 away on average.
-    assert sum(abs(tau - 0.8) for tau in taus[10:]) / 10 < 0.17
-
-
 @pytest.mark.parametrize(
     ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
 )
@@ -272,6 +263,30 @@ def test_without_optuna_one_line_says_how_to_get_it(
     one_line(capsys.readouterr().err, "pip install -e '.[search]'")
 
 
+def test_core_minutes_end_a_run_that_has_used_them(search: Searches) -> None:
+    """Each epoch takes one of them."""
+    assert search(TAU, *GRID, "--core_minutes", "2") == 0
+    assert search.states == ["COMPLETE"] * 3
+    assert all(search.epochs(number) == ["1", "2"] for number in range(3))
+    assert search.runner.cancelled == [f"trial_{n:04d}/Pendulum-v1/1" for n in range(3)]
+
+
+# --- runs without a search -----------------------------------------------------------------------
+
+
+def test_a_run_of_a_sweep_that_fails_is_told_and_the_others_go_on(
+    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "running", search._running)
+    search.runner.fails = lambda trial: setting_of(trial)["sac.tau"] == 0.9
+    argv = ["--starter", "st_sac", "--config", PENDULUM, "--grid", "sac.tau=[0.3,0.9]"]
+    assert command.main([*argv, "--log_dir", str(search.out)]) == 1
+    out, err = capsys.readouterr()
+    one_line(err, "pendulum-sac.tau_0.9/Pendulum-v1/1 failed (1): error: it failed")
+    assert "| pendulum-sac.tau_0.3 | Pendulum-v1 | 1 |" in out
+    assert "tau_0.9" not in (search.out / "sweep" / "results.csv").read_text()
+
+
 # --- a search that is killed ---------------------------------------------------------------------
 
 
@@ -315,7 +330,7 @@ def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
     assert Searches(tmp_path / "whole", monkeypatch)(space, *argv) == 0
     total = writes.count
     assert total > 50
-    for number, at in enumerate([*range(6), *range(6, total, 7)]):
+    for number, at in enumerate([*range(6), *range(6, total, 11)]):
         folder = tmp_path / str(at)
         folder.mkdir()
         search = Searches(folder, monkeypatch)

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import one_line
 
 from torchrl_lite.sweep import command
-from torchrl_lite.sweep.search.space import combinations, read_space, suggest
+from torchrl_lite.sweep.search.space import read_space, suggest
 
 pytest.importorskip("optuna", reason="the extra [search] is not installed")
 ONE = ["--starter", "st_sac", "--tasks", "0"]
@@ -57,12 +57,6 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
     }
 
 
-def test_a_grid_has_every_combination(tmp_path: Path) -> None:
-    path = space_in(tmp_path, {"a.b": [1, [2]], "c": ["x", None]})
-    found = [tuple(map(json.loads, one.values())) for one in combinations(read_space(path), path)]
-    assert found == [(1, "x"), (1, None), ([2], "x"), ([2], None)]
-
-
 RANGE = {"low": 1e-4, "high": 1e-3}
 
 
@@ -70,23 +64,16 @@ RANGE = {"low": 1e-4, "high": 1e-3}
     ("fields", "words"),
     [
         ({"sac.qlrr": RANGE}, ["space.json: sac.qlrr: unknown key", "did you mean 'qlr'?"]),
-        ({"sca.qlr": RANGE}, ["space.json: sca: unknown key", "'sac'"]),
         ({"sac.qlr": {"low": 0, "high": 1}}, ["sac.qlr: 0", "must be a number > 0"]),
-        ({"sac.discount": {"low": 0.9, "high": 1.5}}, ["sac.discount: 1.5", "<= 1"]),
         ({"train.batch_size": {"low": 16.5, "high": 32}}, ["train.batch_size: 16.5", "integer"]),
-        ({"train.batch_size": [256, 0]}, ["train.batch_size: 0 is not allowed"]),
-        ({"net.hidden_shapes": {"low": 8, "high": 16}}, ["net.hidden_shapes: 8", "a list"]),
-        ({"net.kind": ["mlp", "mpl"]}, ['net.kind: "mpl"', "did you mean 'mlp'?"]),
         ({"net.kind": ["mlp", "care"]}, ["net.kind", "needs several tasks"]),
         ({"sac.qlr": {"low": 1, "hihg": 2}}, ["sac.qlr: h", "igh"]),
-        ({"sac.qlr": {"low": 1e-3}}, ["sac.qlr: high: is missing"]),
         ({"sac.qlr": {"low": 2, "high": 1}}, ["sac.qlr: low: 2 must be below high, which is 1"]),
         ({"sac.tau": {"low": 0, "high": 1, "log": True}}, ["sac.tau: low: 0 must be above 0"]),
         ({"sac.qlr": 1e-3}, ["sac.qlr: 0.001 is not allowed; it must be a list of values, or"]),
         ({"sac.qlr": []}, ["sac.qlr: [] is not allowed"]),
         ({"sac.qlr": [1e-3, 1e-3]}, ["sac.qlr: a value occurs twice"]),
         ({}, ["space.json: names no field"]),
-        ([], ["space.json: a configuration must be an object"]),
         ({"td3.plr": RANGE}, ["--search: td3.plr: none of the starters trains td3"]),
     ],
     ids=str,
@@ -106,16 +93,10 @@ def test_a_mistake_in_a_space_is_one_line(
     [
         (["--search", "spaec.json", "--trials", "1"], ["spaec.json", "did you mean 'space.json'?"]),
         (["--search", "space.json"], ["--trials: is missing"]),
-        (["--search", "space.json", "--trials", "0"], ["--trials", "'0'"]),
-        (["--search", "space.json", "--trials", "1", "--sampler", "tpee"], ["--sampler", "tpe"]),
         (["--search", "space.json", "--sampler", "grid"], ["sac.qlr: --sampler grid needs a list"]),
         (["--search", "space.json", "--trials", "1", "--set", "sac.qlr=1"], ["sac.qlr: set a"]),
         (["--search", "space.json", "--trials", "1", "--grid", "sac.tau=[1]"], ["--grid: not"]),
-        (["--search", "space.json", "--trials", "1", "--id", "x"], ["--id: not with --search"]),
-        (["--search", "space.json", "--trials", "1", "--seeds", "1,1"], ["two runs"]),
-        (["--search", "space.json", "--trials", "1", "--core_minutes", "nan"], ["'nan'"]),
         (["--trials", "3"], ["--trials: only with --search"]),
-        (["--objective", "iqm"], ["--objective: only with --search"]),
         (["--jobs", "2", "--address", "auto"], ["--jobs: is without Ray"]),
     ],
     ids=str,

@@ -8,7 +8,7 @@ from metaworld import env_dict
 from tiny_runs import ROOT
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.config import Config, NetConfig, load, read_tree
+from torchrl_lite.config import Config, load, read_tree
 from torchrl_lite.env.make import make_spec
 
 FOLDER = ROOT / "config"
@@ -84,17 +84,6 @@ ADAM = {
 }
 
 
-def test_one_task_trains_as_garage_does() -> None:
-    """A million frames, the first ten thousand random, with an update at each."""
-    config = config_of("base_st", ANY_TASK)
-    frames = config.frames_per_epoch
-    assert (config.total_frames, config.train.pretrain_epochs * frames) == (1_000_000, 10_000)
-    assert config.train.opt_steps == frames == config.env.max_episode_frames == 500
-    # garage's own initialisation does not learn button-press-topdown
-    own = {"net.init": "metaworld_algorithms", "net.hidden_shapes": [256, 256]}
-    assert_fields(config, ADAM | own | {"train.batch_size": 256, "sac.adam_eps": 1e-8})
-
-
 @pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *MIXED])
 def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
     """Per task: 4,000 random frames, then 2 million with an update of 128 transitions at each."""
@@ -107,88 +96,3 @@ def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
     own = {"train.batch_size": 128 * tasks, "sac.adam_eps": 1e-5, "sac.grad_clip": 1.0}
     weights = {"sac.temperature_weights": name in SOFT + DEEP}
     assert_fields(config, ADAM | own | weights | {"net.init": "metaworld_algorithms"})
-
-
-def soft_module(**sizes: int) -> dict[str, Any]:
-    own = sizes | {"num_gating_layers": 2, "gating_hidden": 256}
-    return {"kind": "soft_module", "hidden_shapes": [400, 400], "soft_module": own}
-
-
-def mixed(kind: str, **sizes: int) -> dict[str, Any]:
-    return {"kind": kind, "hidden_shapes": [400] * 3, kind: sizes}
-
-
-@pytest.mark.parametrize(
-    ("names", "net"),
-    [
-        (MLPS, {"kind": "mlp", "hidden_shapes": [400] * 3}),
-        (HEADS, {"kind": "multihead", "hidden_shapes": [400] * 3}),
-        (SOFT, soft_module(num_layers=2, num_modules=2, module_hidden=256)),
-        (DEEP, soft_module(num_layers=4, num_modules=4, module_hidden=128)),
-        (["mt10_film", "mt50_film"], {"kind": "film", "hidden_shapes": [400] * 3}),
-        (["mt10_paco"], mixed("paco", num_sets=5)),
-        (["mt50_paco"], mixed("paco", num_sets=20)),
-        (["mt10_moore"], mixed("moore", num_experts=4)),
-        (["mt50_moore"], mixed("moore", num_experts=6)),
-        (["mt10_care"], mixed("care", num_encoders=6, encoder_hidden=50, embedding_dim=50)),
-        (["mt50_care"], mixed("care", num_encoders=10, encoder_hidden=50, embedding_dim=50)),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_networks_have_the_published_sizes(names: list[str], net: dict[str, Any]) -> None:
-    for name in names:
-        assert config_of(name).net == NetConfig(**net)
-
-
-@pytest.mark.parametrize("name", INDEPENDENT)
-def test_independent_agents_are_trained_as_one_task_is(name: str) -> None:
-    config, one = config_of(name), config_of("base_st", ANY_TASK)
-    assert config.agent == one.agent
-    assert config.net == one.net.model_copy(update={"kind": "independent"})
-    for key in ("num_epochs", "pretrain_epochs", "epoch_frames", "opt_steps"):
-        assert getattr(config.train, key) == getattr(one.train, key), key
-    assert config.train.batch_size == one.train.batch_size * config.num_tasks
-    assert config.env.num_envs == config.num_tasks
-
-
-MUJOCO = {
-    "halfcheetah": ("HalfCheetah-v5", 1_000_000),
-    "walker2d": ("Walker2d-v5", 1_000_000),
-    "humanoid": ("Humanoid-v5", 2_000_000),
-    "inverted_double_pendulum": ("InvertedDoublePendulum-v5", 100_000),
-}
-
-
-@pytest.mark.parametrize("name", MUJOCO)
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_mujoco_trains_as_published(name: str, algo: str) -> None:
-    config = config_of(f"mujoco/{name}", algo=algo)
-
-    assert ((config.env.tasks[0]), config.total_frames) == MUJOCO[name]
-    assert config.train.pretrain_epochs * config.frames_per_epoch == 10_000
-    assert config.train.opt_steps == config.frames_per_epoch
-    assert (config.train.batch_size, config.replay_buffer.size) == (256, 1_000_000)
-    assert config.net.hidden_shapes == [256, 256]
-    assert config.env.max_episode_frames is None  # the task's own
-    agent = config.agent
-    assert (agent.plr, agent.qlr, agent.tau, agent.discount) == (3e-4, 3e-4, 0.005, 0.99)
-    assert algo == "sac" or agent.noise_std == 0.1
-    if algo == "td3":
-        assert (agent.policy_delay, agent.target_noise, agent.target_noise_clip) == (2, 0.2, 0.5)
-
-
-EXPERIMENTS = {
-    "fixed": {"alpha": 0.2},
-    "auto": {},
-    "deterministic": {"policy": "deterministic", "tau": 1, "target_update_interval": 1000},
-}
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_changes_what_it_is_about_and_nothing_else(name: str) -> None:
-    base = config_of("mujoco/halfcheetah").model_dump()
-    other = config_of(f"mujoco/halfcheetah_{name}").model_dump()
-    changed = {k: v for k, v in other.pop("sac").items() if v != base["sac"][k]}
-    base.pop("sac")
-    assert changed == EXPERIMENTS[name]
-    assert other == base

@@ -1,7 +1,6 @@
 """Which runs a sweep consists of, and what is refused before anything starts; without Ray."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,7 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
     [
         (["--starter", "st_sacc", "--tasks", "0"], ["--starter", "did you mean 'st_sac'?"]),
         (SAC, ["env.tasks: no task"]),
-        ([*SAC, "--tasks", "8-10"], ["--task_id: '10'"]),
         ([*SAC, "--tasks", "9-1"], ["--tasks: '9-1'"]),
-        ([*SAC, "--tasks", "raech-v3"], ["did you mean 'reach-v3'?"]),
-        ([*ONE, "--seeds", "a"], ["--seeds: 'a'"]),
         ([*ONE, "--seeds", "1,1"], ["two runs"]),
         ([*ONE, "--grid", "sac.plr=3"], ["--grid", "list"]),
         ([*ONE, "--grid", "sac.plr=[1,1]"], ["twice"]),
@@ -104,12 +100,9 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
         ([*ONE, "--grid", "sac.plr=[1]", "--grid", 'sac=[{"plr":2}]'], ["sac, and sac.plr: set"]),
         ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
         ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
-        ([*ONE, "--address", "locl"], ['--address: "locl" is not allowed', "'local'?"]),
         ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),
         ([*ONE, "--seeds", "1-10001"], ["--seeds: '1-10001'", "of at most 10000"]),
-        ([*ONE, "--grid", "sac.prl=[1]"], ["sac.prl", "'plr'"]),
         (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "omit --tasks"]),
-        ([*ONE, "--gpus", "1.5"], ["--gpus", "1.5"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -141,12 +134,3 @@ def test_where_nothing_can_be_written_is_told_before_anything_starts(
     assert command.main(argv) == 2
     said = capsys.readouterr().err
     assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is not a folder\n"
-
-
-def test_without_ray_one_line_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert command.main([*ONE, "--log_dir", str(tmp_path / "log")]) == 2
-    one_line(capsys.readouterr().err, "pip install -e '.[ray]'")
-    assert not (tmp_path / "log").exists()

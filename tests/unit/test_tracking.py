@@ -108,45 +108,37 @@ def test_a_resumed_run_is_the_same_run_and_another_is_another(
     assert (first.summary, "final/return" in second.summary) == ({}, True)
 
 
-@pytest.mark.parametrize("call", ["log", "finish"])
-def test_a_failure_on_the_way_stops_nothing(
+@pytest.mark.parametrize(
+    ("call", "hangs", "why"),
+    [("log", False, "the cable"), ("log", True, "no answer within 0.01 s"),
+     ("finish", True, "no answer within 0.01 s")],
+)  # fmt: skip
+def test_a_package_that_fails_or_hangs_stops_nothing(
     tmp_path: Path,
     wandb: Package,
     plain: Path,
     call: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise ConnectionError("the cable\nwas cut")
-
-    monkeypatch.setattr(Run, call, fail)
-    code, folder = start(tmp_path, "--track")
-    assert code == 0
-    assert_same_training(folder, plain)
-    out = capsys.readouterr().out
-    assert out.count("warning: Weights & Biases failed (the cable); continuing without it") == 1
-    assert len(wandb.runs) == 1 and wandb.gone
-
-
-@pytest.mark.parametrize("call", ["log", "finish"])
-def test_a_package_that_hangs_stops_nothing(
-    tmp_path: Path,
-    wandb: Package,
-    plain: Path,
-    call: str,
+    hangs: bool,
+    why: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     never = Event()
-    monkeypatch.setattr(Run, call, lambda *_, **__: never.wait())
-    monkeypatch.setattr(tracking, "HANGS_AFTER_S", 0.01)
+
+    def fail(*_: Any, **__: Any) -> None:
+        if hangs:
+            never.wait()
+        raise ConnectionError("the cable\nwas cut")
+
+    monkeypatch.setattr(Run, call, fail)
+    monkeypatch.setattr(tracking, "HANGS_AFTER_S", 0.01 if hangs else 60.0)
     code, folder = start(tmp_path, "--track")
     never.set()
     assert code == 0
     assert_same_training(folder, plain)
-    assert "warning: Weights & Biases failed (no answer within 0.01 s)" in capsys.readouterr().out
-    assert len(wandb.runs) == 1
+    out = capsys.readouterr().out
+    assert out.count(f"warning: Weights & Biases failed ({why}); continuing without it") == 1
+    assert len(wandb.runs) == 1 and (hangs or wandb.gone)
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -178,19 +170,3 @@ def test_an_absent_login_is_told(tmp_path: Path, wandb: Package, capsys: Told) -
     wandb.broken, wandb.key = False, True
     assert start(tmp_path, "--track", "--until", "40")[0] == 0
     assert len(wandb.runs) == 1
-
-
-@pytest.mark.parametrize("flags", [("--run_name", "x"), ("--track", "--run_name", " ")])
-def test_a_name_needs_a_run_and_letters(
-    tmp_path: Path, wandb: Package, capsys: Told, flags: tuple[str, ...]
-) -> None:
-    assert start(tmp_path, *flags)[0] == 2
-    assert "--run_name" in capsys.readouterr().err
-    assert not wandb.runs
-
-
-def test_nothing_is_imported_unless_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "_package", lambda: pytest.fail("imported"))
-    assert start(tmp_path, "--until", "40")[0] == 0

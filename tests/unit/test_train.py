@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, sets
+from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, tree_of
 
 from torchrl_lite import UserError, load_config, train
 from torchrl_lite.config import Config
@@ -20,11 +20,7 @@ CPU: dict[str, Any] = {"seed": 4, "device": "cpu"}
 def config(**changes: Any) -> Config:
     fields = TINY | {"env.tasks": ["reach-v3"], "train.num_epochs": 3, "train.eval_interval": 1}
     fields |= {key.replace("__", "."): value for key, value in changes.items()}
-    tree: dict[str, Any] = {}
-    for key, value in fields.items():
-        section, field = key.split(".")
-        tree.setdefault(section, {})[field] = value
-    return load_config(tree)
+    return load_config(tree_of(fields))
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +113,3 @@ def test_a_run_that_is_there_is_not_overwritten(whole: Path) -> None:
         train(config(net__hidden_shapes=[9]), run_dir=whole, resume=True, **CPU)
     before = result_of(whole)
     assert train(config(), run_dir=whole, resume=True, **CPU) == before  # finished already
-
-
-def test_overrides_of_a_starter_read_the_same() -> None:
-    assert load_config(
-        "base_st", 'env.tasks=["reach-v3"]', *sets(TINY)[1::2]
-    ).net.hidden_shapes == [8]

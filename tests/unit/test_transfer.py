@@ -5,31 +5,30 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import (
     CPU,
     FULL,
     damaged,
+    error_of,
     make_learner,
     make_spec,
     newest_checkpoint,
     random_batch,
     random_noise,
 )
+from tiny_runs import result_of
 from torch import nn
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.checkpoint import files
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import TransferConfig
-from torchrl_lite.env.make import make_env
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import read_source
 from torchrl_lite.transfer.start import load_weights, start_from
@@ -52,13 +51,6 @@ def observations() -> torch.Tensor:
 def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return learner.actor.act(obs[None], torch.tensor([0]))[0]
-
-
-def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        call(*args, **kwargs)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def start(learner: Any, path: Path, **config: Any) -> Any:
@@ -129,17 +121,6 @@ def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
     assert not torch.equal(learner.critic.body.head.weight, source.critic.body.head.weight)
 
 
-def test_critics_load_where_they_are_asked_for(tmp_path: Path) -> None:
-    source, learner = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
-    files.save(tmp_path / "best.pt", {"networks": source.state_dict()})
-
-    load_weights(learner, read_source(tmp_path / "best.pt"), load=["actor", "critic"])
-
-    for module in ("actor", "critic", "target"):
-        for name, value in getattr(source, module).state_dict().items():
-            assert torch.equal(getattr(learner, module).state_dict()[name], value)
-
-
 def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
@@ -176,29 +157,6 @@ def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
 
     left_over = ["actor.body.trunk.layers.2.bias", "actor.body.trunk.layers.2.weight"]
     assert report.skipped == left_over
-
-
-def test_nothing_that_fits_is_a_mistake(tmp_path: Path) -> None:
-    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
-
-    message = error_of(start, make_learner("td3", SPEC), tmp_path / "other.pt")
-
-    assert "--init_from: nothing in" in message
-    assert "[1, 1, 9, 3] in the file, [1, 1, 12, 2] here" in message
-
-
-def test_nothing_that_fits_may_be_a_warning(tmp_path: Path) -> None:
-    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
-    learner = make_learner("td3", SPEC)
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-
-    notes, origin = start(learner, tmp_path / "other.pt", optional=True)
-
-    assert notes[0].startswith("warning: nothing in")
-    assert origin == []
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in learner.optimizers.values()]
-    assert rates == [3e-4, 3e-4]
-    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
 
 
 # --- files that are none --------------------------------------------------------------------------
@@ -287,6 +245,31 @@ def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_pa
     assert str(tmp_path / "file.pt") in message
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": [{"path": torch.zeros(2)}]},
+        {"origin": [float("nan")]},
+        {"origin": {"path": "x"}},
+        {"frames": "many"},
+        {"shapes": {"reach": [3]}},
+        {"config": {"env": 3}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_tells_nonsense_is_a_mistake(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """At once, and not when the result is to be written."""
+    learner = make_learner("td3", SPEC)
+    head = {"frames": 7, "config": {"env": {"tasks": ["reach"]}}, "shapes": {"reach": [5, 2]}}
+    state = {"networks": learner.state_dict(), "origin": [], **head}
+    files.save(tmp_path / "best.pt", state)
+    read_source(tmp_path / "best.pt")
+    files.save(tmp_path / "best.pt", state | change)
+    assert "not written by a run (" in error_of(read_source, tmp_path / "best.pt")
+
+
 def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
     weight, bias = torch.zeros(2, 5), torch.tensor(0.0)  # a head's bias without a dimension
     heads = {"mean.weight": weight, "mean.bias": bias, "std.weight": weight, "std.bias": bias}
@@ -322,41 +305,6 @@ def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> No
 
 def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
-
-
-# --- Stable-Baselines3 ----------------------------------------------------------------------------
-
-
-def sb3_model(algo: str, **kwargs: Any) -> Any:
-    sb3 = pytest.importorskip("stable_baselines3")
-    kwargs = {"net_arch": [16, 12], **kwargs}
-    kind = getattr(sb3, algo.upper())
-    return kind("MlpPolicy", "Pendulum-v1", seed=3, device="cpu", policy_kwargs=kwargs)
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_an_agent_of_stable_baselines_acts_here_as_there(algo: str, tmp_path: Path) -> None:
-    model = sb3_model(algo)
-    for parameter in model.policy.parameters():  # biases too
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    model.save(tmp_path / "agent.zip")
-    env = make_env("gymnasium", "Pendulum-v1")
-    learner = make_learner(algo, make_spec(obs_dim=3, act_dim=1), hidden=HIDDEN)
-
-    report = load_weights(learner, read_source(tmp_path / "agent.zip"))
-
-    assert (report.skipped, report.mismatched) == ([], [])
-    rng = np.random.default_rng(0)
-    obs = rng.normal(size=(200, 3)).astype(np.float32)
-    theirs = model.predict(obs, deterministic=True)[0]
-    ours = 2 * deterministic_actions(learner, torch.from_numpy(obs)).numpy()  # Pendulum's bounds
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-    env.close()
-
-
-def test_networks_with_another_activation_are_refused(tmp_path: Path) -> None:
-    sb3_model("sac", activation_fn=nn.Tanh).save(tmp_path / "agent.zip")
-    assert "Tanh" in error_of(read_source, tmp_path / "agent.zip")
 
 
 # --- the flag -------------------------------------------------------------------------------------
@@ -399,6 +347,9 @@ def test_a_run_whose_weights_do_not_fit(
     assert ("warning: nothing in" in told.out) == optional
     assert ("error: --init_from: nothing in" in told.err) != optional
     assert (tmp_path / "x").exists() == optional  # a mistake leaves nothing behind
+    if optional:
+        assert "learning rates times" not in told.out
+        assert "origin" not in result_of(tmp_path / "x" / "Pendulum-v1" / "1")
 
 
 def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
 """Weights of other runs: every tensor in its place, and what a task computed there it does here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import make_learner, make_spec, padded_spec, random_batch
+from helpers import error_of, make_learner, make_spec, padded_spec, random_batch
 from torch import Tensor
 
 from torchrl_lite.checkpoint import files
-from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import Source, read_source
 from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
@@ -95,15 +94,7 @@ def assert_computes_as(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor])
         torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, msg=name)
 
 
-def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        call(*args, **kwargs)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize("net", KINDS)
+@pytest.mark.parametrize(("algo", "net"), [*(("sac", net) for net in KINDS), ("td3", "mlp")])
 @pytest.mark.parametrize("spec", [one("reach"), THREE], ids=["one task", "three tasks"])
 def test_every_part_is_that_of_the_source(spec: Spec, net: str, algo: str, tmp_path: Path) -> None:
     source, learner = (learner_of(spec, algo, seed=seed, net=net) for seed in (1, 2))
@@ -128,19 +119,6 @@ def test_a_part_that_is_not_asked_for_stays(part: str, tmp_path: Path) -> None:
     for name, value in tensors(learner).items():
         expected = source.state_dict()[name] if name.startswith(moved) else before[name]
         assert torch.equal(value, expected), name
-
-
-@pytest.mark.parametrize("algo", ["sac", "td3"])
-@pytest.mark.parametrize("net", KINDS)
-def test_one_of_many_tasks_becomes_the_only_one(net: str, algo: str, tmp_path: Path) -> None:
-    source = learner_of(THREE, algo, seed=1, net=net)
-    learner = learner_of(one("push"), algo, seed=2, net=net)
-    load = [part for part in ALL if part in learner.optimizers]
-
-    report = load_weights(learner, as_source(source, tmp_path), load=load)
-
-    assert report.mismatched == []
-    assert_computes_as(computed(learner, 0), computed(source, 1))
 
 
 # A learned embedding has a place here that the one task there has nothing for.
@@ -233,13 +211,6 @@ def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
         torch.testing.assert_close(computed(learner, task)["act"], computed(source, 0)["act"])
 
 
-def test_a_map_to_a_task_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    learner, file = learner_of(THREE, seed=2), as_source(learner_of(THREE, seed=1), tmp_path)
-    message = error_of(load_weights, learner, file, task_map={"reach": "pusch"})
-    assert "transfer.task_map: 'pusch' is not a task of" in message
-    assert "reach, push, pick; did you mean 'push'?" in message
-
-
 def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
     learner = learner_of(THREE, seed=2)
     torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")
@@ -254,21 +225,17 @@ PADDED = padded_spec([6, 3, 5], [2, 1, 3])._replace(tasks=("ant", "pendulum", "h
 SMALL = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
 
 
-@pytest.mark.parametrize("algo", ["sac", "td3"])
 @pytest.mark.parametrize(
     ("net", "joins"),
     [*((net, False) for net in KINDS), *((net, True) for net in KINDS if net != "embedding")],
 )
 def test_a_small_task_joins_larger_ones_and_leaves_them(
-    net: str, joins: bool, algo: str, tmp_path: Path
+    net: str, joins: bool, tmp_path: Path
 ) -> None:
     """A task embedding starts anew where it joins."""
     specs = (SMALL, PADDED) if joins else (PADDED, SMALL)
-    source, learner = (
-        learner_of(spec, algo, seed=seed, net=net) for seed, spec in enumerate(specs)
-    )
-    load = [part for part in ALL if part in learner.optimizers]
-    report = load_weights(learner, as_source(source, tmp_path), load=load)
+    source, learner = (learner_of(spec, seed=seed, net=net) for seed, spec in enumerate(specs))
+    report = load_weights(learner, as_source(source, tmp_path), load=ALL)
     assert report.mismatched == []
     sizes = {"obs_dim": 3, "act_dim": 1}
     here, there = (1, 0) if joins else (0, 1)
@@ -334,11 +301,3 @@ def test_a_fixed_temperature_may_start_a_learned_one_unless_it_is_none(
     if alpha:
         load_weights(learner, file, load=["alpha"])
         torch.testing.assert_close(learner.log_alpha.exp(), torch.full((3,), alpha))
-
-
-def test_a_fixed_temperature_stays(tmp_path: Path) -> None:
-    source, learner = learner_of(THREE, seed=1), make_learner("sac", THREE, alpha=0.2)
-    before = learner.log_alpha.clone()
-    report = load_weights(learner, as_source(source, tmp_path), load=["alpha"])
-    assert torch.equal(learner.log_alpha, before)
-    assert report.skipped == ["log_alpha (this run learns no temperature)"]

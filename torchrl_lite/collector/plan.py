@@ -20,7 +20,8 @@ class EpisodePlan(NamedTuple):
     uniform: Float32[ndarray, "H A"]
     """Actions in [-1, 1] for epochs of random actions."""
     normal: Float32[ndarray, "H A"]
-    """Standard normal exploration noise; consecutive steps may share it (``noise_repeat``)."""
+    """Exploration noise, standard normal times ``noise_scale``; consecutive steps may share it
+    (``noise_repeat``)."""
     start: Float32[ndarray, "n A"]
     """Random actions in place of the policy's first ones (``random_starts``)."""
 
@@ -41,10 +42,12 @@ class EpisodeKey(NamedTuple):
         act_dim: int,
         num_goals: int,
         noise_repeat: int = 1,
+        noise_scale: float = 1.0,
         random_starts: float = 0.0,
         random_start_steps: int = 1,
     ) -> EpisodePlan:
-        """``noise_repeat``: maximum consecutive steps that share their exploration noise.
+        """``noise_repeat``: maximum consecutive steps that share their exploration noise, which
+        ``noise_scale`` multiplies.
         ``random_starts``: probability of random actions at the start, for up to
         ``random_start_steps`` steps."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
@@ -57,6 +60,8 @@ class EpisodeKey(NamedTuple):
         )
         if noise_repeat > 1:
             plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
+        if noise_scale != 1.0:
+            plan = plan._replace(normal=plan.normal * np.float32(noise_scale))
         if rng.random() < random_starts:
             steps = min(random_start_steps, horizon)
             plan = plan._replace(start=plan.uniform[_random_start(steps, rng)])

@@ -59,6 +59,11 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
+    noise_spread: Annotated[float, Field(ge=1, le=100)] = Field(
+        1.0,
+        description="multiplies the exploration noise of a task's environments: by 1 in the first, "
+        "by this in the last, evenly in the logarithm between",
+    )
     random_starts: Unit = Field(
         0.0, description="probability that an episode of training begins with random actions"
     )
@@ -79,6 +84,10 @@ class EnvConfig(Section):
         """``random_starts`` in the n-th training episode of an environment, counted from 0."""
         last = self.random_start_episodes
         return self.random_starts if last is None or episode < last else 0.0
+
+    def noise_scale(self, copy: int) -> float:
+        """What multiplies exploration noise in a task's n-th environment, counted from 0."""
+        return self.noise_spread ** (copy / (self.copies - 1)) if self.noise_spread > 1 else 1.0
 
     @property
     def copies(self) -> int:
@@ -114,6 +123,8 @@ class EnvConfig(Section):
             raise ValueError(
                 f"num_envs: {self.num_envs} is not a multiple of the {len(self.tasks)} tasks"
             )
+        if self.noise_spread > 1 and self.copies == 1:
+            raise ValueError("noise_spread: needs several environments of each task (num_envs)")
         return self
 
     def _check_suite(self) -> None:

@@ -204,7 +204,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     except (ValueError, RecursionError):
         # Accept `.5` and `1.`, which JSON does not.
         number = _NUMBER.fullmatch(value.strip())
-        return path, plain(float(value)) if number else value
+        return path, plain(float(number[0])) if number else value
 
 
 def nest(path: list[str], value: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ MAX_BYTES = 2**34
 _KEY = "demonstrations"
 FREE = {
     *("name", "tasks", "imports", "num_envs", "group_size", "max_episode_frames", "num_goals"),
-    *("fast", "reward_normalization", "noise_repeat"),
+    *("fast", "reward_normalization", "noise_repeat", "noise_spread"),
     *("random_starts", "random_start_steps", "random_start_episodes"),
 }
 """Fields of ``env`` that a run and its demonstrations need not share. All others change what a
