@@ -4,8 +4,7 @@ The names in ``__all__`` are the library's interface (``docs/library.md``). Each
 it is first used, so that ``import torchrl_lite`` needs neither torch nor an environment.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in typing, which takes longer to import than a starter has for a signal
 if TYPE_CHECKING:
     from torchrl_lite.command.load import load_config
     from torchrl_lite.command.parts import make_buffer, make_collector, make_learner

@@ -1,5 +1,6 @@
 """Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from helpers import make_learner
 from tiny_runs import SAVED, sets
 
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.failure import of_environment
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command.launch import main
+from torchrl_lite.command.report import telling
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import gymnasium as suite
 from torchrl_lite.env.make import make_spec
-from torchrl_lite.errors import EpisodeError
+from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film
 
 PACKAGE = """
@@ -36,6 +39,8 @@ class Failing(PendulumEnv):
 
     def reset(self, **options):
         self._fail("reset")
+        if os.environ["WHERE"] == "elsewhere":
+            os.chdir("/")
         return super().reset(**options)
 
     def step(self, action):
@@ -132,6 +137,23 @@ def test_a_success_of_nan_is_named(
     monkeypatch.setenv("WHERE", "success")
     assert train(tmp_path) == 1
     assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
+
+
+def test_a_failure_that_names_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    error = ValueError("no model at " + os.fsdecode(b"m\xfcll.xml"))
+    with pytest.raises(RunError, match="Failing-v0: ValueError: no model at"), telling(tmp_path):
+        raise of_environment("Failing-v0", error) from error
+    assert r"m\udcfcll.xml" in (tmp_path / "error.txt").read_text()
+
+
+def test_an_environment_that_changes_the_directory_moves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert train(Path("relative_logs"), **{"train.num_epochs": 1}) == 0
+    assert not Path("/relative_logs").exists()
+    assert [path.parents[3].name for path in tmp_path.rglob("result.json")] == ["relative_logs"]
 
 
 def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -43,6 +44,10 @@ REFUSED: dict[str, Callable[[bytes], bytes]] = {
     "no text": lambda log: log.replace(b"epoch", b"ep\xff\xfech"),
     "a long field": lambda log: log + b'"' + b"x" * 200_000 + b'",\n',
     "a word": lambda log: log.replace(b"\n2,", b"\ntwo,"),
+    "no header, one row": lambda log: log.split(b"\n")[2] + b"\n",
+    "line ends of an old Macintosh": lambda log: log.replace(b"\n", b"\r"),
+    "sorted downwards": lambda log: b"\n".join(log.split(b"\n")[i] for i in (0, 2, 1, 3)),
+    "rows twice": lambda log: log + log.split(b"\n", 1)[1],
 }
 
 
@@ -102,6 +107,25 @@ def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> 
     assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["epoch", *"123"]
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda log: re.sub(rb",+\n", b"\n", log),  # Excel, with cells that are empty
+        lambda log: log.rstrip(b"\n").replace(b"\n", b"\r\n"),  # Google Sheets
+    ],
+    ids=["without commas at the end of a row", "without a line end at the end"],
+)
+def test_no_row_that_a_spreadsheet_shortens_is_lost(
+    folder: Path, tmp_path: Path, edit: Callable[[bytes], bytes]
+) -> None:
+    log = folder / "log.csv"
+    before = log.read_bytes()
+    log.write_bytes(edit(before))
+    assert log.read_bytes() != before
+    assert start(tmp_path, "--resume", "--until", "30") == 0
+    assert log.read_bytes().startswith(before)
+
+
 @pytest.mark.parametrize("missing", [True, False])
 def test_rows_that_are_gone_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: bool
@@ -152,6 +176,16 @@ def odd_files(folder: Path) -> dict[str, Path]:
     with (folder / "large.json").open("wb") as file:
         file.truncate(2**33)  # sparse
     return {name: folder / f"{name}.json" for name in ("pipe", "zero", "large")}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["pipe", "zero", "large"])
+def test_a_manifest_that_is_no_file_of_a_run_is_named_and_skipped(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    odd_files(folder)[name].rename(folder / "checkpoint" / "last_2.json")
+    assert start(tmp_path, "--resume", "--until", "10") == 0
+    assert re.search(r"skipped .*last_2\.json: cannot be read", capsys.readouterr().out)
 
 
 @pytest.mark.timeout(60)

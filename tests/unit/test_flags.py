@@ -177,6 +177,16 @@ def test_a_seed_is_a_natural_number(start: Start, seed: str) -> None:
     mistake(start(*REACH, "--seed", seed), "--seed", f"'{seed}'", "from 0 to")
 
 
+@pytest.mark.parametrize(
+    "argv", [("st_sac", *REACH, "--init_from"), ("play", "--run"), ("plot",), ("diagnose",)]
+)
+def test_a_file_name_that_is_too_long_is_a_mistake(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_starter(*argv, "x" * 300) == 2
+    one_line(capsys.readouterr().err, "File name too long")
+
+
 def test_a_mistake_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
     mistake(start(*REACH, "--id=../x"), "--id", "letters")
     mistake(start(*REACH, "--id", "x" * 300), "--id", "300 characters")

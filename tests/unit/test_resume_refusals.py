@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import SAVED, contents, folder_in, sets, start
+from tiny_runs import SAVED, contents, folder_in, one_line, sets, start
+
+from torchrl_lite import UserError, train
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,19 @@ def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line and str(folder) in line
     assert contents(folder) == before
+
+
+def test_a_run_of_another_seed_is_refused_and_stays_as_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its goals and its random numbers would be others from here on."""
+    moved = folder.rename(folder.parent / "7")
+    before = contents(moved)
+    assert start(tmp_path, "--seed", "7", "--resume") == 2
+    one_line(capsys.readouterr().err, "--seed", str(moved), "has seed 1, not 7")
+    with pytest.raises(UserError, match="has seed 1, not 7"):
+        train(moved / "params.json", seed=7, run_dir=moved, device="cpu", resume=True)
+    assert contents(moved) == before
 
 
 def test_a_lost_manifest_is_named_and_the_checkpoint_before_is_used(

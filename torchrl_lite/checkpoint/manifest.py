@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError
 
 OURS = re.compile(r"last_(\d+)\.(pt|rows|json)")
 """The names of a checkpoint's files."""
+MAX_BYTES = 2**24
+"""Maximum size of a manifest, which has about a hundred bytes for each file."""
 
 
 def epochs_in(folder: Path) -> list[int]:
@@ -37,7 +40,7 @@ def without_manifest(folder: Path, *, behind: int) -> Iterator[str]:
 
 def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        tree = json.loads(path.read_bytes())
+        tree = json.loads(read_bytes(path, most=MAX_BYTES))
         files = tree["files"]
         good = tree["sha256"] == digest_of(files) and all(
             OURS.fullmatch(name)  # names no file outside the folder
@@ -46,7 +49,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
             for name, entry in files.items()
         )
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)})") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         good = False
     if not good:

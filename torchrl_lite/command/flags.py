@@ -1,6 +1,7 @@
 """Command lines: helpers for all starters, and the flags of the training starters."""
 
 import argparse
+import errno
 import math
 import os
 import re
@@ -23,7 +24,8 @@ def answer(run: Callable[[], int]) -> int:
     """Calls ``run`` and returns a starter's exit code.
 
     That is the return value of ``run``; the ``exit_code`` of a `RunError` or `UserError`, of which
-    only the message is printed; 1 after an `OSError`; 130 or 143 after a signal.
+    only the message is printed; 1 after an `OSError`, 2 if the user named a file with too long a
+    name; 130 or 143 after a signal.
     """
     try:
         return run()
@@ -32,7 +34,7 @@ def answer(run: Callable[[], int]) -> int:
         return error.exit_code
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if error.errno == errno.ENAMETOOLONG else 1
     except Interrupted as interrupted:
         print(f"stopped by {interrupted}", file=sys.stderr)
         return 128 + interrupted.signum

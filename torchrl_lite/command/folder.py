@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.checkpoint.traces import listed, traces
 from torchrl_lite.command.report import TRACEBACK
 from torchrl_lite.config.reading import reason
@@ -37,14 +38,16 @@ def check_text(folder: Path) -> None:
         ) from None
 
 
-def is_resumable(folder: Path) -> bool:
+def is_resumable(folder: Path, *, seed: int) -> bool:
     """Whether ``folder`` holds a run; if not, ``--resume`` may start one.
 
     Raises:
-        UserError: there is a run without its configuration, or ``folder`` cannot be read.
+        UserError: there is a run without its configuration or of another seed, or ``folder`` cannot
+            be read.
     """
     with _looking_into(folder):
         if (folder / "params.json").exists():
+            _check_seed(folder, seed)
             return True
         found = traces(folder)
     if found:
@@ -53,6 +56,15 @@ def is_resumable(folder: Path) -> bool:
             "restore it, or use another --id or --seed"
         )
     return False
+
+
+def _check_seed(folder: Path, seed: int) -> None:
+    try:
+        own = read_versions(folder)
+    except UserError:  # damaged; a checkpoint does not need it, and the run writes it again
+        return
+    if own is not None and own.seed != seed:
+        raise UserError(f"--seed: the run in {folder} has seed {own.seed}, not {seed}")
 
 
 @contextmanager

@@ -80,10 +80,11 @@ def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
             f"env.tasks: {config.num_tasks} tasks; this starter trains one, use mt_{algo}.py"
         )
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
-    folder = args.log_dir / name / config.env.set_name / str(args.seed)
+    # Absolute, since an environment may change the current directory.
+    folder = args.log_dir.absolute() / name / config.env.set_name / str(args.seed)
     check_text(folder)
     stored = folder / "params.json"
-    resuming = args.resume and is_resumable(folder)
+    resuming = args.resume and is_resumable(folder, seed=args.seed)
     if not args.resume:
         check_unused(folder)
     if resuming:

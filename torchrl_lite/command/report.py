@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.collector.failure import failure_of
 from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerError
 
@@ -44,7 +44,8 @@ def _reported(failure: Failure, folder: Path | None) -> RunError:
         return RunError(line)
     path = folder / TRACEBACK
     try:
-        write_text(path, failure.traceback + "\n")
+        text = failure.traceback.encode(errors="backslashreplace")  # file names may be no UTF-8
+        write_atomically(path, lambda file: file.write(text + b"\n"))
     except OSError:
         print(failure.traceback, file=sys.stderr)
         return RunError(line)

@@ -7,11 +7,14 @@ exception raised during an import could be replaced by another one, or lost.
 import os
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
+
+TYPE_CHECKING = False  # a signal during an import before `begin` is a traceback, so few are here
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def begin() -> None:
@@ -57,7 +60,7 @@ def mistake_in(parse: Callable[[], object]) -> int:
 
 
 def command(
-    parse: Callable[[], Namespace], run: Callable[[Namespace], int], *, needs: Sequence[str]
+    parse: "Callable[[], Namespace]", run: "Callable[[Namespace], int]", *, needs: Sequence[str]
 ) -> int:
     """Runs any other starter; ``needs`` names the modules that ``run`` imports."""
     begin()

@@ -85,9 +85,9 @@ def _job(
 ) -> Job:
     folder, resuming = None, False
     if run_dir is not None:
-        folder = Path(run_dir)
+        folder = Path(run_dir).absolute()
         check_text(folder)
-        resuming = resume and is_resumable(folder)
+        resuming = resume and is_resumable(folder, seed=seed)
         if not resume:
             check_unused(folder)
     if folder is not None and resuming:

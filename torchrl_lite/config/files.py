@@ -62,12 +62,12 @@ def plain(value: Any) -> Any:
     """Converts integral floats to integers, at every level.
 
     Raises:
-        UserError: a string contains a lone surrogate.
+        UserError: a string contains a lone surrogate, or a null character, which no path can have.
         RecursionError: nested too deeply.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and not value.isascii():
+    if isinstance(value, str) and ("\0" in value or not value.isascii()):
         _check_text(value)
     if isinstance(value, list):
         return [plain(item) for item in value]
@@ -78,9 +78,11 @@ def plain(value: Any) -> Any:
 
 def _check_text(text: str) -> None:
     try:
-        text.encode()
+        valid = b"\0" not in text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{text!r} is not valid text") from None
+        valid = False
+    if not valid:
+        raise UserError(f"{text!r} is not valid text")
 
 
 def parse_json(text: str) -> Any:

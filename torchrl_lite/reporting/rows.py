@@ -20,7 +20,9 @@ Cells = dict[str, str]
 
 def read_rows(path: Path) -> Iterator[Cells]:
     """The rows of a ``log.csv``. An incomplete last line, of a killed or running run, is dropped.
-    A byte order mark and other line endings, as spreadsheets write them, are ignored.
+
+    What spreadsheets change is ignored: a byte order mark, other line endings, no line ending after
+    the last row, no commas before the empty cells at the end of a row.
 
     Raises:
         UserError: it is not in the format a run writes.
@@ -28,7 +30,7 @@ def read_rows(path: Path) -> Iterator[Cells]:
     """
     try:
         with open_regular(path) as file:
-            yield from _checked(csv.DictReader(_lines(file)))
+            yield from _checked(csv.DictReader(_lines(file), restval=""))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -38,27 +40,36 @@ def read_rows(path: Path) -> Iterator[Cells]:
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
-    encoding, number = "utf-8-sig", 0
+    encoding, number, commas = "utf-8-sig", 0, 0
     while line := file.readline(MAX_LINE):
         number += 1
         if not line.endswith(b"\n"):
             if len(line) == MAX_LINE:
                 raise ValueError(f"line {number} is longer than {MAX_LINE} bytes")
-            return
+            if number == 1:  # a run writes its header at once
+                raise ValueError("the header has no end")
+            if line.count(b",") < commas:
+                return
+        commas = commas or line.count(b",")
         yield line.decode(encoding)
         encoding = "utf-8"
 
 
 def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
+    frames = -math.inf
+    for name in ("epoch", "total_frames"):
+        if rows.fieldnames is not None and name not in rows.fieldnames:
+            raise ValueError(f"the header has no {name}")
     for row in rows:
         if None in row:
             raise ValueError(f"line {rows.line_num} has more cells than the header")
-        if None in row.values():  # incomplete
-            continue
         _check_numbers(row, rows.line_num)
         for name in ("epoch", "total_frames"):
-            if not math.isfinite(float(row.get(name) or "nan")):
+            if not math.isfinite(float(row[name] or "nan")):
                 raise ValueError(f"line {rows.line_num} has no {name}")
+        if float(row["total_frames"]) <= frames:
+            raise ValueError(f"line {rows.line_num} is not after the line before it")
+        frames = float(row["total_frames"])
         yield row
 
 

@@ -103,7 +103,9 @@ class Run(MemoryRun):
             success = best[0] if isinstance(best, list) and best else None
             known = finite(success) if isinstance(success, float) else None
             self._view.resume(self._past.latest, best=known)
-        self.say(f"{self.folder} on {provenance.describe(self._device)}")
+        here = Path.cwd()
+        short = self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+        self.say(f"{short} on {provenance.describe(self._device)}")
         if asked_to_resume:
             self.say(
                 f"resuming from frame {done}"
