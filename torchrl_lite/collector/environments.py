@@ -11,7 +11,7 @@ from torchrl_lite.collector.episode import EpisodeRunner
 from torchrl_lite.collector.failure import named
 from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference
-from torchrl_lite.collector.plan import EpisodeKey, EpisodePlan
+from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup, Site, site_name
 from torchrl_lite.env.make import make_task_env, task_horizon
 
@@ -49,6 +49,7 @@ class Environments:
             act_dim=self.act_dims[site.task],
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
+            noise_scale=config.noise_scale(site.copy) if purpose == TRAIN else 1.0,
             random_starts=config.random_starts_in(episode),
             random_start_steps=config.random_start_steps,
         )

@@ -41,6 +41,7 @@ class EpisodeKey(NamedTuple):
         act_dim: int,
         num_goals: int,
         noise_repeat: int = 1,
+        noise_scale: float = 1.0,
         random_starts: float = 0.0,
         random_start_steps: int = 1,
     ) -> EpisodePlan:
@@ -57,6 +58,8 @@ class EpisodeKey(NamedTuple):
         )
         if noise_repeat > 1:
             plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
+        if noise_scale != 1.0:
+            plan = plan._replace(normal=plan.normal * np.float32(noise_scale))
         if rng.random() < random_starts:
             steps = min(random_start_steps, horizon)
             plan = plan._replace(start=plan.uniform[_random_start(steps, rng)])

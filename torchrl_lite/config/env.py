@@ -59,6 +59,11 @@ class EnvConfig(Section):
         description="maximum consecutive steps with the same exploration noise; it is held for n "
         "steps with probability ~ 1/n^2",
     )
+    noise_spread: Annotated[float, Field(ge=1, le=100)] = Field(
+        1.0,
+        description="largest multiplier of exploration noise over the environments of a task, which "
+        "are spaced evenly in its logarithm, from 1",
+    )
     random_starts: Unit = Field(
         0.0, description="probability that an episode of training begins with random actions"
     )
@@ -79,6 +84,10 @@ class EnvConfig(Section):
         """``random_starts`` in the n-th training episode of an environment, counted from 0."""
         last = self.random_start_episodes
         return self.random_starts if last is None or episode < last else 0.0
+
+    def noise_scale(self, copy: int) -> float:
+        """The multiplier of exploration noise in a task's environment, counted from 0."""
+        return self.noise_spread ** (copy / (self.copies - 1)) if self.copies > 1 else 1.0
 
     @property
     def copies(self) -> int:
