@@ -18,11 +18,12 @@ Cells = dict[str, str]
 """A row: each cell by its column, a number or empty."""
 
 
-def read_rows(path: Path) -> Iterator[Cells]:
-    """The rows of a ``log.csv``. An incomplete last line, of a killed or running run, is dropped.
+def read_rows(path: Path, *, open_end: bool = False) -> Iterator[Cells]:
+    """The rows of a ``log.csv``. A last line without an end, of a killed or running run, is left
+    out; with ``open_end``, only if it lacks cells.
 
-    What spreadsheets change is ignored: a byte order mark, other line endings, no line ending after
-    the last row, no commas before the empty cells at the end of a row.
+    What spreadsheets change is ignored: a byte order mark, other line endings, no commas before the
+    empty cells at the end of a row.
 
     Raises:
         UserError: it is not in the format a run writes.
@@ -30,7 +31,7 @@ def read_rows(path: Path) -> Iterator[Cells]:
     """
     try:
         with open_regular(path) as file:
-            yield from _checked(csv.DictReader(_lines(file), restval=""))
+            yield from _checked(csv.DictReader(_lines(file, open_end), restval=""))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -39,7 +40,7 @@ def read_rows(path: Path) -> Iterator[Cells]:
         raise UserError(f"{path}: is damaged, or not written by a run ({error})") from None
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
+def _lines(file: BinaryIO, open_end: bool) -> Iterator[str]:
     encoding, number, commas = "utf-8-sig", 0, 0
     while line := file.readline(MAX_LINE):
         number += 1
@@ -48,7 +49,7 @@ def _lines(file: BinaryIO) -> Iterator[str]:
                 raise ValueError(f"line {number} is longer than {MAX_LINE} bytes")
             if number == 1:  # a run writes its header at once
                 raise ValueError("the header has no end")
-            if line.count(b",") < commas:
+            if not open_end or line.count(b",") < commas:
                 return
         commas = commas or line.count(b",")
         yield line.decode(encoding)
@@ -136,7 +137,8 @@ def check_columns(path: Path, columns: Sequence[str], header: Sequence[str]) -> 
 
 def _rows_of_resumed(path: Path) -> Iterator[Cells]:
     try:
-        yield from read_rows(path)
+        # Rows up to a checkpoint were complete on disk before it: one that has no end was edited.
+        yield from read_rows(path, open_end=True)
     except FileNotFoundError:
         return
     except UserError as error:
