@@ -284,6 +284,14 @@ def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None
     torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
 
 
+def test_a_task_that_learns_slowly_gains_weight_by_hand() -> None:
+    """The loss of the second one halves."""
+    method, task = GradNorm(2), torch.arange(2)
+    for left in (1.0, 0.5):
+        method.learn(torch.tensor([3.0, 5.0 * left]), torch.eye(2), task, progress=lambda: ())
+    assert method.task_weights[0] > 1 > method.task_weights[1]
+
+
 def test_no_task_loses_all_its_weight() -> None:
     method, products = GradNorm(2), torch.diag(torch.tensor([1.0, 1e8]))
     for _ in range(60):
