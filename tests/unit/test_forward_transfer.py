@@ -21,7 +21,7 @@ def run_of(folder: Path, **curves: Points) -> Run:
     names = [f"{name}/{task}" for task in curves for name in ("frames", "eval_success")]
     lines = [",".join(["epoch", "total_frames", "time/total_s", *names])]
     for number, points in enumerate(zip(*curves.values(), strict=True)):
-        nothing = ",".join(["0", "0", "1", *("" for _ in names)])
+        nothing = ",".join([str(number), str(100 * number - 50), "1", *("" for _ in names)])
         cells = [str(value) for point in points for value in point]
         lines += [nothing, ",".join([str(number), str(100 * number), "1", *cells])]
     (folder / "log.csv").write_text("\n".join(lines) + "\n")
