@@ -34,6 +34,9 @@ def policy_of(algo: str = "sac", tasks: int = 3, **net: Any) -> Policy:
     actor = blank_actor("gaussian" if GAUSSIAN[algo] else "deterministic", config.net, spec)
     for parameter in actor.parameters():  # heads begin close to 0, biases at 0
         parameter.data.normal_(std=0.5)
+    if actor.normalizer is not None:  # its limit is met by a few of the tests' observations
+        obs = torch.randn(tasks, 1, 50, spec.obs_dim) * torch.linspace(0.1, 1, spec.obs_dim)
+        actor.normalizer.update(obs + 0.5, range(tasks))
     return Policy(actor, config, spec._replace(tasks=tuple(names)), frames=0)
 
 
@@ -44,6 +47,8 @@ NETS: list[tuple[str, int, dict[str, Any]]] = [
     ("sac", 3, {"hidden_shapes": [16, 16], "task_input": "embedding", "residual": True}),
     ("td3", 3, {"hidden_shapes": [16, 12], "kind": "multihead"}),
     ("sac", 3, {"hidden_shapes": [16, 12], "kind": "independent", "norm": "layer"}),
+    ("sac", 1, {"hidden_shapes": [16, 12], "normalize_obs": True}),
+    ("td3", 3, {"hidden_shapes": [16, 12], "normalize_obs": True}),
 ]
 
 

@@ -70,7 +70,12 @@ def test_numpy_acts_as_a_shipped_policy(name: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"norm": "layer", "residual": True}, {"kind": "multihead"}, {"kind": "independent"}],
+    [
+        {"norm": "layer", "residual": True},
+        {"kind": "multihead"},
+        {"kind": "independent"},
+        {"normalize_obs": True},
+    ],
 )
 def test_numpy_acts_as_other_networks(changes: dict[str, Any], tmp_path: Path) -> None:
     own = load_policy("mt3_easy")
@@ -82,6 +87,8 @@ def test_numpy_acts_as_other_networks(changes: dict[str, Any], tmp_path: Path) -
         if isinstance(module, EnsembleLinear):
             module.weight.data.normal_(std=0.3)
             module.bias.data.normal_()
+    if actor.normalizer is not None:
+        actor.normalizer.update(0.1 * torch.randn(3, 1, 50, 39) + 0.5, range(3))
     path = tmp_path / "policy.safetensors"
     policy = Policy(actor, config, own.spec, 0)
     policy_file.write(path, policy, [])

@@ -90,13 +90,26 @@ class _Graph:
     def _act(self) -> None:
         actor, axis = self._policy.actor, self._constant(np.array([1]))
         x = self._node("Unsqueeze", "obs", axis)
-        x = self._masked(x, actor.obs_mask)
+        x = self._normalized(self._masked(x, actor.obs_mask))
         mean = self._head(self._trunk(x), actor.body.get_submodule("head"))
         act = self._masked(self._node("Tanh", mean), actor.act_mask)
         self._node("Squeeze", act, axis, output="act")
 
     def _masked(self, x: str, mask: Tensor) -> str:
         return x if mask.all() else self._node("Mul", x, self._row(mask))
+
+    def _normalized(self, x: str) -> str:
+        """As `ObsNormalizer`, with ``net.normalize_obs``."""
+        normalizer = self._policy.actor.normalizer
+        if normalizer is None:
+            return x
+        mean, var = normalizer.mean[0, :, None], normalizer.var[0, :, None]
+        scale = (var + normalizer.EPSILON).rsqrt()
+        x = self._node("Sub", x, self._row(mean.float()))
+        x = self._node("Mul", x, self._row(scale.float()))
+        limit = np.array([normalizer.CLIP], np.float32)
+        x = self._node("Max", x, self._constant(-limit))
+        return self._node("Min", x, self._constant(limit))
 
     def _trunk(self, x: str) -> str:
         trunk = self._policy.actor.body.get_submodule("trunk")
