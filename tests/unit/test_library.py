@@ -71,6 +71,8 @@ def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
     assert load_config("mt10").num_tasks == 10
     with pytest.raises(UserError, match=r"mt12\.json: no such configuration"):
         load_config("mt12.json")
+    with pytest.raises(UserError, match=r"^--set: train\.num_epoch: unknown key"):
+        load_config("mt10", "train.num_epoch=3")  # the mistake is not the file's
 
 
 def test_an_installed_package_has_its_own_files(

@@ -57,6 +57,12 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     policy = load_policy(weights_of(run))
     assert tasks_of(policy, []) == [0, 1]
     assert tasks_of(policy, ["reach-v3"]) == [1]
+    (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
+    assert one.task == "reach-v3"
+    with pytest.raises(UserError, match=r"task: .*'reach-v2'.*'reach-v3'"):
+        evaluate(policy, ["reach-v2"])
+    with pytest.raises(UserError, match=r"^episodes: is 0"):
+        evaluate(policy, episodes=0)
     with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
         tasks_of(policy, ["reach-v2"])
     with pytest.raises(UserError, match=r"it has drawer-close-v3, reach-v3$"):

@@ -106,6 +106,13 @@ def test_it_works_in_another_thread(whole: Path, tmp_path: Path) -> None:
     assert timeless(results[0]) == timeless(result_of(whole))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_wrong_seed_is_refused_before_anything_is_written(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(UserError, match=f"^seed: {seed} is not an integer from 0 to"):
+        train(config(), seed=seed, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_there_is_not_overwritten(whole: Path) -> None:
     with pytest.raises(UserError, match="exists"):
         train(config(), run_dir=whole, **CPU)

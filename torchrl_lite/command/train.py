@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from torchrl_lite.algo import accel
+from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import check_text, check_unused, is_resumable
 from torchrl_lite.command.job import Job, check_job, is_finished, work
@@ -19,6 +20,7 @@ from torchrl_lite.command.options import find_device, resolve, with_allowed_chan
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import Config
 from torchrl_lite.config.trust import check_cluster, check_imports
+from torchrl_lite.errors import UserError
 from torchrl_lite.training.memory_run import Callback
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
@@ -46,10 +48,12 @@ def train(
     imports it.
 
     Raises:
-        UserError: an invalid configuration or device, an existing run without ``resume``, or a
-            change that a resumed run does not allow.
+        UserError: an invalid configuration, seed or device, an existing run without ``resume``, or
+            a change that a resumed run does not allow.
         RunError: an environment failed, or a checkpoint cannot be read or written.
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"seed: {seed} is not an integer from 0 to {MAX_SEED}")
     asked = config if isinstance(config, Config) else load_config(config)
     job = _job(asked, seed, run_dir, device=device, callback=callback, resume=resume)
     if job.folder is not None and is_finished(job):

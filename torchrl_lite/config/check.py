@@ -48,11 +48,18 @@ def load(
         UserError: the first error, with what is allowed.
     """
     tree = read_tree(source) if isinstance(source, Path) else dict(source or {})
-    for override in overrides:
-        tree = merge(tree, nest(*parse_override(override)))
+    parsed = [parse_override(override) for override in overrides]
+    for path, value in parsed:
+        tree = merge(tree, nest(path, value))
     name = str(source) if isinstance(source, Path) else "configuration"
     chosen = algo or tree.get("algo", next(iter(sections)))
-    return check(tree, algo=chosen, sections=sections, source=name)
+    return check(
+        tree,
+        algo=chosen,
+        sections=sections,
+        source=name,
+        overridden=[path for path, _ in parsed],
+    )
 
 
 def check(

@@ -73,7 +73,7 @@ def goal_numbers(policy: Policy, goals: str | int) -> range:
 
 def evaluate(
     policy: Policy,
-    tasks: Sequence[int] = (),
+    tasks: Sequence[str | int] = (),
     *,
     episodes: int = 10,
     seed: int | None = None,
@@ -82,28 +82,30 @@ def evaluate(
 ) -> tuple[list[TaskEvaluation], float]:
     """Runs deterministic episodes on evenly spread goals; also returns the frames per second.
 
-    ``tasks``: their indices, by default all; ``episodes``: of each task; ``seed`` draws the goals,
-    by default those of the training; ``goals``: "train", "held_out" (the test goals of
+    ``tasks``: their names or indices, by default all; ``episodes``: of each task; ``seed`` draws
+    the goals, by default those of the training; ``goals``: "train", "held_out" (the test goals of
     ``metaworld.ML1``) or the number of one goal; ``workers``: processes, 0 to evaluate in this one.
 
     Raises:
-        UserError: the tasks do not have these goals.
+        UserError: an unknown task, no episodes, or the tasks do not have these goals.
         EpisodeError: an environment failed.
         NotFiniteError: a return is not finite, as with damaged weights.
     """
+    if episodes < 1:
+        raise UserError(f"episodes: is {episodes}; it must be at least 1")
     numbers = goal_numbers(policy, goals)
-    tasks = tasks or range(len(policy.tasks))
+    indices = [policy.index(task) for task in tasks] or list(range(len(policy.tasks)))
     seed = policy.seed if seed is None else seed
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
     setup = RolloutSetup(config, policy.spec, policy.actor, seed)
     with Collector(setup, epoch_frames=1, workers=workers) as collector:
         started = time.perf_counter()
-        results = collector.evaluate(policy.actor, tasks, episodes, goals=numbers)
+        results = collector.evaluate(policy.actor, indices, episodes, goals=numbers)
         seconds = time.perf_counter() - started
     check_episodes(results, config.tasks)
     evaluations = [
         TaskEvaluation.of(config.tasks[task], [stats for stats in results if stats.task == task])
-        for task in tasks
+        for task in indices
     ]
     return evaluations, sum(stats.length for stats in results) / seconds
 
