@@ -44,7 +44,8 @@ def test_the_code_of_the_page_runs(
 def test_the_task_of_ones_own_is_trained_by_the_commands_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fewer and smaller updates, and the time limit of its registration."""
+    """With fewer and smaller updates, and the time limit of its registration, which a worker learns
+    from the module."""
     text = (DOCS / "environments.md").read_text(encoding="utf-8")
     code, config, commands = (
         re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0]
@@ -60,5 +61,5 @@ def test_the_task_of_ones_own_is_trained_by_the_commands_of_the_page(
     assert run_starter("st_sac", *train[3:], *small) == 0
     result = json.loads((tmp_path / diagnose[-1] / "result.json").read_text())
     assert result["eval/ep_len_mean"] == 50
-    assert run_starter("play", *play[2:], "--episodes", "1", "--workers", "0") == 0
+    assert run_starter("play", *play[2:], "--episodes", "1", "--workers", "1") == 0
     assert run_starter("diagnose", *diagnose[2:]) == 0

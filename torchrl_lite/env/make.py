@@ -98,6 +98,7 @@ def make_task_env(
 
 def task_horizon(config: EnvConfig, task: int) -> int:
     """The time limit of the task with index ``task``, in steps."""
+    import_modules(config.imports)  # a worker asks for it before it makes an environment
     return config.max_episode_frames or _SUITES[config.suite].horizon(config.tasks[task], config)
 
 
