@@ -31,6 +31,7 @@ from torchrl_lite.config import EnvConfig
 from torchrl_lite.demos.expert import record
 from torchrl_lite.demos.file import Demonstrations, read, write
 from torchrl_lite.env.goals import goals
+from torchrl_lite.errors import UserError
 from torchrl_lite.training.imitation import with_demos
 from torchrl_lite.types import Block
 
@@ -75,6 +76,23 @@ def test_stock_meta_world_gives_the_same_for_the_same_actions(recorded: Demonstr
         assert row == len(block.rew)
         assert block.cont.all()
         env.close()
+
+
+def test_the_expert_acts_alike_when_what_is_recorded_is_wrapped_or_hides_the_goal(
+    recorded: Demonstrations,
+) -> None:
+    wrappers = [{"name": "RescaleObservation"}, {"name": "FrameStackObservation", "stack_size": 2}]
+    seen = record(env_of(wrappers=wrappers, hide_goal=True), episodes=EPISODES, seed=3)
+    for task in TASKS:
+        plain, block = recorded.tensors[task], seen.tensors[task]
+        assert torch.equal(block.act, plain.act)
+        assert torch.equal(block.rew, plain.rew)
+        assert block.obs.shape == (len(plain.rew), 78)
+        assert not block.obs[:, [36, 37, 38, 75, 76, 77]].any()
+    with pytest.raises(
+        UserError, match=r"env\.wrappers \[\{'name': 'RescaleObservation'\}, .*run \[\]"
+    ):
+        seen.check_fit(env_of(), make_spec(), "x")
 
 
 def test_a_file_gives_back_what_was_recorded(

@@ -28,7 +28,8 @@ def record(
     """All of ``episodes`` episodes of each task, successful or not, up to their time limit.
 
     Their goals are spread evenly over those of ``seed``. Actions are clipped to [-1, 1], as
-    Meta-World does.
+    Meta-World does. The expert sees the goal and Meta-World's own observations also where
+    ``env.hide_goal`` or ``env.wrappers`` change what is recorded.
 
     Raises:
         UserError: there is no expert of a task.
@@ -58,6 +59,8 @@ def _record(
     name = env.tasks[task]
     expert = ENV_POLICY_MAP[name]()
     runner = EpisodeRunner(make_task_env(env, task, seed=seed), task, name)
+    plain = env.model_copy(update={"wrappers": [], "hide_goal": False})
+    twin = make_task_env(plain, task, seed=seed)  # steps along, for the expert to see
     horizon, (act_dim,) = task_horizon(env, task), runner.env.action_space.shape or ()
     steps: list[tuple[ndarray, ...]] = []
     ended: list[EpisodeStats] = []
@@ -65,14 +68,18 @@ def _record(
         plan = EpisodeKey(seed, DEMO, task, 0, episode).plan(
             horizon=horizon, act_dim=act_dim, num_goals=env.num_goals
         )
-        runner.begin(plan._replace(goal=episode * env.num_goals // episodes))
+        goal = episode * env.num_goals // episodes
+        runner.begin(plan._replace(goal=goal))
+        seen, _ = twin.reset(options={"goal": goal})
         while runner.plan is not None:
             obs, first = runner.obs, np.array(runner.frame == 0)
-            act = _act(expert, obs)
+            act = _act(expert, seen)
+            seen = twin.step(act)[0]
             step, stats = runner.step(act)
             steps.append((obs, act, np.array(step.rew), step.next_obs, np.array(step.cont), first))
             ended += [stats] if stats else []
     runner.env.close()
+    twin.close()
     parts = zip(*steps, strict=True)
     return Block(*(torch.from_numpy(np.array(part, np.float32)) for part in parts)), ended
 

@@ -85,9 +85,9 @@ class Demonstrations(NamedTuple):
         Raises:
             UserError: they are not of this run's tasks, rewards or sizes.
         """
-        theirs = self.header.env
-        for key in (key for key in EnvConfig.model_fields if key not in FREE):
-            there, here = getattr(theirs, key), getattr(env, key)
+        theirs, own_env = (one.model_dump(exclude=FREE) for one in (self.header.env, env))
+        for key, there in theirs.items():
+            here = own_env[key]
             if there != here:
                 raise UserError(f"train.demos: {path} has env.{key} {there!r}, the run {here!r}")
         for task, (obs_dim, act_dim) in spec.shapes.items():
