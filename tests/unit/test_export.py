@@ -149,7 +149,7 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     text = (hub.folder / "me" / "door" / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: torchrl_lite\n")
     assert "# door\n" in text
-    assert "play.py --pretrained hf://me/door --episodes 1" in text
+    assert "torchrl-lite play --pretrained hf://me/door --episodes 1" in text
 
     own, back = load_policy("door-open-v3"), load_policy("hf://me/door")
     obs = np.random.default_rng(0).normal(size=(7, 39))

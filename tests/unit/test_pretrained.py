@@ -23,7 +23,7 @@ def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> No
     assert path.stat().st_size < 2_000_000
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     file = policy_file.read(path)
-    assert card == export.card(name, file.header)
+    assert card == export.card(name, file.header, source=f"--pretrained {name}")
     for one in file.header.evaluation:
         assert len(one.returns) == 50
         assert f"| {np.mean(one.returns):.1f} |" in card
@@ -87,7 +87,7 @@ def test_one_episode_has_no_interval_of_its_return() -> None:
     one = summary(single)
     assert one == TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
     header = policy_file.read(pretrained.find("drawer-close-v3")).header
-    told = export.card("x", header.model_copy(update={"evaluation": [single]}))
+    told = export.card("x", header.model_copy(update={"evaluation": [single]}), source="")
     assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
 
 
@@ -112,8 +112,10 @@ def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: P
     again, _ = evaluate(policy, [0], episodes=5, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
     card = (tmp_path / "new" / "mine-v1.0.md").read_text()
-    assert card == export.card("mine-v1.0", file.header)
-    assert "st_sac.py --config params.json --seed 4 --until 20\n" in card
+    source = "--checkpoint mine-v1.0.safetensors"  # it does not ship
+    assert card == export.card("mine-v1.0", file.header, source=source)
+    assert f"torchrl-lite play {source} --episodes 5\n" in card
+    assert "torchrl-lite train sac --config params.json --seed 4 --until 20\n" in card
     config = json.loads(card.split("```json\n")[1].split("```")[0])
     assert config == json.loads((run / "params.json").read_text())
 

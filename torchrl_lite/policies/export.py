@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies import hub
+from torchrl_lite.policies import hub, shipped
 from torchrl_lite.policies.evaluate import summary
 from torchrl_lite.policies.file import SUFFIX, PolicyHeader, TaskEvaluation
 from torchrl_lite.policies.policy import Policy
@@ -45,7 +45,9 @@ def export(
     name = path.name.removesuffix(SUFFIX)
     weights, text = path.with_name(name + SUFFIX), path.with_name(f"{name}.md")
     header = policy_file.write(weights, policy, evaluation, held_out=held_out)
-    write_text(text, card(name, header))
+    ships = weights.parent.resolve() == shipped.FOLDER.resolve()
+    source = f"--pretrained {name}" if ships else f"--checkpoint {weights.name}"
+    write_text(text, card(name, header, source=source))
     return Exported(weights, text, header)
 
 
@@ -72,17 +74,15 @@ def push(
     with TemporaryDirectory() as folder:
         files = export(Path(folder) / hub.FILE, policy, evaluation, held_out)
         front = FRONT.format(suite=policy.config.env.suite, algo=policy.config.algo)
-        text = card(name.partition("/")[2], files.header, source=f"{hub.SCHEME}{name}")
+        text = card(name.partition("/")[2], files.header, source=f"--pretrained {hub.SCHEME}{name}")
         files.card.unlink()
         write_text(Path(folder) / "README.md", front + text)
         return hub.upload(Path(folder), name)
 
 
-def card(name: str, header: PolicyHeader, *, source: str | None = None) -> str:
-    """A policy's card, in Markdown; ``source`` is what loads it, if not its name."""
-    source = source or name
-    tasks, algo = header.config["env"]["tasks"], header.config["algo"]
-    starter = f"{'st' if len(tasks) == 1 else 'mt'}_{algo}.py"
+def card(name: str, header: PolicyHeader, *, source: str) -> str:
+    """A policy's card, in Markdown; ``source``: the flag of ``play`` that loads it."""
+    algo = header.config["algo"]
     until = f"--until {header.frames}"
     episodes = len(header.evaluation[0].returns)
     return "\n".join(
@@ -98,9 +98,9 @@ def card(name: str, header: PolicyHeader, *, source: str | None = None) -> str:
             "configuration below):",
             "",
             "```bash",
-            f"python starter/play.py --pretrained {source} --video {name}.gif",
-            f"python starter/play.py --pretrained {source} --episodes {episodes}",
-            f"python starter/{starter} --config params.json --seed {header.seed} {until}",
+            f"torchrl-lite play {source} --video {name}.gif",
+            f"torchrl-lite play {source} --episodes {episodes}",
+            f"torchrl-lite train {algo} --config params.json --seed {header.seed} {until}",
             "```",
             "",
             "| trained with | version |",
