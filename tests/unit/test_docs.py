@@ -75,7 +75,7 @@ def pins(name: str) -> set[str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if not line.startswith(("#", "-"))]
     assert all("==" in line for line in wanted)
-    return {line.partition("==")[0].lower() for line in wanted}
+    return {re.split(r"[\[=]", line)[0].lower() for line in wanted}
 
 
 def test_what_is_needed_is_what_is_pinned() -> None:
