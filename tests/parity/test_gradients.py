@@ -376,7 +376,7 @@ def test_what_does_not_train_does_not_move(algo: str, kind: str, name: str) -> N
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_saved_learner_goes_on_to_the_last_bit(name: str) -> None:
+def test_a_restored_learner_continues_bit_identically(name: str) -> None:
     def make(seed: int) -> Any:
         return make_learner("sac", make_spec(3), gradients=name, seed=seed, policy_delay=2)
 

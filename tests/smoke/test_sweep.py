@@ -101,9 +101,7 @@ def assert_all_done_once(log_dir: Path, single: Path) -> None:
         assert not (folder / "sweep.json").exists()
 
 
-def test_a_driver_that_is_killed_goes_on_where_it_was(
-    cluster: Any, single: Path, tmp_path: Path
-) -> None:
+def test_a_killed_driver_continues_where_it_was(cluster: Any, single: Path, tmp_path: Path) -> None:
     driver = start(cluster, tmp_path, "--seeds", "1-3")
     middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
     driver.kill()

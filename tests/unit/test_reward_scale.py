@@ -74,7 +74,7 @@ def test_a_task_that_takes_no_part_does_not_move() -> None:
 @pytest.mark.parametrize(
     "make", [lambda: DeviationScale(2), lambda: ReturnScale(2, 2, discount=0.9, bound=5.0)]
 )
-def test_a_saved_state_goes_on_to_the_last_bit_and_stays_as_it_was(
+def test_a_saved_state_continues_bit_identically_and_is_not_modified(
     make: Callable[[], DeviationScale | ReturnScale],
 ) -> None:
     scale, restored = make(), make()

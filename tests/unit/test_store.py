@@ -83,7 +83,7 @@ def test_the_newest_is_found_with_all_transitions(tmp_path: Path, epochs: int) -
 
 
 @pytest.mark.parametrize("stop", [1, 5])
-def test_a_store_that_was_read_goes_on_as_the_one_that_wrote(tmp_path: Path, stop: int) -> None:
+def test_a_restored_store_continues_like_the_original(tmp_path: Path, stop: int) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     Run(one).live(*range(1, 8))
     Run(other).live(*range(1, stop + 1))
@@ -278,7 +278,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 400, 1900])
-def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
+def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     run = Run(tmp_path)
@@ -294,7 +294,7 @@ def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
     assert_goes_on_from(tmp_path, 2, passed=int(bool(new)))
 
 
-def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
+def test_a_read_only_folder_is_reported_and_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path)
