@@ -186,7 +186,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("algo", "kind", "name", "fields"), CASES, ids=str)
-def test_updates_are_the_textbooks(algo: str, kind: str, name: str, fields: dict[str, Any]) -> None:
+def test_updates_match_the_textbook(
+    algo: str, kind: str, name: str, fields: dict[str, Any]
+) -> None:
     """Gradients, norms, cosines, and all weights after four updates; TD3 delays its policy."""
     fields = dict(fields)
     net = SMALL | {key: fields.pop(key) for key in ("critic", "norm") if key in fields}

@@ -264,7 +264,7 @@ def test_waiting_for_the_compiler_is_announced(
 # --- going on ------------------------------------------------------------------------------------
 
 
-def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
     """Stops within stages, at their changes, within episodes."""
     start(tmp_path, "--until", "1")
     for count in (4, 6, EPOCHS):

@@ -26,7 +26,7 @@ def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
-def test_a_good_run_is_left_in_peace(folder: Path) -> None:
+def test_a_good_run_raises_no_finding(folder: Path) -> None:
     assert found(folder) == []
 
 

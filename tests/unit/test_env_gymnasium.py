@@ -207,7 +207,7 @@ def test_an_unknown_id_suggests_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("limit", "told"), [(None, "no time limit"), (10**9, "1000000000 steps")])
-def test_a_time_limit_that_is_none_needs_another(toy: Any, limit: int | None, told: str) -> None:
+def test_a_null_time_limit_needs_another(toy: Any, limit: int | None, told: str) -> None:
     task = toy(limit=limit)
     message = error_of(task)
     assert "env.max_episode_frames" in message

@@ -117,7 +117,7 @@ def test_a_failing_environment_is_named_with_its_own_frames(
         assert "Traceback" in trace.read_text() and str(trace) in last
 
 
-def test_a_failed_start_leaves_room_for_the_next(
+def test_a_failed_start_does_not_block_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And its traceback goes when the run is begun."""

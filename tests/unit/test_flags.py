@@ -168,7 +168,7 @@ def test_an_unknown_flag_suggests_the_nearest(start: Start, flag: str, nearest: 
     "argv",
     [("--res", "x"), ("stray",), ("--", "x"), ("--resume=1",), ("--id",), ("--foo", "a\nb")],
 )  # fmt: skip
-def test_an_argument_that_is_none_is_a_mistake(start: Start, argv: tuple[str, ...]) -> None:
+def test_an_invalid_argument_is_refused(start: Start, argv: tuple[str, ...]) -> None:
     mistake(start(*REACH, *argv))
 
 
@@ -252,7 +252,7 @@ def test_without_a_gpu_the_device_is_the_cpu(
 
 
 @pytest.mark.parametrize("path", ["base_sd.json", "", ".", "\n.json"])
-def test_a_configuration_that_is_none_is_a_mistake(start: Start, tmp_path: Path, path: str) -> None:
+def test_an_invalid_configuration_is_refused(start: Start, tmp_path: Path, path: str) -> None:
     write(tmp_path / "base_st.json", {})
     line = mistake(start(f"--config={path}"))
     assert ("did you mean 'base_st.json'?" in line) == (path == "base_sd.json")

@@ -379,7 +379,7 @@ def test_until_is_counted_from_the_first_frame(
 # --- --resume ------------------------------------------------------------------------------------
 
 
-def test_a_run_in_many_phases_ends_as_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
+def test_a_run_interrupted_often_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
     folder = folder_in(tmp_path)
     assert start(tmp_path, *SETS, "--until", "10") == 0
     for frames in range(20, FRAMES * EPOCHS + 1, 10):
@@ -448,7 +448,7 @@ def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(
     assert scalars(folder)["epoch"] == scalars(whole)["epoch"]
 
 
-def test_a_crash_in_the_final_evaluation_is_made_good(finished: Path, whole: Path) -> None:
+def test_a_crash_in_the_final_evaluation_is_recovered(finished: Path, whole: Path) -> None:
     (folder_in(finished) / "result.json").unlink()
     assert start(finished, "--resume") == 0
     assert same_results(folder_in(finished), whole)

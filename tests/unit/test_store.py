@@ -158,7 +158,7 @@ DAMAGES: list[Callable[[Path], Any]] = [truncate, flip, swell, Path.unlink]
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "flipped", "swollen", "removed"])
 @pytest.mark.parametrize("name", ["last_3.pt", "last_3.rows", "last_1.rows", "last_3.json"])
-def test_a_damaged_checkpoint_is_named_and_passed_over(
+def test_a_damaged_checkpoint_is_named_and_skipped(
     tmp_path: Path, name: str, damage: Callable[[Path], Any]
 ) -> None:
     """Whichever of its files it is: the first rows are not those of the checkpoint before."""
@@ -205,7 +205,7 @@ OF_A_STRANGER = [
 
 
 @pytest.mark.parametrize("manifest", NOT_JSON + OF_A_STRANGER, ids=lambda one: repr(one)[:20])
-def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -> None:
+def test_an_invalid_manifest_is_skipped(tmp_path: Path, manifest: Any) -> None:
     Run(tmp_path).live(1, 2, 3)
     path = tmp_path / "last_3.json"
     if isinstance(manifest, bytes):
@@ -215,7 +215,7 @@ def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -
     assert_goes_on_from(tmp_path, 2, passed=1)
 
 
-def test_a_state_that_does_not_fit_its_manifest_is_passed_over(tmp_path: Path) -> None:
+def test_a_state_that_does_not_fit_its_manifest_is_skipped(tmp_path: Path) -> None:
     Run(tmp_path).live(1, 2, 3)
     path = tmp_path / "last_3.json"
     files = json.loads(path.read_text())["files"]

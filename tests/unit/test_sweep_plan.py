@@ -113,7 +113,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not (tmp_path / "log").exists()
 
 
-def test_a_run_that_is_another_is_refused_before_anything_starts(
+def test_a_different_run_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--log_dir", str(tmp_path), *SAC, "--config", PENDULUM]

@@ -88,7 +88,7 @@ def test_a_fault_is_reported_and_a_signal_is_retried(
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", "{}"])
-def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
+def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
     (tmp_path / task.MARK).write_text(damaged)
     assert task.read_mark(tmp_path) is None
     (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))

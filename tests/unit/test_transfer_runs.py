@@ -190,7 +190,7 @@ def plain(run: Path) -> dict[str, Any]:
     return {key: state[key] for key in ("learner", "buffer", "frames", "origin")}
 
 
-def test_a_run_in_phases_equals_the_run_left_alone(first: Path, runs: Runs) -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one(first: Path, runs: Runs) -> None:
     """One phase ends while the policy stands still, and one before there is a checkpoint."""
     settings: dict[str, Any] = {
         "train__num_epochs": 4,
