@@ -113,7 +113,7 @@ def test_a_wrong_seed_is_refused_before_anything_is_written(tmp_path: Path, seed
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_there_is_not_overwritten(whole: Path) -> None:
+def test_an_existing_run_is_not_overwritten(whole: Path) -> None:
     with pytest.raises(UserError, match="exists"):
         train(config(), run_dir=whole, **CPU)
     with pytest.raises(UserError, match=r"^net\.hidden_shapes: the run in .* has \[8\]"):
