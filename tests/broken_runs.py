@@ -4,11 +4,15 @@ and logs by hand where training would take hours."""
 import csv
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import gymnasium as gym
 from tiny_runs import ROOT, sets, tree_of
 
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
 from torchrl_lite.analysis.diagnosis.rules import diagnose
 from torchrl_lite.analysis.runs import Run
@@ -51,6 +55,34 @@ class Real(NamedTuple):
     fields: Mapping[str, Any]
     rule: str | None
     algo: str = "sac"
+    broken: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What is broken in the code while it trains."""
+
+
+MIRRORED = "MirroredPendulum-v1"
+"""Where a torque turns the other way, so that a policy must know which of the two it acts in."""
+TWO_TASKS = LONGER | {
+    "env.tasks": ["Pendulum-v1", MIRRORED],
+    "env.num_envs": 2,
+    "env.group_size": 2,
+    "train.batch_size": 128,
+    "train.num_epochs": 34,
+}
+
+
+def mirrored(**arguments: Any) -> gym.Env:
+    env = gym.make("Pendulum-v1", **arguments).unwrapped
+    return gym.wrappers.TransformAction(env, lambda action: -action, None)
+
+
+def wrong_task_id() -> AbstractContextManager[object]:
+    """The transitions of each of two tasks are stored under the id of the other."""
+    add = ReplayBuffer.add_block
+
+    def swapped(buffer: ReplayBuffer, block: Any, tasks: Any) -> None:
+        add(buffer, type(block)(*(part.flip(0) for part in block)), tasks)
+
+    return patch.object(ReplayBuffer, "add_block", swapped)
 
 
 REAL = {
@@ -72,6 +104,8 @@ REAL = {
         "updates_per_frame",
     ),
     "entropy target 5": Real({"sac.target_entropy": 5}, "temperature_at_bound"),
+    "nothing, two tasks": Real(TWO_TASKS, None),
+    "wrong task id": Real(TWO_TASKS, "no_learning", broken=wrong_task_id),
 }
 
 
@@ -80,8 +114,13 @@ def train(case: Real, log_dir: Path) -> Path:
     config = str(ROOT / "config" / "mujoco" / "pendulum.json")
     fields = sets(PENDULUM | dict(case.fields))
     common = ["--config", config, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    assert main(case.algo, [*common, *fields]) in (0, 1)
-    return log_dir / "x" / "Pendulum-v1" / "1"
+    if MIRRORED not in gym.registry:
+        gym.register(MIRRORED, mirrored, max_episode_steps=200)
+    with case.broken():
+        many = len(case.fields.get("env.tasks", [])) > 1
+        assert main(case.algo, [*common, *fields], multi_task=many) in (0, 1)
+    (params,) = (log_dir / "x").rglob("params.json")
+    return params.parent
 
 
 # --- logs by hand --------------------------------------------------------------------------------

@@ -106,6 +106,12 @@ def noise(run: Evidence) -> Finding | None:
     )
 
 
+def _or_mixed_up(run: Evidence) -> str:
+    if len(run.tasks) < 2:
+        return ""
+    return " Also train one of the tasks alone: if that learns, tasks may be mixed up (a wrong id)."
+
+
 def no_learning(run: Evidence) -> Finding | None:
     """A return that is that of random actions."""
     random, returns = run.random_return(), run.values("eval/return")
@@ -117,5 +123,5 @@ def no_learning(run: Evidence) -> Finding | None:
         f"Nothing was learned: the return is {fmean(returns[-LATE:]):.4g} after {run.updates:,} "
         f"updates, and that of random actions is {random[0]:.4g}.",
         "Check the environment first: play a random episode and look at its rewards. Then try the "
-        "shipped configuration of a similar task, and more frames.",
+        f"shipped configuration of a similar task, and more frames.{_or_mixed_up(run)}",
     )
