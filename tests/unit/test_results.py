@@ -90,3 +90,7 @@ def test_few_seeds_are_dots_and_many_have_a_band(
     (axes,) = learning_curves({"exp": runs}).axes
     kinds = [type(one).__name__ for one in axes.collections]
     assert kinds == ["PathCollection"] * dots + ["FillBetweenPolyCollection"] * bands
+    (axes,) = learning_curves({"exp": runs}, metric="updates").axes  # of every epoch
+    assert len(axes.collections) == dots + bands
+    (axes,) = learning_curves({"exp": runs}, markers=False).axes
+    assert len(axes.collections) == bands
