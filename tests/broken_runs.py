@@ -195,8 +195,34 @@ def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
     return {f"train_q1_loss/{task}": line(1, loss) for task, loss in losses.items()}
 
 
+PUSH_AND_REACH = {
+    "env.tasks": ["push-v3", "reach-v3"],
+    "env.num_envs": 2,
+    "train.batch_size": 512,
+}
+
+
+def of_tasks(**columns: tuple[Column, Column]) -> dict[str, Column]:
+    """Columns of push-v3 and reach-v3."""
+    return {
+        f"{name}/{task}": column
+        for name, both in columns.items()
+        for task, column in zip(("push-v3", "reach-v3"), both, strict=True)
+    }
+
+
 LOGS = {
     "nothing": Log({}, None),
+    "nothing, two tasks": Log(
+        of_tasks(
+            eval_return=(line(50, 4200), line(50, 4200)),
+            rollout_return=(line(30, 3900), line(30, 3900)),
+            eval_success=(line(0, 1), line(0, 1)),
+            rollout_success=(line(0, 0.9), line(0, 0.9)),
+        ),
+        None,
+        PUSH_AND_REACH,
+    ),
     "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
     "critics diverge": Log(
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
@@ -261,7 +287,36 @@ LOGS = {
     "evaluation fails": Log(
         {"eval/success_rate": line(0, 0.1)}, "noise", says="worse than the noisy one"
     ),
+    "noise ruins one task": Log(
+        of_tasks(eval_success=(line(0, 1), line(0, 1)), rollout_success=(line(0, 1), line(0, 0.2))),
+        "noise",
+        PUSH_AND_REACH,
+        says="success in reach-v3 is 0.93 in evaluation and 0.20 in training",
+    ),
     "nothing is learned": Log(FLAT, "no_learning"),
+    "nothing is learned in one task": Log(
+        of_tasks(
+            eval_return=(line(30, 30), line(50, 4200)),
+            rollout_return=(line(30, 30), line(30, 3900)),
+            eval_success=(line(0, 0), line(0, 1)),
+            rollout_success=(line(0, 0), line(0, 0.9)),
+        ),
+        "no_learning",
+        PUSH_AND_REACH,
+        says="1 of 2 tasks. In push-v3, the return is 30",
+    ),
+    "two tasks are stuck": Log(
+        STUCK
+        | of_tasks(
+            eval_return=(falls_by(0.3, 50, 900), falls_by(0.3, 50, 700)),
+            rollout_return=(falls_by(0.3, 30, 800), falls_by(0.3, 30, 600)),
+            eval_success=(line(0, 0), line(0, 0)),
+            rollout_success=(line(0, 0), line(0, 0)),
+        ),
+        "local_optimum",
+        PUSH_AND_REACH,
+        says="reach-v3 is in a local optimum: the return grew from 30 (random actions) to 700",
+    ),
 }
 
 

@@ -52,8 +52,7 @@ def test_a_run_in_a_local_optimum_is_told_apart() -> None:
 def test_several_tasks_that_do_not_learn_may_be_mixed_up(
     others: list[str], said: bool, tmp_path: Path
 ) -> None:
-    tasks = ["push-v3", *others]
-    fields = {"env.tasks": tasks, "env.num_envs": 2, "train.batch_size": 512}
+    fields = {"env.tasks": ["push-v3", *others], "env.num_envs": 2, "train.batch_size": 512}
     ((name, finding),) = diagnose(Evidence.of(Run(write(Log(FLAT, None, fields), tmp_path / "x"))))
     assert name == "no_learning"
     assert ("wrong id" in finding.advice) == said
