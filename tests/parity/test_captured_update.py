@@ -170,7 +170,7 @@ def test_a_batch_has_the_size_that_is_asked_for() -> None:
     assert sizes == [4, 6, 4]
 
 
-def test_a_learning_rate_of_another_device_comes_home() -> None:
+def test_a_learning_rate_moves_to_the_learners_device() -> None:
     """A file's tensors are on the CPU, also those of a run on a GPU, where the rate is a tensor."""
     learner = make_learner("ddpg", make_spec())
     state = learner.training_state()

@@ -51,7 +51,7 @@ def book_target(book: Number, prediction: Tensor, given: dict[str, Tensor]) -> T
 
 @pytest.mark.parametrize(("kind", "combine"), list(product(KINDS, COMBINE)))
 @pytest.mark.parametrize("grid", [GRID, {"bins": 17, "bound": 8.0}, {"bins": 2, "bound": 1.0}])
-def test_a_target_is_the_textbooks(kind: str, combine: str, grid: dict[str, Any]) -> None:
+def test_a_target_matches_the_textbook(kind: str, combine: str, grid: dict[str, Any]) -> None:
     for sigma in (0.75, 1.5) if kind == "hl_gauss" else (0.75,):
         config = {"kind": kind, "combine": combine, "sigma": sigma, **grid}
         prediction, given = 2 * normal(E, T, B, grid["bins"]), returns()

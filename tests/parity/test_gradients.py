@@ -186,7 +186,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("algo", "kind", "name", "fields"), CASES, ids=str)
-def test_updates_are_the_textbooks(algo: str, kind: str, name: str, fields: dict[str, Any]) -> None:
+def test_updates_match_the_textbook(
+    algo: str, kind: str, name: str, fields: dict[str, Any]
+) -> None:
     """Gradients, norms, cosines, and all weights after four updates; TD3 delays its policy."""
     fields = dict(fields)
     net = SMALL | {key: fields.pop(key) for key in ("critic", "norm") if key in fields}
@@ -376,7 +378,7 @@ def test_what_does_not_train_does_not_move(algo: str, kind: str, name: str) -> N
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_saved_learner_goes_on_to_the_last_bit(name: str) -> None:
+def test_a_restored_learner_continues_bit_identically(name: str) -> None:
     def make(seed: int) -> Any:
         return make_learner("sac", make_spec(3), gradients=name, seed=seed, policy_delay=2)
 

@@ -21,7 +21,7 @@ ROWS = torch.tensor([2, 0, 0, 1])
     ],
 )
 @pytest.mark.parametrize("explore", [True, False])
-def test_the_bits_are_those_of_the_actor(algo: str, kind: str, explore: bool) -> None:
+def test_actions_are_bit_identical_to_the_actors(algo: str, kind: str, explore: bool) -> None:
     actor = make_learner(algo, SPEC, kind=kind).actor.requires_grad_(False)
     infer = Inference(actor, SPEC, len(ROWS))
     for seed in range(4):  # torch optimises a traced method on its second and third call

@@ -246,7 +246,7 @@ def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object
 @pytest.mark.parametrize(
     ("tasks", "tau", "delay", "interval"), [(2, 1.0, 1, 3), (2, 0.1, 2, 1), (1, 0.1, 3, 1)]
 )
-def test_what_moves_at_some_updates_only_is_the_textbooks(
+def test_delayed_parts_match_the_textbook(
     tasks: int, tau: float, delay: int, interval: int
 ) -> None:
     """Targets at every one or third; policy and temperature at every one, second or third."""

@@ -84,7 +84,7 @@ def values(learner: Any) -> list[list[Tensor]]:
 @pytest.mark.parametrize(
     ("algo", "delay"), [("td3", 1), ("td3", 2), ("td3", 3), ("ddpg", 1)], ids=str
 )
-def test_seven_updates_are_those_of_stable_baselines3(algo: str, delay: int) -> None:
+def test_seven_updates_match_stable_baselines3(algo: str, delay: int) -> None:
     """A step of Adam is 3e-4; that they sum the critics' losses shows only beside its epsilon."""
     learner, agent = make_pair(algo, delay)
     for step in range(7):

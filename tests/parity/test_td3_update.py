@@ -128,7 +128,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("algo", "case"), CASES.values(), ids=CASES.keys())
-def test_seven_updates_are_the_textbooks(algo: str, case: dict[str, Any]) -> None:
+def test_seven_updates_match_the_textbook(algo: str, case: dict[str, Any]) -> None:
     learner, book = make_pair(algo, **case)
     for step in range(7):
         batch = random_batch(learner.spec, seed=step)

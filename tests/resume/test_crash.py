@@ -69,7 +69,7 @@ def test_killed_anywhere_in_the_first_saves(runs: Runs) -> None:
     assert runs("one task").crash("saves", moments) == 4
 
 
-def test_killed_around_a_policy_from_elsewhere_that_stands_still(runs: Runs) -> None:
+def test_killed_while_a_transferred_policy_is_frozen(runs: Runs) -> None:
     """Before there is a checkpoint, while it stands still, and when it just moved."""
     moments = [Moment("collect", 25), Moment("update", 22), Moment("update", 14)]
     assert runs("transfer").crash("still", moments) == 3

@@ -223,7 +223,7 @@ def test_a_node_that_leaves_takes_nothing_with_it(
 
 
 @pytest.mark.parametrize("task", ["Raises-v0", "Hangs-v0", "Leaves-v0"])
-def test_an_odd_environment_is_told_as_by_workers_of_this_machine(
+def test_an_odd_environment_is_reported_like_by_local_workers(
     open_collector: Open, task: str
 ) -> None:
     env = EnvConfig(suite="gymnasium", imports=["odd_envs"], tasks=[task], max_episode_frames=9)

@@ -37,7 +37,7 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_the_search_of_the_page_goes_on_after_it_is_killed(tmp_path: Path) -> None:
+def test_the_documented_search_continues_after_a_kill(tmp_path: Path) -> None:
     """With one tiny run; `test_search.py` of the unit tests has searches of several trials."""
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     (tmp_path / "space.json").write_text(block("json"))

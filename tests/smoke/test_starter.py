@@ -146,7 +146,7 @@ def test_sigterm_without_grace_ends_a_run_at_once(tmp_path: Path) -> None:
     assert_goes_on(folder_of(tmp_path))
 
 
-def test_a_run_that_was_killed_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path: Path) -> None:
     stopped = stop_run(tmp_path, signal.SIGKILL, after="epoch 4 ", system__workers=2)
     assert stopped.code == -signal.SIGKILL
     assert stopped.processes >= 3

@@ -19,6 +19,7 @@ from tiny_runs import ROOT, TINY, sets
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
+from torchrl_lite.sweep.command import main as search_main
 from torchrl_lite.sweep.report import write
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
@@ -101,9 +102,7 @@ def assert_all_done_once(log_dir: Path, single: Path) -> None:
         assert not (folder / "sweep.json").exists()
 
 
-def test_a_driver_that_is_killed_goes_on_where_it_was(
-    cluster: Any, single: Path, tmp_path: Path
-) -> None:
+def test_a_killed_driver_continues_where_it_was(cluster: Any, single: Path, tmp_path: Path) -> None:
     driver = start(cluster, tmp_path, "--seeds", "1-3")
     middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
     driver.kill()
@@ -138,6 +137,37 @@ def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path:
     assert (driver.returncode, err) == (0, "")
     assert "resuming from frame" in (moved / "console.log").read_text()
     assert_all_done_once(tmp_path, single)
+
+
+def test_a_search_outlives_its_driver_and_a_node(cluster: Any, tmp_path: Path) -> None:
+    """Each trial ends once, as without Ray."""
+    pytest.importorskip("optuna", reason="the extra [search] is not installed")
+    space = tmp_path / "space.json"
+    space.write_text('{"sac.tau": [0.01, 0.02, 0.05]}')
+    flags = ["--search", str(space), "--sampler", "grid", "--seeds", "1"]
+    sweep = ["--starter", "st_sac", "--config", str(CONFIG), *SETS]
+    assert search_main([*flags, *sweep, "--out", str(tmp_path / "single"), "--jobs", "1"]) == 0
+
+    flags += ["--out", str(tmp_path / "ray")]
+    trials = [tmp_path / "ray" / f"trial_{n:04d}" / "Pendulum-v1" / "1" for n in range(3)]
+    driver = start(cluster, tmp_path, *flags)
+    middle = until(lambda: [trial for trial in trials if in_the_middle(trial)])[0]
+    driver.kill()
+    driver.communicate()
+    until(lambda: all(is_free(trial) for trial in trials if trial.exists()))
+    assert not (middle / "result.json").exists()
+
+    node = cluster.add_node(num_cpus=1)
+    driver = start(cluster, tmp_path, *flags)
+    (moved,) = until(lambda: [t for t in trials if in_the_middle(t, node.node_id)])
+    cluster.remove_node(node, allow_graceful=False)
+    _, err = driver.communicate()
+    assert (driver.returncode, err) == (0, "")
+    for trial in {middle, moved}:
+        assert "resuming from frame" in (trial / "console.log").read_text()
+    table = (tmp_path / "ray" / "trials.csv").read_bytes()
+    assert table == (tmp_path / "single" / "trials.csv").read_bytes()
+    assert table.count(b"done") == 3
 
 
 def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:

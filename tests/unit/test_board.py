@@ -56,7 +56,7 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert hyperparameters(changed)["net.norm"] == "layer" and "net.norm" not in shown
 
 
-def test_a_run_that_has_not_ended_says_so(tmp_path: Path) -> None:
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     for end in (False, True):
         board = Board(tmp_path / str(end))
         board.describe({"sac.tau": 0.1}, ["final/return"])

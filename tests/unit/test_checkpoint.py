@@ -60,7 +60,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     assert names(tmp_path) == ["last.pt"]
 
 
-def test_a_full_disk_is_told_as_such_where_weights_are_written(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_as_such_when_weights_are_written(tmp_path: Path) -> None:
     """Not in the words of torch's archive writer."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
@@ -131,7 +131,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     path = tmp_path / "last.pt"
     damage(path)
     with pytest.raises(CheckpointError) as caught:

@@ -128,7 +128,7 @@ def test_a_module_of_the_current_directory_is_imported(tmp_path: Path) -> None:
     assert len([*tmp_path.rglob("result.json")]) == 1
 
 
-def test_windows_is_told_in_one_line(
+def test_windows_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")

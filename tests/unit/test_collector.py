@@ -200,7 +200,7 @@ def test_nothing_depends_on_workers(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_an_epoch_took_is_told_and_kept_with_it(sessions: Sessions, workers: int) -> None:
+def test_the_duration_of_an_epoch_is_reported_and_kept(sessions: Sessions, workers: int) -> None:
     """The main process counts its own CPU seconds itself."""
     collector, other = sessions(workers).collector, sessions(2 - workers).collector
     collector.submit(YOUNG, BOTH, random=False)
@@ -323,7 +323,7 @@ def test_what_is_stored_is_what_stock_metaworld_did(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(("saved_by", "loaded_by"), [(0, 2), (2, 0)])
-def test_a_saved_state_goes_on_with_any_number_of_workers(
+def test_a_saved_state_continues_with_any_number_of_workers(
     sessions: Sessions, saved_by: int, loaded_by: int
 ) -> None:
     """Also with an epoch that was not taken."""
@@ -337,9 +337,7 @@ def test_a_saved_state_goes_on_with_any_number_of_workers(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_environment_that_leads_elsewhere_restarts_and_is_told_once(
-    sessions: Sessions, workers: int
-) -> None:
+def test_a_diverging_replay_restarts_and_is_reported_once(sessions: Sessions, workers: int) -> None:
     session, state = sessions(workers), through_a_file(sessions(0).state)
     state["sites"]["1/2"]["position"]["obs"][4] += 1e-9
     for _ in range(2):

@@ -95,5 +95,5 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_printed_command_is_one(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_printed_command_can_be_run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(command, monkeypatch)

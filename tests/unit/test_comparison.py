@@ -80,7 +80,7 @@ def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> No
     assert parse("sac", found[0].argv, multi_task=False).until == Until("core_hours", 1.5)
 
 
-def test_a_run_is_finished_when_its_log_says_that_its_budget_is_used_up(tmp_path: Path) -> None:
+def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
     flags = ["--plan", saved(tmp_path, seeds="1-2"), "--until", "1.5h"]
     new, *_ = trials(tmp_path, *flags)
     new.folder.mkdir(parents=True)
@@ -156,7 +156,7 @@ def test_the_table_has_what_runs_had_reached_within_the_budget(
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_a_comparison_goes_on_with_the_same_command_and_repeats_nothing(
+def test_a_comparison_continues_with_the_same_command_and_repeats_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--plan", saved(tmp_path), "--log_dir", str(tmp_path), "--jobs", "2"]

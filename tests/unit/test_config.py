@@ -111,7 +111,7 @@ def test_a_number_means_the_same_in_yaml_and_in_set(tmp_path: Path, text: str) -
     assert in_yaml == batch_size(lambda: overridden(f"train.batch_size={text}"))
 
 
-def test_a_value_of_set_that_is_no_json_is_a_string() -> None:
+def test_a_set_value_that_is_not_json_is_a_string() -> None:
     assert overridden("env.reward_version=v1").env.reward_version == "v1"
     assert '"a=b"' in error_of(overridden, "env.reward_version=a=b")
 
@@ -145,7 +145,7 @@ def test_a_lone_surrogate_is_a_mistake_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("key", ["1", "null"])
-def test_a_yaml_key_that_is_no_string_is_a_mistake(tmp_path: Path, key: str) -> None:
+def test_a_yaml_key_must_be_a_string(tmp_path: Path, key: str) -> None:
     for text in (f"{key}: 2\nenv: {{tasks: [reach-v3]}}", f"env: {{tasks: {{{key}: 2}}}}"):
         error_of(loaded, write(tmp_path / "config.yaml", text))
 
@@ -169,7 +169,7 @@ TYPES: dict[str, tuple[str, list[Any]]] = {
 
 
 @pytest.mark.parametrize("key", TYPES)
-def test_what_is_of_another_type_is_told_with_what_is_allowed(key: str) -> None:
+def test_a_wrong_type_is_reported_with_what_is_allowed(key: str) -> None:
     allowed, wrong = TYPES[key]
     for value in wrong:
         message = refusal(key, value)
@@ -185,7 +185,7 @@ def test_what_is_of_another_type_is_told_with_what_is_allowed(key: str) -> None:
         ("sac.alpha", "aut", '"auto" or a number >= 0', "'auto'"),
     ],
 )
-def test_a_misspelt_choice_is_told_with_all_choices_and_the_nearest(
+def test_a_misspelt_choice_lists_all_choices_and_the_nearest(
     key: str, value: str, allowed: str, nearest: str
 ) -> None:
     message = refusal(key, value)
@@ -277,7 +277,7 @@ def test_a_configuration_of_another_algorithm_is_refused(tmp_path: Path, algo: A
         assert "algo: " in error_of(load, path, sections=BOTH)
 
 
-def test_a_file_decides_its_algorithm_where_nobody_else_does(tmp_path: Path) -> None:
+def test_a_file_sets_its_algorithm_unless_overridden(tmp_path: Path) -> None:
     path = write(tmp_path / "config.json", one_task(algo="td3"))
     assert load(path, sections=BOTH).agent == OtherConfig()
     assert checked(one_task()).algo == checked(one_task(algo="sac")).algo == "sac"
@@ -315,13 +315,13 @@ def test_another_ending_and_a_folder_are_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}\n{}", "\x00"])
-def test_a_file_that_is_no_json_is_told_with_its_place(tmp_path: Path, text: str) -> None:
+def test_invalid_json_is_reported_with_its_position(tmp_path: Path, text: str) -> None:
     message = error_of(loaded, write(tmp_path / "config.json", text))
     assert all(part in message for part in ("config.json: not valid JSON: ", "line", "column"))
 
 
 @pytest.mark.parametrize("text", ["a: b: c", "--- {}\n--- {}", "*a"])
-def test_a_file_that_is_no_yaml_is_a_mistake(tmp_path: Path, text: str) -> None:
+def test_invalid_yaml_is_refused(tmp_path: Path, text: str) -> None:
     assert "config.yaml" in error_of(loaded, write(tmp_path / "config.yaml", text))
 
 
@@ -335,7 +335,7 @@ def test_a_file_holds_an_object_in_text(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", ".nan", "1e400"])
-def test_a_number_that_is_none_is_refused_wherever_it_stands(tmp_path: Path, number: str) -> None:
+def test_non_finite_numbers_are_refused_everywhere(tmp_path: Path, number: str) -> None:
     assert "sac.plr" in error_of(overridden, f"sac.plr={number}")
     assert "sac.plr" in error_of(from_text, tmp_path, ".yaml", f"sac: {{plr: {number}}}")
     error_of(from_text, tmp_path, ".json", f'{{"sac": {{"plr": {number}}}}}')
@@ -350,7 +350,7 @@ def test_a_number_that_is_none_is_refused_wherever_it_stands(tmp_path: Path, num
         (".yml", "train: {batch_size: 8, 'batch_size': 16}", "batch_size"),
     ],
 )
-def test_a_key_stands_once_in_a_section(tmp_path: Path, suffix: str, text: str, key: str) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path, suffix: str, text: str, key: str) -> None:
     assert f"{key}: duplicate key" in error_of(from_text, tmp_path, suffix, text)
     assert "num_envs" in error_of(overridden, 'env={"num_envs": 1, "num_envs": 2}')
 
@@ -376,9 +376,7 @@ def test_a_tree_that_is_too_deep_is_a_mistake(tmp_path: Path, depth: int) -> Non
 # --- extends -------------------------------------------------------------------------------------
 
 
-def test_extends_is_relative_to_the_file_it_stands_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_extends_is_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = write(tmp_path / "base.json", one_task(train={"batch_size": 8}))
     write(tmp_path / "sets" / "middle.yaml", {"extends": "../base.json"})  # JSON is YAML
     leaf = write(tmp_path / "sets" / "deep" / "leaf.json", {"extends": "../middle.yaml"})
@@ -461,7 +459,7 @@ def test_an_override_without_a_key_or_a_value_is_a_mistake(text: str) -> None:
         ("transfer=[]", "transfer"),
     ],
 )
-def test_a_wrong_override_is_told_with_its_key(override: str, key: str) -> None:
+def test_a_wrong_override_names_its_key(override: str, key: str) -> None:
     assert f"{key}: " in error_of(overridden, override)
 
 

@@ -91,7 +91,7 @@ HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_history_gives_these_stages_also_to_a_run_that_goes_on(name: str) -> None:
+def test_a_history_gives_the_same_stages_to_a_resumed_run(name: str) -> None:
     """What a checkpoint keeps is all that there is to know."""
     fields, epochs = HISTORIES[name]
     follow(machine(**fields), epochs)
@@ -135,7 +135,7 @@ def test_without_a_curriculum_all_tasks_are_trained_and_nothing_is_checked() -> 
         (2, 100, 0.5, ["stage 2 passed", "over a, b, c", "complete"]),
     ],
 )
-def test_the_end_of_a_stage_is_told(
+def test_the_end_of_a_stage_is_reported(
     stage: int, frames: int, success: float, parts: list[str]
 ) -> None:
     stages = machine(max_frames_per_stage=200, first_stage=stage)

@@ -143,7 +143,7 @@ def test_names_may_have_a_namespace() -> None:
         ("curricula/mt10_progressive.json", "5", "0 to 4"),
     ],
 )
-def test_a_stage_that_is_not_there_is_a_mistake(
+def test_a_missing_stage_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, stage: str, told: str
 ) -> None:
     argv = ["--config", str(ROOT / "config" / file), "--log_dir", str(tmp_path), "--stage", stage]

@@ -160,7 +160,7 @@ def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Reco
 EPOCHS_WITH_CHECKS = [2, 3, 5, 6]  # the ends of the four stages; the last one is passed at once
 
 
-def test_checks_are_made_where_a_stage_can_be_passed_and_their_cost_is_told(whole: Path) -> None:
+def test_checks_run_where_a_stage_can_pass_and_their_cost_is_reported(whole: Path) -> None:
     cost = [CHECKS * HORIZON * len(STAGES[stage]) for stage in range(4)]
     so_far = [0, cost[0], *2 * [sum(cost[:2])], sum(cost[:3]), *5 * [sum(cost)]]
     assert epochs_with(whole, "stage/success") == EPOCHS_WITH_CHECKS
@@ -247,7 +247,7 @@ def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
     assert (progress[0], progress[2], progress[-1]) == ("10/100", "40/180", "210/210")
 
 
-def test_whoever_waits_for_the_compiler_is_told(
+def test_waiting_for_the_compiler_is_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the first update of each set of tasks."""
@@ -264,7 +264,7 @@ def test_whoever_waits_for_the_compiler_is_told(
 # --- going on ------------------------------------------------------------------------------------
 
 
-def test_a_run_in_phases_equals_the_run_left_alone(tmp_path: Path, whole: Path) -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
     """Stops within stages, at their changes, within episodes."""
     start(tmp_path, "--until", "1")
     for count in (4, 6, EPOCHS):

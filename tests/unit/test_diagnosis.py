@@ -37,11 +37,11 @@ def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
-def test_a_good_run_is_left_in_peace(folder: Path) -> None:
+def test_a_good_run_raises_no_finding(folder: Path) -> None:
     assert found(folder) == []
 
 
-def test_a_run_in_a_local_optimum_is_told_apart() -> None:
+def test_a_run_in_a_local_optimum_is_recognized() -> None:
     ((name, finding),) = diagnose(Evidence.of(Run(STUCK_IN_AN_OPTIMUM)))
     assert name == "local_optimum"
     assert "env.random_starts" in finding.advice
@@ -74,7 +74,7 @@ def test_the_settings_that_ship_are_no_findings(tmp_path: Path) -> None:
         assert found(folder) == [], path
 
 
-def test_the_starter_tells_what_and_what_to_try(
+def test_the_starter_reports_the_problem_and_what_to_try(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(LOGS["nothing is learned"], tmp_path / "e" / "push-v3" / "1")

@@ -202,12 +202,12 @@ def test_other_spaces_are_a_mistake_in_one_line(
     assert all(needle in message for needle in ["env.tasks", task, *needles])
 
 
-def test_an_unknown_id_is_told_with_the_nearest() -> None:
+def test_an_unknown_id_suggests_the_nearest() -> None:
     assert "did you mean 'HalfCheetah-v5'?" in error_of("HalfCheeta-v5")
 
 
 @pytest.mark.parametrize(("limit", "told"), [(None, "no time limit"), (10**9, "1000000000 steps")])
-def test_a_time_limit_that_is_none_needs_another(toy: Any, limit: int | None, told: str) -> None:
+def test_a_null_time_limit_needs_another(toy: Any, limit: int | None, told: str) -> None:
     task = toy(limit=limit)
     message = error_of(task)
     assert "env.max_episode_frames" in message
@@ -254,7 +254,7 @@ def test_an_import_that_fails_is_named(package: Path) -> None:
     assert not package.exists()
 
 
-def test_a_package_of_an_extra_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sai_mujoco", None)
     with pytest.raises(UserError, match=r"env\.imports: 'sai_mujoco' .*pip install .*\[soccer\]"):
         make_spec(EnvConfig(suite="gymnasium", tasks=["Any-v0"], imports=["sai_mujoco"]))
@@ -267,7 +267,7 @@ def test_an_id_may_have_a_namespace(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("task", ["../Toy-v0", "a//b", "a/b/c", "module:Toy-v0"])
-def test_an_id_is_no_path_and_imports_no_module(task: str) -> None:
+def test_an_id_is_not_a_path_and_imports_no_module(task: str) -> None:
     with pytest.raises(ValueError, match=r"tasks: .*env\.imports" if ":" in task else "tasks"):
         EnvConfig(suite="gymnasium", tasks=[task])
 

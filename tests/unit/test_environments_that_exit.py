@@ -117,7 +117,7 @@ def test_a_failing_environment_is_named_with_its_own_frames(
         assert "Traceback" in trace.read_text() and str(trace) in last
 
 
-def test_a_failed_start_leaves_room_for_the_next(
+def test_a_failed_start_does_not_block_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And its traceback goes when the run is begun."""
@@ -139,7 +139,7 @@ def test_a_success_of_nan_is_named(
     assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
 
 
-def test_a_failure_that_names_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) -> None:
     error = ValueError("no model at " + os.fsdecode(b"m\xfcll.xml"))
     with pytest.raises(RunError, match="Failing-v0: ValueError: no model at"), telling(tmp_path):
         raise of_environment("Failing-v0", error) from error

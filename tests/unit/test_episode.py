@@ -90,7 +90,7 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 7])
-def test_a_replayed_episode_goes_on_as_the_other_one(
+def test_a_replayed_episode_continues_like_the_original(
     runners: list[EpisodeRunner], frames: int
 ) -> None:
     one, other = runners
@@ -109,7 +109,7 @@ def test_a_replayed_episode_goes_on_as_the_other_one(
     assert ended == same_ended
 
 
-def test_a_position_stays_when_the_episode_goes_on(runners: list[EpisodeRunner]) -> None:
+def test_a_position_stays_while_the_episode_continues(runners: list[EpisodeRunner]) -> None:
     runner = runners[0]
     plan = plan_of(KEY)
     runner.begin(plan)

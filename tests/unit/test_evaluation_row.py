@@ -17,7 +17,7 @@ EPISODES = [
 ]
 
 
-def test_every_task_is_told_by_itself_and_all_by_their_mean() -> None:
+def test_every_task_is_reported_and_their_mean() -> None:
     assert evaluation_row(by_task(EPISODES), TASKS) == {
         "eval/success_rate": 0.5,
         "eval/return": pytest.approx(472 / 6),
@@ -34,7 +34,7 @@ def test_every_task_is_told_by_itself_and_all_by_their_mean() -> None:
     }
 
 
-def test_a_task_that_tells_nothing_of_success_is_no_failure() -> None:
+def test_a_task_without_success_does_not_count_as_failed() -> None:
     silent = [EpisodeStats(2, 7.0, 30, None)]
     row = evaluation_row(by_task([*silent, *EPISODES[1:3]]), TASKS)
     assert row["eval_success/pick-place-v3"] is None

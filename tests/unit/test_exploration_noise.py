@@ -83,7 +83,7 @@ def test_a_random_action_is_held_for_one_to_thirty_steps_all_equally_likely() ->
     assert chisquare(counts[1:]).pvalue > 0.001
 
 
-def test_a_random_start_leaves_all_else_of_a_plan_alone() -> None:
+def test_a_random_start_changes_nothing_else_of_a_plan() -> None:
     plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_starts=1.0)
     assert len(plain.start) == 0 < len(other.start)
     assert same_plan(other._replace(start=plain.start), plain)

@@ -76,7 +76,7 @@ def test_large_numbers_and_rows_of_other_tasks_are_no_fault() -> None:
     check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=[0, 0])
 
 
-def test_a_metric_that_is_none_names_its_task() -> None:
+def test_a_non_finite_metric_names_its_task() -> None:
     metrics = {
         "train/q1_loss": -math.inf,
         "train_q1_loss/reach-v3": 1.0,
@@ -90,7 +90,7 @@ def test_a_metric_that_is_none_names_its_task() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_an_evaluation_that_is_none_names_its_task(value: float) -> None:
+def test_a_non_finite_evaluation_names_its_task(value: float) -> None:
     good = EpisodeStats(0, 1.0, 5, None, np.zeros((2, 3), np.float32))
     check_episodes([good, EpisodeStats(1, 1.0, 5, 0.0)], NAMES, frame=40)
     with pytest.raises(NotFiniteError, match=r"^push-v3: the return in .* at frame 40 is not"):
@@ -190,7 +190,7 @@ def test_an_evaluation_without_numbers_chooses_no_best_weights(
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_none_never_reaches_the_disk(
+def test_a_non_finite_loss_or_gradient_never_reaches_the_disk(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -127,7 +127,7 @@ def test_no_row_that_a_spreadsheet_shortens_is_lost(
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_rows_that_are_gone_are_told(
+def test_missing_rows_are_reported(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: bool
 ) -> None:
     log = folder / "log.csv"
@@ -180,7 +180,7 @@ def odd_files(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["pipe", "zero", "large"])
-def test_a_manifest_that_is_no_file_of_a_run_is_named_and_skipped(
+def test_a_foreign_manifest_is_named_and_skipped(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     odd_files(folder)[name].rename(folder / "checkpoint" / "last_2.json")

@@ -105,13 +105,13 @@ def test_without_a_task_the_ten_are_listed(start: Start, argv: tuple[str, ...]) 
         ("peg-insertion-side-v2", "peg-insert-side-v3"),
     ],
 )
-def test_an_unknown_task_is_told_with_the_nearest(start: Start, name: str, nearest: str) -> None:
+def test_an_unknown_task_suggests_the_nearest(start: Start, name: str, nearest: str) -> None:
     mistake(start("--task", name), "--task: ", f"'{name}'", f"'{nearest}'")
     mistake(start("--set", f'env.tasks=["{name}"]'), "env.tasks: ", f"'{nearest}'")
 
 
 @pytest.mark.parametrize("task_id", ["10", "-1", "1.5"])
-def test_a_task_id_out_of_range_is_told_with_the_ten(start: Start, task_id: str) -> None:
+def test_a_task_id_out_of_range_lists_the_ten(start: Start, task_id: str) -> None:
     mistake(start("--task_id", task_id), "--task_id", *TEN)
 
 
@@ -160,7 +160,7 @@ def test_many_tasks_need_another_starter_and_a_configuration(start: Start, tmp_p
     ("flag", "nearest"),
     [("--sed=3", "--seed"), ("--task-id", "--task_id"), ("--rseume", "--resume")],
 )
-def test_an_unknown_flag_is_told_with_the_nearest(start: Start, flag: str, nearest: str) -> None:
+def test_an_unknown_flag_suggests_the_nearest(start: Start, flag: str, nearest: str) -> None:
     mistake(start(*REACH, flag), flag, f"'{nearest}'")
 
 
@@ -168,7 +168,7 @@ def test_an_unknown_flag_is_told_with_the_nearest(start: Start, flag: str, neare
     "argv",
     [("--res", "x"), ("stray",), ("--", "x"), ("--resume=1",), ("--id",), ("--foo", "a\nb")],
 )  # fmt: skip
-def test_an_argument_that_is_none_is_a_mistake(start: Start, argv: tuple[str, ...]) -> None:
+def test_an_invalid_argument_is_refused(start: Start, argv: tuple[str, ...]) -> None:
     mistake(start(*REACH, *argv))
 
 
@@ -232,7 +232,7 @@ def test_until_is_a_number_like_all_others(
         ("cpu:0", 0, "cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_told_with_those_that_are(
+def test_a_missing_device_lists_the_available_ones(
     start: Start, monkeypatch: pytest.MonkeyPatch, device: str, count: int, there: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -252,7 +252,7 @@ def test_without_a_gpu_the_device_is_the_cpu(
 
 
 @pytest.mark.parametrize("path", ["base_sd.json", "", ".", "\n.json"])
-def test_a_configuration_that_is_none_is_a_mistake(start: Start, tmp_path: Path, path: str) -> None:
+def test_an_invalid_configuration_is_refused(start: Start, tmp_path: Path, path: str) -> None:
     write(tmp_path / "base_st.json", {})
     line = mistake(start(f"--config={path}"))
     assert ("did you mean 'base_st.json'?" in line) == (path == "base_sd.json")
@@ -277,7 +277,7 @@ def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: 
     mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
 
 
-def test_names_that_are_equally_near_are_all_told(start: Start) -> None:
+def test_equally_near_names_are_all_suggested(start: Start) -> None:
     mistake(
         start("--task", "push-v3", "--set", "sac.lr=1e-3"),
         "'plr' (learning rate of the policy and the temperature)",
@@ -368,7 +368,7 @@ def test_help_config_names_every_field_and_starts_nothing(
         ("--out", ["bench", "env", "--out"]),
     ],
 )
-def test_what_cannot_be_written_is_told_before_the_work(
+def test_an_unwritable_output_is_reported_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, arguments: list[str]
 ) -> None:
     file = tmp_path / "file"
@@ -378,7 +378,7 @@ def test_what_cannot_be_written_is_told_before_the_work(
     assert error == f"error: {flag}: {file} cannot be written: {file} is not a folder\n"
 
 
-def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_an_output_file(tmp_path: Path) -> None:
     flags.check_file("--json", tmp_path / "new" / "x.json")
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=f"--json: {tmp_path} is a folder"):

@@ -72,7 +72,7 @@ def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
     assert table({"x": runs}, runs).splitlines()[-1] == "| x | a | 1 | 1 | - |"
 
 
-def test_a_curriculum_that_has_not_come_to_a_task_is_no_seed_of_it(tmp_path: Path) -> None:
+def test_a_curriculum_short_of_a_task_is_not_a_seed_of_it(tmp_path: Path) -> None:
     waiting: Points = [(0, 0.0), (0, 0.5)]
     runs = [
         run_of(tmp_path / "1", a=constant(0.75), b=waiting, c=waiting),

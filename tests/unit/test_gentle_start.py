@@ -77,7 +77,7 @@ def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multipli
 @pytest.mark.parametrize(
     ("algo", "kind"), [("sac", "mlp"), ("sac", "independent"), ("td3", "mlp"), ("ddpg", "mlp")]
 )
-def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> None:
+def test_the_policy_is_frozen_for_that_many_updates(algo: str, kind: str) -> None:
     learner = learner_of(algo, frozen=6, kind=kind)
     before = trained_parts(learner)
 
@@ -99,7 +99,7 @@ def test_the_policy_stands_still_for_so_many_updates(algo: str, kind: str) -> No
 
 
 @pytest.mark.parametrize(("algo", "stopped"), [("sac", 2), ("td3", 4), ("sac", 5)])
-def test_a_run_resumed_while_frozen_is_the_run_left_alone(algo: str, stopped: int) -> None:
+def test_a_run_resumed_while_frozen_equals_an_uninterrupted_one(algo: str, stopped: int) -> None:
     whole, first = (learner_of(algo, frozen=4) for _ in range(2))
     run(whole, 8)
     run(first, stopped)

@@ -23,7 +23,7 @@ def results(successes: list[bool], **axes: list[float]) -> GoalResults:
 LINE = [number / 10 for number in range(12)]
 
 
-def test_failures_on_one_side_are_told_with_the_place() -> None:
+def test_failures_on_one_side_are_located() -> None:
     left = where(results([False] * 4 + [True] * 8, x=LINE))
     assert left == (
         "a-v3: 4 of 12 goals fail, mostly to the robot's left (x up to 0.37 m): "

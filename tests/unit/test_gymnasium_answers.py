@@ -149,7 +149,7 @@ NONE: dict[str, tuple[Callable[..., Answer], str]] = {
 
 
 @pytest.mark.parametrize(("answer", "needle"), NONE.values(), ids=NONE.keys())
-def test_what_is_no_answer_is_told_with_the_environment(
+def test_an_invalid_answer_names_the_environment(
     talk: Callable[..., EnvConfig], answer: Callable[..., Answer], needle: str
 ) -> None:
     with pytest.raises(EpisodeError) as caught:

@@ -42,7 +42,7 @@ def test_tasks_of_different_shapes_are_trained(tmp_path: Path) -> None:
     assert [trained[f"frames/{name}"] for name in names] == ["30"] * 2
 
 
-def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) -> None:
+def test_without_success_the_best_is_by_return(tmp_path: Path) -> None:
     assert start(tmp_path, CONFIGS / "pendulum.json", train__eval_interval=1) == 0
     folder = tmp_path / "x" / "Pendulum-v1" / "1"
     rows = rows_of(folder)
@@ -57,7 +57,7 @@ def test_where_nothing_tells_of_success_the_best_is_by_return(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("config", [CONFIGS / "base.json", None], ids=["config", "override"])
-def test_without_a_task_its_place_is_told(
+def test_without_a_task_the_message_says_where_to_name_it(
     config: Path | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start(tmp_path, config, "--set", "env.suite=gymnasium") == 2

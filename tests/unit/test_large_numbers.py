@@ -54,7 +54,7 @@ def test_very_many_keys_or_tasks_are_refused_like_few(tmp_path: Path) -> None:
         checked("env.tasks", [*names, "task7"])
 
 
-def test_a_lack_of_memory_without_a_message_is_told_without_a_traceback(
+def test_running_out_of_memory_prints_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*_args: Any, **_kwargs: Any) -> int:

@@ -82,7 +82,7 @@ def test_an_installed_package_has_its_own_files(
     assert shipped_folder("config") == tmp_path / "shipped" / "config"
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_once() -> None:
     text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert "version" not in tomllib.loads(text)["project"]
     citation = (PACKAGE.parent / "CITATION.cff").read_text(encoding="utf-8")

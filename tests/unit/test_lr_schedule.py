@@ -37,7 +37,7 @@ def test_quarters_of_a_run_by_hand(kind: str, final: float, shares: list[float])
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_beyond_the_end_nothing_falls_any_more(kind: str) -> None:
+def test_the_rate_is_constant_after_the_end(kind: str) -> None:
     """And a run without updates has a schedule too."""
     assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
     assert share(kind, 0, epochs=0) == 1

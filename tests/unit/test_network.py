@@ -82,7 +82,7 @@ def outputs(sac: SAC, obs: Tensor, noise: Tensor, act: Tensor, task: Tensor) -> 
 
 @POLICIES
 @pytest.mark.parametrize("order", [[1, 0], [1], [0, 0, 1]], ids=str)
-def test_rows_in_any_order_wear_the_masks_of_their_tasks(policy: str, order: list[int]) -> None:
+def test_rows_in_any_order_have_the_masks_of_their_tasks(policy: str, order: list[int]) -> None:
     """As environments act in groups, and as a stage of a curriculum trains."""
     sac, rows = padded(policy), torch.tensor(order)
     obs, noise, act = normal(2, B, 5), normal(2, B, 4), normal(2, B, 4)

@@ -47,7 +47,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "executed"
 
 
-def test_the_payload_of_these_tests_would_execute(target: Path) -> None:
+def test_the_payload_of_these_tests_is_live(target: Path) -> None:
     pickle.loads(pickle.dumps(Payload(target)))
     assert target.exists()
 

@@ -35,7 +35,7 @@ def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[
         ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),
     ],
 )
-def test_a_run_goes_on_though_nobody_listens(tmp_path: Path, shell: str, why: str) -> None:
+def test_a_run_continues_when_its_output_is_closed(tmp_path: Path, shell: str, why: str) -> None:
     """And where the stream lacks letters."""
     done = train(shell, tmp_path / "läufe", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -56,7 +56,7 @@ def test_a_locale_in_which_tensorboard_cannot_name_a_folder_is_refused(tmp_path:
     assert b"--log_dir" in line and b"PYTHONUTF8=1" in line
 
 
-def test_a_log_directory_that_is_no_text_is_refused(
+def test_a_log_directory_that_is_not_utf_8_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_dir = os.fsdecode(bytes(tmp_path) + b"/\xff")

@@ -63,7 +63,7 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
         tasks_of(policy, ["nothing-like-them"])
 
 
-def test_a_folder_above_a_run_tells_where_the_run_is(run: Path) -> None:
+def test_a_folder_above_a_run_points_to_the_run(run: Path) -> None:
     with pytest.raises(UserError, match=re.escape(f"did you mean {run}?")):
         weights_of(run.parents[1])
 
@@ -223,7 +223,7 @@ def test_a_film_that_ends_early_waits_for_the_others() -> None:
         ("Pendulum-v1", "corner", ["Pendulum-v1 has no cameras"]),
     ],
 )
-def test_a_camera_that_is_not_there_is_told(task: str, camera: str, words: list[str]) -> None:
+def test_an_unknown_camera_is_refused(task: str, camera: str, words: list[str]) -> None:
     suite = "metaworld" if task.endswith("v3") else "gymnasium"
     with pytest.raises(UserError) as caught:
         make_env(suite, task, render_mode="rgb_array", camera=camera)

@@ -169,7 +169,7 @@ def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
 
 
-def test_experiments_of_the_same_name_are_told_apart(write: Write) -> None:
+def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:
     folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
     assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
@@ -226,9 +226,7 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
         assert content[-1] != "\n"
 
 
-def test_runs_that_have_not_ended_are_told(
-    write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unfinished_runs_are_reported(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write({"a": [0.1]}, finished=False)
     assert run_starter("plot", folder) == 0
     one_line(capsys.readouterr().err, str(folder), "unfinished")

@@ -40,7 +40,7 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     assert not {f"train/{name}" for name in late} & learner.flush().keys()
 
 
-def test_a_learned_temperature_starts_where_it_is_told() -> None:
+def test_a_learned_temperature_starts_at_initial_alpha() -> None:
     learner = make_sac(SPEC, initial_alpha=3.0)
     task = torch.tensor([1, 0])
     torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), 3.0))

@@ -126,7 +126,7 @@ def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path)
     assert [summary(one).episodes for one in again] == [2, 2]
 
 
-def test_a_run_that_goes_on_has_none_until_it_ends(tmp_path: Path) -> None:
+def test_an_unfinished_run_has_none_until_it_ends(tmp_path: Path) -> None:
     folder = run(tmp_path)
     run(tmp_path, "--resume", "--until", "80", train__num_epochs=4)
     assert not (folder / "policy.safetensors").exists()
@@ -218,7 +218,9 @@ def with_metadata(metadata: dict[str, str] | None) -> bytes:
     ids=["empty", "10 GB", "large tensor", "pickle", "no metadata", "other metadata", "list",
          "twice", "deep", "half a character"],
 )  # fmt: skip
-def test_what_is_no_policy_is_one_line(content: bytes, needle: str, tmp_path: Path) -> None:
+def test_a_file_without_a_policy_is_refused_in_one_line(
+    content: bytes, needle: str, tmp_path: Path
+) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(content)
     assert needle in error_of(policy_file.read, path)

@@ -18,7 +18,7 @@ SHIPPED = pretrained.names()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_card_tells_what_the_file_holds_and_the_file_is_small(name: str) -> None:
+def test_a_card_describes_its_file_and_the_file_is_small(name: str) -> None:
     path = pretrained.find(name)
     assert path.stat().st_size < 2_000_000
     card = path.with_suffix(".md").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: P
     assert config == json.loads((run / "params.json").read_text())
 
 
-def test_a_name_is_found_and_others_are_told(
+def test_a_name_is_found_and_unknown_ones_list_the_rest(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)

@@ -39,7 +39,7 @@ def checked(**system: Any) -> Config:
     ],
     ids=str,
 )
-def test_a_mistake_is_told_in_one_line(system: dict[str, Any], said: str) -> None:
+def test_a_mistake_is_one_line(system: dict[str, Any], said: str) -> None:
     assert said in error_of(checked, **system)
 
 
@@ -89,7 +89,7 @@ def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
     assert unused.system.num_workers == 0
 
 
-def test_a_cluster_that_is_not_there_is_told_at_once(
+def test_a_missing_cluster_is_reported_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")

@@ -147,7 +147,7 @@ def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 7])
-def test_a_restored_buffer_goes_on_as_the_original(epochs: int) -> None:
+def test_a_restored_buffer_continues_like_the_original(epochs: int) -> None:
     """Before and after the wrap-around, and with tasks that received different amounts."""
     buffer, restored = ReplayBuffer(SPEC, 10, CPU), ReplayBuffer(SPEC, 10, CPU)
     restored.add_block(random_block(SPEC, 9, seed=99), [0, 1, 2])  # to be forgotten

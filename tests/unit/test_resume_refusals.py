@@ -93,7 +93,7 @@ def test_a_run_of_another_seed_is_refused_and_stays_as_it_is(
     assert contents(moved) == before
 
 
-def test_a_lost_manifest_is_named_and_the_checkpoint_before_is_used(
+def test_a_missing_manifest_is_named_and_the_previous_checkpoint_used(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "checkpoint" / "last_3.json").unlink()

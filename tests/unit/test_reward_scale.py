@@ -74,7 +74,7 @@ def test_a_task_that_takes_no_part_does_not_move() -> None:
 @pytest.mark.parametrize(
     "make", [lambda: DeviationScale(2), lambda: ReturnScale(2, 2, discount=0.9, bound=5.0)]
 )
-def test_a_saved_state_goes_on_to_the_last_bit_and_stays_as_it_was(
+def test_a_saved_state_continues_bit_identically_and_is_not_modified(
     make: Callable[[], DeviationScale | ReturnScale],
 ) -> None:
     scale, restored = make(), make()
@@ -122,7 +122,7 @@ def flash_scale(block: Block, task: int, *, gamma: float, bound: float) -> float
 
 
 @pytest.mark.parametrize(("copies", "gamma"), [(1, 1.0), (4, 0.9)])
-def test_the_factor_is_flashs_for_every_task(copies: int, gamma: float) -> None:
+def test_the_factor_matches_flashsac_for_every_task(copies: int, gamma: float) -> None:
     block = stream(3, 60, copies)
     scale = ReturnScale(3, copies, discount=gamma, bound=7.0)
     factors = scale.update(block, [0, 1, 2])
@@ -155,7 +155,7 @@ def test_a_task_without_any_reward_keeps_a_factor_of_one() -> None:
     assert ReturnScale(2, 1, discount=0.9, bound=5.0).update(stream(2, 3, 1), []).tolist() == [1, 1]
 
 
-def test_a_task_that_rests_does_not_move_and_starts_anew() -> None:
+def test_a_resting_task_does_not_move_and_restarts() -> None:
     scale = ReturnScale(3, 2, discount=0.9, bound=5.0)
     before = scale.update(stream(3, 20, 2), [0, 1, 2])
     returns = scale.returns.copy()

@@ -225,7 +225,7 @@ def test_a_cell_is_a_finite_number_or_empty_where_nothing_was_measured(whole: Pa
     assert {row["rollout/ep_len_mean"] for row in rows} == {"", "15.0"}
 
 
-def test_the_time_of_a_save_stands_once_in_the_row_after_it(whole: Path) -> None:
+def test_the_time_of_a_save_is_counted_once_in_the_next_row(whole: Path) -> None:
     times = [row["time/save_s"] != "" for row in rows_of(whole)]
     assert times == [False, False, True, False, True, False]
 
@@ -259,7 +259,7 @@ def test_lines_can_be_read_as_soon_as_they_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, None])
-def test_what_is_no_number_is_an_empty_cell(tmp_path: Path, value: float | None) -> None:
+def test_a_value_that_is_not_a_number_is_an_empty_cell(tmp_path: Path, value: float | None) -> None:
     assert write_log(tmp_path, row(10, q1_loss=value, alpha=1.0))[1] == "1,10,0,,1.0"
     assert "train/q1_loss" not in scalars(tmp_path)
 
@@ -379,7 +379,7 @@ def test_until_is_counted_from_the_first_frame(
 # --- --resume ------------------------------------------------------------------------------------
 
 
-def test_a_run_in_many_phases_ends_as_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
+def test_a_run_interrupted_often_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
     folder = folder_in(tmp_path)
     assert start(tmp_path, *SETS, "--until", "10") == 0
     for frames in range(20, FRAMES * EPOCHS + 1, 10):
@@ -448,14 +448,14 @@ def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(
     assert scalars(folder)["epoch"] == scalars(whole)["epoch"]
 
 
-def test_a_crash_in_the_final_evaluation_is_made_good(finished: Path, whole: Path) -> None:
+def test_a_crash_in_the_final_evaluation_is_recovered(finished: Path, whole: Path) -> None:
     (folder_in(finished) / "result.json").unlink()
     assert start(finished, "--resume") == 0
     assert same_results(folder_in(finished), whole)
     assert_same_run(folder_in(finished), whole)
 
 
-def test_a_finished_run_says_so_and_is_not_started_anew(
+def test_a_finished_run_says_so_and_does_not_restart(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(finished)
@@ -568,7 +568,7 @@ def change_checkpoint(log_dir: Path, change: Callable[[dict[str, Any]], Any]) ->
     return last
 
 
-def test_a_run_goes_on_only_on_its_kind_of_device(
+def test_a_run_resumes_only_on_its_kind_of_device(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its noise comes from that kind's generator; its update may need that kind."""
@@ -646,7 +646,7 @@ def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
     assert_same_run(folder_in(stopped), whole)
 
 
-def test_an_interrupt_before_anything_is_begun_is_no_traceback(
+def test_an_early_interrupt_prints_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:

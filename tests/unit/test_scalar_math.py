@@ -68,7 +68,7 @@ def rotations() -> np.ndarray:
     return np.concatenate([rotation.as_matrix() for rotation in all_of_them])
 
 
-def test_quaternions_are_scipys() -> None:
+def test_quaternions_match_scipy() -> None:
     for matrix in rotations():
         ours = scalar_math.Quaternion.from_matrix(matrix).as_quat()
         assert ours.tobytes() == Rotation.from_matrix(matrix).as_quat().tobytes()

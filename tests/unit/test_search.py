@@ -277,7 +277,7 @@ def test_core_minutes_end_a_run_that_has_used_them(search: Searches) -> None:
 # --- runs without a search -----------------------------------------------------------------------
 
 
-def test_a_run_of_a_sweep_that_fails_is_told_and_the_others_go_on(
+def test_a_failed_run_of_a_sweep_is_reported_and_the_others_continue(
     search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "running", search._running)

@@ -45,7 +45,7 @@ def test_tasks_are_averaged_before_seeds(write: Write) -> None:
     assert Objective("iqm").final(runs) == pytest.approx((0.4, 40.0))
 
 
-def test_trials_are_compared_where_all_their_runs_have_got(write: Write) -> None:
+def test_trials_are_compared_at_frames_that_all_their_runs_reached(write: Write) -> None:
     ahead = trial(write({"a": [0.2, 0.4, 0.9]}, seed=1))
     behind = trial(write({"a": [0.4, 0.8]}, seed=2, finished=False))
     begun = trial(behind.folder.with_name("3"))

@@ -117,7 +117,7 @@ def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
 
 @BOTH
 @pytest.mark.usefixtures("guard")
-def test_an_end_that_does_not_come_within_the_grace_ends_the_run(signum: signal.Signals) -> None:
+def test_a_run_that_exceeds_the_grace_period_ends(signum: signal.Signals) -> None:
     signal.raise_signal(signum)
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(signal.SIGALRM)

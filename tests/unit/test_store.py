@@ -83,7 +83,7 @@ def test_the_newest_is_found_with_all_transitions(tmp_path: Path, epochs: int) -
 
 
 @pytest.mark.parametrize("stop", [1, 5])
-def test_a_store_that_was_read_goes_on_as_the_one_that_wrote(tmp_path: Path, stop: int) -> None:
+def test_a_restored_store_continues_like_the_original(tmp_path: Path, stop: int) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     Run(one).live(*range(1, 8))
     Run(other).live(*range(1, stop + 1))
@@ -158,7 +158,7 @@ DAMAGES: list[Callable[[Path], Any]] = [truncate, flip, swell, Path.unlink]
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "flipped", "swollen", "removed"])
 @pytest.mark.parametrize("name", ["last_3.pt", "last_3.rows", "last_1.rows", "last_3.json"])
-def test_a_damaged_checkpoint_is_named_and_passed_over(
+def test_a_damaged_checkpoint_is_named_and_skipped(
     tmp_path: Path, name: str, damage: Callable[[Path], Any]
 ) -> None:
     """Whichever of its files it is: the first rows are not those of the checkpoint before."""
@@ -205,7 +205,7 @@ OF_A_STRANGER = [
 
 
 @pytest.mark.parametrize("manifest", NOT_JSON + OF_A_STRANGER, ids=lambda one: repr(one)[:20])
-def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -> None:
+def test_an_invalid_manifest_is_skipped(tmp_path: Path, manifest: Any) -> None:
     Run(tmp_path).live(1, 2, 3)
     path = tmp_path / "last_3.json"
     if isinstance(manifest, bytes):
@@ -215,7 +215,7 @@ def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, manifest: Any) -
     assert_goes_on_from(tmp_path, 2, passed=1)
 
 
-def test_a_state_that_does_not_fit_its_manifest_is_passed_over(tmp_path: Path) -> None:
+def test_a_state_that_does_not_fit_its_manifest_is_skipped(tmp_path: Path) -> None:
     Run(tmp_path).live(1, 2, 3)
     path = tmp_path / "last_3.json"
     files = json.loads(path.read_text())["files"]
@@ -278,7 +278,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 400, 1900])
-def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
+def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     run = Run(tmp_path)
@@ -294,7 +294,7 @@ def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
     assert_goes_on_from(tmp_path, 2, passed=int(bool(new)))
 
 
-def test_a_read_only_folder_is_told_and_leaves_the_checkpoint_before(
+def test_a_read_only_folder_is_reported_and_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path)

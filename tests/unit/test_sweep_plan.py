@@ -113,7 +113,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not (tmp_path / "log").exists()
 
 
-def test_a_run_that_is_another_is_refused_before_anything_starts(
+def test_a_different_run_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--log_dir", str(tmp_path), *SAC, "--config", PENDULUM]
@@ -125,7 +125,7 @@ def test_a_run_that_is_another_is_refused_before_anything_starts(
 
 
 @pytest.mark.parametrize("flag", ["--log_dir", "--out"])
-def test_where_nothing_can_be_written_is_told_before_anything_starts(
+def test_an_unwritable_folder_is_reported_before_anything_starts(
     tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file"

@@ -22,7 +22,7 @@ def trial(tmp_path: Path) -> Trial:
     return Trial("st_sac", (), tmp_path, 1000, False)
 
 
-def test_a_run_that_somebody_else_works_on_is_told_and_left_alone(
+def test_a_locked_run_is_reported_and_left_alone(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -37,7 +37,7 @@ def test_a_run_that_somebody_else_works_on_is_told_and_left_alone(
     assert (tmp_path / task.MARK).read_text() == "theirs"
 
 
-def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
+def test_a_run_continues_once_its_leftover_processes_end(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = {"node": "n", "job": "j"}
@@ -67,7 +67,7 @@ def test_a_run_goes_on_as_soon_as_what_is_left_of_it_has_ended(
         (143, None),
     ],
 )
-def test_a_fault_is_told_and_a_signal_is_worth_another_start(
+def test_a_fault_is_reported_and_a_signal_is_retried(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str | None
 ) -> None:
     monkeypatch.setattr(task, "_place", lambda: {"node": "n", "job": "j"})
@@ -88,7 +88,7 @@ def test_a_fault_is_told_and_a_signal_is_worth_another_start(
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", "{}"])
-def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
+def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
     (tmp_path / task.MARK).write_text(damaged)
     assert task.read_mark(tmp_path) is None
     (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
@@ -98,7 +98,7 @@ def test_a_mark_that_is_damaged_is_none(tmp_path: Path, damaged: str) -> None:
 @pytest.mark.parametrize(
     "damaged", [b"\xff\xfe\n1\n", b"epoch,total_frames,eval/success_rate\n1,x,\n"]
 )
-def test_a_log_that_is_damaged_tells_nothing(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv").write_bytes(damaged)
     assert Logs().read(tmp_path) == Logged()
 

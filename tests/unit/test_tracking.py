@@ -76,7 +76,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_is_told_what_the_log_is_told(tmp_path: Path, wandb: Package, plain: Path) -> None:
+def test_it_receives_what_the_log_receives(tmp_path: Path, wandb: Package, plain: Path) -> None:
     code, folder = start(tmp_path, "--track", "--run_name", "a name of two words")
     assert code == 0
     (run,) = wandb.runs
@@ -154,14 +154,14 @@ def assert_refused(tmp_path: Path, told: Told, *words: str) -> None:
 
 
 @pytest.mark.parametrize("there", [None, SimpleNamespace(__path__=[])], ids=["none", "a folder"])
-def test_an_absent_package_is_told(
+def test_a_missing_package_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told, there: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", there)
     assert_refused(tmp_path, capsys, "wandb", "pip install")
 
 
-def test_an_absent_login_is_told(tmp_path: Path, wandb: Package, capsys: Told) -> None:
+def test_a_missing_login_is_reported(tmp_path: Path, wandb: Package, capsys: Told) -> None:
     wandb.mode = "online"
     assert_refused(tmp_path, capsys, "no API key", "wandb login", "WANDB_MODE")
     wandb.broken = True

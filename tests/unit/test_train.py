@@ -106,7 +106,7 @@ def test_it_works_in_another_thread(whole: Path, tmp_path: Path) -> None:
     assert timeless(results[0]) == timeless(result_of(whole))
 
 
-def test_a_run_that_is_there_is_not_overwritten(whole: Path) -> None:
+def test_an_existing_run_is_not_overwritten(whole: Path) -> None:
     with pytest.raises(UserError, match="exists"):
         train(config(), run_dir=whole, **CPU)
     with pytest.raises(UserError, match=r"^net\.hidden_shapes: the run in .* has \[8\]"):

@@ -135,7 +135,7 @@ def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
 # --- what does not fit ----------------------------------------------------------------------------
 
 
-def test_what_fits_is_loaded_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_what_fits_is_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
     other = sequential(SPEC.obs_dim + 1, *HIDDEN, SPEC.act_dim)  # another observation
     torch.save(other.state_dict() | {"extra": torch.zeros(3)}, tmp_path / "other.pt")
     learner = make_learner("td3", SPEC, hidden=HIDDEN)
@@ -150,7 +150,7 @@ def test_what_fits_is_loaded_and_the_rest_is_told(tmp_path: Path) -> None:
     assert torch.equal(learner.actor.body.head.weight[0, 0].T, other[4].weight)
 
 
-def test_a_deeper_network_is_told_by_what_is_left_over(tmp_path: Path) -> None:
+def test_a_deeper_network_is_recognized_by_what_is_left_over(tmp_path: Path) -> None:
     torch.save(sequential(5, 16, 12, 12, 2).state_dict(), tmp_path / "deep.pt")
 
     report = load_weights(make_learner("td3", SPEC), read_source(tmp_path / "deep.pt"))
@@ -257,9 +257,7 @@ def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_pa
     ],
     ids=str,
 )
-def test_a_checkpoint_that_tells_nonsense_is_a_mistake(
-    change: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_nonsensical_checkpoint_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     """At once, and not when the result is to be written."""
     learner = make_learner("td3", SPEC)
     head = {"frames": 7, "config": {"env": {"tasks": ["reach"]}}, "shapes": {"reach": [5, 2]}}
@@ -298,7 +296,7 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
             read_source(path)
 
 
-def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "actor.pt").touch()
     assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")
 

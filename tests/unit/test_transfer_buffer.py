@@ -150,7 +150,7 @@ def test_rows_of_another_width_are_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"config": {}}, {"frames": None}])
-def test_a_checkpoint_of_no_run_is_a_mistake(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_run_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     written(tmp_path, THREE, blocks=1, capacity=100, **changes)
     assert "transfer.load: buffer:" in error_of(carried, tmp_path, THREE)
 
@@ -166,7 +166,7 @@ def test_the_other_run_is_left_alone(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path: Path) -> None:
     theirs = written(tmp_path, THREE, blocks=3, capacity=100)
     (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
     assert torch.equal(carried(tmp_path, THREE)[0], theirs[0][:20])

@@ -185,7 +185,7 @@ def test_one_of_many_is_chosen_by_the_map(tmp_path: Path) -> None:
     assert_computes_as(computed(learner, 0), computed(source, 2))
 
 
-def test_a_shared_head_becomes_the_head_of_every_task(tmp_path: Path) -> None:
+def test_a_shared_head_initializes_the_head_of_every_task(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, seed=1), learner_of(THREE, seed=2, net="multihead")
     load_weights(learner, as_source(source, tmp_path), load=ALL)
     for task in range(3):

@@ -107,7 +107,7 @@ def test_a_run_begins_with_all_networks_of_another(algo: str, runs: Runs) -> Non
     assert all(torch.equal(mine[name], best[name]) for name in mine)
 
 
-def test_learning_rates_are_smaller_unless_told_otherwise(
+def test_learning_rates_are_smaller_unless_set(
     first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def rates(run: Path) -> set[float]:
@@ -155,7 +155,7 @@ def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs
 # --- where it came from ---------------------------------------------------------------------------
 
 
-def test_the_chain_of_runs_is_told(runs: Runs, tmp_path: Path) -> None:
+def test_the_chain_of_runs_is_recorded(runs: Runs, tmp_path: Path) -> None:
     file = clone(tmp_path)
     b = runs("b", *from_(file), algo="td3")
     a = runs("a", *from_(b), algo="td3", load=["actor", "critic"])
@@ -190,7 +190,7 @@ def plain(run: Path) -> dict[str, Any]:
     return {key: state[key] for key in ("learner", "buffer", "frames", "origin")}
 
 
-def test_a_run_in_phases_equals_the_run_left_alone(first: Path, runs: Runs) -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one(first: Path, runs: Runs) -> None:
     """One phase ends while the policy stands still, and one before there is a checkpoint."""
     settings: dict[str, Any] = {
         "train__num_epochs": 4,

@@ -137,7 +137,7 @@ def services(parent: int) -> list[int]:
 
 
 @pytest.mark.timeout(600)
-def test_training_goes_on_when_the_service_is_killed(tmp_path: Path) -> None:
+def test_training_continues_when_the_service_is_killed(tmp_path: Path) -> None:
     checkpoints = run_dir(tmp_path) / "checkpoint"
     endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
     process = start(tmp_path, *endless, "--set", "train.keep_checkpoints=1000")

@@ -174,7 +174,7 @@ register_wrapper("Shaped", reward=shaped)
 WRAPPERS = ["TimeAwareObservation", FRAMES, {"name": "Shaped", "weight": 0.5}]
 
 
-def test_a_run_goes_on_exactly_and_its_policy_plays(
+def test_a_run_resumes_exactly_and_its_policy_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the middle of an episode; the module stands in the current directory."""
