@@ -105,7 +105,9 @@ REAL = {
     ),
     "entropy target 5": Real({"sac.target_entropy": 5}, "temperature_at_bound"),
     "nothing, two tasks": Real(TWO_TASKS, None),
-    "wrong task id": Real(TWO_TASKS, "no_learning", broken=wrong_task_id),
+    "wrong task id": Real(
+        TWO_TASKS | {"train.num_epochs": 26}, "no_learning", broken=wrong_task_id
+    ),
 }
 
 

@@ -31,6 +31,7 @@ def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", REAL.values(), ids=REAL)
 def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> None:
     assert found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
