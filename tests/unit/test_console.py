@@ -81,7 +81,13 @@ def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> Non
         lines = lines_of(view)
     assert line_of("push-v3", lines).split()[-3:] == ["0.50", "100", "0.125"]
     text = "\n".join(lines)
-    for part in ("epoch 5", "900/1200", "evaluation at 600", "success 0.50", "best success 0.75"):
+    for part in (
+        "epoch 5",
+        "900/1,200 frames",
+        "evaluation at 600",
+        "success 0.50",
+        "best success 0.75",
+    ):
         assert part in text
 
 
