@@ -4,11 +4,15 @@ and logs by hand where training would take hours."""
 import csv
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import gymnasium as gym
 from tiny_runs import ROOT, sets, tree_of
 
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
 from torchrl_lite.analysis.diagnosis.rules import diagnose
 from torchrl_lite.analysis.runs import Run
@@ -51,6 +55,34 @@ class Real(NamedTuple):
     fields: Mapping[str, Any]
     rule: str | None
     algo: str = "sac"
+    broken: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What is broken in the code while it trains."""
+
+
+MIRRORED = "MirroredPendulum-v1"
+"""Where a torque turns the other way, so that a policy must know which of the two it acts in."""
+TWO_TASKS = LONGER | {
+    "env.tasks": ["Pendulum-v1", MIRRORED],
+    "env.num_envs": 2,
+    "env.group_size": 2,
+    "train.batch_size": 128,
+    "train.num_epochs": 34,
+}
+
+
+def mirrored(**arguments: Any) -> gym.Env:
+    env = gym.make("Pendulum-v1", **arguments).unwrapped
+    return gym.wrappers.TransformAction(env, lambda action: -action, None)
+
+
+def wrong_task_id() -> AbstractContextManager[object]:
+    """The transitions of each of two tasks are stored under the id of the other."""
+    add = ReplayBuffer.add_block
+
+    def swapped(buffer: ReplayBuffer, block: Any, tasks: Any) -> None:
+        add(buffer, type(block)(*(part.flip(0) for part in block)), tasks)
+
+    return patch.object(ReplayBuffer, "add_block", swapped)
 
 
 REAL = {
@@ -72,6 +104,10 @@ REAL = {
         "updates_per_frame",
     ),
     "entropy target 5": Real({"sac.target_entropy": 5}, "temperature_at_bound"),
+    "nothing, two tasks": Real(TWO_TASKS, None),
+    "wrong task id": Real(
+        TWO_TASKS | {"train.num_epochs": 26}, "no_learning", broken=wrong_task_id
+    ),
 }
 
 
@@ -80,8 +116,13 @@ def train(case: Real, log_dir: Path) -> Path:
     config = str(ROOT / "config" / "mujoco" / "pendulum.json")
     fields = sets(PENDULUM | dict(case.fields))
     common = ["--config", config, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
-    assert main(case.algo, [*common, *fields]) in (0, 1)
-    return log_dir / "x" / "Pendulum-v1" / "1"
+    if MIRRORED not in gym.registry:
+        gym.register(MIRRORED, mirrored, max_episode_steps=200)
+    with case.broken():
+        many = len(case.fields.get("env.tasks", [])) > 1
+        assert main(case.algo, [*common, *fields], multi_task=many) in (0, 1)
+    (params,) = (log_dir / "x").rglob("params.json")
+    return params.parent
 
 
 # --- logs by hand --------------------------------------------------------------------------------
@@ -156,8 +197,34 @@ def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
     return {f"train_q1_loss/{task}": line(1, loss) for task, loss in losses.items()}
 
 
+PUSH_AND_REACH = {
+    "env.tasks": ["push-v3", "reach-v3"],
+    "env.num_envs": 2,
+    "train.batch_size": 512,
+}
+
+
+def of_tasks(**columns: tuple[Column, Column]) -> dict[str, Column]:
+    """Columns of push-v3 and reach-v3."""
+    return {
+        f"{name}/{task}": column
+        for name, both in columns.items()
+        for task, column in zip(("push-v3", "reach-v3"), both, strict=True)
+    }
+
+
 LOGS = {
     "nothing": Log({}, None),
+    "nothing, two tasks": Log(
+        of_tasks(
+            eval_return=(line(50, 4200), line(50, 4200)),
+            rollout_return=(line(30, 3900), line(30, 3900)),
+            eval_success=(line(0, 1), line(0, 1)),
+            rollout_success=(line(0, 0.9), line(0, 0.9)),
+        ),
+        None,
+        PUSH_AND_REACH,
+    ),
     "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
     "critics diverge": Log(
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
@@ -222,7 +289,36 @@ LOGS = {
     "evaluation fails": Log(
         {"eval/success_rate": line(0, 0.1)}, "noise", says="worse than the noisy one"
     ),
+    "noise ruins one task": Log(
+        of_tasks(eval_success=(line(0, 1), line(0, 1)), rollout_success=(line(0, 1), line(0, 0.2))),
+        "noise",
+        PUSH_AND_REACH,
+        says="success in reach-v3 is 0.93 in evaluation and 0.20 in training",
+    ),
     "nothing is learned": Log(FLAT, "no_learning"),
+    "nothing is learned in one task": Log(
+        of_tasks(
+            eval_return=(line(30, 30), line(50, 4200)),
+            rollout_return=(line(30, 30), line(30, 3900)),
+            eval_success=(line(0, 0), line(0, 1)),
+            rollout_success=(line(0, 0), line(0, 0.9)),
+        ),
+        "no_learning",
+        PUSH_AND_REACH,
+        says="1 of 2 tasks. In push-v3, the return is 30",
+    ),
+    "two tasks are stuck": Log(
+        STUCK
+        | of_tasks(
+            eval_return=(falls_by(0.3, 50, 900), falls_by(0.3, 50, 700)),
+            rollout_return=(falls_by(0.3, 30, 800), falls_by(0.3, 30, 600)),
+            eval_success=(line(0, 0), line(0, 0)),
+            rollout_success=(line(0, 0), line(0, 0)),
+        ),
+        "local_optimum",
+        PUSH_AND_REACH,
+        says="reach-v3 is in a local optimum: the return grew from 30 (random actions) to 700",
+    ),
 }
 
 

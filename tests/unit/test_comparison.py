@@ -141,7 +141,7 @@ def test_the_table_has_what_runs_had_reached_within_the_budget(
         ["none", "0", "-", "-", "-", "-", "-", "-", "-"],
         ["slow", "1", "2,000", "100", "1.5", "0.45", "45.0", "0.30", "0.60"],
     ]
-    assert "within 4.4 core hours per run" in text
+    assert "within 4.4 core hours per run; frames, updates and core hours are means over" in text
     assert text.endswith(AVERAGES)
 
     runs = [run for group in experiments.values() for run in group]

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
+from torchrl_lite.analysis.axes import Until
 from torchrl_lite.env.metaworld import TASKS as MW_TASKS
 from torchrl_lite.reporting.console import PlainView, Row
 from torchrl_lite.reporting.forecast import Forecast
 from torchrl_lite.reporting.live import LiveView
+from torchrl_lite.reporting.rows import Past
+from torchrl_lite.training.budget import Budget
 
 TASKS = ["reach-v3", "push-v3", "button-press-topdown-wall-v3"]
 SUCCESS = [0.0, 0.5, 1.0]
@@ -78,7 +81,13 @@ def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> Non
         lines = lines_of(view)
     assert line_of("push-v3", lines).split()[-3:] == ["0.50", "100", "0.125"]
     text = "\n".join(lines)
-    for part in ("epoch 5", "900/1200", "evaluation at 600", "success 0.50", "best success 0.75"):
+    for part in (
+        "epoch 5",
+        "900/1,200 frames",
+        "evaluation at 600",
+        "success 0.50",
+        "best success 0.75",
+    ):
         assert part in text
 
 
@@ -149,6 +158,34 @@ def test_a_resumed_run_needs_two_epochs_for_a_forecast() -> None:
     assert forecast.seconds(100) is None  # its frames are those of all epochs before
     forecast.add(second)
     assert forecast.seconds(100) == pytest.approx(2.0)
+
+
+def test_a_resumed_run_whose_last_evaluation_is_long_ago_has_the_same_forecast() -> None:
+    forecast = Forecast()
+    for row in [*epochs(1, evaluation_s=5, start=10), *epochs(3, evaluation_s=0, start=500)]:
+        forecast.add(row | {"time/eval_s": None, "time/total_s": 2.0})
+    assert forecast.seconds(100) == pytest.approx(2.0)  # not of 49,000 frames in one epoch
+
+
+def test_a_core_time_is_converted_to_frames_at_the_pace_of_the_latest_epochs() -> None:
+    budget = Budget(Until("core_hours", 0.02))  # 72 s
+    rows: list[Row] = [
+        row | {"time/cpu_s": 10 * float(row["time/update_s"] or 0.5), "time/eval_s": 7.0}
+        for row in epochs(5, evaluation_s=5)
+    ]
+    for row in rows[:3]:  # random actions, 5 s each, tell nothing
+        budget.add(row)
+    assert budget.total_frames(10_000, done=300) == 10_000
+    budget.add(rows[3])
+    assert budget.total_frames(10_000, done=400) == 400 + 470  # 47 s at 10 s for 100 frames
+    assert budget.total_frames(600, done=400) == 600
+    resumed = Budget(budget.until)
+    resumed.resume(Past((), 4, core_hours=62 / 3600, latest=rows))
+    assert resumed.total_frames(10_000, done=500) == 600
+    assert not resumed.is_used_up(500)
+    resumed.add(rows[4])
+    assert resumed.is_used_up(600)
+    assert resumed.total_frames(10_000, done=600) == 600
 
 
 def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,18 @@
 from pathlib import Path
 
 import pytest
-from broken_runs import GOOD, LOGS, REAL, STUCK_IN_AN_OPTIMUM, Log, Real, found, train, write
+from broken_runs import (
+    FLAT,
+    GOOD,
+    LOGS,
+    REAL,
+    STUCK_IN_AN_OPTIMUM,
+    Log,
+    Real,
+    found,
+    train,
+    write,
+)
 from tiny_runs import ROOT, run_starter
 
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
@@ -20,6 +31,7 @@ def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", REAL.values(), ids=REAL)
 def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> None:
     assert found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
@@ -35,6 +47,16 @@ def test_a_run_in_a_local_optimum_is_recognized() -> None:
     assert name == "local_optimum"
     assert "env.random_starts" in finding.advice
     assert "env.noise_repeat" not in finding.advice, "it is used already"
+
+
+@pytest.mark.parametrize(("others", "said"), [([], False), (["reach-v3"], True)])
+def test_several_tasks_that_do_not_learn_may_be_mixed_up(
+    others: list[str], said: bool, tmp_path: Path
+) -> None:
+    fields = {"env.tasks": ["push-v3", *others], "env.num_envs": 2, "train.batch_size": 512}
+    ((name, finding),) = diagnose(Evidence.of(Run(write(Log(FLAT, None, fields), tmp_path / "x"))))
+    assert name == "no_learning"
+    assert ("wrong id" in finding.advice) == said
 
 
 def test_every_rule_has_a_broken_run() -> None:

@@ -50,7 +50,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def train(self: RLAlgo) -> bool:
         run = self.run
         assert isinstance(run, Run)
-        runs.append(Started(self.config, run.folder, run._until))
+        runs.append(Started(self.config, run.folder, run._budget.until))
         return True
 
     monkeypatch.setattr(RLAlgo, "train", train)

@@ -54,6 +54,7 @@ def test_the_map_marks_every_goal() -> None:
     assert success.get_offsets()[:, 0].tolist() == LINE[4:]
     assert failure.get_offsets()[:, 0].tolist() == LINE[:4]
     assert axes.get_title() == "a-v3: 0.67"
+    assert axes.get_aspect() == 1  # a map: a metre is as long along y as along x
 
 
 @pytest.mark.parametrize("task", ["push-v3", "door-open-v3"])

@@ -1,17 +1,22 @@
 """The table of results: means over tasks, interquartile means over five seeds and more."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import trim_mean
 from test_plot import Write, write
+from tiny_runs import ROOT, run_starter, train
 
 from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.results import AVERAGES, markdown, rows, write_csv
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
 from torchrl_lite.analysis.statistics import Estimate, mean, over_seeds
+from torchrl_lite.collector.collector import Collector
 
 __all__ = ["write"]  # a fixture
 
@@ -38,6 +43,36 @@ def test_three_tasks_and_two_seeds_by_hand(write: Write) -> None:
     curve = aggregate(runs, ["a", "b", "c"], metric="success", axis="frames")
     assert curve.seeds[:, 0] == pytest.approx([0.5, 0.4])
     assert curve.estimates == [Estimate(pytest.approx(0.45))]
+
+
+def test_the_console_the_result_and_the_table_of_a_run_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three tasks, four episodes each, one succeeds always, one twice and one once: 7/12."""
+    evaluate = Collector.evaluate
+
+    def by_hand(*args: Any, **kwargs: Any) -> Any:
+        seen = [0, 0, 0]
+        for stats in evaluate(*args, **kwargs):
+            successes = (4, 2, 1)[stats.task]
+            yield replace(stats, success=float(seen[stats.task] < successes), ret=100.0 * successes)
+            seen[stats.task] += 1
+
+    monkeypatch.setattr(Collector, "evaluate", lambda *a, **k: list(by_hand(*a, **k)))
+    config = str(ROOT / "config" / "mt3.json")
+    changes = {"env__num_envs": 3, "train__batch_size": 24, "train__final_eval_episodes": 4}
+    folder = train(tmp_path, "--config", config, many=True, **changes)
+    done = "success 0.58, return 233.3 over 4 episodes per task"
+    assert done in capsys.readouterr().out
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["eval/success_rate"], result["eval/return"]) == pytest.approx((7 / 12, 700 / 3))
+    assert run_starter("plot", folder) == 0
+    table = cells(capsys.readouterr().out.partition("\n\n")[0])
+    assert [row[4:] for row in table] == [
+        ["1.00", "400.0"], ["0.50", "200.0"], ["0.25", "100.0"], ["0.58", "233.3"]
+    ]  # fmt: skip
+    (row,) = [row for row in rows({"x": [Run(folder)]}) if row.task == "mean of 3 tasks"]
+    assert row.success == Estimate(pytest.approx(result["eval/success_rate"], abs=1e-15))
 
 
 def test_single_tasks_of_an_experiment_make_a_mean_per_seed(write: Write) -> None:
@@ -90,3 +125,7 @@ def test_few_seeds_are_dots_and_many_have_a_band(
     (axes,) = learning_curves({"exp": runs}).axes
     kinds = [type(one).__name__ for one in axes.collections]
     assert kinds == ["PathCollection"] * dots + ["FillBetweenPolyCollection"] * bands
+    (axes,) = learning_curves({"exp": runs}, metric="updates").axes  # of every epoch
+    assert len(axes.collections) == dots + bands
+    (axes,) = learning_curves({"exp": runs}, markers=False).axes
+    assert len(axes.collections) == bands

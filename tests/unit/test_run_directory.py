@@ -431,6 +431,16 @@ def test_until_counts_the_core_time_of_workers(tmp_path: Path) -> None:
     assert len(rows_of(folder_in(tmp_path))) == 2
 
 
+def test_a_resumed_run_says_that_it_restores_before_it_collects(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a large buffer and replaying episodes may take long."""
+    phases: list[str] = []
+    monkeypatch.setattr(PlainView, "phase", lambda _, name: phases.append(name))
+    assert start(stopped, "--resume", "--until", "50") == 0
+    assert phases[:2] == ["restoring", "collecting"]
+
+
 def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(
     half: Path, stopped: Path, whole: Path
 ) -> None:

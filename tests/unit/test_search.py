@@ -151,6 +151,9 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
     assert search(TAU, *GRID) == 0
     out, err = capsys.readouterr()
     assert "the best is trial_0001" in out
+    note = "Over tasks: the mean. Over seeds: the mean."
+    assert note in out
+    assert note in (search.out / "trials.md").read_text()
     assert err == ""
     assert search.states == ["COMPLETE"] * 3
     with (search.out / "trials.csv").open(newline="") as file:

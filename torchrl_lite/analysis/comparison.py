@@ -84,7 +84,10 @@ def markdown(found: Sequence[Row], until: Until) -> str:
         cells = [row.experiment, str(row.seeds), *numbers, cell(row.success, 2), cell(row.ret, 1)]
         lines.append(f"| {' | '.join([*cells, *each])} |")
     unit = until.axis.replace("_", " ")
-    note = f"At the last evaluation within {until.amount:,g} {unit} per run. {AVERAGES}"
+    note = (
+        f"At the last evaluation within {until.amount:,g} {unit} per run; frames, updates and core "
+        f"hours are means over runs. {AVERAGES}"
+    )
     return "\n".join([*lines, "", note])
 
 

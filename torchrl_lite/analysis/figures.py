@@ -84,15 +84,18 @@ def _smoothed(values: Float[ndarray, "S N"], latest: int) -> Float[ndarray, "S N
     return values if latest == 1 else (sums[:, ends] - sums[:, starts]) / (ends - starts)
 
 
-def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int, markers: bool) -> None:
-    """A line with its confidence band; with too few seeds for one, each seed as dots."""
+def _draw(
+    axes: Axes, curve: Curve, *, label: str, index: int, count: int, markers: bool, dots: bool
+) -> None:
+    """A line with its confidence band; with too few seeds for one, each seed as ``dots``."""
+    every = max(1, len(curve.x) // POINTS)
     line, marker = STYLES[index % len(STYLES)]
     color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
     axes.plot(
         curve.x,
         [estimate.value for estimate in curve.estimates],
         linestyle=line, marker=marker if markers else None, markersize=3, color=color, label=label,
-        markevery=max(1, len(curve.x) // POINTS),
+        markevery=every,
     )  # fmt: skip
     known = [
         (x, e.low, e.high)
@@ -102,9 +105,9 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, count: int, marke
     if known:
         x, low, high = zip(*known, strict=True)
         axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-    elif len(curve.seeds) > 1 and markers:
+    elif len(curve.seeds) > 1 and dots:
         for seed in curve.seeds:
-            axes.scatter(curve.x, seed, s=3, color=color, alpha=0.5, linewidth=0)
+            axes.scatter(curve.x[::every], seed[::every], s=3, color=color, alpha=0.5, linewidth=0)
 
 
 def learning_curves(
@@ -119,7 +122,8 @@ def learning_curves(
     several tasks share.
 
     Seeds are averaged by `statistics.over_seeds`; ``smooth`` as for `aggregate`; ``markers`` are at
-    evaluations. Without any value the figure has no axes.
+    evaluations and, for few seeds, dots of the single runs. Without any value the figure has no
+    axes.
     """
     everything = [run for runs in experiments.values() for run in runs]
     tasks = tasks_of(everything)
@@ -128,7 +132,7 @@ def learning_curves(
         titles = {f"all {len(tasks)} tasks": tasks}
     elif len(tasks) > 1:
         titles[f"mean of {len(tasks)} tasks"] = tasks
-    markers &= metric.startswith(("success", "return", "eval"))
+    at_evaluations = metric.startswith(("success", "return", "eval"))
     panels = {}
     for title, of_panel in titles.items():
         curves = {
@@ -148,8 +152,9 @@ def learning_curves(
         for index, (label, curve) in enumerate(curves.items()):
             if len(curve.x):
                 _draw(
-                    place, curve, label=label, index=index, count=len(experiments), markers=markers
-                )
+                    place, curve, label=label, index=index, count=len(experiments),
+                    markers=markers and at_evaluations, dots=markers,
+                )  # fmt: skip
         place.set_title(title, fontsize="medium")
         place.set_xlabel(LABELS[axis])
         if not AXES[axis].adds_up:

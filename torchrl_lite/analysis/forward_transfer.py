@@ -68,4 +68,5 @@ def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> 
                 lines.append(f"| {label} | {task} | {len(own)} | {len(scratch)} | {cell} |")
     if len(lines) == 2:
         raise UserError("--baseline: its runs and the others have no trained task in common")
-    return "\n".join(lines)
+    note = "Areas under success curves are means over seeds, up to the task's frames that all have."
+    return "\n".join([*lines, "", note])

@@ -93,6 +93,7 @@ def goal_map(tasks: Sequence[GoalResults]) -> Figure:
         place.set_xlabel("x (m), the robot's right")
         place.set_ylabel("y (m), away from it")
         place.margins(0.1)
+        place.set_aspect("equal", adjustable="datalim")
         place.grid(visible=True, alpha=0.3)
     for place in list(grid)[len(tasks) :]:
         place.set_axis_off()

@@ -104,6 +104,7 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         )
         algo = RLAlgo(config, learner, collector, buffer, run, demos)
         if saved is not None:
+            run.phase("restoring")
             resume(algo, saved)
         del saved  # frees a second copy of the networks and Adam's moments
         run.begin(algo, tracked_as=job.tracked_as)

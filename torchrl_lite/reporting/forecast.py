@@ -26,25 +26,31 @@ class Forecast:
     def __init__(self) -> None:
         self._epochs: deque[tuple[int, float]] = deque(maxlen=EPOCHS)  # frames, seconds
         self._evaluations: deque[_Evaluation] = deque(maxlen=EVALUATIONS)
-        self._frames: int | None = None
+        self._ends = {0: 0}  # frames after the latest epoch
 
     def add(self, row: Row) -> None:
-        """An epoch's row of the log."""
-        before = 0 if row.get("epoch") == 1 else self._frames
-        self._frames = int(row.get("total_frames") or 0)
+        """An epoch's row of the log; there may be a gap between two."""
+        epoch, frames = int(row["epoch"] or 0), int(row["total_frames"] or 0)
+        before = self._ends.get(epoch - 1)
+        self._ends = {epoch: frames}
         evaluated = float(row.get("time/eval_s") or 0.0)
         if evaluated:
-            self._evaluations.append(_Evaluation(self._frames, evaluated))
+            self._evaluations.append(_Evaluation(frames, evaluated))
         seconds = float(row.get("time/total_s") or 0.0) - evaluated
         if before is not None and seconds > 0 and row.get("time/update_s"):
             seconds += float(row.get("time/save_s") or 0.0)
-            self._epochs.append((self._frames - before, seconds))
+            self._epochs.append((frames - before, seconds))
 
     def seconds(self, frames: int) -> float | None:
         """Seconds that so many more frames take; None before an epoch with updates."""
         if not self._epochs:
             return None
         return frames * (self._training + self._evaluating)
+
+    def frames(self, seconds: float) -> float | None:
+        """Frames that so many more seconds suffice for; None before an epoch with updates."""
+        each = self.seconds(1)
+        return seconds / each if each else None
 
     @property
     def evaluation_share(self) -> float | None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from torchrl_lite.reporting.console import PlainView, Row, View, number
@@ -48,8 +48,7 @@ class LiveView:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("frames"),
+            TextColumn("[green]{task.completed:,.0f}/{task.total:,.0f}[/] frames"),
             console=console,
         )
         self._task = self._bar.add_task(title, total=total_frames, completed=done_frames)

@@ -23,8 +23,8 @@ class NullRun:
     def say(self, text: str) -> None:
         """Shows a line on the console."""
 
-    def expect(self, total_frames: int) -> None:
-        """Reports the total number of frames at the end."""
+    def expect(self, algo: Any) -> None:
+        """Reports how many frames are to come."""
 
     def is_over(self, algo: Any) -> bool:  # noqa: ARG002
         """Whether there is nothing to train."""

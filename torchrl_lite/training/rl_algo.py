@@ -212,4 +212,4 @@ class RLAlgo:
         left = self.stages.arrive()
         if left is not None:
             self.buffer.retire(left)
-            self.run.expect(self.total_frames + self.frames_to_come)
+            self.run.expect(self)

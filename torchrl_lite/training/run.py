@@ -24,6 +24,7 @@ from torchrl_lite.reporting.rows import check_columns, read_past
 from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, provenance
+from torchrl_lite.training.budget import Budget
 from torchrl_lite.training.checkpoints import Checkpoints
 from torchrl_lite.training.curriculum import Check
 from torchrl_lite.training.films import film, is_filmed
@@ -55,14 +56,13 @@ class Run(MemoryRun):
         """``until``: stop after the first epoch that gets there."""
         super().__init__(callback)
         self.folder, self.config = folder, config
-        self._seed, self._device, self._guard, self._until = seed, device, guard, until
+        self._seed, self._device, self._guard = seed, device, guard
         self._checkpoints = Checkpoints(folder, config, seed=seed, device=device)
         self._stack = ExitStack()
         self._output_is_lost = False
         self._wall_time_before = 0.0
         self._cpu_s = time.process_time()
-        self._core_hours = 0.0
-        """Of the epochs in ``log.csv``, which outlasts this process."""
+        self._budget = Budget(until)
 
     def __enter__(self) -> Self:
         """
@@ -88,16 +88,16 @@ class Run(MemoryRun):
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:
         """Opens the view and reports where the run starts. Writes nothing."""
         config, done = self.config, sum(saved.state["frames"]) if saved else 0
+        self._past = read_past(self.folder / "log.csv", done, EPOCHS)
+        self._budget.resume(self._past)
         self._view = make_view(
             config.log.console,
             title=f"{config.algo} {config.env.set_name} seed {self._seed}",
             tasks=config.env.tasks,
-            total_frames=self._asked(config.total_frames),
+            total_frames=self._budget.total_frames(config.total_frames, done=done),
             done_frames=done,
         )
         self._stack.callback(self._view.close)
-        self._past = read_past(self.folder / "log.csv", done, EPOCHS)
-        self._core_hours = self._past.core_hours
         if saved is not None:
             best = saved.state.get("best")  # its form is checked later
             success = best[0] if isinstance(best, list) and best else None
@@ -164,19 +164,14 @@ class Run(MemoryRun):
     def progress(self, done: int, total: int) -> None:
         self._view.progress(done, total)
 
-    def expect(self, total_frames: int) -> None:
-        self._view.expect(self._asked(total_frames))
-
-    def _asked(self, total_frames: int) -> int:
-        """Total frames at which this process stops."""
-        if self._until is None or self._until.axis != "frames":
-            return total_frames
-        return min(total_frames, int(self._until.amount))
+    def expect(self, algo: RLAlgo) -> None:
+        done = algo.total_frames
+        self._view.expect(self._budget.total_frames(done + algo.frames_to_come, done=done))
 
     def is_over(self, algo: RLAlgo) -> bool:
         self._checkpoints.epoch = algo.epoch
-        self.expect(algo.total_frames + algo.frames_to_come)
-        if not self._is_far_enough(algo):
+        self.expect(algo)
+        if not self._budget.is_used_up(algo.total_frames):
             return False
         over = algo.epoch < self.config.total_epochs
         if over:
@@ -201,10 +196,10 @@ class Run(MemoryRun):
         train = self.config.train
         if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
             self._checkpoints.save_weights(algo, f"epoch_{algo.epoch}")
-        self._log(row)
+        self._log(algo, row)
         self._mark_lost_output(algo.total_frames)
         stop = self.asks_to_stop(row) or self._guard.requested is not None
-        stop |= self._is_far_enough(algo)
+        stop |= self._budget.is_used_up(algo.total_frames)
         last = algo.epoch == self.config.total_epochs
         if stop or last or algo.epoch % train.save_interval == 0:
             self._save(algo)
@@ -213,12 +208,6 @@ class Run(MemoryRun):
         if stop and not last:
             self._say_stopped(algo)
         return stop and not last
-
-    def _is_far_enough(self, algo: RLAlgo) -> bool:
-        if self._until is None:
-            return False
-        done = algo.total_frames if self._until.axis == "frames" else self._core_hours
-        return done >= self._until.amount
 
     def _say_stopped(self, algo: RLAlgo) -> None:
         self.say(f"stopped at frame {algo.total_frames}, checkpoint saved; continue with --resume")
@@ -231,18 +220,17 @@ class Run(MemoryRun):
             text = f"frame {frames}: console output is lost ({lost}); the run continues"
             self._logger.mark("console", text, frames=frames)
 
-    def _log(self, row: Row) -> None:
+    def _log(self, algo: RLAlgo, row: Row) -> None:
         before, self._cpu_s = self._cpu_s, time.process_time()
         cpu_s = self._cpu_s - before + (row["time/cpu_s"] or 0.0)  # of the workers
-        self._core_hours += cpu_s / 3600
+        row |= {"time/cpu_s": cpu_s}
+        self._budget.add(row)
+        self.expect(algo)
         best = self._checkpoints.best
         self._logger.dump(
             row
             | self._checkpoints.cost
-            | {
-                "time/cpu_s": cpu_s,
-                "time/total_s": time.perf_counter() - self._epoch_started,
-            },
+            | {"time/total_s": time.perf_counter() - self._epoch_started},
             best=finite(best[0]) if best else None,
         )
         self._checkpoints.cost = {}

@@ -9,25 +9,30 @@ PATIENCE = 5000
 
 
 def local_optimum(run: Evidence) -> Finding | None:
-    """A task whose return has grown and stands still, without any success."""
-    for task in run.tasks:
-        returns, successes = (run.values(f"eval_{name}/{task}") for name in ("return", "success"))
-        if len(successes) < 2 * LATE or any(successes[-LATE:]) or not run.improved(task):
-            continue
-        random = run.random_return(task)
-        if random is None or run.updates < PATIENCE or _grows(returns):
-            continue
-        grew = (
-            f"the return grew from {random[0]:.0f} (random actions) to {fmean(returns[-LATE:]):.0f}"
-        )
-        return Finding(
-            f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
-            f"{_phase(run, task)}",
-            "Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
-            "seed, more frames, a larger (less negative) "
-            f"sac.target_entropy{_or_exploration(run)}.",
-        )
-    return None
+    """Tasks whose return has grown and stands still, without any success."""
+    stuck = [text for task in run.tasks if (text := _stuck(run, task))]
+    if not stuck:
+        return None
+    return Finding(
+        " ".join(stuck),
+        "Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
+        "seed, more frames, a larger (less negative) "
+        f"sac.target_entropy{_or_exploration(run)}.",
+    )
+
+
+def _stuck(run: Evidence, task: str) -> str | None:
+    returns, successes = (run.values(f"eval_{name}/{task}") for name in ("return", "success"))
+    if len(successes) < 2 * LATE or any(successes[-LATE:]) or not run.improved(task):
+        return None
+    random = run.random_return(task)
+    if random is None or run.updates < PATIENCE or _grows(returns):
+        return None
+    grew = f"the return grew from {random[0]:.0f} (random actions) to {fmean(returns[-LATE:]):.0f}"
+    return (
+        f"{task} is in a local optimum: {grew} and stands still, but success is 0. "
+        f"{_phase(run, task)}"
+    )
 
 
 def _or_exploration(run: Evidence) -> str:
@@ -86,13 +91,23 @@ def early_certainty(run: Evidence) -> Finding | None:
 
 
 def noise(run: Evidence) -> Finding | None:
-    """Evaluation and training that disagree."""
-    evaluated, trained = run.now("eval/success_rate"), run.now("rollout/success_rate")
+    """Evaluation and training that disagree, on average or in a task."""
+    places = [("eval/success_rate", "rollout/success_rate", "success", LATE)]
+    places += [  # of fewer episodes each
+        (f"eval_success/{task}", f"rollout_success/{task}", f"success in {task}", 2 * LATE)
+        for task in run.tasks
+    ]
+    found = (_apart(run, *place) for place in places)
+    return next((finding for finding in found if finding), None)
+
+
+def _apart(run: Evidence, evaluation: str, training: str, what: str, enough: int) -> Finding | None:
+    evaluated, trained = run.now(evaluation), run.now(training)
     if evaluated is None or trained is None or abs(evaluated - trained) < 0.5:
         return None
-    if len(run.values("eval/success_rate")) < LATE:
+    if len(run.values(evaluation)) < enough:
         return None
-    figures = f"success is {evaluated:.2f} in evaluation and {trained:.2f} in training"
+    figures = f"{what} is {evaluated:.2f} in evaluation and {trained:.2f} in training"
     if evaluated > trained:
         return Finding(
             f"Exploration noise ruins training episodes: {figures}.",
@@ -107,15 +122,40 @@ def noise(run: Evidence) -> Finding | None:
 
 
 def no_learning(run: Evidence) -> Finding | None:
-    """A return that is that of random actions."""
-    random, returns = run.random_return(), run.values("eval/return")
-    if random is None or len(returns) < LATE or run.updates < PATIENCE:
+    """A return that is that of random actions, over all tasks or in some."""
+    if run.updates < PATIENCE:
         return None
-    if run.improved() or any(run.values("eval/success_rate")):
+    if (of_all := _idle(run)) is not None:
+        return Finding(
+            f"Nothing was learned: {of_all}.",
+            "Check the environment first: play a random episode and look at its rewards. Then try "
+            f"the shipped configuration of a similar task, and more frames.{_or_mixed_up(run)}",
+        )
+    idle = [f"In {task}, {text}." for task in run.tasks if (text := _idle(run, task))]
+    if not idle:
         return None
     return Finding(
-        f"Nothing was learned: the return is {fmean(returns[-LATE:]):.4g} after {run.updates:,} "
-        f"updates, and that of random actions is {random[0]:.4g}.",
-        "Check the environment first: play a random episode and look at its rewards. Then try the "
-        "shipped configuration of a similar task, and more frames.",
+        f"Nothing was learned in {len(idle)} of {len(run.tasks)} tasks. {' '.join(idle)}",
+        "Others learn, so harder tasks may only need more frames. Else train one of these alone: "
+        "if that learns, try another net.kind or train.gradients.",
     )
+
+
+def _idle(run: Evidence, task: str | None = None) -> str | None:
+    """What the return is, if it is that of random actions and nothing succeeded."""
+    names = ("eval/return", "eval/success_rate")
+    if task is not None:
+        names = (f"eval_return/{task}", f"eval_success/{task}")
+    random, returns, successes = run.random_return(task), *map(run.values, names)
+    if random is None or len(returns) < LATE or run.improved(task) or any(successes):
+        return None
+    return (
+        f"the return is {fmean(returns[-LATE:]):.4g} after {run.updates:,} updates, and that of "
+        f"random actions is {random[0]:.4g}"
+    )
+
+
+def _or_mixed_up(run: Evidence) -> str:
+    if len(run.tasks) < 2:
+        return ""
+    return " Also train one of the tasks alone: if that learns, tasks may be mixed up (a wrong id)."

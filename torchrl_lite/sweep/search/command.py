@@ -60,7 +60,7 @@ def search(args: Namespace) -> int:
             setting = suggest(space, trial, plan.algo_of(args.starter[0]))
             return _config(args, setting, name_of(trial.number))
 
-        print(report.write(args.out, study, config_of))
+        print(report.write(args.out, study, config_of, objective.averages))
         complete = any(trial.state.name == "COMPLETE" for trial in study.trials)
     return 1 if driver.failed or not complete else 0
 

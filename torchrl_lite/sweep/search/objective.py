@@ -63,6 +63,12 @@ class Objective:
     core_minutes: float | None = None
 
     @property
+    def averages(self) -> str:
+        """What a score is averaged over, in words."""
+        over_seeds = {"mean": "the mean", "iqm": "the interquartile mean"}[self.average]
+        return f"Over tasks: the mean. Over seeds: {over_seeds}."
+
+    @property
     def _axis(self) -> Axis:
         return "frames" if self.core_minutes is None else "core_hours"
 

@@ -18,15 +18,16 @@ LEARNED = {"overlap", "matmul_precision"}
 """Fields of the section ``system`` that change what is learned."""
 
 
-def write(folder: Path, study: Study, config_of: Callable[[Any], Config]) -> str:
+def write(folder: Path, study: Study, config_of: Callable[[Any], Config], averages: str) -> str:
     """Write ``best.json``, ``trials.md``, ``trials.csv`` and the pictures; return what to print.
 
-    ``config_of`` gives the configuration of a trial. Without a complete trial there is no best.
+    ``config_of`` gives the configuration of a trial; ``averages`` says what success and return
+    are averaged over. Without a complete trial there is no best.
     """
     rows = _rows(study.trials)
     with (folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    text = _markdown(rows)
+    text = f"{_markdown(rows)}\n\n{averages}"
     (folder / "trials.md").write_text(text + "\n", encoding="utf-8")
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     if not done:
