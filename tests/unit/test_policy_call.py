@@ -34,6 +34,7 @@ def test_the_actions_are_the_actors_own(policy: Policy, task: str, index: int) -
     np.testing.assert_array_equal(given, wanted)
     np.testing.assert_array_equal(given, policy(obs, task=index))
     np.testing.assert_allclose(policy(obs[2], task=task), wanted[2], rtol=1e-5)
+    assert policy(obs[:0], task=task).shape == (0, acts)
 
 
 def test_noise_is_addressed_by_its_generator(policy: Policy) -> None:

@@ -26,21 +26,21 @@ def grouped_linear(
     of tasks, which ``task`` then indexes. A shared weight is applied to all tasks folded into one
     matrix: this is faster than a broadcast product.
     """
-    ensemble, rows, batch = weight.shape[0], x.shape[1], x.shape[2]
-    x = x.expand(ensemble, -1, -1, -1)
+    x = x.expand(weight.shape[0], -1, -1, -1)
+    shape = (*x.shape[:3], weight.shape[-1])
     # In place, and not on a view: both save autograd a copy.
     activate = torch.relu_ if relu else lambda out: out
     if weight.shape[1] > 1:
         flat = torch.bmm(x.flatten(0, 1), weight.index_select(1, task).flatten(0, 1))
         own = (bias[:, task] if bias.shape[1] > 1 else bias)[:, :, None]
-        return activate(flat.view(ensemble, rows, batch, -1) + own)
+        return activate(flat.view(shape) + own)
     if bias.shape[1] > 1:
         flat = torch.bmm(x.flatten(1, 2), weight.squeeze(1))
-        return activate(flat.view(ensemble, rows, batch, -1) + bias[:, task][:, :, None])
+        return activate(flat.view(shape) + bias[:, task][:, :, None])
     if weight.shape[-1] == 1:  # a one-column product is slower than multiply and sum
         return activate((x * weight.transpose(2, 3)).sum(-1, keepdim=True) + bias[:, :, None])
     flat = activate(torch.baddbmm(bias, x.flatten(1, 2), weight.squeeze(1)))
-    return flat.view(ensemble, rows, batch, -1)
+    return flat.view(shape)
 
 
 class EnsembleLinear(nn.Module):
