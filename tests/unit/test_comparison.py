@@ -64,6 +64,23 @@ def test_the_comparison_that_ships_has_every_method_and_changes_nothing_else(
         assert config.train.lr_schedule == "constant"  # does not depend on where a run stops
 
 
+def test_the_ablation_that_ships_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
+    found = trials(tmp_path, "--plan", "compare_fast_st", "--tasks", "push-v3", "--seeds", "1")
+    configs = {trial.folder.parts[-3]: config_of(trial).model_dump() for trial in found}
+    recipe = configs.pop("fast_st")
+    together = [{"num_envs", "group_size"}, {"reward_normalization", "bound"}]
+    for name, config in configs.items():
+        changed = differing(recipe, config)
+        assert len(changed) == 1 or changed in together, name
+
+
+def differing(one: Any, other: Any, name: str = "") -> set[str]:
+    """The names of the fields that differ."""
+    if not isinstance(one, dict):
+        return {name} if one != other else set()
+    return {field for key in one for field in differing(one[key], other[key], key)}
+
+
 def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
     plan = saved(tmp_path, methods=PLAN["methods"] | {"slow": {"train.num_epochs": 2}})
     small, large, slow = trials(tmp_path, "--plan", plan)
