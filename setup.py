@@ -4,8 +4,11 @@
 package, where `torchrl_lite.config.shipped` finds them.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
-SHIPPED = {f"torchrl_lite.shipped.{name}": name for name in ("config", "pretrained")}
+FOLDERS = ["config", *(str(path.parent) for path in Path("config").glob("*/*.json")), "pretrained"]
+SHIPPED = {f"torchrl_lite.shipped.{name.replace('/', '.')}": name for name in FOLDERS}
 
 setup(packages=[*find_packages(include=["torchrl_lite*"]), *SHIPPED], package_dir=SHIPPED)
