@@ -19,7 +19,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
 
 _STORED = ROOT / "docs" / "results"
-STUCK_IN_AN_OPTIMUM = _STORED / "fast_st" / "drawer-open-v3" / "1"
+STUCK_IN_AN_OPTIMUM = _STORED / "min_99" / "drawer-open-v3" / "1"
 """It pushes against the closed drawer."""
 GOOD = sorted({path.parent for path in _STORED.rglob("log.csv")} - {STUCK_IN_AN_OPTIMUM})
 """Logs of runs that learned their tasks."""

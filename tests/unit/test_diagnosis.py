@@ -45,7 +45,7 @@ def test_a_good_run_raises_no_finding(folder: Path) -> None:
 def test_a_run_in_a_local_optimum_is_recognized() -> None:
     ((name, finding),) = diagnose(Evidence.of(Run(STUCK_IN_AN_OPTIMUM)))
     assert name == "local_optimum"
-    assert "env.random_starts" in finding.advice
+    assert "env.noise_spread" in finding.advice
     assert "env.noise_repeat" not in finding.advice, "it is used already"
 
 
