@@ -1,5 +1,6 @@
 """Demonstrations as datasets of Minari, https://minari.farama.org (extra ``[minari]``)."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
@@ -43,19 +44,22 @@ def write(demos: Demonstrations) -> list[str]:
     header = demos.header
     for task, block in demos.tensors.items():
         obs_dim, act_dim = block.obs.shape[1], block.act.shape[1]
-        minari.create_dataset_from_buffers(
-            name_of(task),
-            list(_episodes(block, minari.data_collector.EpisodeBuffer)),
-            observation_space=Box(-np.inf, np.inf, (obs_dim,), np.float32),
-            action_space=Box(-1.0, 1.0, (act_dim,), np.float32),
-            algorithm_name=header.source,
-            description=f"{task} of Meta-World; env: {header.env.model_dump_json()}",
-            requirements=[
-                f"{name}=={version}"
-                for name, version in header.versions.items()
-                if name in ("metaworld", "mujoco")
-            ],
-        )
+        with warnings.catch_warnings():
+            # It asks for an author, an address and a link to the code.
+            warnings.filterwarnings("ignore", module=r"minari\.")
+            minari.create_dataset_from_buffers(
+                name_of(task),
+                list(_episodes(block, minari.data_collector.EpisodeBuffer)),
+                observation_space=Box(-np.inf, np.inf, (obs_dim,), np.float32),
+                action_space=Box(-1.0, 1.0, (act_dim,), np.float32),
+                algorithm_name=header.source,
+                description=f"{task} of Meta-World; env: {header.env.model_dump_json()}",
+                requirements=[
+                    f"{name}=={version}"
+                    for name, version in header.versions.items()
+                    if name in ("metaworld", "mujoco")
+                ],
+            )
     return [name_of(task) for task in demos.tensors]
 
 
