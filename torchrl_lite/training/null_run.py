@@ -23,9 +23,6 @@ class NullRun:
     def say(self, text: str) -> None:
         """Shows a line on the console."""
 
-    def expect(self, algo: Any) -> None:
-        """Reports how many frames are to come."""
-
     def is_over(self, algo: Any) -> bool:  # noqa: ARG002
         """Whether there is nothing to train."""
         return False

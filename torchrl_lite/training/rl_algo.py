@@ -212,4 +212,3 @@ class RLAlgo:
         left = self.stages.arrive()
         if left is not None:
             self.buffer.retire(left)
-            self.run.expect(self)

@@ -164,13 +164,14 @@ class Run(MemoryRun):
     def progress(self, done: int, total: int) -> None:
         self._view.progress(done, total)
 
-    def expect(self, algo: RLAlgo) -> None:
+    def _expect(self, algo: RLAlgo) -> None:
+        """Shows how many frames are to come."""
         done = algo.total_frames
         self._view.expect(self._budget.total_frames(done + algo.frames_to_come, done=done))
 
     def is_over(self, algo: RLAlgo) -> bool:
         self._checkpoints.epoch = algo.epoch
-        self.expect(algo)
+        self._expect(algo)
         if not self._budget.is_used_up(algo.total_frames):
             return False
         over = algo.epoch < self.config.total_epochs
@@ -225,7 +226,7 @@ class Run(MemoryRun):
         cpu_s = self._cpu_s - before + (row["time/cpu_s"] or 0.0)  # of the workers
         row |= {"time/cpu_s": cpu_s}
         self._budget.add(row)
-        self.expect(algo)
+        self._expect(algo)
         best = self._checkpoints.best
         self._logger.dump(
             row
