@@ -53,9 +53,8 @@ class Noise(NamedTuple):
 class Block(NamedTuple):
     """The transitions of all environments in one epoch, float32 on the CPU.
 
-    ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 where no
-    return may run in from the transition before: at the start of an episode, and at random actions
-    in place of the policy's (``env.random_starts``).
+    ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 at the
+    start of an episode, where no return may run in from the transition before.
     """
 
     obs: Float[Tensor, "T L K O"]

@@ -58,9 +58,6 @@ SHAPES = MANY | {
 FEW_UPDATES = MANY | {
     "env.noise_repeat": 4,
     "env.noise_spread": 3,
-    "env.random_starts": 0.5,
-    "env.random_start_steps": 6,
-    "env.random_start_episodes": 3,
     "env.reward_normalization": "return",
     "net.hidden_shapes": [8, 8],
     "net.actor_hidden_shapes": [6, 6],

@@ -63,37 +63,10 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_a_share_of_the_episodes_begins_with_random_actions_for_any_number_of_steps() -> None:
-    options = {"random_starts": 0.25, "random_start_steps": 10}
-    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(4000)]
-    steps = np.bincount([len(plan.start) for plan in plans])
-    assert len(steps) == 11
-    assert chisquare(steps, [3000, *[100] * 10]).pvalue > 0.001
-    for plan in plans[:50]:
-        held = np.split(plan.start, starts(plan.start)[1:]) if len(plan.start) else []
-        for number, actions in enumerate(held):
-            assert np.array_equal(actions[0], plan.uniform[number])
-
-
-def test_a_random_action_is_held_for_one_to_thirty_steps_all_equally_likely() -> None:
-    options = {"random_starts": 1.0, "random_start_steps": 500}
-    plans = [plan_of(KEY._replace(episode=n), **options) for n in range(200)]
-    counts = np.bincount(np.concatenate([np.diff(starts(plan.start)) for plan in plans]))
-    assert (counts[0], len(counts)) == (0, 31)
-    assert chisquare(counts[1:]).pvalue > 0.001
-
-
-def test_a_random_start_changes_nothing_else_of_a_plan() -> None:
-    plain, other = plan_of(noise_repeat=4), plan_of(noise_repeat=4, random_starts=1.0)
-    assert len(plain.start) == 0 < len(other.start)
-    assert same_plan(other._replace(start=plain.start), plain)
-    assert len(plan_of(horizon=5, random_starts=1.0, random_start_steps=1000).start) <= 5
-
-
 def test_an_environment_does_what_its_plan_says() -> None:
-    """Random actions at the start, each the start of a return, then the policy with held noise."""
-    options = {"noise_repeat": 4, "random_starts": 1.0, "random_start_steps": 20}
-    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, **options)
+    config = EnvConfig(
+        suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
+    )
     spec = make_spec(config)
     actor = make_learner("sac", spec).actor
     with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=60) as collector:
@@ -101,21 +74,15 @@ def test_an_environment_does_what_its_plan_says() -> None:
         block = collector.result().block
     plans = [
         EpisodeKey(5, TRAIN, 0, 0, episode).plan(
-            horizon=30, act_dim=1, num_goals=config.num_goals, **options
+            horizon=30, act_dim=1, num_goals=config.num_goals, noise_repeat=4
         )
         for episode in (0, 1)
     ]
     noise = torch.from_numpy(np.concatenate([plan.normal for plan in plans]))[None]
     with torch.no_grad():
         expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
-    first = torch.zeros(60)
-    for episode, plan in enumerate(plans):
-        begin, steps = 30 * episode, len(plan.start)
-        assert 0 < steps < 30
-        expected[0, begin : begin + steps] = torch.from_numpy(plan.start)
-        first[begin : begin + steps] = 1
     torch.testing.assert_close(block.act[:, :, 0], expected)
-    assert torch.equal(block.first[0, :, 0], first)
+    assert block.first[0, :, 0].nonzero().flatten().tolist() == [0, 30]
 
 
 def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -> None:
@@ -141,29 +108,3 @@ def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -
 def test_a_spread_needs_several_environments_of_a_task() -> None:
     with pytest.raises(ValueError, match="noise_spread: needs several environments"):
         EnvConfig(tasks=["reach-v3"], noise_spread=2)
-
-
-def test_random_starts_end_after_the_first_episodes() -> None:
-    options = {"random_starts": 1.0, "random_start_steps": 8, "random_start_episodes": 2}
-    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=10, **options)
-    spec = make_spec(config)
-    actor = make_learner("sac", spec).actor
-    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=40) as collector:
-        collector.submit(actor, [0], random=False)
-        first = collector.result().block.first[0, :, 0].reshape(4, 10).sum(1)
-    assert (first[:2] > 1).all()  # each random action begins a return, and so does each episode
-    assert (first[2:] == 1).all()
-
-
-def test_epochs_of_random_actions_have_no_random_starts() -> None:
-    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30)
-    spec = make_spec(config)
-    actor = make_learner("sac", spec).actor
-    blocks = []
-    for share in (0.0, 1.0):
-        env = config.model_copy(update={"random_starts": share})
-        with Collector(RolloutSetup(env, spec, actor, seed=5), epoch_frames=60) as collector:
-            collector.submit(actor, [0], random=True)
-            block = collector.result().block
-            blocks.append(torch.cat((block.act[..., 0], block.first)))
-    assert torch.equal(*blocks)

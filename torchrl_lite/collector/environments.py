@@ -50,8 +50,6 @@ class Environments:
             num_goals=config.num_goals,
             noise_repeat=config.noise_repeat,
             noise_scale=config.noise_scale(site.copy) if purpose == TRAIN else 1.0,
-            random_starts=config.random_starts_in(episode),
-            random_start_steps=config.random_start_steps,
         )
 
     def policy(self, group: Sequence[Site]) -> tuple[Inference, Int[torch.Tensor, " k"]]:

@@ -8,8 +8,6 @@ from numpy import ndarray
 
 TRAIN, EVAL = 0, 1
 """Purpose of an episode, for `EpisodeKey`."""
-LONGEST_HOLD = 30
-"""Maximum steps for which a random action at an episode's start is held."""
 
 
 class EpisodePlan(NamedTuple):
@@ -22,8 +20,6 @@ class EpisodePlan(NamedTuple):
     normal: Float32[ndarray, "H A"]
     """Exploration noise, standard normal times ``noise_scale``; consecutive steps may share it
     (``noise_repeat``)."""
-    start: Float32[ndarray, "n A"]
-    """Random actions in place of the policy's first ones (``random_starts``)."""
 
 
 class EpisodeKey(NamedTuple):
@@ -43,28 +39,20 @@ class EpisodeKey(NamedTuple):
         num_goals: int,
         noise_repeat: int = 1,
         noise_scale: float = 1.0,
-        random_starts: float = 0.0,
-        random_start_steps: int = 1,
     ) -> EpisodePlan:
         """``noise_repeat``: maximum consecutive steps that share their exploration noise, which
-        ``noise_scale`` multiplies.
-        ``random_starts``: probability of random actions at the start, for up to
-        ``random_start_steps`` steps."""
+        ``noise_scale`` multiplies."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(self))))
         plan = EpisodePlan(
             seed=int(rng.integers(2**31)),
             goal=int(rng.integers(num_goals)),
             uniform=(2 * rng.random((horizon, act_dim)) - 1).astype(np.float32),
             normal=rng.standard_normal((horizon, act_dim), dtype=np.float32),
-            start=np.empty((0, act_dim), np.float32),
         )
         if noise_repeat > 1:
             plan = plan._replace(normal=plan.normal[_held_steps(horizon, noise_repeat, rng)])
         if noise_scale != 1.0:
             plan = plan._replace(normal=plan.normal * np.float32(noise_scale))
-        if rng.random() < random_starts:
-            steps = min(random_start_steps, horizon)
-            plan = plan._replace(start=plan.uniform[_random_start(steps, rng)])
         return plan
 
 
@@ -77,11 +65,3 @@ def _held_steps(horizon: int, longest: int, rng: np.random.Generator) -> Int[nda
     lengths = 1 + rng.choice(longest, size=horizon, p=chances / chances.sum())
     starts = np.cumsum(lengths) - lengths
     return np.repeat(starts, lengths)[:horizon]
-
-
-def _random_start(longest: int, rng: np.random.Generator) -> Int[ndarray, " n"]:
-    """The step whose random action is taken, for each of the first n steps: an action is held for
-    1 to ``LONGEST_HOLD`` steps. All n from 1 to ``longest`` are equally likely."""
-    steps = int(rng.integers(1, longest + 1))
-    lengths = rng.integers(1, LONGEST_HOLD + 1, size=steps)
-    return np.repeat(np.arange(steps), lengths)[:steps]

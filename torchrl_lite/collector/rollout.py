@@ -53,22 +53,17 @@ class Rollout:
         ]
         stats: list[EpisodeStats] = []
         for frame in range(obs.shape[1]):
-            forced: dict[int, ndarray] = {}
             for row, site, runner in lanes:
                 plan = runner.plan or self._begin(site)
                 infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 draws = plan.uniform if random else plan.normal
                 infer.noise[row, 0, : draws.shape[1]] = draws[runner.frame]
-                if not random and runner.frame < len(plan.start):
-                    forced[row] = plan.start[runner.frame]
             actions = infer.noise[:, 0] if random else infer(task, explore=True)
-            for row, action in forced.items():
-                actions[row, : len(action)] = action
             for row, (task_row, copy), runner in lanes:
                 at = (task_row, frame, copy)
                 obs[at] = infer.obs[row, 0]
                 act[at] = actions[row]
-                first[at] = runner.frame == 0 or row in forced
+                first[at] = runner.frame == 0
                 step, ended = runner.step(act[at][: self._environments.act_dims[task_row]])
                 next_obs[at][: len(step.next_obs)] = step.next_obs
                 rew[at], cont[at] = step.rew, step.cont

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchrl_lite.config.section import Count, Few, Horizon, Name, Section, Size, TaskName, Unit
+from torchrl_lite.config.section import Few, Horizon, Name, Section, Size, TaskName
 from torchrl_lite.config.wrapper import WrapperConfig
 
 
@@ -64,26 +64,12 @@ class EnvConfig(Section):
         description="multiplies the exploration noise of a task's environments: by 1 in the first, "
         "by this in the last, evenly in the logarithm between",
     )
-    random_starts: Unit = Field(
-        0.0, description="probability that an episode of training begins with random actions"
-    )
-    random_start_steps: Few = Field(
-        60, description="maximum steps of such a start; each action is held for 1 to 30 steps"
-    )
-    random_start_episodes: Count | None = Field(
-        None, description="each environment's first episodes, which alone may begin so; null: all"
-    )
 
     @property
     def set_name(self) -> str:
         if len(self.tasks) == 1:
             return self.tasks[0].replace("/", "_")  # used as a folder name
         return self.name or f"MT{len(self.tasks)}"
-
-    def random_starts_in(self, episode: int) -> float:
-        """``random_starts`` in the n-th training episode of an environment, counted from 0."""
-        last = self.random_start_episodes
-        return self.random_starts if last is None or episode < last else 0.0
 
     def noise_scale(self, copy: int) -> float:
         """What multiplies exploration noise in a task's n-th environment, counted from 0."""

@@ -30,7 +30,6 @@ _KEY = "demonstrations"
 FREE = {
     *("name", "tasks", "imports", "num_envs", "group_size", "max_episode_frames", "num_goals"),
     *("fast", "reward_normalization", "noise_repeat", "noise_spread"),
-    *("random_starts", "random_start_steps", "random_start_episodes"),
 }
 """Fields of ``env`` that a run and its demonstrations need not share. All others change what a
 transition means."""
