@@ -124,12 +124,13 @@ socket.create_connection = refuse
 import torchrl_lite.command.launch
 import torch
 
-print(sorted({"wandb", "matplotlib", "ray", "stable_baselines3"} & sys.modules.keys()))
+heavy = {"wandb", "matplotlib", "ray", "stable_baselines3", "torch._dynamo"}
+print(sorted(heavy & sys.modules.keys()))
 print(torch.cuda.is_initialized())
 """
 
 
-def test_the_launcher_needs_no_display_no_gpu_no_network_and_no_optional_package(
+def test_the_launcher_needs_no_display_gpu_network_optional_package_or_compiler(
     tmp_path: Path,
 ) -> None:
     """Imported by a process with none of them, and no home."""

@@ -71,7 +71,10 @@ class Learner(nn.Module):
             self.optimizers.add(name, parameters, lr=lr, eps=config.adam_eps)
         self._active = ActiveTasks(self, spec.num_tasks)
 
-        self._combiners = combiners(METHODS.get(gradients), self, spec.num_tasks)
+        compiling = accel == "compile"
+        self._combiners = combiners(
+            METHODS.get(gradients), self, spec.num_tasks, compiling=compiling
+        )
         cosines = [
             f"{name}_grad_cosine"
             for name, one in self._combiners.items()
@@ -85,7 +88,6 @@ class Learner(nn.Module):
         # Independent of the random stream of the initial weights.
         self._generator = torch.Generator(device).manual_seed(seed + 2**32)
         self._stepper = Stepper(accel, device)
-        compiling = accel == "compile"
         self._update = torch.compile(self.update, dynamic=False) if compiling else self.update
         self._inputs = StaticInputs(spec.act_dim, device)
 

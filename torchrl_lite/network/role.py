@@ -1,5 +1,6 @@
 """Base class of actors and critics: a body, and masks for padded tasks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.network.normalizer import ObsNormalizer
-from torchrl_lite.network.task_copies import TaskCopies
 from torchrl_lite.types import Spec
 
 
@@ -16,7 +16,7 @@ class Role(nn.Module):
 
     obs_mask: Tensor
     act_mask: Tensor
-    copies: TaskCopies | None = None
+    copies: Callable[[Tensor, Tensor], Tensor] | None = None
     """If set, computes the body so that every task's gradient can be taken."""
 
     def __init__(self, body: nn.Module, spec: Spec) -> None:

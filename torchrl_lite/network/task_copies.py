@@ -1,6 +1,5 @@
 """The gradient of every task with respect to shared parameters, at the cost of about one."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -24,7 +23,6 @@ class TaskCopies:
         self._shared = {name: p for name, p in named.items() if id(p) not in own}
         self._latest: tuple[Tensor, ...] = ()
 
-    @torch.compiler.disable  # the copies must be the tensors that autograd knows
     def __call__(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:

@@ -23,20 +23,24 @@ class Combiner:
     cosine: Float[Tensor, ""] | None = None
     """Mean cosine of the last gradients over all pairs of tasks; None if not measured."""
 
-    def __init__(self, role: Role, method: Method) -> None:
+    def __init__(self, role: Role, method: Method, *, compiling: bool) -> None:
         self.method = method
         self._role = role
         own = {id(parameter) for parameter in task_parameters(role)}
         self._is_own = [id(parameter) in own for parameter in role.parameters()]
         self._facts: tuple[Tensor, Any, Tensor]
-        if method.NEEDS_PRODUCTS:
-            role.copies = TaskCopies(role.body)
+        # The copies must be the tensors that autograd knows. No decorator: it would import the
+        # compiler in every process that acts.
+        outside = torch.compiler.disable if compiling else lambda function: function
+        self._copies = TaskCopies(role.body) if method.NEEDS_PRODUCTS else None
+        if self._copies:
+            role.copies = outside(self._copies)
+        self.gradients = outside(self._gradients)
 
-    @torch.compiler.disable
-    def gradients(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> list[Tensor]:
+    def _gradients(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> list[Tensor]:
         """The combined gradient of each parameter of the network."""
-        if self._role.copies is not None:
-            return self._of_each_task(losses, task, self._role.copies.take())
+        if self._copies:
+            return self._of_each_task(losses, task, self._copies.take())
         return self._of_weighted_loss(losses, task)
 
     def learn(self, progress: Progress | None) -> None:
@@ -88,7 +92,7 @@ class Combiner:
 
 
 def combiners(
-    method: type[Method] | None, learner: nn.Module, num_tasks: int
+    method: type[Method] | None, learner: nn.Module, num_tasks: int, *, compiling: bool
 ) -> dict[str, Combiner]:
     """For a learner's critic and, unless the method needs positive losses, its actor."""
     if method is None:
@@ -97,5 +101,6 @@ def combiners(
     for name in ("critic",) if method.NEEDS_POSITIVE_LOSSES else ("critic", "actor"):
         role = learner.get_submodule(name)
         assert isinstance(role, Role)
-        found[name] = Combiner(role, method(num_tasks).to(role.obs_mask.device))
+        device = role.obs_mask.device
+        found[name] = Combiner(role, method(num_tasks).to(device), compiling=compiling)
     return found
