@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import (
     CPU,
+    FULL,
     KINDS,
     make_learner,
     make_spec,
@@ -24,6 +25,7 @@ from torch.optim import Adam
 
 from torchrl_lite.algo.gradients import METHODS
 from torchrl_lite.algo.gradients.cagrad import CAGrad
+from torchrl_lite.algo.gradients.cosine import mean_cosine
 from torchrl_lite.algo.gradients.gradnorm import GradNorm
 from torchrl_lite.algo.gradients.pcgrad import PCGrad
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
@@ -264,6 +266,7 @@ def test_opposite_gradients_leave_nothing_to_follow() -> None:
         w = method.weights(torch.ones(2), grads @ grads.T, torch.arange(2))
         assert (w @ grads).norm() < 1e-6
     zero = torch.zeros(2, 2)
+    assert mean_cosine(zero) == 0
     rounded = torch.tensor([[1.0, -1.0000001], [-1.0000001, 1.0]])  # a mean gradient below 0 long
     assert all(m.weights(zero[0], products, torch.arange(2)).isfinite().all()
                for m in (PCGrad(2), CAGrad(2)) for products in (zero, rounded))  # fmt: skip
@@ -321,6 +324,27 @@ def test_two_tasks_of_four_are_combined_as_if_there_were_two(name: str) -> None:
         two.learn(*facts, torch.arange(2), progress=progress)
     for known, expected in zip(four.state_dict().values(), two.state_dict().values(), strict=True):
         torch.testing.assert_close(known[training], expected)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_single_task_in_training_has_nothing_to_combine(name: str) -> None:
+    """The last of a curriculum's tasks, for example."""
+    ours, plain = (
+        make_learner("sac", make_spec(3), kind="multihead", dtype=F64, gradients=gradients)
+        for gradients in (name, "mean")
+    )
+    for combiner in ours._combiners.values():
+        for known in combiner.method.state_dict().values():
+            known.fill_(0.5)
+    for step in range(3):
+        batch = random_batch(ours.spec, tasks=[1], seed=step)
+        for learner in (ours, plain):
+            learner.update(batch, random_noise(batch, seed=step), FULL)
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    assert not ours._cosines
+    for combiner in ours._combiners.values():
+        assert all((known == 0.5).all() for known in combiner.method.state_dict().values())
 
 
 # --- in training ----------------------------------------------------------------------------------
