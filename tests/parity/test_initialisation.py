@@ -235,12 +235,33 @@ def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
     assert set(state) == {"head.bias"}
 
 
-def test_a_task_embedding_starts_in_any_direction() -> None:
-    trunk = of_kind("mlp", task_input="embedding", embedding_dim=32).critic.body.trunk
-    unit = torch.nn.functional.normalize(trunk.embedding.rows.detach(), dim=-1)
+DIRECTIONS = {
+    "mlp": ("trunk.embedding.rows", {"task_input": "embedding", "embedding_dim": 32}),
+    "paco": ("w", {"paco": {"num_sets": 32}}),
+    "care": ("trunk.task_rows", {}),
+}
+
+
+@pytest.mark.parametrize("kind", DIRECTIONS)
+def test_a_tasks_vector_starts_in_any_direction(kind: str) -> None:
+    name, fields = DIRECTIONS[kind]
+    critic = of_kind(kind, **fields).critic.body
+    unit = torch.nn.functional.normalize(critic.get_parameter(name).detach(), dim=-1)
     for member in unit:
         alike = member @ member.T - torch.eye(MANY)
         assert alike.abs().max() < 0.8
         assert alike.abs().mean() < 0.25
-    for member in trunk.embedding.weight.detach():
-        assert_uniform(member, sqrt(6 / 32))
+    if kind == "mlp":
+        for member in critic.trunk.embedding.weight.detach():
+            assert_uniform(member, sqrt(6 / 32))
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["film", "paco", "moore", "care"])
+def test_heads_start_small_and_mixtures_as_layers_on_a_onehot(kind: str, network: str) -> None:
+    body = getattr(of_kind(kind), network).body
+    for member in body.head.weight.detach():
+        assert_uniform(member, HEADS[network])
+    if kind == "moore":
+        for member in body.trunk.w.detach():
+            assert_uniform(member, sqrt(6 / MANY))

@@ -37,8 +37,18 @@ def plan(args: Namespace) -> list[Trial]:
         trial
         for starter in args.starter
         for name, setting in _named_settings(args, starter)
-        for trial in runs(args, starter, setting, name=name)
+        for trial in _runs_of_method(args, starter, setting, name)
     )
+
+
+def _runs_of_method(
+    args: Namespace, starter: str, setting: Setting, name: str | None
+) -> Iterator[Trial]:
+    """`runs`, with the method in errors: a file has many, and each sets many fields."""
+    try:
+        yield from runs(args, starter, setting, name=name)
+    except UserError as error:
+        raise UserError(f"methods.{name}: {error}" if name else str(error)) from None
 
 
 def _named_settings(args: Namespace, starter: str) -> Iterable[tuple[str | None, Setting]]:

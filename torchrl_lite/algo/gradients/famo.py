@@ -19,6 +19,7 @@ Deviations of our own:
 
 4. delta is measured on half of the batch; all of it would cost an eighth of an update.
 5. Per-task parameters keep the gradient of their task's loss / n, without w.
+6. c is the paper's; the authors' code for Meta-World multiplies by its denominator instead.
 """
 
 import torch
