@@ -1,6 +1,7 @@
 """TD3 and DDPG against a textbook: plain layers, one Adam a network, a one-hot input."""
 
 from copy import deepcopy
+from math import inf
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from helpers import make_learner, make_spec, random_batch, random_noise
 from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from torchrl_lite.algo.ddpg import DDPG
@@ -24,10 +26,18 @@ class Textbook:
     """
 
     def __init__(
-        self, tasks: int, critics: int, *, noise: float, bound: float, delay: int, says: Number
+        self,
+        tasks: int,
+        critics: int,
+        *,
+        noise: float,
+        bound: float,
+        delay: int,
+        clip: float | None,
+        says: Number,
     ) -> None:
         self.tasks, self.noise, self.bound, self.delay, self.count = tasks, noise, bound, delay, 0
-        self.says = says
+        self.clip, self.says = inf if clip is None else clip, says
         inputs = OBS + (tasks if tasks > 1 else 0)
         self.pi = mlp(inputs, ACT, tasks == 1)
         self.qs = nn.ModuleList(mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(critics))
@@ -53,6 +63,7 @@ class Textbook:
         losses = [self.says.loss(q(torch.cat((s, a), 1)), y) for q in self.qs]
         self.q_opt.zero_grad()
         (sum(losses) / len(losses)).backward()
+        clip_grad_norm_(self.qs.parameters(), self.clip)
         self.q_opt.step()
         told = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)}
         if self.count % self.delay == 0:
@@ -60,6 +71,7 @@ class Textbook:
             told["actor_loss"] = -self.says.value(said).mean()
             self.pi_opt.zero_grad()
             told["actor_loss"].backward()
+            clip_grad_norm_(self.pi.parameters(), self.clip)
             self.pi_opt.step()
             for net, target in ((self.pi, self.pi_target), (self.qs, self.q_targets)):
                 for p, t in zip(net.parameters(), target.parameters(), strict=True):
@@ -78,13 +90,13 @@ def make_pair(
     shift_biases(learner.actor, learner.critic)
     learner.target.load_state_dict(learner.critic.state_dict())
     learner.target_actor.load_state_dict(learner.actor.state_dict())
+    own = learner.config
     if algo == "ddpg":
-        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1, says=says)
+        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1, clip=own.grad_clip, says=says)
     else:
-        own = learner.config
         book = Textbook(
             tasks, 2, noise=own.target_noise, bound=own.target_noise_clip,
-            delay=own.policy_delay, says=says,
+            delay=own.policy_delay, clip=own.grad_clip, says=says,
         )  # fmt: skip
     for net, values in pairs(learner, book):
         for p, value in zip(net.parameters(), values, strict=True):
@@ -120,6 +132,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "td3, delay 3": ("td3", {"policy_delay": 3}),
     "td3, wide noise": ("td3", {"target_noise": 2.0, "target_noise_clip": 0.7}),
     "td3, three tasks": ("td3", {"tasks": 3}),
+    "td3, scaled rewards": ("td3", {"reward_scale": 3.0}),
+    "td3, clipped gradients": ("td3", {"grad_clip": 1e-3}),
     "td3, mean of two critics": ("td3", {"critic": {"combine": "mean"}}),
     "td3, two_hot, mean": ("td3", {"critic": {"kind": "two_hot", "combine": "mean", **GRID}}),
     "td3, c51, two tasks": ("td3", {"tasks": 2, "critic": {"kind": "c51", **GRID}}),
@@ -134,7 +148,8 @@ def test_seven_updates_match_the_textbook(algo: str, case: dict[str, Any]) -> No
         batch = random_batch(learner.spec, seed=step)
         noise = random_noise(batch, seed=step)
         ours = learner.update(batch, noise, learner.variant(step))
-        theirs = book.update(batch, noise)
+        scaled = learner.config.reward_scale * batch.rew
+        theirs = book.update(batch._replace(rew=scaled), noise)
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name].mean(), value.detach(), rtol=0, atol=1e-10)
         assert ("actor_loss" in ours) == ("actor_loss" in theirs)

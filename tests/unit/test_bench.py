@@ -4,6 +4,7 @@ import io
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tiny_runs import one_line, run_starter
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchrl_lite.bench import env as env_bench
-from torchrl_lite.bench import measure, update
+from torchrl_lite.bench import measure, solve, update
 from torchrl_lite.types import Batch, Noise
 
 
@@ -80,6 +81,37 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert report.floor is not None
     assert min(report.floor[1], *report.rates.values()) > 0
     assert mean.rates == pytest.approx(report.rates)
+
+
+class Ended:
+    """A training whose process has ended by the time that anyone looks at its log."""
+
+    returncode = 0
+
+    def __init__(self, argv: list[str], **_: Any) -> None:
+        folder = Path(argv[argv.index("--log_dir") + 1]) / "id" / "task" / "1"
+        folder.mkdir(parents=True)
+        header = "epoch,total_frames,updates,time/cpu_s,eval/success_rate"
+        successes = ["", 0.9, "", 0.95, 1.0, "", 0.95, 0.0]
+        rows = [f"{i},{10 * i},{i},30,{rate}" for i, rate in enumerate(successes, 1)]
+        (folder / "log.csv").write_text("\n".join([header, *rows, ""]))
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def send_signal(self, _: int) -> None: ...
+
+    def wait(self) -> None: ...
+
+
+def test_a_task_is_solved_by_three_good_evaluations_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Evaluations of 0.90, 0.95, 1.00 and 0.95; what comes after them does not count."""
+    monkeypatch.setattr(solve.subprocess, "Popen", Ended)
+    run = solve._ours("any", "fast_st.json", "reach-v3", minutes=60.0, seed=1)
+    assert run.solved
+    assert run == solve.Run("any", 3.5, 7, 70, [0.9, 0.95, 1.0, 0.95])
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from helpers import make_learner, make_spec
+from helpers import CPU, make_learner, make_spec
 
 from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.reporting.logger import columns
 from torchrl_lite.training import curriculum
+from torchrl_lite.types import Block
 
 ROOT = Path(__file__).parents[2]
 DOCS, TESTS = ROOT / "docs", ROOT / "tests"
@@ -27,6 +29,14 @@ def test_tables_of_runs_are_what_the_stored_runs_say() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert filled(text) == text, page.name
+
+
+def test_pages_state_the_size_of_a_transition() -> None:
+    spec = make_spec(obs_dim=39, act_dim=4)
+    size = ReplayBuffer(spec, 1, CPU).bytes_per_transition
+    assert size == sum(part.nbytes for part in Block.zeros(spec, 1, 1))
+    for page in (ROOT / "README.md", DOCS / "ray.md", DOCS / "troubleshooting.md"):
+        assert f"{size} bytes" in page.read_text(encoding="utf-8"), page.name
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

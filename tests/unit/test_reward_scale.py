@@ -124,6 +124,7 @@ def flash_scale(block: Block, task: int, *, gamma: float, bound: float) -> float
 @pytest.mark.parametrize(("copies", "gamma"), [(1, 1.0), (4, 0.9)])
 def test_the_factor_matches_flashsac_for_every_task(copies: int, gamma: float) -> None:
     block = stream(3, 60, copies)
+    block.rew[1].neg_()  # costs, whose largest return is negative
     scale = ReturnScale(3, copies, discount=gamma, bound=7.0)
     factors = scale.update(block, [0, 1, 2])
     expected = [flash_scale(block, task, gamma=gamma, bound=7.0) for task in range(3)]

@@ -78,7 +78,8 @@ class DDPG(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * min Q'(s', mu'(s') + noise), with the target actor's noise."""
+        """r + discount * Q'(s', mu'(s') + noise), with the target actor's noise and the target
+        critics' combined value."""
         next_act = self.target_actor.explore(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),

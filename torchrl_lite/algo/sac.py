@@ -138,7 +138,8 @@ class SAC(Learner):
 
     @torch.no_grad()
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
-        """r + discount * (min Q' - alpha log pi) at a newly sampled action; eq. 3 and 5."""
+        """r + discount * (Q' - alpha log pi) at a newly sampled action, where Q' is the target
+        critics' combined value; eq. 3 and 5."""
         next_act, next_logp = self.actor.sample(batch.next_obs, batch.task, noise)
         return self.critic.target(
             self.target(batch.next_obs, next_act, batch.task),

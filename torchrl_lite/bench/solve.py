@@ -88,7 +88,7 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
             process.wait()
         if process.returncode not in (0, 128 + signal.SIGTERM):
             raise RuntimeError(f"the training of {name} ended with exit code {process.returncode}")
-        return run
+        return _read(name, folder)  # also the rows written since the last look
 
 
 def _read(name: str, folder: str) -> Run:
