@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tiny_runs import ROOT, contents, one_line, run_starter
+from tiny_runs import ROOT, contents, one_line, run_starter, sets
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.analysis.axes import Until
@@ -285,11 +285,15 @@ def test_equally_near_names_are_all_suggested(start: Start) -> None:
     )
 
 
-@pytest.mark.parametrize(("version", "expected"), [("v1", "ema"), ("v2", None)])
-def test_rewards_of_the_first_version_are_normalised(
-    start: Start, started: list[Started], version: str, expected: str | None
+@pytest.mark.parametrize(
+    ("version", "critic", "expected"),
+    [("v1", "scalar", "ema"), ("v2", "scalar", None), ("v1", "c51", "return")],
+)
+def test_rewards_are_normalised_for_old_rewards_and_bounded_critics(
+    start: Start, started: list[Started], version: str, critic: str, expected: str | None
 ) -> None:
-    assert start(*TRAINED, "--set", f"env.reward_version={version}").code == 0
+    fields = {"env.reward_version": version, "net.critic.kind": critic}
+    assert start(*TRAINED, *sets(fields)).code == 0
     assert started[0].config.env.reward_normalization == expected
 
 

@@ -61,8 +61,9 @@ class SolveReport:
         console.print(table)
 
 
-def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Run:
-    """A run in a subprocess, stopped by a signal once it has solved the task."""
+def _ours(name: str, task: str, *, minutes: float, seed: int) -> Run:
+    """A run of the configuration ``name`` in a subprocess, stopped by a signal once it has solved
+    the task."""
     settings = {
         "train.eval_interval": UPDATES // 500,
         "train.eval_episodes": EPISODES,
@@ -74,9 +75,9 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
     start = "import sys; from torchrl_lite.command.launch import main; sys.exit(main('sac'))"
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, "-c", start, "--config", config, "--task", task,
+            [sys.executable, "-c", start, "--config", name, "--task", task,
              "--device", "cpu", "--seed", str(seed), "--log_dir", folder, *overrides(settings)],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         run = Run(name)
         try:
@@ -85,9 +86,9 @@ def _ours(name: str, config: str, task: str, *, minutes: float, seed: int) -> Ru
                 run = _read(name, folder)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait()
+            _, errors = process.communicate()
         if process.returncode not in (0, 128 + signal.SIGTERM):
-            raise RuntimeError(f"the training of {name} ended with exit code {process.returncode}")
+            raise RuntimeError(f"{name}: exit code {process.returncode}: {errors}")
         return _read(name, folder)  # also the rows written since the last look
 
 
@@ -144,17 +145,25 @@ def _success(model: Any, task: str, seed: int) -> float:
     return solved / EPISODES
 
 
+TRAININGS = {
+    "fast_st.json": _ours,
+    "base_st.json": _ours,
+    "Stable-Baselines3's SAC": _stable_baselines,
+}
+
+
 def measure(tasks: Sequence[str], *, minutes: float, seed: int) -> list[SolveReport]:
     """Each training ends when it has solved the task, or after ``minutes`` core minutes."""
     if find_spec("stable_baselines3") is None:
         raise UserError("bench solve: needs Stable-Baselines3; pip install -e .[bench]")
     reports = []
     for task in tasks:
-        runs = [
-            _ours("fast_st.json", "fast_st.json", task, minutes=minutes, seed=seed),
-            _ours("base_st.json", "base_st.json", task, minutes=minutes, seed=seed),
-            _stable_baselines("Stable-Baselines3's SAC", task, minutes=minutes, seed=seed),
-        ]
         title = f"{task}, seed {seed}, at most {minutes:g} core minutes each"
-        reports.append(SolveReport(title, runs))
+        report = SolveReport(title, [])
+        for name, train in TRAININGS.items():
+            print(f"{task}: {name}: ", end="", flush=True)
+            run = train(name, task, minutes=minutes, seed=seed)
+            print(f"{'' if run.solved else 'not '}solved in {run.core_minutes:.1f} core minutes")
+            report.runs.append(run)
+        reports.append(report)
     return reports

@@ -219,6 +219,8 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
         changes["train"] = config.train.model_copy(update=demos)
     if env.reward_normalization == "auto":
         scale = "ema" if env.reward_version == "v1" else None
+        if config.net.critic.kind != "scalar":  # their values are bounded
+            scale = "return"
         changes["env"] = env.model_copy(update={"reward_normalization": scale})
     return config.model_copy(update=changes)
 

@@ -52,7 +52,7 @@ class EnvConfig(Section):
         "auto",
         description="running scale of each task's rewards, by their standard deviation (ema) or so "
         "that the largest discounted return becomes net.critic.bound (return); null: none; auto: "
-        "ema with v1 rewards, else null",
+        "return with categorical critics, else ema with v1 rewards, else null",
     )
     noise_repeat: Few = Field(
         1,
