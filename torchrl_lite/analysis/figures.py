@@ -27,7 +27,7 @@ STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
 MOST_POINTS = 1000
 """Points of a curve; more cannot be told apart."""
 POINTS = 60
-"""Interpolation points of curves without common x values, such as those over wall time."""
+"""Of an interpolated curve, and the maximum of marks on any."""
 
 
 class Curve(NamedTuple):
@@ -37,6 +37,8 @@ class Curve(NamedTuple):
     seeds: Float[ndarray, "S N"]
     """Means over tasks, per seed."""
     estimates: list[Estimate]
+    interpolated: bool = False
+    """Whether seeds have no common x values, as over wall time."""
 
 
 def aggregate(
@@ -58,7 +60,9 @@ def aggregate(
         return Curve(np.empty(0), np.empty((0, 0)), [])
     points = [curve[0] for seed in seeds for of_task in seed for curve in of_task]
     x = np.array(sorted(set.intersection(*(set(x) for x in points))))
-    if AXES[axis].adds_up or not len(x):
+    shared = all(len(of_task) == len(x) for of_task in points)
+    interpolated = not (shared if AXES[axis].adds_up else len(x))
+    if interpolated:
         start, end = max(x[0] for x in points), min(x[-1] for x in points)
         x = np.unique(np.linspace(start, end, POINTS)) if end >= start else np.empty(0)
     values = np.array(
@@ -73,7 +77,7 @@ def aggregate(
     if len(x) > MOST_POINTS:  # a column of every epoch
         some = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
         x, values = x[some], values[:, some]
-    return Curve(x, values, [over_seeds(column) for column in values.T])
+    return Curve(x, values, [over_seeds(column) for column in values.T], interpolated)
 
 
 def _smoothed(values: Float[ndarray, "S N"], latest: int) -> Float[ndarray, "S N"]:
@@ -94,8 +98,8 @@ def _draw(
     axes.plot(
         curve.x,
         [estimate.value for estimate in curve.estimates],
-        linestyle=line, marker=marker if markers else None, markersize=3, color=color, label=label,
-        markevery=every,
+        linestyle=line, marker=marker if markers and not curve.interpolated else None,
+        markersize=3, color=color, label=label, markevery=every,
     )  # fmt: skip
     known = [
         (x, e.low, e.high)
