@@ -321,16 +321,20 @@ class Writes:
         monkeypatch.setattr(JournalFileBackend, "append_logs", append)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+@pytest.mark.parametrize(
+    ("sampler", "values"), [("tpe", {"low": 0.2, "high": 0.8}), ("grid", [0.2, 0.8])]
+)
 def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, values: Any
 ) -> None:
     monkeypatch.setattr(report, "_pictures", lambda *_: [])
     writes = Writes(monkeypatch)
-    space = {"sac.tau": [0.2, 0.8], "sac.alpha": [0.1]}
+    space = {"sac.tau": values, "sac.alpha": [0.1]}
     argv = ["--sampler", sampler, "--trials", "2"]
     (tmp_path / "whole").mkdir()
-    assert Searches(tmp_path / "whole", monkeypatch)(space, *argv) == 0
+    whole = Searches(tmp_path / "whole", monkeypatch)
+    assert whole(space, *argv) == 0
+    proposed = [trial.params for trial in whole.trials]
     total = writes.count
     assert total > 50
     for number, at in enumerate([*range(6), *range(6, total, 11)]):
@@ -343,7 +347,8 @@ def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
         writes.at = -1
         assert search(space, *argv) == 0
         assert search.states == ["COMPLETE"] * 2
+        assert [trial.params for trial in search.trials] == proposed
         for trial in search.trials:
             assert search.epochs(trial.number) == WHOLE
-            assert trial.user_attrs["success"] == json.loads(trial.params["sac.tau"])
+            assert trial.user_attrs["success"] == float(trial.params["sac.tau"])
         assert len([*search.out.glob("trial_*/")]) == 2
