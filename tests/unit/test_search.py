@@ -220,6 +220,12 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     assert "the best is trial_0002" in out
     assert "| trial_0001 | failed |" in out
     search.runner.fails = lambda _: False
+    run = search.out / "trial_0001" / "Pendulum-v1" / "1"
+    run.mkdir(parents=True)
+    (run / "params.json").write_text("")  # as of a disk that was full
+    assert search(TAU, *GRID) == 2
+    one_line(capsys.readouterr().err, "trial_0001/Pendulum-v1/1/params.json: not valid JSON")
+    (run / "params.json").unlink()
     assert search(TAU, *GRID) == 0
     assert search.states == ["COMPLETE"] * 3
     assert all(search.epochs(number) == WHOLE for number in range(3))

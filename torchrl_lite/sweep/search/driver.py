@@ -85,7 +85,10 @@ class Driver:
         name = name_of(trial.number)
         try:
             runs = list(plan.runs(self._args, self._args.starter[0], setting, name=name))
-        except UserError as error:  # each value is allowed, but not together
+        except UserError as error:
+            if (self._args.out / name).exists():  # the setting was allowed when its runs began
+                raise
+            # each value is allowed, but not together
             self._study.discard(trial, str(error))
             print(f"{name}: left out: {error}", file=sys.stderr, flush=True)
             return
