@@ -36,7 +36,8 @@ def setting_of(trial: Trial) -> dict[str, Any]:
 
 
 class MadeUp:
-    """Runs that make one evaluation whenever they are looked at; ``jobs`` of them at a time."""
+    """Runs that make one evaluation whenever they are looked at, and at last the final one;
+    ``jobs`` of them at a time."""
 
     def __init__(self, formula: Formula, jobs: int) -> None:
         self._formula, self._jobs = formula, jobs
@@ -59,7 +60,7 @@ class MadeUp:
         for trial in self._waiting[: self._jobs]:
             if self.fails(trial):
                 found.append((trial, Outcome(1, "error: it failed")))
-            elif self._evaluate(trial) == EVALUATIONS:
+            elif self._evaluate(trial) > EVALUATIONS:
                 found.append((trial, Outcome(0, "")))
         for trial, _ in found:
             self._waiting.remove(trial)
@@ -76,9 +77,10 @@ class MadeUp:
             )
         epoch = len((trial.folder / "log.csv").read_text().splitlines())
         success = self._formula(setting_of(trial))
-        with (trial.folder / "log.csv").open("a") as file:
-            file.write(f"{epoch},{trial.total_frames * epoch // EVALUATIONS},60,{success},1\n")
-        if epoch == EVALUATIONS:
+        if epoch <= EVALUATIONS:
+            with (trial.folder / "log.csv").open("a") as file:
+                file.write(f"{epoch},{trial.total_frames * epoch // EVALUATIONS},60,{success},1\n")
+        else:
             result = {"frames": 1, "epochs": 100, "eval_success/Pendulum-v1": success}
             text = json.dumps(result | {"eval_return/Pendulum-v1": 1.0})
             (trial.folder / "result.json").write_text(text)
@@ -208,6 +210,14 @@ def test_a_hopeless_trial_is_stopped_and_others_are_not(
         assert (search.epochs(number) == WHOLE) != cut
         assert (f"trial_{number:04d}: stopped after" in out) == cut
     assert "the best is trial_0006" in out
+
+
+def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches) -> None:
+    """Even one that gets worse in the end: only its final evaluation is missing."""
+    looks = iter([0.6] * 4 + [0.7, 0.7, 0.1, 0.1])
+    search.runner = MadeUp(lambda _: next(looks), 1)
+    assert search({"sac.tau": [0.6, 0.7]}, *GRID, "--pruner", "hyperband") == 0
+    assert search.states == ["COMPLETE"] * 2
 
 
 def test_a_run_that_fails_is_tried_again_by_the_next_call(

@@ -122,7 +122,7 @@ class Driver:
         self._report(active)
         if not active.left:
             self._complete(active)
-        elif active.trial.should_prune():
+        elif self._study.last_step(active.trial) < STEPS and active.trial.should_prune():
             self._prune(active)
 
     def _report(self, active: _Active) -> None:
