@@ -24,7 +24,7 @@ from torchrl_lite.sweep.trial import Outcome, Trial
 
 pytest.importorskip("optuna", reason="the extra [search] is not installed")
 PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
-EVALUATIONS = 3
+EVALUATIONS = 9
 Formula = Callable[[dict[str, Any]], float]
 
 
@@ -78,8 +78,9 @@ class MadeUp:
         epoch = len((trial.folder / "log.csv").read_text().splitlines())
         success = self._formula(setting_of(trial))
         if epoch <= EVALUATIONS:
+            frames = -(-trial.total_frames * epoch // EVALUATIONS)
             with (trial.folder / "log.csv").open("a") as file:
-                file.write(f"{epoch},{trial.total_frames * epoch // EVALUATIONS},60,{success},1\n")
+                file.write(f"{epoch},{frames},60,{success},1\n")
         else:
             result = {"frames": 1, "epochs": 100, "eval_success/Pendulum-v1": success}
             text = json.dumps(result | {"eval_return/Pendulum-v1": 1.0})
@@ -141,7 +142,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searches:
 
 
 DRAW = report._pictures
-WHOLE = ["1", "2", "3"]
+WHOLE = [str(epoch + 1) for epoch in range(EVALUATIONS)]
 TAU = {"sac.tau": [0.3, 0.9, 0.5]}
 GRID = ["--sampler", "grid"]
 
@@ -150,7 +151,7 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
     search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "_pictures", DRAW)
-    assert search(TAU, *GRID) == 0
+    assert search(TAU, *GRID, "--set", "system.matmul_precision=medium") == 0
     out, err = capsys.readouterr()
     assert "the best is trial_0001" in out
     note = "Over tasks: the mean. Over seeds: the mean."
@@ -174,6 +175,7 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
         config = request(own, algo, multi_task=kind == "mt").config
         assert config.env.tasks == ["Pendulum-v1"]
         assert config.train.num_epochs == 95
+        assert config.system.matmul_precision == "medium"
         if algo == "sac":
             assert config.agent.tau == 0.9
 
@@ -187,6 +189,15 @@ def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
     taus = [trial.params["sac.tau"] for trial in search.trials]
     assert len(set(taus)) == 4
     assert all(search.epochs(number) == WHOLE for number in range(4))
+
+
+def test_tpe_searches_near_the_best(search: Searches) -> None:
+    """After ten random trials, each of which it knows when it proposes the next one."""
+    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.3), 1)
+    space = {"sac.tau": {"low": 0, "high": 1}}
+    assert search(space, "--trials", "16", "--pruner", "none") == 0
+    away = [abs(trial.params["sac.tau"] - 0.3) for trial in search.trials]
+    assert sum(away[10:]) / 6 < sum(away[:10]) / 10 / 2
 
 
 @pytest.mark.parametrize(
@@ -209,12 +220,15 @@ def test_a_hopeless_trial_is_stopped_and_others_are_not(
         cut = number in pruned
         assert (search.epochs(number) == WHOLE) != cut
         assert (f"trial_{number:04d}: stopped after" in out) == cut
+    if pruner == "median":
+        assert "trial_0005: stopped after 33% of its budget" in out  # not before
     assert "the best is trial_0006" in out
 
 
 def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches) -> None:
     """Even one that gets worse in the end: only its final evaluation is missing."""
-    looks = iter([0.6] * 4 + [0.7, 0.7, 0.1, 0.1])
+    before = EVALUATIONS - 1
+    looks = iter([0.6] * (before + 2) + [0.7] * before + [0.1] * 2)
     search.runner = MadeUp(lambda _: next(looks), 1)
     assert search({"sac.tau": [0.6, 0.7]}, *GRID, "--pruner", "hyperband") == 0
     assert search.states == ["COMPLETE"] * 2
