@@ -270,11 +270,14 @@ def test_values_that_are_not_allowed_together_are_left_out(
 def test_another_search_in_the_same_folder_is_refused(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert search(TAU, *GRID) == 0
+    assert search(TAU, *GRID, "--trials", "1") == 0
+    assert search.states == ["COMPLETE"]
     for space, argv, flag in (
         ({"sac.tau": [0.3]}, GRID, "--search"),
         (TAU, [*GRID, "--seeds", "1-2"], "--seeds"),
         (TAU, [*GRID, "--set", "sac.qlr=0.1"], "--set"),
+        (TAU, [*GRID, "--objective", "iqm"], "--objective"),
+        (TAU, [*GRID, "--core_minutes", "9"], "--core_minutes"),
         (TAU, ["--trials", "3"], "--sampler"),
     ):
         capsys.readouterr()
