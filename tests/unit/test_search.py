@@ -24,7 +24,7 @@ from torchrl_lite.sweep.trial import Outcome, Trial
 
 pytest.importorskip("optuna", reason="the extra [search] is not installed")
 PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
-EVALUATIONS = 3
+EVALUATIONS = 9
 Formula = Callable[[dict[str, Any]], float]
 
 
@@ -36,7 +36,8 @@ def setting_of(trial: Trial) -> dict[str, Any]:
 
 
 class MadeUp:
-    """Runs that make one evaluation whenever they are looked at; ``jobs`` of them at a time."""
+    """Runs that make one evaluation whenever they are looked at, and at last the final one;
+    ``jobs`` of them at a time."""
 
     def __init__(self, formula: Formula, jobs: int) -> None:
         self._formula, self._jobs = formula, jobs
@@ -59,7 +60,7 @@ class MadeUp:
         for trial in self._waiting[: self._jobs]:
             if self.fails(trial):
                 found.append((trial, Outcome(1, "error: it failed")))
-            elif self._evaluate(trial) == EVALUATIONS:
+            elif self._evaluate(trial) > EVALUATIONS:
                 found.append((trial, Outcome(0, "")))
         for trial, _ in found:
             self._waiting.remove(trial)
@@ -76,9 +77,11 @@ class MadeUp:
             )
         epoch = len((trial.folder / "log.csv").read_text().splitlines())
         success = self._formula(setting_of(trial))
-        with (trial.folder / "log.csv").open("a") as file:
-            file.write(f"{epoch},{trial.total_frames * epoch // EVALUATIONS},60,{success},1\n")
-        if epoch == EVALUATIONS:
+        if epoch <= EVALUATIONS:
+            frames = -(-trial.total_frames * epoch // EVALUATIONS)
+            with (trial.folder / "log.csv").open("a") as file:
+                file.write(f"{epoch},{frames},60,{success},1\n")
+        else:
             result = {"frames": 1, "epochs": 100, "eval_success/Pendulum-v1": success}
             text = json.dumps(result | {"eval_return/Pendulum-v1": 1.0})
             (trial.folder / "result.json").write_text(text)
@@ -139,7 +142,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searches:
 
 
 DRAW = report._pictures
-WHOLE = ["1", "2", "3"]
+WHOLE = [str(epoch + 1) for epoch in range(EVALUATIONS)]
 TAU = {"sac.tau": [0.3, 0.9, 0.5]}
 GRID = ["--sampler", "grid"]
 
@@ -148,7 +151,7 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
     search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "_pictures", DRAW)
-    assert search(TAU, *GRID) == 0
+    assert search(TAU, *GRID, "--set", "system.matmul_precision=medium") == 0
     out, err = capsys.readouterr()
     assert "the best is trial_0001" in out
     note = "Over tasks: the mean. Over seeds: the mean."
@@ -172,6 +175,7 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
         config = request(own, algo, multi_task=kind == "mt").config
         assert config.env.tasks == ["Pendulum-v1"]
         assert config.train.num_epochs == 95
+        assert config.system.matmul_precision == "medium"
         if algo == "sac":
             assert config.agent.tau == 0.9
 
@@ -185,6 +189,15 @@ def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
     taus = [trial.params["sac.tau"] for trial in search.trials]
     assert len(set(taus)) == 4
     assert all(search.epochs(number) == WHOLE for number in range(4))
+
+
+def test_tpe_searches_near_the_best(search: Searches) -> None:
+    """After ten random trials, each of which it knows when it proposes the next one."""
+    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.3), 1)
+    space = {"sac.tau": {"low": 0, "high": 1}}
+    assert search(space, "--trials", "16", "--pruner", "none") == 0
+    away = [abs(trial.params["sac.tau"] - 0.3) for trial in search.trials]
+    assert sum(away[10:]) / 6 < sum(away[:10]) / 10 / 2
 
 
 @pytest.mark.parametrize(
@@ -207,7 +220,18 @@ def test_a_hopeless_trial_is_stopped_and_others_are_not(
         cut = number in pruned
         assert (search.epochs(number) == WHOLE) != cut
         assert (f"trial_{number:04d}: stopped after" in out) == cut
+    if pruner == "median":
+        assert "trial_0005: stopped after 33% of its budget" in out  # not before
     assert "the best is trial_0006" in out
+
+
+def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches) -> None:
+    """Even one that gets worse in the end: only its final evaluation is missing."""
+    before = EVALUATIONS - 1
+    looks = iter([0.6] * (before + 2) + [0.7] * before + [0.1] * 2)
+    search.runner = MadeUp(lambda _: next(looks), 1)
+    assert search({"sac.tau": [0.6, 0.7]}, *GRID, "--pruner", "hyperband") == 0
+    assert search.states == ["COMPLETE"] * 2
 
 
 def test_a_run_that_fails_is_tried_again_by_the_next_call(
@@ -220,6 +244,12 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     assert "the best is trial_0002" in out
     assert "| trial_0001 | failed |" in out
     search.runner.fails = lambda _: False
+    run = search.out / "trial_0001" / "Pendulum-v1" / "1"
+    run.mkdir(parents=True)
+    (run / "params.json").write_text("")  # as of a disk that was full
+    assert search(TAU, *GRID) == 2
+    one_line(capsys.readouterr().err, "trial_0001/Pendulum-v1/1/params.json: not valid JSON")
+    (run / "params.json").unlink()
     assert search(TAU, *GRID) == 0
     assert search.states == ["COMPLETE"] * 3
     assert all(search.epochs(number) == WHOLE for number in range(3))
@@ -240,11 +270,14 @@ def test_values_that_are_not_allowed_together_are_left_out(
 def test_another_search_in_the_same_folder_is_refused(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert search(TAU, *GRID) == 0
+    assert search(TAU, *GRID, "--trials", "1") == 0
+    assert search.states == ["COMPLETE"]
     for space, argv, flag in (
         ({"sac.tau": [0.3]}, GRID, "--search"),
         (TAU, [*GRID, "--seeds", "1-2"], "--seeds"),
         (TAU, [*GRID, "--set", "sac.qlr=0.1"], "--set"),
+        (TAU, [*GRID, "--objective", "iqm"], "--objective"),
+        (TAU, [*GRID, "--core_minutes", "9"], "--core_minutes"),
         (TAU, ["--trials", "3"], "--sampler"),
     ):
         capsys.readouterr()
@@ -321,16 +354,20 @@ class Writes:
         monkeypatch.setattr(JournalFileBackend, "append_logs", append)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+@pytest.mark.parametrize(
+    ("sampler", "values"), [("tpe", {"low": 0.2, "high": 0.8}), ("grid", [0.2, 0.8])]
+)
 def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, values: Any
 ) -> None:
     monkeypatch.setattr(report, "_pictures", lambda *_: [])
     writes = Writes(monkeypatch)
-    space = {"sac.tau": [0.2, 0.8], "sac.alpha": [0.1]}
+    space = {"sac.tau": values, "sac.alpha": [0.1]}
     argv = ["--sampler", sampler, "--trials", "2"]
     (tmp_path / "whole").mkdir()
-    assert Searches(tmp_path / "whole", monkeypatch)(space, *argv) == 0
+    whole = Searches(tmp_path / "whole", monkeypatch)
+    assert whole(space, *argv) == 0
+    proposed = [trial.params for trial in whole.trials]
     total = writes.count
     assert total > 50
     for number, at in enumerate([*range(6), *range(6, total, 11)]):
@@ -343,7 +380,8 @@ def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
         writes.at = -1
         assert search(space, *argv) == 0
         assert search.states == ["COMPLETE"] * 2
+        assert [trial.params for trial in search.trials] == proposed
         for trial in search.trials:
             assert search.epochs(trial.number) == WHOLE
-            assert trial.user_attrs["success"] == json.loads(trial.params["sac.tau"])
+            assert trial.user_attrs["success"] == float(trial.params["sac.tau"])
         assert len([*search.out.glob("trial_*/")]) == 2

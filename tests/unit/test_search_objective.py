@@ -46,16 +46,17 @@ def test_tasks_are_averaged_before_seeds(write: Write) -> None:
 
 
 def test_trials_are_compared_at_frames_that_all_their_runs_reached(write: Write) -> None:
-    ahead = trial(write({"a": [0.2, 0.4, 0.9]}, seed=1))
-    behind = trial(write({"a": [0.4, 0.8]}, seed=2, finished=False))
+    ahead = trial(write({"a": [0.8, 0.2, 0.9]}, seed=1))
+    behind = trial(write({"a": [0.4, 0.6]}, seed=2, finished=False))
     begun = trial(behind.folder.with_name("3"))
     assert FRAMES.reached([ahead, behind]) == 2 * STEPS // 3
     assert FRAMES.reached([ahead, behind, begun]) == 0
+    assert FRAMES.reached([trial(behind.folder, 6500)]) == 16  # of 16.6
     third = STEPS // 3
     assert FRAMES.at([ahead, behind], third - 1) is None  # before the first evaluation
-    assert FRAMES.at([ahead, behind], third) == pytest.approx((0.3, 30.0))
-    assert FRAMES.at([ahead, behind], 2 * third - 1) == pytest.approx((0.3, 30.0))
-    assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.6, 60.0))
+    assert FRAMES.at([ahead, behind], third) == pytest.approx((0.6, 60.0))
+    assert FRAMES.at([ahead, behind], 2 * third - 1) == pytest.approx((0.6, 60.0))
+    assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.4, 40.0))  # the last ones
     assert [FRAMES.is_over(run) for run in (ahead, behind, begun)] == [True, False, False]
 
 

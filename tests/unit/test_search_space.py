@@ -44,6 +44,7 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
         "train.batch_size": {"low": 2, "high": 32, "log": True},
         "net.hidden_shapes": [[8], [16, 16]],
         "net.residual": [True, False],
+        "curriculum.difficulty.reach-v3": {"low": 0, "high": 1},  # no field of its own
     }
     setting = suggest(read_space(space_in(tmp_path, fields)), Middle(), "sac")
     assert setting == {
@@ -54,6 +55,7 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
         "train.batch_size": 8,
         "net.hidden_shapes": [16, 16],
         "net.residual": False,
+        "curriculum.difficulty.reach-v3": 0.5,
     }
 
 

@@ -85,7 +85,10 @@ class Driver:
         name = name_of(trial.number)
         try:
             runs = list(plan.runs(self._args, self._args.starter[0], setting, name=name))
-        except UserError as error:  # each value is allowed, but not together
+        except UserError as error:
+            if (self._args.out / name).exists():  # the setting was allowed when its runs began
+                raise
+            # each value is allowed, but not together
             self._study.discard(trial, str(error))
             print(f"{name}: left out: {error}", file=sys.stderr, flush=True)
             return
@@ -119,7 +122,7 @@ class Driver:
         self._report(active)
         if not active.left:
             self._complete(active)
-        elif active.trial.should_prune():
+        elif self._study.last_step(active.trial) < STEPS and active.trial.should_prune():
             self._prune(active)
 
     def _report(self, active: _Active) -> None:

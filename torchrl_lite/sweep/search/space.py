@@ -98,11 +98,11 @@ def suggest(space: Space, trial: Suggests, algo: str) -> Setting:
         if not isinstance(field, Range):
             chosen = trial.suggest_categorical(key, [json.dumps(value) for value in field])
             setting[key] = json.loads(chosen)
-        elif "a number" in kinds.get(key, ""):
-            setting[key] = trial.suggest_float(key, field.low, field.high, log=field.log)
-        else:
+        elif "an integer" in kinds.get(key, ""):
             low, high = int(field.low), int(field.high)
             setting[key] = trial.suggest_int(key, low, high, log=field.log)
+        else:
+            setting[key] = trial.suggest_float(key, field.low, field.high, log=field.log)
     return setting
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,26 +94,26 @@ class Study:
         waiting = self._optuna.trial.TrialState.WAITING
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != waiting]
 
-    def unfinished(self) -> list[Any]:
+    def unfinished(self) -> Iterator[Any]:
         """Every ``optuna.Trial`` that an earlier process left, in their order."""
         running = self._optuna.trial.TrialState.RUNNING
-        left = [trial for trial in self.trials if trial.state == running]
-        self._prepare()
-        return [self._optuna.trial.Trial(self.study, trial._trial_id) for trial in left]
+        for trial in [trial for trial in self.trials if trial.state == running]:
+            self._prepare(trial.number)  # it may lack values
+            yield self._optuna.trial.Trial(self.study, trial._trial_id)
 
     def ask(self) -> Any:
         """The next ``optuna.Trial``."""
-        self._prepare()
         number, known = len(self.trials), len(self.study.get_trials(deepcopy=False))
+        self._prepare(number)
         if self._grid is not None and number == known:  # else it was enqueued, but not yet asked
             self.study.enqueue_trial(dict(self._grid[number]))
         return self.study.ask()
 
-    def _prepare(self) -> None:
-        """A sampler that does not depend on how often the search was interrupted."""
-        samplers, seed = self._optuna.samplers, len(self.trials)
+    def _prepare(self, number: int) -> None:
+        """A sampler for one trial, however often the search was interrupted."""
+        samplers = self._optuna.samplers
         kind = samplers.TPESampler if self._sampler == "tpe" else samplers.RandomSampler
-        self.study.sampler = kind(seed=seed)
+        self.study.sampler = kind(seed=number)
 
     def report(self, trial: Any, step: int, score: Score) -> None:
         trial.report(score.value, step)
