@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,6 +91,9 @@ class MadeUp:
     def node_of(self, _folder: Path) -> str:
         return "here"
 
+    def stop(self, **_: object) -> None:
+        self._waiting.clear()
+
     def cancel(self, trial: Trial) -> None:
         self.cancelled.append(trial.name)
         self._waiting = [other for other in self._waiting if other != trial]
@@ -101,12 +105,14 @@ class Searches:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.out = folder, folder / "out"
         self.runner = MadeUp(lambda setting: setting["sac.tau"], 1)
+        self.signals = Signals()
         monkeypatch.setattr(search_command, "running", self._running)
 
     @contextmanager
     def _running(self, _args: object) -> Iterator[tuple[MadeUp, Signals]]:
         self.runner._waiting.clear()
-        yield self.runner, Signals()
+        yield self.runner, self.signals
+        self.signals = Signals()
 
     def __call__(self, space: dict[str, Any], *argv: str) -> int:
         path = self.folder / "space.json"
@@ -234,6 +240,26 @@ def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches
     assert search.states == ["COMPLETE"] * 2
 
 
+def test_a_search_that_is_stopped_shows_the_trials_so_far(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop_in_the_second_trial(trial: Trial) -> bool:
+        if setting_of(trial)["sac.tau"] == 0.9:
+            search.signals.seen = signal.SIGINT
+        return False
+
+    search.runner.fails = stop_in_the_second_trial
+    assert search(TAU, *GRID) == 128 + signal.SIGINT
+    out, err = capsys.readouterr()
+    one_line(err, "stopped by SIGINT; the same command continues")
+    assert "the best is trial_0000" in out
+    assert "| trial_0001 | unfinished |" in out
+    assert (search.out / "best.json").exists()
+    search.runner.fails = lambda _: False
+    assert search(TAU, *GRID) == 0
+    assert "the best is trial_0001" in capsys.readouterr().out
+
+
 def test_a_run_that_fails_is_tried_again_by_the_next_call(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,7 +268,7 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     out, err = capsys.readouterr()
     one_line(err, "trial_0001/Pendulum-v1/1 failed (1): error: it failed")
     assert "the best is trial_0002" in out
-    assert "| trial_0001 | failed |" in out
+    assert "| trial_0001 | unfinished |" in out
     search.runner.fails = lambda _: False
     run = search.out / "trial_0001" / "Pendulum-v1" / "1"
     run.mkdir(parents=True)

@@ -54,7 +54,6 @@ def search(args: Namespace) -> int:
                 view.close()
             if signals.seen is not None:
                 runner.stop(at_once=lambda: signals.again)
-                raise Interrupted(signals.seen)
 
         def config_of(trial: Any) -> Config:
             setting = suggest(space, trial, plan.algo_of(args.starter[0]))
@@ -62,6 +61,8 @@ def search(args: Namespace) -> int:
 
         print(report.write(args.out, study, config_of, objective.averages))
         complete = any(trial.state.name == "COMPLETE" for trial in study.trials)
+    if signals.seen is not None:
+        raise Interrupted(signals.seen)
     return 1 if driver.failed or not complete else 0
 
 

@@ -44,7 +44,7 @@ def write(folder: Path, study: Study, config_of: Callable[[Any], Config], averag
 def _rows(trials: Sequence[Any]) -> list[list[str]]:
     """The header, and a row per trial, the best first."""
     fields = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    states = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "left out", "RUNNING": "failed"}
+    states = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "left out", "RUNNING": "unfinished"}
     order = list(states)
     rows = [["trial", "state", "success", "return", *fields]]
     for trial in sorted(trials, key=lambda t: (order.index(t.state.name), -(t.value or 0))):
