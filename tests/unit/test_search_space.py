@@ -65,6 +65,7 @@ RANGE = {"low": 1e-4, "high": 1e-3}
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ({"env.tasks": [["push-v3"]]}, ["--search: env.tasks", "of --tasks"]),
         ({"sac.qlrr": RANGE}, ["space.json: sac.qlrr: unknown key", "did you mean 'qlr'?"]),
         ({"sac.qlr": {"low": 0, "high": 1}}, ["sac.qlr: 0", "must be a number > 0"]),
         ({"train.batch_size": {"low": 16.5, "high": 32}}, ["train.batch_size: 16.5", "integer"]),

@@ -99,6 +99,7 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
         ([*ONE, "--grid", "sac.plr=[1e-4]", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
         ([*ONE, "--grid", "sac.plr=[1]", "--grid", 'sac=[{"plr":2}]'], ["sac, and sac.plr: set"]),
         ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
+        ([*ONE, "--grid", 'env.tasks=[["push-v3"]]'], ["--grid: env.tasks", "of --tasks"]),
         ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
         ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),
         ([*ONE, "--seeds", "1-10001"], ["--seeds: '1-10001'", "of at most 10000"]),

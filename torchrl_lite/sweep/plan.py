@@ -90,6 +90,8 @@ def check_keys(keys: Sequence[str], args: Namespace, *, flag: str) -> None:
     """
     _check_algorithms(keys, args.starter, flag)
     _check_twice(keys, args.set, flag)
+    if args.tasks and "env.tasks" in keys:
+        raise UserError(f"{flag}: env.tasks: the tasks are those of --tasks")
 
 
 def _check_algorithms(keys: Sequence[str], starters: Sequence[str], flag: str) -> None:
