@@ -240,6 +240,18 @@ def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches
     assert search.states == ["COMPLETE"] * 2
 
 
+def test_a_setting_that_is_proposed_again_gets_its_score_without_runs(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(TAU, "--sampler", "random", "--trials", "6") == 0
+    assert search.states == ["COMPLETE"] * 6
+    settings = [trial.params["sac.tau"] for trial in search.trials]
+    assert settings == [str(trial.user_attrs["success"]) for trial in search.trials]
+    made = len(set(settings))
+    assert len([*search.out.glob("trial_*/")]) == made < 6
+    assert capsys.readouterr().out.count(" again\n") == 6 - made
+
+
 def test_a_search_that_is_stopped_shows_the_trials_so_far(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,11 @@ class Driver:
             self._study.discard(trial, str(error))
             print(f"{name}: left out: {error}", file=sys.stderr, flush=True)
             return
+        if same := self._study.score_of_same(trial):
+            number, score = same
+            self._study.tell(trial, score)
+            print(f"{name}: the setting of {name_of(number)} again", flush=True)
+            return
         left = [run for run in runs if not self._objective.is_over(run)]
         active = self._active[trial.number] = _Active(trial, runs, left)
         self._runner.submit(left, cpus=self._args.cpus, gpus=self._args.gpus)

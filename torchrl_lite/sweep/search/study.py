@@ -115,6 +115,13 @@ class Study:
         kind = samplers.TPESampler if self._sampler == "tpe" else samplers.RandomSampler
         self.study.sampler = kind(seed=number)
 
+    def score_of_same(self, trial: Any) -> tuple[int, Score] | None:
+        """Number and score of a complete trial with the same setting."""
+        for other in self.trials:
+            if other.state.name == "COMPLETE" and other.params == trial.params:
+                return other.number, Score(other.user_attrs["success"], other.user_attrs["ret"])
+        return None
+
     def report(self, trial: Any, step: int, score: Score) -> None:
         trial.report(score.value, step)
 
