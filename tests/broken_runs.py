@@ -21,7 +21,12 @@ from torchrl_lite.command.launch import main
 _STORED = ROOT / "docs" / "results"
 STUCK_IN_AN_OPTIMUM = _STORED / "min_99" / "drawer-open-v3" / "1"
 """It pushes against the closed drawer."""
-GOOD = sorted({path.parent for path in _STORED.rglob("log.csv")} - {STUCK_IN_AN_OPTIMUM})
+_STOPPED_EARLY = {
+    _STORED / f"mt10{kind}" / "MT10" / "1" for kind in ("", "_multihead", "_soft_module")
+}
+GOOD = sorted(
+    {path.parent for path in _STORED.rglob("log.csv")} - {STUCK_IN_AN_OPTIMUM} - _STOPPED_EARLY
+)
 """Logs of runs that learned their tasks."""
 
 
