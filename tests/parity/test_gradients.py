@@ -2,6 +2,7 @@
 
 import pickle
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -317,7 +318,7 @@ def test_two_tasks_of_four_are_combined_as_if_there_were_two(name: str) -> None:
         losses, after = torch.rand(2, 2, generator=generator)
         grads = torch.randn(2, 5, generator=generator)
         facts = losses, grads @ grads.T if four.NEEDS_PRODUCTS else None
-        progress = lambda pair=(losses, after): pair  # noqa: E731
+        progress = partial(tuple, (losses, after))
         weights = four.weights(*facts, training)
         torch.testing.assert_close(weights, two.weights(*facts, torch.arange(2)))
         four.learn(*facts, training, progress=progress)

@@ -218,11 +218,14 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
         demos = {"demos": str(Path(config.train.demos).absolute())}
         changes["train"] = config.train.model_copy(update=demos)
     if env.reward_normalization == "auto":
-        scale = "ema" if env.reward_version == "v1" else None
-        if config.net.critic.kind != "scalar":  # their values are bounded
-            scale = "return"
-        changes["env"] = env.model_copy(update={"reward_normalization": scale})
+        changes["env"] = env.model_copy(update={"reward_normalization": _scale_of(config)})
     return config.model_copy(update=changes)
+
+
+def _scale_of(config: Config) -> str | None:
+    if config.net.critic.kind != "scalar":  # its values are bounded
+        return "return"
+    return "ema" if config.env.reward_version == "v1" else None
 
 
 def _resumed(
