@@ -66,7 +66,7 @@ def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
     if stage == "compiling" and shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
     fields = TINY | {"system.accel": "compile" if stage == "compiling" else "eager"}
-    if stage == "evaluating":  # it hangs: nothing is worth waiting for
+    if stage != "building":  # these two take longer, and are not worth waiting for
         fields |= {"system.grace_seconds": 2}
     assert start(tmp_path, *sets(fields), "--until", "20") == 0  # random actions only
     script = tmp_path / "stages.py"
