@@ -126,14 +126,6 @@ def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path)
     assert [summary(one).episodes for one in again] == [2, 2]
 
 
-def test_an_unfinished_run_has_none_until_it_ends(tmp_path: Path) -> None:
-    folder = run(tmp_path)
-    run(tmp_path, "--resume", "--until", "80", train__num_epochs=4)
-    assert not (folder / "policy.safetensors").exists()
-    run(tmp_path, "--resume", train__num_epochs=4)
-    assert policy_file.read(folder / "policy.safetensors").header.frames == 100
-
-
 # --- what is none ---------------------------------------------------------------------------------
 
 
