@@ -75,8 +75,7 @@ def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
 
     assert start(tmp_path, "--resume") == 2
 
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line and str(folder) in line
+    one_line(capsys.readouterr().err, said, str(folder))
     assert contents(folder) == before
 
 
