@@ -1,10 +1,9 @@
 """The curriculum section: stages that follow from a kind and a set, and what is refused."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import ROOT, one_line
+from tiny_runs import one_line
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command.launch import main
@@ -134,21 +133,6 @@ def test_names_may_have_a_namespace() -> None:
 
 
 # --- the files and the flag ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("file", "stage", "told"),
-    [
-        ("mt10.json", "1", "--stage: "),
-        ("curricula/mt10_progressive.json", "5", "0 to 4"),
-    ],
-)
-def test_a_missing_stage_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, stage: str, told: str
-) -> None:
-    argv = ["--config", str(ROOT / "config" / file), "--log_dir", str(tmp_path), "--stage", stage]
-    assert main("sac", argv, multi_task=True) == 2
-    one_line(capsys.readouterr().err, told)
 
 
 def test_a_single_task_starter_has_no_stages(capsys: pytest.CaptureFixture[str]) -> None:

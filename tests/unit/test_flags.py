@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tiny_runs import ROOT, contents, one_line, run_starter, sets
+from tiny_runs import contents, one_line, run_starter, sets
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.analysis.axes import Until
@@ -148,14 +148,6 @@ def test_many_tasks_need_another_starter_and_a_configuration(start: Start, tmp_p
 
 
 # --- the other flags -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("flag", "nearest"),
-    [("--sed=3", "--seed"), ("--task-id", "--task_id"), ("--rseume", "--resume")],
-)
-def test_an_unknown_flag_suggests_the_nearest(start: Start, flag: str, nearest: str) -> None:
-    mistake(start(*REACH, flag), flag, f"'{nearest}'")
 
 
 @pytest.mark.parametrize(

@@ -98,15 +98,11 @@ def test_training_can_start_from_it(tmp_path: Path) -> None:
 # --- of a run -------------------------------------------------------------------------------------
 
 
-def run(folder: Path, *more: str, **changes: Any) -> Path:
-    (folder / "c.json").write_text("{}")
-    tasks = {"env__tasks": ["drawer-close-v3", "reach-v3"], "env__num_envs": 2}
-    flags = ("--config", folder / "c.json", "--seed", 4, *more)
-    return train(folder / "log", *flags, many=True, env__group_size=2, **tasks, **changes)
-
-
 def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path) -> None:
-    folder = run(tmp_path)
+    (tmp_path / "c.json").write_text("{}")
+    tasks = {"env__tasks": ["drawer-close-v3", "reach-v3"], "env__num_envs": 2}
+    flags = ("--config", tmp_path / "c.json", "--seed", 4)
+    folder = train(tmp_path / "log", *flags, many=True, env__group_size=2, **tasks)
     path = folder / "policy.safetensors"
     file, result = policy_file.read(path), json.loads((folder / "result.json").read_text())
     last = torch.load(newest_checkpoint(folder), weights_only=True)["learner"]["networks"]

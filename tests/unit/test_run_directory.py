@@ -542,15 +542,6 @@ def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, w
 # --- what cannot go on ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["{", '{"env": {}}'])
-def test_damaged_params_are_a_mistake(
-    stopped: Path, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
-    (folder_in(stopped) / "params.json").write_text(text)
-    assert start(stopped, "--resume") == 2
-    one_line(capsys.readouterr().err, "params.json")
-
-
 def test_a_run_resumes_only_on_its_kind_of_device(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

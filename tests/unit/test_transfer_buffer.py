@@ -146,6 +146,12 @@ def test_a_checkpoint_without_a_run_is_refused(changes: dict[str, Any], tmp_path
     assert "transfer.load: buffer:" in error_of(carried, tmp_path, THREE)
 
 
+def test_weights_alone_have_no_transitions(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    message = error_of(carried, path, THREE)
+    assert f"transfer.load: buffer: {path}: holds no complete checkpoint" in message
+
+
 def test_the_other_run_is_left_alone(tmp_path: Path) -> None:
     """Also what a process that is just writing there has not finished, or will remove."""
     written(tmp_path, THREE, blocks=4, capacity=100)
