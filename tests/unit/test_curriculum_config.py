@@ -3,10 +3,8 @@
 from typing import Any
 
 import pytest
-from tiny_runs import one_line
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.command.launch import main
 from torchrl_lite.config import Config, CurriculumConfig, check
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
@@ -130,11 +128,3 @@ def test_names_may_have_a_namespace() -> None:
     tasks = ["box/Push-v0", "box/Pull-v0"]
     config_with({"kind": "custom", "stages": [tasks[:1], tasks]}, tasks)
     config_with({"kind": "sequential", "difficulty": dict(zip(tasks, (2, 1), strict=True))}, tasks)
-
-
-# --- the files and the flag ----------------------------------------------------------------------
-
-
-def test_a_single_task_starter_has_no_stages(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("sac", ["--task", "reach-v3", "--stage", "0"]) == 2
-    one_line(capsys.readouterr().err, "--stage")

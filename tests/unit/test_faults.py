@@ -118,16 +118,11 @@ class Broken(gym.Wrapper):
         return self.fault(*answer) if self.left == 0 else answer
 
 
-def raises(*_: Any) -> Any:
-    raise ZeroDivisionError("the simulator broke")
-
-
 def with_nan(obs: np.ndarray) -> np.ndarray:
     return np.where(np.arange(len(obs)) == 7, np.nan, obs)
 
 
 FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
-    "raises": (raises, "ZeroDivisionError: the simulator broke"),
     "nan": (lambda o, *rest: (with_nan(o), *rest), "the next observation at frame 25 is not fin"),
     "inf": (lambda o, _, *rest: (o, math.inf, *rest), "the reward at frame 25 is not finite"),
 }
