@@ -21,8 +21,6 @@ from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.file import SUFFIX, TaskEvaluation
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
-from torchrl_lite.policies.sources import read_source
-from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
 
 VERSIONS = {"torch": "2"}
@@ -83,16 +81,6 @@ def test_an_actor_acts_as_before(
     assert (file.header.frames, file.header.seed, file.header.versions) == (7, 2, VERSIONS)
     assert file.header.evaluation[0].returns == [1.5]
     assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
-
-
-def test_training_can_start_from_it(tmp_path: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    actor = write(path)
-    assert load(path.read_bytes()).keys() == actor.state_dict().keys()
-    learner = make_learner("sac", make_spec())
-    report = load_weights(learner, read_source(path))
-    assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
-    assert torch.equal(learner.actor.body.head.weight, actor.body.head.weight)
 
 
 # --- of a run -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,39 +171,40 @@ def test_going_on_from_another_source_is_a_mistake(
     assert "transfer.init_from: the run in" in capsys.readouterr().err
 
 
-def refusal(runs: Runs, capsys: pytest.CaptureFixture[str], *flags: str, **settings: Any) -> str:
-    """What a run is refused with that leaves nothing behind."""
-    capsys.readouterr()
-    run = runs("refused", *flags, code=2, **settings)
-    assert not run.parents[1].exists()
-    line = capsys.readouterr().err
-    one_line(line)
-    return line
+Refused = Callable[..., str]
 
 
-def test_a_plain_file_has_no_other_part(
-    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def refused(runs: Runs, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """What a run with these flags and settings is refused with, which leaves nothing behind."""
+
+    def refused(*flags: str, **settings: Any) -> str:
+        run = runs("refused", *flags, code=2, **settings)
+        assert not run.parents[1].exists()
+        error = capsys.readouterr().err
+        one_line(error)
+        return error
+
+    return refused
+
+
+def test_a_plain_file_has_no_other_part(tmp_path: Path, refused: Refused) -> None:
     file = clone(tmp_path)
-    line = refusal(runs, capsys, *from_(file), load=["actor", "critic"])
+    line = refused(*from_(file), load=["actor", "critic"])
     assert f"error: transfer.load: {file} holds no critic" in line
 
 
-def test_a_part_of_which_nothing_fits_is_a_mistake(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_of_which_nothing_fits_is_a_mistake(runs: Runs, refused: Refused) -> None:
     first = runs("first", algo="ddpg")  # one critic
-    line = refusal(runs, capsys, *from_(first), load=["actor", "critic"], algo="td3")
+    line = refused(*from_(first), load=["actor", "critic"], algo="td3")
     assert "fits the critic (" in line
     run = runs("told", *from_(first), algo="td3")  # not asked for: what does not fit is told
     assert result_of(run)["origin"][0]["parts"] == ["actor"]
 
 
-def test_networks_of_other_widths_are_a_mistake(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_networks_of_other_widths_are_a_mistake(first: Path, refused: Refused) -> None:
     """Though their last biases would fit."""
-    line = refusal(runs, capsys, *from_(first), net__hidden_shapes=[20, 24])
+    line = refused(*from_(first), net__hidden_shapes=[20, 24])
     assert "error: --init_from: nothing in" in line and "fits the actor (" in line
     assert "actor.body.head.bias ([1, 1, 2] in the file, [1, 1, 2] here)" in line
 
@@ -216,19 +218,15 @@ def test_weights_that_are_optional_need_not_fit(
     assert "origin" not in result_of(run)
 
 
-def test_settings_without_a_source_are_a_mistake(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "error: transfer: needs a source" in refusal(runs, capsys, lr_multiplier=0.5)
+def test_settings_without_a_source_are_a_mistake(refused: Refused) -> None:
+    assert "error: transfer: needs a source" in refused(lr_multiplier=0.5)
 
 
-def test_the_map_names_tasks_here_and_there(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = refusal(runs, capsys, *from_(first), task_map={TASK: "Pendulun-v1"})
+def test_the_map_names_tasks_here_and_there(first: Path, refused: Refused) -> None:
+    line = refused(*from_(first), task_map={TASK: "Pendulun-v1"})
     assert "transfer.task_map: 'Pendulun-v1' is not a task of" in line
     assert "did you mean 'Pendulum-v1'?" in line
-    line = refusal(runs, capsys, *from_(first), task_map={"Pendulun-v1": TASK})
+    line = refused(*from_(first), task_map={"Pendulun-v1": TASK})
     assert "transfer.task_map: 'Pendulun-v1' is not in env.tasks; did you mean" in line
 
 
