@@ -29,11 +29,8 @@ BOTH: dict[str, type[Section]] = {"sac": SACConfig, "td3": OtherConfig}
 
 
 def one_task(**sections: Any) -> dict[str, Any]:
-    """A tree with a task, and ``sections`` merged into it."""
-    tree: dict[str, Any] = {"env": {"tasks": ["reach-v3"]}}
-    for name, section in sections.items():
-        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
-    return tree
+    """A tree with a task, and these sections."""
+    return {"env": {"tasks": ["reach-v3"]}} | sections
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:

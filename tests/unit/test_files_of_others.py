@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import error_of
-from tiny_runs import SAVED, contents, folder_in, one_line, sets, start
+from tiny_runs import SAVED, contents, folder_in, one_line, rows_of, sets, start
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.checkpoint.records import read_result, read_versions
@@ -95,32 +95,33 @@ def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_what_a_spreadsheet_may_change_is_read(folder: Path, tmp_path: Path) -> None:
-    """A mark of byte order, other line ends, and numbers that are whole."""
-    log = folder / "log.csv"
-    text = log.read_text().replace("2,20,", "2,20.0,").replace("\n", "\r\n")
-    log.write_text(text, encoding="utf-8-sig", newline="")
-    assert start(tmp_path, "--resume", "--until", "30") == 0
-    assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["epoch", *"123"]
+def with_other_marks(log: bytes) -> bytes:
+    """A mark of byte order, other line ends, and a number that is whole."""
+    return b"\xef\xbb\xbf" + log.replace(b"2,20,", b"2,20.0,").replace(b"\n", b"\r\n")
 
 
 @pytest.mark.parametrize(
     "edit",
     [
+        with_other_marks,
         lambda log: re.sub(rb",+\n", b"\n", log),  # Excel, with cells that are empty
         lambda log: log.rstrip(b"\n").replace(b"\n", b"\r\n"),  # Google Sheets
     ],
-    ids=["without commas at the end of a row", "without a line end at the end"],
+    ids=["other marks", "no commas at the end of a row", "no line end at the end"],
 )
-def test_no_row_that_a_spreadsheet_shortens_is_lost(
+def test_no_row_that_a_spreadsheet_changes_is_lost(
     folder: Path, tmp_path: Path, edit: Callable[[bytes], bytes]
 ) -> None:
-    log = folder / "log.csv"
-    before = log.read_bytes()
-    log.write_bytes(edit(before))
-    assert log.read_bytes() != before
+    def numbers() -> list[dict[str, float]]:
+        return [{key: float(cell) for key, cell in row.items() if cell} for row in rows_of(folder)]
+
+    log, before = folder / "log.csv", numbers()
+    changed = edit(log.read_bytes())
+    assert changed != log.read_bytes()
+    log.write_bytes(changed)
     assert start(tmp_path, "--resume", "--until", "30") == 0
-    assert log.read_bytes().startswith(before)
+    assert numbers()[:-1] == before
+    assert [row["epoch"] for row in numbers()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("missing", [True, False])
