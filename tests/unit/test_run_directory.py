@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import count, groupby
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,8 +181,6 @@ def test_the_header_holds_the_promised_names_in_their_order(whole: Path) -> None
     trained = header[len(BEFORE_TRAINING) :]
     assert header[: len(BEFORE_TRAINING)] == BEFORE_TRAINING
     assert [name for name in trained if name in TRAINING] == TRAINING
-    kinds = [kind for kind, _ in groupby(name.split("/")[0] for name in trained)]
-    assert kinds[:7] == ["train", "time", "rate", "time", "updates", "eval", "eval_length"]
     assert len(set(header)) == len(header)
 
 
@@ -525,15 +523,11 @@ def test_a_finished_run_can_be_made_longer(finished: Path, whole: Path) -> None:
     assert result_of(folder)["frames"] == policy.header.frames == FRAMES * (EPOCHS + 2)
 
 
-def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, whole: Path) -> None:
+def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:
     """Each epoch is collected with the policy of the epoch before, also that behind the end."""
     ahead = {"system.overlap": True, "system.workers": 1}
-    shorter, longer = {"train.num_epochs": 2}, {"train.num_epochs": 4}
+    shorter, longer = {"train.num_epochs": 2}, {"train.num_epochs": 3}
     assert start(tmp_path / "whole", *SETS, *sets(ahead | longer)) == 0
-    plain, alone = results(whole), results(folder_in(tmp_path / "whole"))
-    assert alone[:2] == plain[:2]  # random actions, then the first weights
-    assert alone[2] != plain[2]
-
     assert start(tmp_path / "longer", *SETS, *sets(ahead | shorter)) == 0
     assert start(tmp_path / "longer", "--resume", *sets(longer | {"system.workers": 2})) == 0
     assert_same_run(folder_in(tmp_path / "longer"), folder_in(tmp_path / "whole"))
