@@ -1,13 +1,10 @@
 """The curriculum section: stages that follow from a kind and a set, and what is refused."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import ROOT, one_line
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.command.launch import main
 from torchrl_lite.config import Config, CurriculumConfig, check
 from torchrl_lite.env import metaworld
 from torchrl_lite.errors import UserError
@@ -131,26 +128,3 @@ def test_names_may_have_a_namespace() -> None:
     tasks = ["box/Push-v0", "box/Pull-v0"]
     config_with({"kind": "custom", "stages": [tasks[:1], tasks]}, tasks)
     config_with({"kind": "sequential", "difficulty": dict(zip(tasks, (2, 1), strict=True))}, tasks)
-
-
-# --- the files and the flag ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("file", "stage", "told"),
-    [
-        ("mt10.json", "1", "--stage: "),
-        ("curricula/mt10_progressive.json", "5", "0 to 4"),
-    ],
-)
-def test_a_missing_stage_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, stage: str, told: str
-) -> None:
-    argv = ["--config", str(ROOT / "config" / file), "--log_dir", str(tmp_path), "--stage", stage]
-    assert main("sac", argv, multi_task=True) == 2
-    one_line(capsys.readouterr().err, told)
-
-
-def test_a_single_task_starter_has_no_stages(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("sac", ["--task", "reach-v3", "--stage", "0"]) == 2
-    one_line(capsys.readouterr().err, "--stage")

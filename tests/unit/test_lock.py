@@ -4,11 +4,10 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT, TASK, folder_in, one_line, start
+from tiny_runs import ROOT, TASK, contents, folder_in, one_line, start
 
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.errors import BusyError
@@ -31,25 +30,8 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works on the run."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(ROOT), str(run)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
 @pytest.mark.parametrize(("argv", "begun"), [((), False), ((), True), (("--resume",), True)])
-@pytest.mark.usefixtures("holder")
-def test_a_second_process_is_refused_in_one_line(
+def test_a_second_run_is_refused_in_one_line(
     run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -59,28 +41,29 @@ def test_a_second_process_is_refused_in_one_line(
     if begun:
         params = {"algo": "sac", "env": {"tasks": [TASK]}, "system": {"workers": 0}}
         (run / "params.json").write_text(json.dumps(params))
-    before = sorted(run.iterdir())
-    assert start(tmp_path, *argv) == 2
+    before = contents(run)
+    with locked(run):
+        assert start(tmp_path, *argv) == 2
     error = capsys.readouterr().err
     one_line(error, str(run))
     assert ("another process is working on this run" in error) == (not begun or bool(argv))
-    assert sorted(run.iterdir()) == before
+    assert contents(run) == before
 
 
-def test_a_crash_leaves_no_lock(run: Path, holder: subprocess.Popen[str]) -> None:
+def test_another_process_is_refused_until_a_crash_frees_the_lock(run: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(ROOT), str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
     with pytest.raises(BusyError), locked(run):
         pass
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     with locked(run):
         assert list(run.iterdir()) == []  # nor a file
-
-
-def test_a_lock_is_given_back_after_an_error(run: Path) -> None:
-    with pytest.raises(ZeroDivisionError), locked(run):
-        raise ZeroDivisionError
-    with locked(run):
-        pass
 
 
 def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(

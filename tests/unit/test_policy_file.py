@@ -21,8 +21,6 @@ from torchrl_lite.policies.evaluate import evaluate, summary
 from torchrl_lite.policies.file import SUFFIX, TaskEvaluation
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
-from torchrl_lite.policies.sources import read_source
-from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
 
 VERSIONS = {"torch": "2"}
@@ -85,28 +83,14 @@ def test_an_actor_acts_as_before(
     assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
 
 
-def test_training_can_start_from_it(tmp_path: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    actor = write(path)
-    assert load(path.read_bytes()).keys() == actor.state_dict().keys()
-    learner = make_learner("sac", make_spec())
-    report = load_weights(learner, read_source(path))
-    assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
-    assert torch.equal(learner.actor.body.head.weight, actor.body.head.weight)
-
-
 # --- of a run -------------------------------------------------------------------------------------
 
 
-def run(folder: Path, *more: str, **changes: Any) -> Path:
-    (folder / "c.json").write_text("{}")
-    tasks = {"env__tasks": ["drawer-close-v3", "reach-v3"], "env__num_envs": 2}
-    flags = ("--config", folder / "c.json", "--seed", 4, *more)
-    return train(folder / "log", *flags, many=True, env__group_size=2, **tasks, **changes)
-
-
 def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path) -> None:
-    folder = run(tmp_path)
+    (tmp_path / "c.json").write_text("{}")
+    tasks = {"env__tasks": ["drawer-close-v3", "reach-v3"], "env__num_envs": 2}
+    flags = ("--config", tmp_path / "c.json", "--seed", 4)
+    folder = train(tmp_path / "log", *flags, many=True, env__group_size=2, **tasks)
     path = folder / "policy.safetensors"
     file, result = policy_file.read(path), json.loads((folder / "result.json").read_text())
     last = torch.load(newest_checkpoint(folder), weights_only=True)["learner"]["networks"]
@@ -124,14 +108,6 @@ def test_a_run_leaves_its_final_policy_with_its_final_evaluation(tmp_path: Path)
     again, _ = evaluate(policy, [0, 1], episodes=2, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
     assert [summary(one).episodes for one in again] == [2, 2]
-
-
-def test_an_unfinished_run_has_none_until_it_ends(tmp_path: Path) -> None:
-    folder = run(tmp_path)
-    run(tmp_path, "--resume", "--until", "80", train__num_epochs=4)
-    assert not (folder / "policy.safetensors").exists()
-    run(tmp_path, "--resume", train__num_epochs=4)
-    assert policy_file.read(folder / "policy.safetensors").header.frames == 100
 
 
 # --- what is none ---------------------------------------------------------------------------------

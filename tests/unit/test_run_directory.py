@@ -2,16 +2,17 @@
 
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import count, groupby
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import torch
 from helpers import newest_checkpoint, sign
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
+    ROOT,
     TASK,
     assert_same_bits,
     assert_same_run,
@@ -36,11 +38,13 @@ from tiny_runs import (
 from tiny_runs import TINY as SMALLEST
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.checkpoint.store import Store
+from torchrl_lite.checkpoint import store
+from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.collector.collector import Collected, Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.command import launch
-from torchrl_lite.config import load
+from torchrl_lite.config import flat, load
+from torchrl_lite.policies import file as policy_file
 from torchrl_lite.reporting.console import PlainView
 from torchrl_lite.reporting.logger import Logger
 from torchrl_lite.training import signals
@@ -136,35 +140,22 @@ def test_a_run_leaves_these_files_and_no_others(whole: Path) -> None:
 
 
 def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path) -> None:
-    params = json.loads((whole / "params.json").read_text())
-    assert params["algo"] == "sac"
-    assert params["env"]["tasks"] == [TASK]
-    for key, value in (TINY | {"system.workers": 0, "system.accel": "eager"}).items():
-        section, field = key.split(".")
-        assert params[section][field] == value, key
+    path = whole / "params.json"
+    params = json.loads(path.read_text())
+    asked = {"algo": "sac", "env.tasks": [TASK]} | TINY
+    assert flat(params).items() >= (asked | {"system.workers": 0, "system.accel": "eager"}).items()
     assert "auto" not in [*params["system"].values(), *params["env"].values()]
+    assert load(path, sections=SECTIONS).model_dump(mode="json") == params
+
+
+def test_versions_name_packages_the_machine_and_the_commit_of_a_checkout(whole: Path) -> None:
     kept = json.loads((whole / "versions.json").read_text())
     for package in ("torch", "numpy", "gymnasium", "metaworld", "mujoco"):
         assert kept[package] == version(package)
     assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device", "cpu"))
-
-
-def test_versions_name_the_commit_of_a_checkout(whole: Path) -> None:
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        pytest.skip("not a checkout")
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    kept = json.loads((whole / "versions.json").read_text())
-    assert kept["commit"].removesuffix("-dirty") == head
-
-
-def test_params_start_the_same_run_again(whole: Path, tmp_path: Path) -> None:
-    path = whole / "params.json"
-    assert load(path, sections=SECTIONS).model_dump(mode="json") == json.loads(path.read_text())
-    assert start(tmp_path, "--config", str(path)) == 0
-    assert_same_run(folder_in(tmp_path), whole)
+    if (ROOT / ".git").exists():
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True)
+        assert kept["commit"].removesuffix("-dirty") == head.strip()
 
 
 # --- log.csv -------------------------------------------------------------------------------------
@@ -190,8 +181,6 @@ def test_the_header_holds_the_promised_names_in_their_order(whole: Path) -> None
     trained = header[len(BEFORE_TRAINING) :]
     assert header[: len(BEFORE_TRAINING)] == BEFORE_TRAINING
     assert [name for name in trained if name in TRAINING] == TRAINING
-    kinds = [kind for kind, _ in groupby(name.split("/")[0] for name in trained)]
-    assert kinds[:7] == ["train", "time", "rate", "time", "updates", "eval", "eval_length"]
     assert len(set(header)) == len(header)
 
 
@@ -201,8 +190,7 @@ def test_every_epoch_has_a_whole_row_with_its_frames(whole: Path) -> None:
     assert [row["epoch"] for row in rows] == [str(n + 1) for n in range(EPOCHS)]
     assert [row["total_frames"] for row in rows] == frames
     assert [row[f"frames/{TASK}"] for row in rows] == frames
-    lines = (whole / "log.csv").read_text().splitlines()
-    assert {line.count(",") for line in lines} == {len(header_of(whole)) - 1}
+    assert not any(None in row or None in row.values() for row in rows)  # cells as in the header
     assert [int(row["updates"]) for row in rows] == [0, 2, 4, 6, 8, 10]
     assert all(float(row["time/cpu_s"]) > 0 for row in rows)
 
@@ -278,6 +266,7 @@ def test_rows_behind_the_checkpoint_or_torn_by_a_crash_are_dropped(
 
 # --- TensorBoard and result.json -----------------------------------------------------------------
 
+FINISHED = ("result.json", "policy.safetensors")
 FINAL = {"final/success_rate", "final/return"}
 """The last evaluation, which is in ``result.json`` and in no row."""
 
@@ -321,17 +310,6 @@ def test_the_last_checkpoint_is_complete_and_others_hold_weights_only(whole: Pat
         assert state["config"] == last["config"] == params
 
 
-def score_evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
-    """Evaluations give these (success, return) in turn."""
-    found = iter([*scores, (0.0, 0.0), (0.0, 0.0)])
-
-    def evaluate(_self: Collector, *_: object, **_goals: object) -> list[EpisodeStats]:
-        success, ret = next(found)
-        return [EpisodeStats(task=0, ret=ret, length=15, success=success)]
-
-    monkeypatch.setattr(Collector, "evaluate", evaluate)
-
-
 @pytest.mark.parametrize(
     ("scores", "best"),
     [
@@ -344,7 +322,12 @@ def score_evaluations(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float,
 def test_the_best_is_best_by_success_and_then_by_return_also_after_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]], best: int
 ) -> None:
-    score_evaluations(monkeypatch, scores)
+    """Of evaluations with these successes and returns."""
+    found = [
+        [EpisodeStats(task=0, ret=ret, length=15, success=success)]
+        for success, ret in [*scores, (0.0, 0.0), (0.0, 0.0)]
+    ]
+    monkeypatch.setattr(Collector, "evaluate", Mock(side_effect=found))
     assert start(tmp_path, *SETS, "--until", "40") == 0
     assert start(tmp_path, "--resume") == 0
     assert state_of(folder_in(tmp_path), "best")["frames"] == best
@@ -364,7 +347,7 @@ def test_until_stops_at_the_first_epoch_end_from_there_on(half: Path) -> None:
     folder = folder_in(half)
     assert rows_of(folder)[-1]["total_frames"] == "30"
     assert sum(state_of(folder)["frames"]) == 30
-    assert not (folder / "result.json").exists()
+    assert not any((folder / name).exists() for name in FINISHED)
 
 
 @pytest.mark.parametrize(("frames", "epochs"), [("29", 3), ("40", 4)])
@@ -419,15 +402,17 @@ def test_until_counts_the_core_time_of_all_parts_of_a_run(tmp_path: Path, whole:
 
 
 @pytest.mark.usefixtures("slow")
-def test_until_counts_the_core_time_of_workers(tmp_path: Path) -> None:
-    class Busy(Collector):
-        def result(self) -> Collected:
-            collected = super().result()
-            return collected._replace(cost=collected.cost._replace(cpu_s=18.0))
+def test_until_counts_the_core_time_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Collector.result
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchrl_lite.command.parts.Collector", Busy)
-        assert start(tmp_path, *SETS, "--set", "system.workers=0", "--until", "0.0299h") == 0
+    def busy(self: Collector) -> Collected:
+        collected = result(self)
+        return collected._replace(cost=collected.cost._replace(cpu_s=18.0))
+
+    monkeypatch.setattr(Collector, "result", busy)
+    assert start(tmp_path, *SETS, "--set", "system.workers=0", "--until", "0.0299h") == 0
     assert len(rows_of(folder_in(tmp_path))) == 2
 
 
@@ -500,21 +485,12 @@ def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
     assert rows_of(folder) == []
 
 
-def change_params(log_dir: Path, section: str, key: str, value: Any) -> None:
-    path = folder_in(log_dir) / "params.json"
-    params = json.loads(path.read_text())
-    params[section][key] = value
-    path.write_text(json.dumps(params))
-
-
 @pytest.mark.parametrize(
-    "change",
-    ["sac.alpha=auto", "net.hidden_shapes=[16]", "system.matmul_precision=high"],
-)  # fmt: skip
+    "change", ["sac.alpha=0.2", "net.hidden_shapes=[16]", "system.matmul_precision=high"]
+)
 def test_a_change_that_is_not_allowed_is_named(
     finished: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
-    change_params(finished, "sac", "alpha", 0.2)
     before = contents(finished)
     assert start(finished, "--resume", "--set", change) == 2
     one_line(capsys.readouterr().err, change.split("=")[0], "train.num_epochs")  # what is allowed
@@ -535,22 +511,23 @@ def test_an_allowed_change_is_taken_and_can_be_taken_back(
 
 
 def test_a_finished_run_can_be_made_longer(finished: Path, whole: Path) -> None:
-    assert start(finished, "--resume", "--set", f"train.num_epochs={EPOCHS}") == 0
-    folder = folder_in(finished)
-    assert len(rows_of(folder)) == EPOCHS + 1
+    folder, more = folder_in(finished), sets({"train.num_epochs": EPOCHS + 1})
+    assert start(finished, "--resume", *more, "--until", "70") == 0
+    assert not any((folder / name).exists() for name in FINISHED)  # they are outdated
+
+    assert start(finished, "--resume") == 0
+
+    assert len(rows_of(folder)) == EPOCHS + 2
     assert results(folder)[:EPOCHS] == results(whole)
-    assert result_of(folder)["frames"] == FRAMES * (EPOCHS + 1)
+    policy = policy_file.read(folder / "policy.safetensors")
+    assert result_of(folder)["frames"] == policy.header.frames == FRAMES * (EPOCHS + 2)
 
 
-def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, whole: Path) -> None:
+def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:
     """Each epoch is collected with the policy of the epoch before, also that behind the end."""
     ahead = {"system.overlap": True, "system.workers": 1}
-    shorter, longer = {"train.num_epochs": 2}, {"train.num_epochs": 4}
+    shorter, longer = {"train.num_epochs": 2}, {"train.num_epochs": 3}
     assert start(tmp_path / "whole", *SETS, *sets(ahead | longer)) == 0
-    plain, alone = results(whole), results(folder_in(tmp_path / "whole"))
-    assert alone[:2] == plain[:2]  # random actions, then the first weights
-    assert alone[2] != plain[2]
-
     assert start(tmp_path / "longer", *SETS, *sets(ahead | shorter)) == 0
     assert start(tmp_path / "longer", "--resume", *sets(longer | {"system.workers": 2})) == 0
     assert_same_run(folder_in(tmp_path / "longer"), folder_in(tmp_path / "whole"))
@@ -559,33 +536,20 @@ def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path, w
 # --- what cannot go on ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["{", '{"env": {}}'])
-def test_damaged_params_are_a_mistake(
-    stopped: Path, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
-    (folder_in(stopped) / "params.json").write_text(text)
-    assert start(stopped, "--resume") == 2
-    one_line(capsys.readouterr().err, "params.json")
-
-
-def change_checkpoint(log_dir: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """Its checksums are right, what it says is not."""
-    last = newest_checkpoint(folder_in(log_dir))
-    state = torch.load(last, weights_only=True)
-    change(state)
-    torch.save(state, last)
-    sign(last)
-    return last
-
-
 def test_a_run_resumes_only_on_its_kind_of_device(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its noise comes from that kind's generator; its update may need that kind."""
-    change_checkpoint(stopped, lambda state: state["learner"].update(device="cuda"))
+    last = newest_checkpoint(folder_in(stopped))
+    state = torch.load(last, weights_only=True)
+    state["learner"]["device"] = "cuda"
+    torch.save(state, last)
+    sign(last)
     assert start(stopped, "--resume") == 2
-    assert "--device" in capsys.readouterr().err
-    change_params(stopped, "system", "accel", "graph")
+    one_line(capsys.readouterr().err, "--device")
+
+    params = folder_in(stopped) / "params.json"
+    params.write_text(params.read_text().replace('"accel": "eager"', '"accel": "graph"'))
     assert start(stopped, "--resume") == 2
     one_line(capsys.readouterr().err, "system.accel")
 
@@ -616,39 +580,21 @@ def test_a_running_epoch_is_finished_and_saved(
     assert_same_run(folder_in(stopped), whole)
 
 
-@pytest.mark.parametrize("count", [1, 3, 5], ids=["rows", "state", "manifest"])
 def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
-    stopped: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    stopped: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is waited for; the second comes two seconds later, before that file is on disk."""
-    left, late, fsync, save = math.inf, 0.0, os.fsync, Store.save
-
-    class Later:
-        @staticmethod
-        def monotonic() -> float:
-            return time.monotonic() + late
-
-    def signalled(handle: int) -> None:
-        nonlocal left, late
-        left -= 1
-        if left == 0:
-            late = 2.0
-            signal.raise_signal(signal.SIGINT)
-        fsync(handle)
-
-    def fifth(self: Store, epoch: int, *args: Any) -> int:
-        nonlocal left
-        if epoch == 5:
-            left = count
-        return save(self, epoch, *args)
-
+    """The first is waited for; the second comes later, with the transitions on disk."""
     with monkeypatch.context() as patch:
+
+        def interrupted(path: Path, write: Callable[[Any], object]) -> None:
+            if path.name == "last_5.pt":
+                patch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: math.inf))
+                signal.raise_signal(signal.SIGINT)
+            write_atomically(path, write)
+
         signal_in_epoch(patch, 5, signal.SIGTERM)
-        patch.setattr(signals, "time", Later)
-        patch.setattr(os, "fsync", signalled)
-        patch.setattr(Store, "save", fifth)
+        patch.setattr(store, "write_atomically", interrupted)
         assert start(stopped, "--resume") == 130
-    assert left == 0
     assert sum(state_of(folder_in(stopped))["frames"]) < 50  # that of epoch 5 is not there
 
     assert start(stopped, "--resume") == 0
@@ -656,23 +602,17 @@ def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
     assert_same_run(folder_in(stopped), whole)
 
 
-def test_an_early_interrupt_prints_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(launch, "request", interrupt)
-    assert start(tmp_path, *SETS) == 130
-    one_line(capsys.readouterr().err)
-
-
-def test_a_signal_in_the_last_epoch_leaves_a_finished_run_and_the_handlers_of_before(
+def test_a_signal_in_the_last_epoch_leaves_a_finished_run(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = [signal.getsignal(number) for number in numbers]
     signal_in_epoch(monkeypatch, EPOCHS, signal.SIGINT)
     assert start(stopped, "--resume") == 0
     assert (folder_in(stopped) / "result.json").exists()
-    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_an_early_interrupt_prints_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "request", Mock(side_effect=KeyboardInterrupt))
+    assert start(tmp_path, *SETS) == 130
+    one_line(capsys.readouterr().err)

@@ -115,15 +115,6 @@ def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@BOTH
-@pytest.mark.usefixtures("guard")
-def test_a_run_that_exceeds_the_grace_period_ends(signum: signal.Signals) -> None:
-    signal.raise_signal(signum)
-    with pytest.raises(Interrupted) as caught:
-        signal.raise_signal(signal.SIGALRM)
-    assert caught.value.signum == signum
-
-
 def test_the_alarm_really_rings() -> None:
     guard = SignalGuard(0.001)
     with guard, guard.finishing(), pytest.raises(Interrupted) as caught:
@@ -168,17 +159,12 @@ def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(
 @pytest.mark.parametrize("error", [None, RuntimeError, Interrupted])
 def test_the_old_handlers_are_restored(error: type[BaseException] | None) -> None:
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
-    before = [signal.signal(signum, lambda *_: None) for signum in numbers]
-    own = [signal.getsignal(signum) for signum in numbers]
-    try:
-        with suppress(RuntimeError, Interrupted), SignalGuard(GRACE):
-            guarding = [signal.getsignal(signum) for signum in numbers]
-            if error is Interrupted:
-                signal.raise_signal(signal.SIGINT)
-            elif error:
-                raise error
-        assert [signal.getsignal(signum) for signum in numbers] == own
-        assert not set(guarding) & set(own)
-    finally:
-        for signum, handler in zip(numbers, before, strict=True):
-            signal.signal(signum, handler)
+    before = [signal.getsignal(signum) for signum in numbers]
+    with suppress(RuntimeError, Interrupted), SignalGuard(GRACE):
+        guarding = [signal.getsignal(signum) for signum in numbers]
+        if error is Interrupted:
+            signal.raise_signal(signal.SIGINT)
+        elif error:
+            raise error
+    assert [signal.getsignal(signum) for signum in numbers] == before
+    assert not set(guarding) & set(before)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import newest_checkpoint, sign
-from tiny_runs import SAVED, contents, folder_in, sets, start
+from tiny_runs import SAVED, contents, folder_in, one_line, sets, start
 
 State = dict[str, Any]
 
@@ -72,6 +72,5 @@ def test_a_state_that_no_run_wrote_is_one_line_and_nothing_is_lost(
 
     assert start(tmp_path, "--resume") == 1
 
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and str(path) in line
+    one_line(capsys.readouterr().err, "error: ", str(path))
     assert contents(folder) == before

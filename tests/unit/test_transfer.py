@@ -1,8 +1,10 @@
 """Weights of other files: what they compute there they compute here, and nothing in them runs."""
 
+import base64
 import contextlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from itertools import pairwise
@@ -12,26 +14,20 @@ from typing import Any
 import pytest
 import torch
 from helpers import (
-    CPU,
     FULL,
     damaged,
     error_of,
     make_learner,
     make_spec,
-    newest_checkpoint,
     random_batch,
     random_noise,
 )
-from tiny_runs import result_of
 from torch import nn
 
-from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.checkpoint import files
-from torchrl_lite.command.launch import main
-from torchrl_lite.config import TransferConfig
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import read_source
-from torchrl_lite.transfer.start import load_weights, start_from
+from torchrl_lite.transfer.start import load_weights
 
 HIDDEN = (16, 12)
 SPEC = make_spec()
@@ -51,11 +47,6 @@ def observations() -> torch.Tensor:
 def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return learner.actor.act(obs[None], torch.tensor([0]))[0]
-
-
-def start(learner: Any, path: Path, **config: Any) -> Any:
-    buffer = ReplayBuffer(learner.spec, 10, CPU)
-    return start_from(learner, buffer, TransferConfig(init_from=str(path), **config))
 
 
 # --- plain files ----------------------------------------------------------------------------------
@@ -162,16 +153,6 @@ def test_a_deeper_network_is_recognized_by_what_is_left_over(tmp_path: Path) -> 
 # --- files that are none --------------------------------------------------------------------------
 
 
-class Marks:
-    """What a pickle would do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 TWO_LAYERS = {
     "actor.mu.0.weight": torch.ones(3, 5),
     "actor.mu.0.bias": torch.zeros(3),
@@ -194,19 +175,26 @@ def saved(value: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_nothing_in_a_zip_is_executed(tmp_path: Path) -> None:
+    """Neither its weights nor the pickles in its text; test_checkpoint has the other files."""
     mark = tmp_path / "mark"
-    evil = {"0.weight": Marks(mark)}
-    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(evil))
-    torch.save(evil, tmp_path / "torch.pt")
-    write_zip(tmp_path / "sb3.zip", {"data": b"{}", "policy.pth": saved(evil)})
-    for name in ("pickle.pt", "torch.pt", "sb3.zip"):
-        assert name in error_of(read_source, tmp_path / name)
-    serialized = {"policy_kwargs": {":serialized:": "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"}}
-    good = saved(TWO_LAYERS)
-    data = json.dumps(serialized).encode()
-    read_source(write_zip(tmp_path / "text.zip", {"data": data, "policy.pth": good}))
+    evil = saved({"0.weight": Payload(mark)})
+    path = write_zip(tmp_path / "sb3.zip", {"data": b"{}", "policy.pth": evil})
+    assert "sb3.zip" in error_of(read_source, path)
+
+    text = base64.b64encode(pickle.dumps(Payload(mark))).decode()
+    data = json.dumps({"policy_kwargs": {":serialized:": text}}).encode()
+    read_source(write_zip(path, {"data": data, "policy.pth": saved(TWO_LAYERS)}))
     assert not mark.exists()
 
 
@@ -303,51 +291,6 @@ def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
-
-
-# --- the flag -------------------------------------------------------------------------------------
-
-TINY = (
-    "--set", "env.suite=gymnasium", "--set", 'env.tasks=["Pendulum-v1"]',
-    "--set", "env.max_episode_frames=10", "--set", "net.hidden_shapes=[16,12]",
-    "--set", "replay_buffer.size=100", "--set", "train.batch_size=8", "--set", "train.num_epochs=0",
-    "--set", "train.pretrain_epochs=1", "--set", "train.epoch_frames=10",
-    "--set", "train.final_eval_episodes=1", "--device", "cpu",
-)  # fmt: skip
-
-
-def test_a_run_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    net = sequential(3, *HIDDEN, 1)
-    torch.save(net.state_dict(), tmp_path / "clone.pt")
-    flags = (*TINY, "--log_dir", str(tmp_path), "--id", "x")
-
-    code = main("td3", [*flags, "--init_from", str(tmp_path / "clone.pt")])
-
-    assert code == 0
-    assert "loaded: actor.body.trunk.layers.0.weight" in capsys.readouterr().out
-    last = torch.load(newest_checkpoint(tmp_path / "x/Pendulum-v1/1"), weights_only=True)
-    head = last["learner"]["networks"]["target_actor.body.head.weight"]
-    assert torch.equal(head[0, 0].T, net[4].weight)
-
-
-@pytest.mark.parametrize("optional", [False, True])
-def test_a_run_whose_weights_do_not_fit(
-    optional: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.save(sequential(9, 3).state_dict(), tmp_path / "other.pt")
-    flags = (*TINY, "--log_dir", str(tmp_path), "--id", "x")
-    extra = ("--set", f"transfer.optional={str(optional).lower()}")
-
-    code = main("sac", [*flags, *extra, "--init_from", str(tmp_path / "other.pt")])
-
-    told = capsys.readouterr()
-    assert code == (0 if optional else 2)
-    assert ("warning: nothing in" in told.out) == optional
-    assert ("error: --init_from: nothing in" in told.err) != optional
-    assert (tmp_path / "x").exists() == optional  # a mistake leaves nothing behind
-    if optional:
-        assert "learning rates times" not in told.out
-        assert "origin" not in result_of(tmp_path / "x" / "Pendulum-v1" / "1")
 
 
 def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:

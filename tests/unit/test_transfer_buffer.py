@@ -79,15 +79,6 @@ def test_names_and_the_map_decide_who_gets_what(tmp_path: Path) -> None:
         assert torch.equal(mine[here], theirs[there])
 
 
-def test_many_to_one_and_one_to_many(tmp_path: Path) -> None:
-    theirs = written(tmp_path / "many", THREE, blocks=2, capacity=100)
-    slide = make_spec()._replace(tasks=("slide",))
-    assert torch.equal(carried(tmp_path / "many", slide, slide="push")[0], theirs[1])
-    (own,) = written(tmp_path / "one", slide, blocks=2, capacity=100)
-    mine = carried(tmp_path / "one", THREE, reach="slide", pick="slide")
-    assert torch.equal(mine[0], own) and torch.equal(mine[2], own) and len(mine[1]) == 0
-
-
 def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
     theirs = written(tmp_path, THREE, blocks=2, capacity=100)
     buffer, block = ReplayBuffer(THREE, 25, CPU), random_block(THREE, 10, seed=9)
@@ -153,6 +144,12 @@ def test_rows_of_another_width_are_a_mistake(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_run_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     written(tmp_path, THREE, blocks=1, capacity=100, **changes)
     assert "transfer.load: buffer:" in error_of(carried, tmp_path, THREE)
+
+
+def test_weights_alone_have_no_transitions(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    message = error_of(carried, path, THREE)
+    assert f"transfer.load: buffer: {path}: holds no complete checkpoint" in message
 
 
 def test_the_other_run_is_left_alone(tmp_path: Path) -> None:

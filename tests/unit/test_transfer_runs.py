@@ -2,32 +2,25 @@
 
 import hashlib
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers import complete_state, newest_checkpoint
-from tiny_runs import assert_same_bits, result_of, sets
+from tiny_runs import TINY, one_line, result_of, sets
 from torch import nn
 
 from torchrl_lite.command.launch import main
 
-PENDULUM, CAR = "Pendulum-v1", "MountainCarContinuous-v0"
-TINY: dict[str, Any] = {
+TASK = "Pendulum-v1"
+FIELDS = TINY | {
     "env.suite": "gymnasium",
-    "env.max_episode_frames": 10,
+    "env.tasks": [TASK],
     "net.hidden_shapes": [16, 12],
-    "train.pretrain_epochs": 1,
     "train.num_epochs": 2,
-    "train.epoch_frames": 10,
     "train.opt_steps": 4,
-    "train.eval_interval": 2,
-    "train.eval_episodes": 1,
-    "train.final_eval_episodes": 1,
-    "system.workers": 0,
-    "system.threads": 1,
 }
 
 
@@ -38,33 +31,16 @@ class Runs:
         self.folder = folder
 
     def __call__(
-        self,
-        name: str,
-        *flags: str,
-        tasks: tuple[str, ...] = (PENDULUM,),
-        algo: str = "sac",
-        capacity: int = 100,
-        code: int = 0,
-        **settings: Any,
+        self, name: str, *flags: str, algo: str = "sac", code: int = 0, **settings: Any
     ) -> Path:
         """``settings`` are fields of ``transfer``, but for those with a ``__`` in their name."""
-        count = len(tasks)
-        per_task = {
-            "env.tasks": list(tasks),
-            "env.num_envs": count,
-            "replay_buffer.size": capacity * count,
-            "train.batch_size": 8 * count,
-        }
         own = {
             key.replace("__", ".") if "__" in key else f"transfer.{key}": value
             for key, value in settings.items()
         }
-        config = self.folder / f"{name}.json"
-        config.write_text("{}")
         where = ["--log_dir", str(self.folder), "--id", name, "--device", "cpu"]
-        argv = ["--config", str(config), *where, *sets(TINY | per_task | own), *flags]
-        assert main(algo, argv, multi_task=count > 1) == code
-        return self.folder / name / (tasks[0] if count == 1 else f"MT{count}") / "1"
+        assert main(algo, [*where, *sets(FIELDS | own), *flags]) == code
+        return self.folder / name / TASK / "1"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +92,9 @@ def test_learning_rates_are_smaller_unless_set(
 
     assert rates(first) == {3e-4}
     assert rates(runs("second", *from_(first))) == {0.3 * 3e-4}
-    assert "learning rates times 0.3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "learning rates times 0.3" in told
+    assert "loaded: actor.body.trunk.layers.0.weight, " in told
     assert rates(runs("third", *from_(first), lr_multiplier=1)) == {3e-4}
 
 
@@ -148,7 +126,7 @@ def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs
     assert result_of(second)["origin"][0]["buffer"] == {
         "file": str(newest_checkpoint(first)),
         "sha256_of_manifest": sha256(newest_checkpoint(first).with_suffix(".json")),
-        "transitions": {PENDULUM: 30},
+        "transitions": {TASK: 30},
     }
 
 
@@ -168,7 +146,7 @@ def test_the_chain_of_runs_is_recorded(runs: Runs, tmp_path: Path) -> None:
     assert (to_b["path"], to_b["file"], to_b["sha256"]) == (str(b), str(best), sha256(best))
     assert to_b["frames"] == torch.load(best, weights_only=True)["frames"] == 20
     assert to_b["parts"] == ["actor", "critic"]
-    assert (to_b["tasks"], to_file["tasks"]) == ({PENDULUM: PENDULUM}, {})
+    assert (to_b["tasks"], to_file["tasks"]) == ({TASK: TASK}, {})
     assert "critic.body.head.weight" in to_b["loaded"]
     assert to_b["skipped"] == to_b["mismatched"] == []
     assert (to_file["path"], to_file["sha256"]) == (str(file), sha256(file))
@@ -182,31 +160,7 @@ def test_the_chain_of_runs_is_recorded(runs: Runs, tmp_path: Path) -> None:
     assert rest == [to_b, to_file]
 
 
-# --- going on -------------------------------------------------------------------------------------
-
-
-def plain(run: Path) -> dict[str, Any]:
-    state = complete_state(run)
-    return {key: state[key] for key in ("learner", "buffer", "frames", "origin")}
-
-
-def test_an_interrupted_run_equals_an_uninterrupted_one(first: Path, runs: Runs) -> None:
-    """One phase ends while the policy stands still, and one before there is a checkpoint."""
-    settings: dict[str, Any] = {
-        "train__num_epochs": 4,
-        "freeze_updates": 6,
-        "load": ["actor", "critic", "alpha", "buffer"],
-    }
-    whole = runs("whole", *from_(first), **settings)
-    parts = runs("parts", *from_(first), "--until", "20", **settings)
-    shutil.rmtree(parts / "checkpoint")
-    versions = parts / "versions.json"  # as if it had been killed before its first checkpoint
-    versions.write_text(versions.read_text().replace("true", "false"))
-    for until in ("20", "30", "1000"):  # the first of them starts once more
-        runs("parts", *from_(first), "--until", until, "--resume", **settings)
-
-    assert_same_bits(plain(parts), plain(whole))
-    assert result_of(parts)["origin"] == result_of(whole)["origin"]
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 def test_going_on_from_another_source_is_a_mistake(
@@ -217,78 +171,62 @@ def test_going_on_from_another_source_is_a_mistake(
     assert "transfer.init_from: the run in" in capsys.readouterr().err
 
 
-# --- mistakes -------------------------------------------------------------------------------------
+Refused = Callable[..., str]
 
 
-def refusal(runs: Runs, capsys: pytest.CaptureFixture[str], *flags: str, **settings: Any) -> str:
-    """What a run is refused with that leaves nothing behind."""
-    capsys.readouterr()
-    run = runs("refused", *flags, code=2, **settings)
-    assert not run.parents[1].exists()
-    line = capsys.readouterr().err
-    assert len(line.splitlines()) == 1
-    return line
+@pytest.fixture
+def refused(runs: Runs, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """What a run with these flags and settings is refused with, which leaves nothing behind."""
+
+    def refused(*flags: str, **settings: Any) -> str:
+        run = runs("refused", *flags, code=2, **settings)
+        assert not run.parents[1].exists()
+        error = capsys.readouterr().err
+        one_line(error)
+        return error
+
+    return refused
 
 
-@pytest.mark.parametrize("part", ["critic", "buffer"])
-def test_a_plain_file_has_no_other_part(
-    part: str, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plain_file_has_no_other_part(tmp_path: Path, refused: Refused) -> None:
     file = clone(tmp_path)
-    line = refusal(runs, capsys, *from_(file), load=["actor", part])
-    assert "error: transfer.load: " in line and f"{file}" in line and " holds no " in line
+    line = refused(*from_(file), load=["actor", "critic"])
+    assert f"error: transfer.load: {file} holds no critic" in line
 
 
-def test_weights_alone_have_no_transitions(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best = first / "checkpoint" / "best.pt"
-    line = refusal(runs, capsys, *from_(best), load=["buffer"])
-    assert f"transfer.load: buffer: {best}: holds no complete checkpoint" in line
-
-
-def test_damaged_transitions_are_a_mistake(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    first = runs("first")
-    for path in (first / "checkpoint").glob("last_*.rows"):
-        path.write_bytes(bytes(path.stat().st_size))
-    line = refusal(runs, capsys, *from_(first), load=["buffer"])
-    assert "transfer.load: buffer:" in line and "damaged" in line
-
-
-def test_a_part_of_which_nothing_fits_is_a_mistake(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_of_which_nothing_fits_is_a_mistake(runs: Runs, refused: Refused) -> None:
     first = runs("first", algo="ddpg")  # one critic
-    line = refusal(runs, capsys, *from_(first), load=["actor", "critic"], algo="td3")
+    line = refused(*from_(first), load=["actor", "critic"], algo="td3")
     assert "fits the critic (" in line
     run = runs("told", *from_(first), algo="td3")  # not asked for: what does not fit is told
     assert result_of(run)["origin"][0]["parts"] == ["actor"]
 
 
-def test_networks_of_other_widths_are_a_mistake(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_networks_of_other_widths_are_a_mistake(first: Path, refused: Refused) -> None:
     """Though their last biases would fit."""
-    line = refusal(runs, capsys, *from_(first), net__hidden_shapes=[20, 24])
-    assert "fits the actor (" in line
+    line = refused(*from_(first), net__hidden_shapes=[20, 24])
+    assert "error: --init_from: nothing in" in line and "fits the actor (" in line
     assert "actor.body.head.bias ([1, 1, 2] in the file, [1, 1, 2] here)" in line
 
 
-def test_settings_without_a_source_or_an_actor_are_a_mistake(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
+def test_weights_that_are_optional_need_not_fit(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    critic = {"freeze_updates": 5, "load": ["critic"]}
-    assert "transfer.freeze_updates: freezes a loaded actor" in refusal(runs, capsys, **critic)
-    assert "error: transfer: needs a source" in refusal(runs, capsys, lr_multiplier=0.5)
+    run = runs("x", *from_(clone(tmp_path)), optional=True, net__hidden_shapes=[20, 24])
+    told = capsys.readouterr().out
+    assert "warning: nothing in" in told and "learning rates times" not in told
+    assert "origin" not in result_of(run)
 
 
-def test_the_map_names_tasks_here_and_there(
-    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = refusal(runs, capsys, *from_(first), task_map={PENDULUM: "Pendulun-v1"})
+def test_settings_without_a_source_are_a_mistake(refused: Refused) -> None:
+    assert "error: transfer: needs a source" in refused(lr_multiplier=0.5)
+
+
+def test_the_map_names_tasks_here_and_there(first: Path, refused: Refused) -> None:
+    line = refused(*from_(first), task_map={TASK: "Pendulun-v1"})
     assert "transfer.task_map: 'Pendulun-v1' is not a task of" in line
     assert "did you mean 'Pendulum-v1'?" in line
-    line = refusal(runs, capsys, *from_(first), task_map={"Pendulun-v1": PENDULUM})
+    line = refused(*from_(first), task_map={"Pendulun-v1": TASK})
     assert "transfer.task_map: 'Pendulun-v1' is not in env.tasks; did you mean" in line
 
 
