@@ -215,7 +215,18 @@ def test_weights_that_are_optional_need_not_fit(
     run = runs("x", *from_(clone(tmp_path)), optional=True, net__hidden_shapes=[20, 24])
     told = capsys.readouterr().out
     assert "warning: nothing in" in told and "learning rates times" not in told
+    assert "training starts from scratch" in told
     assert "origin" not in result_of(run)
+
+
+def test_a_temperature_alone_slows_no_network_down(
+    first: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs("x", *from_(first), optional=True, net__hidden_shapes=[20, 24])
+    told = capsys.readouterr().out
+    assert "warning: nothing in" in told and "learning rates times" not in told
+    assert "from scratch" not in told
+    assert result_of(run)["origin"][0]["parts"] == ["alpha"]
 
 
 def test_settings_without_a_source_are_a_mistake(refused: Refused) -> None:

@@ -66,7 +66,7 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
         link["buffer"] = carry_over(path, buffer, learner.spec, config.task_map)
         link["parts"] = [*parts, "buffer"]
         notes.append(f"transitions: {link['buffer']['transitions']}")
-    if parts:
+    if set(parts) - {"alpha"}:  # networks were loaded
         frozen = config.freeze_updates if "actor" in parts else 0
         learner.start_gently(lr_multiplier=config.lr_multiplier, frozen_updates=frozen)
         still = f", actor and temperatures frozen for {frozen} updates" if frozen else ""
@@ -89,7 +89,8 @@ def _notes(
     nothing = f"nothing in {config.init_from} fits the {missing}"
     if not config.optional:
         raise UserError(f"--init_from: {nothing} ({'; '.join(report.lines())})")
-    return [f"warning: {nothing}, training starts from scratch", *report.lines()]
+    scratch = "" if parts else ", training starts from scratch"
+    return [f"warning: {nothing}{scratch}", *report.lines()]
 
 
 def load_weights(
