@@ -142,7 +142,6 @@ NONE: dict[str, tuple[Callable[..., Answer], str]] = {
     "no info": (lambda *a: (*a[:4], None), "NoneType"),
     "a short one": (lambda obs, *rest: (obs[:2], *rest), "has shape (2,), not (3,)"),
     "two ends": (lambda o, r, e, c, i: (o, r, np.array([e, e]), c, i), "truth value"),
-    "no success": (lambda *a: (*a[:4], {"success": None}), "the success is None"),
     "four values": (lambda *a: a[:4], "4"),
     "words": (lambda _, *rest: (["a", "b", "c"], *rest), "could not convert"),
 }
