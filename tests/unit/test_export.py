@@ -77,20 +77,6 @@ def test_onnxruntime_acts_as_the_policy_does(
     assert told["act_dims"] == str(list(policy.act_dims))
 
 
-@pytest.mark.onnx
-def test_the_starter_writes_a_shipped_policy_as_onnx(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
-    path = tmp_path / "policy.onnx"
-    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0, "--export", path]
-    assert run_starter("play", *argv) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(path)
-    obs = np.random.default_rng(0).normal(size=(1000, 39)).astype(np.float32)
-    (act,) = runtime.InferenceSession(path).run(["act"], {"obs": obs})
-    np.testing.assert_allclose(act, load_policy("door-open-v3")(obs), atol=1e-4)
-
-
 def test_an_architecture_that_onnx_is_not_written_for_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
     with pytest.raises(UserError, match=r'net.kind "film" .* only mlp, multihead, independent'):
