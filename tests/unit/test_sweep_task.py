@@ -91,8 +91,6 @@ def test_a_fault_is_reported_and_a_signal_is_retried(
 def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
     (tmp_path / task.MARK).write_text(damaged)
     assert task.read_mark(tmp_path) is None
-    (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
-    assert task.read_mark(tmp_path) == {"node": "n", "job": "j"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +99,15 @@ def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
 def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv").write_bytes(damaged)
     assert Logs().read(tmp_path) == Logged()
+
+
+def cluster_of(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> cluster.Cluster:
+    """With one more node, which is dead."""
+    there = [{"Alive": True, "Resources": resources} for resources in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [*there, dead])
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    return cluster.Cluster("auto")
 
 
 @pytest.mark.parametrize(
@@ -115,21 +122,15 @@ def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
 def test_a_node_has_room_for_all_that_a_run_takes(
     monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
 ) -> None:
-    there = [{"Alive": True, "Resources": resources} for resources in nodes]
-    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    ray = SimpleNamespace(nodes=lambda: [*there, dead])
-    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
-    found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
+    found = cluster_of(monkeypatch, nodes).too_small_for(cpus=2, gpus=0.5)
     assert (said in found) if said else found == ""
 
 
 def test_as_many_runs_as_the_nodes_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 9.0}]
-    there = [{"Alive": True, "Resources": size} for size in sizes]
-    ray = SimpleNamespace(nodes=lambda: there)
-    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
-    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.0) == 2 + 1 + 4
-    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.5) == 2 + 1
+    ray = cluster_of(monkeypatch, sizes)
+    assert ray.slots(cpus=2, gpus=0.0) == 2 + 1 + 4
+    assert ray.slots(cpus=2, gpus=0.5) == 2 + 1
 
 
 PROBE = """

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_film import TASKS, assert_same_training, start
+from test_film import TASKS, assert_same_training, plain, start
 from tiny_runs import one_line, result_of, rows_of
 
 from torchrl_lite.reporting import wandb as tracking
+
+__all__ = ["plain"]  # a fixture
 
 
 class Run:
@@ -67,13 +69,6 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Package:
     package = Package()
     monkeypatch.setitem(sys.modules, "wandb", package)
     return package
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    code, folder = start(tmp_path_factory.mktemp("plain"))
-    assert code == 0
-    return folder
 
 
 def test_it_receives_what_the_log_receives(tmp_path: Path, wandb: Package, plain: Path) -> None:
