@@ -119,7 +119,6 @@ def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
         ({"methods": {"a": 3}}, [], ["methods:", "an object"]),
         ({"until": "1 day"}, [], ["plan.json", "'1 day'", "90min"]),
         ({"config": "fast_mt11"}, [], ["plan.json", "'fast_mt11'", "did you mean 'fast_mt10'?"]),
-        ({"methods": {"a": {"td3.plr": 1}}}, [], ["methods.a: td3.plr: none"]),
         (
             {"methods": {"b": {}, "a": {"env.tasks": []}}},
             [],

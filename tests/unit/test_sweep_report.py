@@ -25,12 +25,12 @@ def test_a_sweep_ends_in_a_table_a_csv_and_curves(write: Write, tmp_path: Path) 
     assert (tmp_path / "out" / "results.md").read_text() == text + "\n"
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert (row["experiment"], row["task"], row["seeds"], row["success"]) == (
+    assert [row[name] for name in ("experiment", "task", "seeds", "success")] == [
         "exp",
         "a",
         "2",
         "0.5",
-    )
+    ]
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
 
 
