@@ -50,7 +50,6 @@ def actions(steps: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("names", "theirs", "size"),
     [
-        ([TIME], lambda env: gym.wrappers.TimeAwareObservation(env, normalize_time=True), 40),
         (["TimeAwareObservation"], gym.wrappers.TimeAwareObservation, 40),
         ([FRAMES], lambda env: gym.wrappers.FrameStackObservation(env, 4), 156),
         (
@@ -64,7 +63,7 @@ def actions(steps: int) -> np.ndarray:
             157,
         ),
     ],
-    ids=["time", "steps", "frames", "both"],
+    ids=["steps", "frames", "both"],
 )
 def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, size: int) -> None:
     """In a second episode, too: a reset rebuilds what they remember."""
