@@ -4,13 +4,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import assert_same_run, one_line, same_results, short
 
 from torchrl_lite.command import launch
+from torchrl_lite.env.make import make_task_env
+from torchrl_lite.policies.evaluate import evaluate
+from torchrl_lite.policies.film import Replay
+from torchrl_lite.policies.load import load_policy, weights_of
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 FRAMES = 40  # an epoch
@@ -78,6 +84,26 @@ def test_tensorboard_has_the_films_too(filmed: Path) -> None:
     assert as_file.shape == (2, 480, 480, 3)  # steps 1 and 9 of 9, at ten pictures a second
     difference = pictures[-1].astype(float) - as_file[-1, ::2, ::2]
     assert abs(difference).mean() < 12  # of 255: both lose a little
+
+
+class Sum(gym.Wrapper):
+    """Adds up the rewards."""
+
+    total = 0.0
+
+    def step(self, action: np.ndarray) -> Any:
+        result = self.env.step(action)
+        self.total += float(result[1])
+        return result
+
+
+def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
+    policy = load_policy(weights_of(plain))
+    _, measured = evaluate(policy, episodes=3)[0]
+    env = Sum(make_task_env(policy.config.env, 1, seed=1))
+    *_, (length, _) = Replay(policy.config.env, policy.actor, 1, seed=1).play(env)
+    assert measured.task == TASKS[1]
+    assert (env.total, length) == (measured.returns[0], measured.lengths[0])
 
 
 def test_a_film_that_fails_stops_nothing(
