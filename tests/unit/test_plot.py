@@ -151,21 +151,14 @@ def lines_of(figure: Figure) -> dict[str, list[str]]:
 
 
 def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
+    """An experiment is only among the tasks that it has."""
     write({"a": [0.1, 0.2], "b": [0.3, 0.4]}, experiment="new")
     write({"a": [0.1, 0.2]}, experiment="old", env="a")
     runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs)))
-    assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
-
-
-def test_an_experiment_is_only_among_the_tasks_that_it_has(write: Write) -> None:
-    write({"a": [0.1]}, experiment="new", env="a")
-    runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
-    assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
-    write({"a": [0.1], "b": [0.3]}, experiment="both")
-    runs = find_runs([runs[0].path.parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
-    assert panels["mean of 2 tasks"] == ["both"]
+    both = {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
+    assert lines_of(learning_curves(by_experiment(runs))) == both
+    shown = lines_of(learning_curves({"one": runs[:1], "other": runs[1:2]}, metric="return"))
+    assert shown["b"] == shown["mean of 2 tasks"] == ["one"]
 
 
 def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:

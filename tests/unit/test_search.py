@@ -142,20 +142,20 @@ class Searches:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searches:
+    """Without pictures, which take long."""
     monkeypatch.setattr(report, "_pictures", lambda *_: [])
     return Searches(tmp_path, monkeypatch)
 
 
-DRAW = report._pictures
 WHOLE = [str(epoch + 1) for epoch in range(EVALUATIONS)]
 TAU = {"sac.tau": [0.3, 0.9, 0.5]}
 GRID = ["--sampler", "grid"]
 
 
 def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
-    search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "_pictures", DRAW)
+    search = Searches(tmp_path, monkeypatch)
     assert search(TAU, *GRID, "--set", "system.matmul_precision=medium") == 0
     out, err = capsys.readouterr()
     assert "the best is trial_0001" in out
