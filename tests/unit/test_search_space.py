@@ -10,7 +10,7 @@ from tiny_runs import one_line
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.search.space import read_space, suggest
 
-pytest.importorskip("optuna", reason="the extra [search] is not installed")
+optuna = pytest.importorskip("optuna", reason="the extra [search] is not installed")
 ONE = ["--starter", "st_sac", "--tasks", "0"]
 
 
@@ -18,20 +18,6 @@ def space_in(folder: Path, fields: Any) -> Path:
     path = folder / "space.json"
     path.write_text(json.dumps(fields))
     return path
-
-
-class Middle:
-    """Suggests the middle of a range, and the last choice."""
-
-    def suggest_categorical(self, _name: str, choices: Any) -> Any:
-        return choices[-1]
-
-    def suggest_int(self, _name: str, low: int, high: int, *, log: bool) -> int:
-        assert type(low) is type(high) is int
-        return 8 if log else (low + high) // 2
-
-    def suggest_float(self, _name: str, low: float, high: float, *, log: bool) -> float:
-        return (low * high) ** 0.5 if log else (low + high) / 2
 
 
 def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
@@ -42,20 +28,22 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
         "sac.alpha": {"low": 1, "high": 2},  # may also be "auto"
         "train.opt_steps": {"low": 1, "high": 4},
         "train.batch_size": {"low": 2, "high": 32, "log": True},
-        "net.hidden_shapes": [[8], [16, 16]],
-        "net.residual": [True, False],
+        "net.hidden_shapes": [[16, 16]],
+        "net.residual": [False],
         "curriculum.difficulty.reach-v3": {"low": 0, "high": 1},  # no field of its own
     }
-    setting = suggest(read_space(space_in(tmp_path, fields)), Middle(), "sac")
-    assert setting == {
-        "sac.discount": 0.5,
-        "sac.qlr": pytest.approx(1e-3),
-        "sac.alpha": 1.5,
-        "train.opt_steps": 2,
-        "train.batch_size": 8,
-        "net.hidden_shapes": [16, 16],
-        "net.residual": False,
-        "curriculum.difficulty.reach-v3": 0.5,
+    kinds = optuna.distributions
+    trial = optuna.create_study().ask()
+    setting = suggest(read_space(space_in(tmp_path, fields)), trial, "sac")
+    assert (setting["net.hidden_shapes"], setting["net.residual"]) == ([16, 16], False)
+    asked = {key: kind for key, kind in trial.distributions.items() if not key.startswith("net.")}
+    assert asked == {
+        "sac.discount": kinds.FloatDistribution(0, 1),
+        "sac.qlr": kinds.FloatDistribution(1e-4, 1e-2, log=True),
+        "sac.alpha": kinds.FloatDistribution(1, 2),
+        "train.opt_steps": kinds.IntDistribution(1, 4),
+        "train.batch_size": kinds.IntDistribution(2, 32, log=True),
+        "curriculum.difficulty.reach-v3": kinds.FloatDistribution(0, 1),
     }
 
 
