@@ -74,22 +74,6 @@ def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> No
     assert parse("sac", found[0].argv, multi_task=False).until == Until("core_hours", 1.5)
 
 
-def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
-    flags = ["--plan", saved(tmp_path, seeds="1-2"), "--until", "1.5h"]
-    new, *_ = trials(tmp_path, *flags)
-    new.folder.mkdir(parents=True)
-    (new.folder / "params.json").write_text(config_of(new).model_dump_json())
-
-    def finished(*seconds: float) -> list[bool]:
-        lines = ["epoch,total_frames,time/cpu_s"]
-        lines += [f"{epoch},{epoch},{s}" for epoch, s in enumerate(seconds, 1)]
-        (new.folder / "log.csv").write_text("\n".join(lines) + "\n")
-        return [trial.finished for trial in trials(tmp_path, *flags)]
-
-    assert finished(1800, 3599) == [False, False, False, False]
-    assert finished(1800, 1800, 1800) == [True, False, False, False]
-
-
 @pytest.mark.parametrize(
     ("changes", "argv", "words"),
     [

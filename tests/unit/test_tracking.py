@@ -105,9 +105,8 @@ def test_a_resumed_run_is_the_same_run_and_another_is_another(
 
 @pytest.mark.parametrize(
     ("call", "hangs", "why"),
-    [("log", False, "the cable"), ("log", True, "no answer within 0.01 s"),
-     ("finish", True, "no answer within 0.01 s")],
-)  # fmt: skip
+    [("log", False, "the cable"), ("finish", True, "no answer within 0.01 s")],
+)
 def test_a_package_that_fails_or_hangs_stops_nothing(
     tmp_path: Path,
     wandb: Package,
