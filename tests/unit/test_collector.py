@@ -223,18 +223,13 @@ def group_of(order: Sequence[tuple[int, int]], place: int) -> tuple[int, torch.T
 
 
 def computed(
-    call: Callable[..., torch.Tensor],
-    group: tuple[int, torch.Tensor],
-    obs: torch.Tensor,
-    *noise: torch.Tensor,
+    call: Callable[..., torch.Tensor], group: tuple[int, torch.Tensor], *inputs: torch.Tensor
 ) -> torch.Tensor:
-    """An action with as many rows as a group has: a row's bits depend on their number."""
+    """One environment's action among as many rows as its group has: bits depend on their number."""
     row, tasks = group
-    padded = [torch.zeros(len(tasks), 1, one.shape[0]) for one in (obs, *noise)]
-    for rows, one in zip(padded, (obs, *noise), strict=True):
-        rows[row, 0] = one
+    obs, *noise = (one.repeat(len(tasks), 1, 1) for one in inputs)
     with torch.no_grad():
-        return call(padded[0], tasks, *padded[1:])[row, 0]
+        return call(obs, tasks, *noise)[row, 0]
 
 
 class StockSite:
