@@ -1,7 +1,6 @@
 """Any continuous Gymnasium environment: actions in [-1, 1], ends and episodes as they come."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete
 from helpers import error_of, make_learner
 from numpy import ndarray
@@ -45,18 +45,15 @@ class Toy(gym.Env):
 
 
 @pytest.fixture
-def toy() -> Iterator[Any]:
-    """Registers a toy under a name of its own; ``limit`` is its time limit."""
-    made: list[str] = []
+def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Registers a toy; ``limit`` is its time limit."""
 
-    def register(name: str = "Toy", limit: int | None = 5, entry: Any = Toy, **kwargs: Any) -> str:
-        made.append(f"{name}{len(made)}-v0")
-        gym.register(made[-1], entry, max_episode_steps=limit, kwargs=kwargs)
-        return made[-1]
+    def add(name: str = "Toy-v0", limit: int | None = 5, entry: Any = Toy, **kwargs: Any) -> str:
+        spec = EnvSpec(name, entry_point=entry, max_episode_steps=limit, kwargs=kwargs)
+        monkeypatch.setitem(gym.registry, name, spec)
+        return name
 
-    yield register
-    for name in made:
-        del gym.registry[name]
+    return add
 
 
 def refusal(task: str, **options: Any) -> str:
@@ -183,7 +180,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_id_may_have_a_namespace(toy: Any) -> None:
-    config = EnvConfig(suite="gymnasium", tasks=[toy("spaces/Toy")])
+    config = EnvConfig(suite="gymnasium", tasks=[toy("spaces/Toy-v0")])
     assert make_spec(config).obs_dim == 2
     assert "/" not in config.set_name
 

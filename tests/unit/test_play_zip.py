@@ -102,7 +102,6 @@ def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) ->
     [
         (None, "--task"),
         ("drawer-clsoe-v3", "did you mean 'drawer-close-v3'"),
-        ("HalfCheetah-v55", "did you mean 'HalfCheetah-v5'"),
         ("Pendulum-v1", "observations of 39 and actions of 4 dimensions; Pendulum-v1 has 3 and 1"),
     ],
 )
