@@ -17,7 +17,7 @@ __all__ = ["plain"]  # a fixture
 
 
 class Run:
-    """Remembers what it is told; ``fails`` names the call that raises."""
+    """Remembers what it is told."""
 
     def __init__(self, **given: Any) -> None:
         self.given, self.id, self.url = given, given["id"], None
