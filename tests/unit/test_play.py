@@ -1,5 +1,6 @@
 """A policy that is played is the one that was saved, and pictures are Meta-World's own."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tiny_runs import one_line, rows_of, run_starter, train
 
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
+from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, record
@@ -85,6 +87,12 @@ def test_mistakes_end_with_exit_code_2(
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
     one_line(told.err, *words)
+
+
+def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "something")
+    use_headless_backend()
+    assert os.environ["MUJOCO_GL"] == "something"
 
 
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])
