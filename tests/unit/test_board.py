@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
-from test_film import TASKS, start
+from test_film import TASKS, plain, start
 from tiny_runs import one_line, result_of
 
 from torchrl_lite.algo.registry import SECTIONS
@@ -19,17 +19,12 @@ from torchrl_lite.config import load
 from torchrl_lite.reporting.hyperparameters import hyperparameters
 from torchrl_lite.reporting.tensorboard import Board
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    code, folder = start(tmp_path_factory.mktemp("board"))
-    assert code == 0
-    return folder
+__all__ = ["plain"]  # a fixture
 
 
 @pytest.fixture(scope="module")
-def events(run: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0, "tensors": 0})
+def events(plain: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(plain), size_guidance={"scalars": 0, "tensors": 0})
     return accumulator.Reload()
 
 
@@ -39,9 +34,9 @@ def hparams(events: EventAccumulator) -> dict[str, HParamsPluginData]:
 
 
 def test_the_hyperparameters_are_those_of_the_configuration(
-    run: Path, events: EventAccumulator
+    plain: Path, events: EventAccumulator
 ) -> None:
-    params = json.loads((run / "params.json").read_text())
+    params = json.loads((plain / "params.json").read_text())
     shown = hparams(events)["_hparams_/session_start_info"].session_start_info.hparams
     assert len(hparams(events)) == 3
     assert shown["sac.discount"].number_value == params["sac"]["discount"] == 0.99
@@ -89,11 +84,11 @@ def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
     assert charts["all tasks together", "loss of the critics"] == losses
 
 
-def test_the_final_metrics_stand_beside_them(run: Path, events: EventAccumulator) -> None:
+def test_the_final_metrics_stand_beside_them(plain: Path, events: EventAccumulator) -> None:
     described = hparams(events)
     experiment = described["_hparams_/experiment"].experiment
     metrics = {metric.name.tag: metric.name.group for metric in experiment.metric_infos}
-    result = result_of(run)
+    result = result_of(plain)
     kinds = ["eval/success_rate", "eval/return"]
     kinds += [f"eval_{kind}/{task}" for kind in ("success", "return") for task in TASKS]
     shared = [f"{when}/{kind}" for when in ("eval", "final") for kind in ("success_rate", "return")]

@@ -1,4 +1,4 @@
-"""The command ``torchrl-lite``: every starter, from any directory."""
+"""The command ``torchrl-lite``, from any directory, and every starter."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, sets
+from tiny_runs import ROOT, TINY, one_line, sets
 
 from torchrl_lite import UserError
 from torchrl_lite.algo.registry import ALGORITHMS
@@ -16,25 +16,26 @@ from torchrl_lite.command import start
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request
 
-ROOT = Path(__file__).parents[2]
 EACH = """
-import io, json, sys
+import io, json, runpy, sys
 from contextlib import redirect_stderr, redirect_stdout
 from torchrl_lite.cli.main import main
 
 for line in sys.stdin:
-    sys.argv[:] = ["torchrl-lite", *line.split()]
+    sys.argv[:] = json.loads(line)
     out, err = (io.TextIOWrapper(io.BytesIO()) for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err):
         try:
+            if sys.argv[0].endswith(".py"):
+                runpy.run_path(sys.argv[0], run_name="__main__")
             code = main()
         except SystemExit as end:
             code = end.code
     told = [stream.seek(0) or stream.read() for stream in (out, err)]
-    heavy = {"torch", "gymnasium", "metaworld", "ray", "matplotlib"} & sys.modules.keys()
+    heavy = {"torch", "gymnasium", "metaworld", "ray", "optuna", "matplotlib"} & sys.modules.keys()
     print(json.dumps([code, *told, sorted(heavy)]))
 """
-"""A line of words for the command from each line of its input."""
+"""Runs the words in each line of its input, of the command or of a starter."""
 
 
 def run(folder: Path, *words: str, code: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -64,12 +65,17 @@ ANSWERS: dict[str, tuple[int, str]] = {
     "sweep --help": (0, "usage: torchrl-lite sweep"),
     "bench envs": (2, "envs"),
 }
+STARTERS = sorted(map(str, (ROOT / "starter").glob("*.py")))
 
 
 def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
-    done = run(tmp_path, code=EACH, stdin="\n".join(ANSWERS) + "\n")
+    cases = [(["torchrl-lite", *words.split()], *answer) for words, answer in ANSWERS.items()]
+    for starter in STARTERS:
+        cases += [([starter, "--help"], 0, "usage: "), ([starter, "--no_such_flag"], 2, "error: ")]
+    stdin = "".join(json.dumps(words) + "\n" for words, *_ in cases)
+    done = run(tmp_path, code=EACH, stdin=stdin)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    for (words, (code, told)), answer in zip(ANSWERS.items(), answers, strict=True):
+    for (words, code, told), answer in zip(cases, answers, strict=True):
         assert (answer[0], answer[3]) == (code, []), words
         assert told in answer[2 if code else 1], words
         assert len(answer[2].splitlines()) == (1 if code else 0), words
@@ -135,4 +141,4 @@ def test_windows_is_refused_in_one_line(
     with pytest.raises(SystemExit) as end:
         start.begin()
     assert end.value.code == 2
-    assert capsys.readouterr().err == "error: torchrl_lite needs Linux; on Windows, use WSL 2\n"
+    one_line(capsys.readouterr().err, "error: torchrl_lite needs Linux; on Windows, use WSL 2")

@@ -122,7 +122,6 @@ class Session(NamedTuple):
     collector: Collector
     processes: list[BaseProcess]
     told: list[str]
-    first_state: dict[str, Any]
     beginning: list[Taken]
     state: dict[str, Any]
     """After the beginning: every environment is in the middle of an episode."""
@@ -136,7 +135,6 @@ def record(workers: int) -> Session:
     others, told = active_children(), list[str]()
     collector = make_collector(workers=workers, say=told.append)
     processes = mine(others)
-    first_state = through_a_file(collector.state_dict())
     evaluations = [collector.evaluate(OLD, BOTH, 3)]
     beginning = collect(collector, BEGINNING)
     state = through_a_file(collector.state_dict())
@@ -147,17 +145,7 @@ def record(workers: int) -> Session:
     untaken = through_a_file(collector.state_dict())
     continuation = [keep(collector.result(), first.tasks), *collect(collector, CONTINUATION[1:])]
     evaluations.append(collector.evaluate(OLD, BOTH, 3))
-    return Session(
-        collector,
-        processes,
-        told,
-        first_state,
-        beginning,
-        state,
-        untaken,
-        continuation,
-        evaluations,
-    )
+    return Session(collector, processes, told, beginning, state, untaken, continuation, evaluations)
 
 
 @pytest.fixture(scope="module")
@@ -226,21 +214,31 @@ def stock_env(task: int) -> Any:
     return env
 
 
-def group_of(config: EnvConfig, task: int, copy: int) -> tuple[int, torch.Tensor]:
+def group_of(order: Sequence[tuple[int, int]], place: int) -> tuple[int, torch.Tensor]:
     """The row of an environment in its group, and the tasks of all rows."""
-    order = [(t, c) for c in range(config.copies) for t in BOTH]
-    place = order.index((task, copy))
-    row = place % config.group_size
-    tasks = [t for t, _ in order[place - row : place - row + config.group_size]]
-    return row, torch.tensor(tasks + [0] * (config.group_size - len(tasks)))
+    size = SHORT.group_size
+    row = place % size
+    tasks = [task for task, _ in order[place - row : place - row + size]]
+    return row, torch.tensor(tasks + [0] * (size - len(tasks)))
+
+
+def computed(
+    call: Callable[..., torch.Tensor], group: tuple[int, torch.Tensor], *inputs: torch.Tensor
+) -> torch.Tensor:
+    """One environment's action among as many rows as its group has: bits depend on their number."""
+    row, tasks = group
+    obs, *noise = (one.repeat(len(tasks), 1, 1) for one in inputs)
+    with torch.no_grad():
+        return call(obs, tasks, *noise)[row, 0]
 
 
 class StockSite:
     """One environment of a collector, done again with stock Meta-World and the stored actions."""
 
-    def __init__(self, config: EnvConfig, task: int, copy: int) -> None:
-        self.config, self.task, self.copy = config, task, copy
-        self.env = stock_env(task)
+    def __init__(self, order: Sequence[tuple[int, int]], place: int) -> None:
+        self.task, self.copy = order[place]
+        self.group = group_of(order, place)
+        self.env = stock_env(self.task)
         self.episode = -1
         self.plan: EpisodePlan | None = None
 
@@ -260,7 +258,8 @@ class StockSite:
         if epoch.random:
             act = torch.from_numpy(plan.uniform[self.frame].copy())
         else:
-            act = self.explore(epoch.actor, obs, torch.from_numpy(plan.normal[self.frame]))
+            noise = torch.from_numpy(plan.normal[self.frame])
+            act = computed(epoch.actor.explore, self.group, obs, noise)
         first = float(self.frame == 0)
         self.obs, rew, _, truncated, info = self.env.step(stored)
         self.frame += 1
@@ -272,20 +271,11 @@ class StockSite:
             self.plan = None
         return (obs, act, float(rew), torch.from_numpy(self.obs).float(), 1.0, first), ended
 
-    def explore(
-        self, actor: GaussianPolicy, obs: torch.Tensor, noise: torch.Tensor
-    ) -> torch.Tensor:
-        """Computed with as many rows as a group has: a row's bits depend on their number."""
-        row, tasks = group_of(self.config, self.task, self.copy)
-        all_obs, all_noise = (torch.zeros(len(tasks), 1, width) for width in (39, 4))
-        all_obs[row, 0], all_noise[row, 0] = obs, noise
-        with torch.no_grad():
-            return actor.explore(all_obs, tasks, all_noise)[row, 0]
 
-
-def in_stock(config: EnvConfig, epochs: Sequence[Epoch], taken: Sequence[Taken]) -> list[Taken]:
+def in_stock(epochs: Sequence[Epoch], taken: Sequence[Taken]) -> list[Taken]:
     """What these epochs are when stock environments take the stored actions."""
-    sites = [StockSite(config, task, copy) for task in BOTH for copy in range(config.copies)]
+    order = [(task, copy) for copy in range(SHORT.copies) for task in BOTH]
+    sites = [StockSite(order, place) for place in range(len(order))]
     block = Block(*(torch.zeros_like(tensor) for tensor in taken[0].block))
     expected = []
     for epoch, ours in zip(epochs, taken, strict=True):
@@ -312,7 +302,7 @@ def test_what_is_stored_is_what_stock_metaworld_did(sessions: Sessions) -> None:
     A task that is left out keeps its rows and returns with a reset."""
     session = sessions(0)
     ours = session.beginning + session.continuation
-    stock = in_stock(SHORT, BEGINNING + CONTINUATION, ours)
+    stock = in_stock(BEGINNING + CONTINUATION, ours)
     for one, other in zip(ours, stock, strict=True):
         for name in Block._fields:
             assert same_bits(getattr(one.block, name), getattr(other.block, name)), name
@@ -356,37 +346,28 @@ def test_a_diverging_replay_restarts_and_is_reported_once(sessions: Sessions, wo
 
 
 def stock_evaluation(
-    config: EnvConfig, actor: GaussianPolicy, tasks: Sequence[int], episodes: int
+    actor: GaussianPolicy, tasks: Sequence[int], episodes: int
 ) -> list[EpisodeStats]:
     """Deterministic episodes in stock environments."""
     order = [(task, number) for number in range(episodes) for task in tasks]
     stats = []
     for place, (task, number) in enumerate(order):
-        row = place % config.group_size
-        group = order[place - row : place - row + config.group_size]
-        rows = torch.tensor([t for t, _ in group] + [0] * (config.group_size - len(group)))
+        group = group_of(order, place)
         env = stock_env(task)
         env.set_task(benchmark(task).train_tasks[number * 50 // episodes])
         obs, ret, success = env.reset()[0], 0.0, 0.0
-        all_obs = torch.zeros(config.group_size, 1, 39)
         for _ in range(HORIZON):
-            all_obs[row, 0] = torch.from_numpy(obs).float()
-            with torch.no_grad():
-                action = actor.act(all_obs, rows)[row, 0].numpy()
-            obs, rew, _, _, info = env.step(action)
+            action = computed(actor.act, group, torch.from_numpy(obs).float())
+            obs, rew, _, _, info = env.step(action.numpy())
             ret, success = ret + float(rew), max(success, float(info["success"]))
         stats.append(EpisodeStats(task, ret, HORIZON, success))
     return stats
 
 
-@pytest.mark.parametrize(
-    ("number", "actor", "tasks", "episodes"), [(0, OLD, BOTH, 3), (1, YOUNG, (1,), 5)]
-)
-def test_evaluation_spreads_its_episodes_over_the_goals(
-    sessions: Sessions, number: int, actor: GaussianPolicy, tasks: tuple[int, ...], episodes: int
-) -> None:
-    expected = stock_evaluation(SHORT, actor, tasks, episodes)
-    assert sessions(0).evaluations[number] == expected
+def test_evaluation_spreads_its_episodes_over_the_goals(sessions: Sessions) -> None:
+    several, of_one_task, _ = sessions(0).evaluations
+    assert several == stock_evaluation(OLD, BOTH, 3)
+    assert of_one_task == stock_evaluation(YOUNG, (1,), 5)
 
 
 def test_an_epoch_keeps_the_weights_of_its_submission(sessions: Sessions) -> None:

@@ -97,10 +97,3 @@ def test_a_run_that_only_acts_at_random_is_too_young(
     write(Log({}, None, {"train.pretrain_epochs": 50}), tmp_path / "x")
     assert run_starter("diagnose", tmp_path / "x") == 0
     assert "too early to tell" in capsys.readouterr().out
-
-
-def test_a_folder_without_a_run_is_a_mistake(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_starter("diagnose", tmp_path) == 2
-    assert "contains no run" in capsys.readouterr().err

@@ -75,9 +75,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("failing_envs", None)
 
 
+ENV: dict[str, Any] = {"suite": "gymnasium", "imports": ["failing_envs"], "tasks": ["Failing-v0"]}
+CONFIG = EnvConfig(**ENV)
+
+
 def train(log_dir: Path, **changes: Any) -> int:
-    env = {"suite": "gymnasium", "imports": ["failing_envs"], "tasks": ["Failing-v0"]}
-    fields = SAVED | {f"env.{key}": value for key, value in env.items()} | changes
+    fields = SAVED | {f"env.{key}": value for key, value in ENV.items()} | changes
     return main("sac", ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir), *sets(fields)])
 
 
@@ -88,7 +91,6 @@ def train(log_dir: Path, **changes: Any) -> int:
         ("reset", "exit", 0),
         ("close", "exit", 0),
         ("step", "raise", 0),
-        ("step", "raise", 1),
     ],
 )
 def test_a_failing_environment_is_named_with_its_own_frames(
@@ -159,10 +161,9 @@ def test_an_environment_that_changes_the_directory_moves_no_file(
 def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "render")
-    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
-    actor = make_learner("sac", make_spec(config)).actor
+    actor = make_learner("sac", make_spec(CONFIG)).actor
     with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
-        film.record(film.Replay(config, actor, 0, seed=1))
+        film.record(film.Replay(CONFIG, actor, 0, seed=1))
 
 
 def test_an_environment_that_cannot_be_closed_is_named_at_the_end(
@@ -170,9 +171,8 @@ def test_an_environment_that_cannot_be_closed_is_named_at_the_end(
 ) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "nowhere")
-    config = EnvConfig(suite="gymnasium", imports=["failing_envs"], tasks=["Failing-v0"])
-    spec = make_spec(config)
-    setup = RolloutSetup(config, spec, make_learner("sac", spec).actor, seed=1)
+    spec = make_spec(CONFIG)
+    setup = RolloutSetup(CONFIG, spec, make_learner("sac", spec).actor, seed=1)
     collector = Collector(setup, epoch_frames=5)
     monkeypatch.setenv("WHERE", "close")
     with pytest.raises(EpisodeError, match=r"Failing-v0 \(copy 0\): SystemExit: 0"):

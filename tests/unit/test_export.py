@@ -77,20 +77,6 @@ def test_onnxruntime_acts_as_the_policy_does(
     assert told["act_dims"] == str(list(policy.act_dims))
 
 
-@pytest.mark.onnx
-def test_the_starter_writes_a_shipped_policy_as_onnx(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
-    path = tmp_path / "policy.onnx"
-    argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0, "--export", path]
-    assert run_starter("play", *argv) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(path)
-    obs = np.random.default_rng(0).normal(size=(1000, 39)).astype(np.float32)
-    (act,) = runtime.InferenceSession(path).run(["act"], {"obs": obs})
-    np.testing.assert_allclose(act, load_policy("door-open-v3")(obs), atol=1e-4)
-
-
 def test_an_architecture_that_onnx_is_not_written_for_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
     with pytest.raises(UserError, match=r'net.kind "film" .* only mlp, multihead, independent'):
@@ -106,7 +92,6 @@ class Hub:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made: list[str] = []
 
     def HfApi(self) -> "Hub":  # noqa: N802 - its name there
         return self
@@ -115,10 +100,10 @@ class Hub:
         assert exist_ok
         if repo_id == "other/mine":
             raise PermissionError("403 Forbidden:\n you are not other")
-        self.made.append(repo_id)
+        (self.folder / repo_id).mkdir(parents=True)
 
     def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
-        assert commit_message
+        assert commit_message and (self.folder / repo_id).exists()
         shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
 
     def hf_hub_download(self, *, repo_id: str, filename: str) -> str:
@@ -143,10 +128,9 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0]
     assert run_starter("play", *argv, "--push_to_hub", "me/door") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "hf://me/door"
-    assert hub.made == ["me/door"]
-    files = sorted(path.name for path in (hub.folder / "me" / "door").iterdir())
-    assert files == ["README.md", "policy.safetensors"]
-    text = (hub.folder / "me" / "door" / "README.md").read_text()
+    repository = hub.folder / "me" / "door"
+    assert {path.name for path in repository.iterdir()} == {"README.md", "policy.safetensors"}
+    text = (repository / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: torchrl_lite\n")
     assert "# door\n" in text
     assert "torchrl-lite play --pretrained hf://me/door --episodes 1" in text

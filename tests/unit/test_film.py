@@ -1,6 +1,5 @@
 """Films during training: what they show, where they are, and that nothing else notices them."""
 
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,14 @@ import gymnasium as gym
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from helpers import choose_renderer, complete_state
+from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_run_directory import assert_same_bits, results
-from tiny_runs import short
+from tiny_runs import assert_same_run, one_line, same_results, short
 
-from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command import launch
-from torchrl_lite.env.make import make_spec, make_task_env
-from torchrl_lite.policies import film
+from torchrl_lite.env.make import make_task_env
+from torchrl_lite.policies.evaluate import evaluate
+from torchrl_lite.policies.film import Replay
 from torchrl_lite.policies.load import load_policy, weights_of
 
 TASKS = ["drawer-close-v3", "reach-v3"]
@@ -58,18 +55,9 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def final(folder: Path) -> dict[str, Any]:
-    result = json.loads((folder / "result.json").read_text())
-    return {key: value for key, value in result.items() if key != "wall_time_s"}
-
-
 def assert_same_training(ours: Path, theirs: Path) -> None:
-    assert results(ours) == results(theirs)
-    assert final(ours) == final(theirs)
-    states = [complete_state(folder) for folder in (ours, theirs)]
-    for state in states:
-        del state["wall_time"], state["config"]
-    assert_same_bits(*states)
+    assert_same_run(ours, theirs)
+    assert same_results(ours, theirs)
 
 
 def test_films_change_no_bit_of_the_training(filmed: Path, plain: Path) -> None:
@@ -111,16 +99,11 @@ class Sum(gym.Wrapper):
 
 def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     policy = load_policy(weights_of(plain))
-    config = policy.config.env
-    with Collector(
-        RolloutSetup(config, make_spec(config), policy.actor, seed=1), epoch_frames=1
-    ) as collector:
-        evaluated = collector.evaluate(policy.actor, [0, 1], 3)
-    task = 1
-    env = Sum(make_task_env(config, task, seed=1))
-    *_, (length, _) = film.Replay(config, policy.actor, task, seed=1).play(env)
-    assert evaluated[task].task == task
-    assert (env.total, length) == (evaluated[task].ret, evaluated[task].length)
+    _, measured = evaluate(policy, episodes=3)[0]
+    env = Sum(make_task_env(policy.config.env, 1, seed=1))
+    *_, (length, _) = Replay(policy.config.env, policy.actor, 1, seed=1).play(env)
+    assert measured.task == TASKS[1]
+    assert (env.total, length) == (measured.returns[0], measured.lengths[0])
 
 
 def test_a_film_that_fails_stops_nothing(
@@ -138,13 +121,6 @@ def test_a_film_that_fails_stops_nothing(
         assert f"warning: no film of {task} (RuntimeError: the graphics card fell out)" in out
 
 
-def assert_refused(code: int, folder: Path, told: str, *words: str) -> None:
-    assert code == 2
-    assert not folder.exists()
-    assert len(told.splitlines()) == 1
-    assert all(word in told for word in ("log.video", *words)), told
-
-
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [("", ["libegl1", "libosmesa6"]), ("watercolour", ["rendering fails", "watercolour"])],
@@ -159,4 +135,6 @@ def test_without_a_renderer_nothing_begins(
     monkeypatch.setenv("MUJOCO_GL", chosen)
     monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
     code, folder = start(tmp_path, log__video=True)
-    assert_refused(code, folder, capsys.readouterr().err, *words)
+    assert code == 2
+    assert not folder.exists()
+    one_line(capsys.readouterr().err, "log.video", *words)

@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sweep", "bench"),
     ("starter", "cli"),
 )
+PLAN = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 
 def module_of(path: Path) -> str:
@@ -37,14 +38,11 @@ def module_of(path: Path) -> str:
 
 def room_of(module: str) -> str:
     """The folder of a module, or the module itself where it lies beside the folders."""
-    room = module.split(".")[0]
-    if not any(room in floor for floor in FLOORS):
-        raise KeyError(f"{room or 'torchrl_lite'} has no place in the plan")
-    return room
+    return module.split(".")[0]
 
 
-def floor_of(room: str) -> int:
-    return next(index for index, floor in enumerate(FLOORS) if room in floor)
+def floor_of(module: str) -> int:
+    return PLAN[room_of(module)]
 
 
 def exists(module: str) -> bool:
@@ -52,57 +50,44 @@ def exists(module: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def imports_of(path: Path, source: str) -> Iterator[str]:
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Modules of the package that a file imports, anywhere in it, without ``torchrl_lite.``."""
-    for node in ast.walk(ast.parse(source)):
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:  # relative: from the package that the file is in
-                package = path.relative_to(ROOT).parts[: -node.level]
-                base = ".".join([*package, base] if base else package)
-            names = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            first, _, rest = name.partition(".")
-            if first != "torchrl_lite":
-                continue
-            while rest and not exists(rest):  # a name within a module
-                rest = rest.rpartition(".")[0]
-            if rest:
-                yield rest
+            assert not node.level, f"{path}: a relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    found = set()
+    for name in names:
+        first, _, rest = name.partition(".")
+        while rest and not exists(rest):  # a name within a module
+            rest = rest.rpartition(".")[0]
+        if first == "torchrl_lite" and rest:
+            found.add(rest)
+    return frozenset(found)
 
 
-FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "starter").glob("*.py")])
-MODULES = [path for path in FILES if path != PACKAGE / "__init__.py"]
-
-
-def rooms_imported_by(path: Path) -> set[str]:
-    rooms = {room_of(module) for module in imports_of(path, path.read_text(encoding="utf-8"))}
-    return rooms - {room_of(module_of(path))}
+MODULES = sorted({*PACKAGE.rglob("*.py"), *ROOT.glob("starter/*.py")} - {PACKAGE / "__init__.py"})
 
 
 def test_a_module_has_its_place_and_imports_nothing_above_its_floor() -> None:
     for path in MODULES:
-        own = floor_of(room_of(module_of(path)))
-        above = {room for room in rooms_imported_by(path) if floor_of(room) > own}
-        assert not above, path
+        own = floor_of(module_of(path))
+        assert not {other for other in imports_of(path) if floor_of(other) > own}, path
 
 
 def test_no_two_rooms_and_no_two_files_import_each_other() -> None:
     rooms: dict[str, set[str]] = {}
+    files: dict[str, set[str]] = {}
     for path in MODULES:
-        rooms.setdefault(room_of(module_of(path)), set()).update(rooms_imported_by(path))
-    files = {
-        module_of(path): set(imports_of(path, path.read_text(encoding="utf-8")))
-        for path in MODULES
-        if module_of(path) != "starter"
-    }
-    for package in files:  # `from package import name` inside it is not an import of itself
-        files[package].discard(package)
-
+        module, imported = module_of(path), imports_of(path)
+        room = room_of(module)
+        rooms.setdefault(room, set()).update({room_of(other) for other in imported} - {room})
+        if room != "starter":  # `from package import name` inside it imports not itself
+            files[module] = set(imported) - {module}
     for graph in (rooms, files):
         try:
             TopologicalSorter(graph).prepare()

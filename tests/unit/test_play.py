@@ -1,7 +1,5 @@
 """A policy that is played is the one that was saved, and pictures are Meta-World's own."""
 
-import csv
-import json
 import os
 import re
 from pathlib import Path
@@ -10,9 +8,9 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from helpers import choose_renderer
+from helpers import choose_renderer, error_of
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from tiny_runs import run_starter, train
+from tiny_runs import one_line, rows_of, run_starter, train
 
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
@@ -38,10 +36,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_best_weights_give_the_evaluation_of_the_log(run: Path) -> None:
-    with (run / "log.csv").open(newline="") as file:
-        *_, row = csv.DictReader(file)
-    weights = weights_of(run)
-    policy = load_policy(weights)
+    row = rows_of(run)[-1]
+    policy = load_policy(weights_of(run))
     results, rate = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=0)
     summaries = [summary(one) for one in results]
     assert [one.task for one in summaries] == TASKS
@@ -59,8 +55,6 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     assert tasks_of(policy, ["reach-v3"]) == [1]
     (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
     assert one.task == "reach-v3"
-    with pytest.raises(UserError, match=r"task: .*'reach-v2'.*'reach-v3'"):
-        evaluate(policy, ["reach-v2"])
     with pytest.raises(UserError, match=r"^episodes: is 0"):
         evaluate(policy, episodes=0)
     with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
@@ -74,35 +68,15 @@ def test_a_folder_above_a_run_points_to_the_run(run: Path) -> None:
         weights_of(run.parents[1])
 
 
-def test_the_starter_prints_a_table_and_writes_its_figures(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "figures.json"
-    flags = ("--run", run, "--episodes", 3, "--task", "reach-v3", "--json", out, "--workers", 1)
-    assert run_starter("play", *flags) == 0
-    assert "reach-v3" in capsys.readouterr().out
-    (figures,) = json.loads(out.read_text())["tasks"]
-    assert figures["episodes"] == 3
-    # Wilson's interval for 0 of 3, from its formula: the upper end is z^2 / (3 + z^2).
-    assert (figures["low"], figures["high"]) == pytest.approx(
-        (0, 1.96**2 / (3 + 1.96**2)), abs=1e-4
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ([], ["--run", "--checkpoint"]),
         (["--run", "no-such-run"], ["no-such-run is not a run directory"]),
-        (["--checkpoint", "no-such.pt"], ["no-such.pt"]),
-        (["--run", "{run}", "--workers", "100000"], ["--workers", "1024"]),
-        (["--pretrained", "drawer-clsoe-v3"], ["--pretrained", "did you mean 'drawer-close-v3'"]),
         (["--run", "{run}", "--export", "x", "--seed", "3"], ["--export", "--seed"]),
         (["--run", "{run}", "--video", "film.avi"], ["--video", ".mp4", ".gif"]),
-        (["--run", "{run}", "--task", "reach"], ["--task", "reach-v3"]),
         (["--run", "{run}", "--camera", "corner"], ["--camera", "--video", "--render"]),
         (["--run", "{run}", "--video", "x.gif", "--size", "100"], ["--size", "multiple of 16"]),
-        (["--run", "{run}", "--video", "x.gif", "--render", "human"], ["--video", "--render"]),
     ],
 )
 def test_mistakes_end_with_exit_code_2(
@@ -112,8 +86,7 @@ def test_mistakes_end_with_exit_code_2(
     code = run_starter("play", *[argument.format(run=run) for argument in arguments])
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
-    assert len(told.err.splitlines()) == 1
-    assert all(word in told.err for word in words)
+    one_line(told.err, *words)
 
 
 def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +204,5 @@ def test_a_film_that_ends_early_waits_for_the_others() -> None:
 )
 def test_an_unknown_camera_is_refused(task: str, camera: str, words: list[str]) -> None:
     suite = "metaworld" if task.endswith("v3") else "gymnasium"
-    with pytest.raises(UserError) as caught:
-        make_env(suite, task, render_mode="rgb_array", camera=camera)
-    assert all(word in str(caught.value) for word in ["--camera", *words])
+    message = error_of(make_env, suite, task, render_mode="rgb_array", camera=camera)
+    assert all(word in message for word in ["--camera", *words])

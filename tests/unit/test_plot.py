@@ -123,16 +123,6 @@ def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> Non
     assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
 
 
-def test_marks_are_at_evaluations_and_missing_where_seeds_share_none(write: Write) -> None:
-    runs = [Run(write({"a": [0.0, 1.0, 0.5]}, seed=seed)) for seed in (1, 2)]
-    log = runs[1].path / "log.csv"
-    log.write_text(log.read_text().replace("2700", "3600"))
-    for shown, points, mark in ((runs[:1], 3, "o"), (runs, 60, "None")):
-        (axes,) = learning_curves({"one": shown}, axis="core_hours").axes
-        line = axes.get_lines()[0]
-        assert (len(line.get_xdata()), line.get_marker()) == (points, mark)
-
-
 def test_a_torn_last_line_is_not_read(write: Write) -> None:
     folder = write({"a": [0.25, 0.75]})
     log = folder / "log.csv"
@@ -150,33 +140,22 @@ def lines_of(figure: Figure) -> dict[str, list[str]]:
 
 
 def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
+    """An experiment is only among the tasks that it has."""
     write({"a": [0.1, 0.2], "b": [0.3, 0.4]}, experiment="new")
     write({"a": [0.1, 0.2]}, experiment="old", env="a")
     runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs)))
-    assert panels == {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
-
-
-def test_an_experiment_is_only_among_the_tasks_that_it_has(write: Write) -> None:
-    write({"a": [0.1]}, experiment="new", env="a")
-    runs = find_runs([write({"b": [0.1]}, experiment="old", env="b").parents[2]])
-    assert lines_of(learning_curves(by_experiment(runs))) == {"a": ["new"], "b": ["old"]}
-    write({"a": [0.1], "b": [0.3]}, experiment="both")
-    runs = find_runs([runs[0].path.parents[2]])
-    panels = lines_of(learning_curves(by_experiment(runs), metric="return", axis="hours"))
-    assert panels["mean of 2 tasks"] == ["both"]
+    both = {name: ["new", "old"] for name in ("a", "b", "mean of 2 tasks")}
+    assert lines_of(learning_curves(by_experiment(runs))) == both
+    shown = lines_of(learning_curves({"one": runs[:1], "other": runs[1:2]}, metric="return"))
+    assert shown["b"] == shown["mean of 2 tasks"] == ["one"]
 
 
 def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
     for name in "abc":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
-    experiments = by_experiment(find_runs([folder.parents[2]]))
-    (axes,) = learning_curves(experiments).axes
+    (axes,) = learning_curves(by_experiment(find_runs([folder.parents[2]]))).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
     assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
-    (axes,) = learning_curves(experiments, axis="core_hours").axes
-    assert axes.get_xlabel() == "core hours"
-    assert axes.get_lines()[0].get_xdata()[[0, -1]] == pytest.approx([1.5, 3])
 
 
 def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:
@@ -198,10 +177,8 @@ def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) ->
         (["no-such-place"], ["no-such-place", "does not exist"]),
         (["{empty}"], ["no run"]),
         (["{run}", "--out", "c.gif"], ["--out", ".png"]),
-        (["{run}", "--heat_map", "c.gif"], ["--heat_map", ".png"]),
         (["{unevaluated}", "--out", "c.png"], ["--metric", "success", "--metric return"]),
         (["{run}", "--metric", "eval_retrun"], ["--metric", "did you mean 'eval_return'?"]),
-        (["{run}", "--smooth", "0"], ["--smooth", "from 1"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -271,14 +248,12 @@ def test_a_smooth_curve_is_the_mean_of_the_latest_points(write: Write) -> None:
     (line,) = axes.get_lines()
     assert line.get_ydata() == pytest.approx([0.0, 0.15, 0.3, 0.3])
     assert line.get_marker() == "None"
-    (marked,) = learning_curves({"exp": runs}).axes[0].get_lines()
-    assert (marked.get_marker(), marked.get_markevery()) == ("o", 1)  # at every evaluation
 
 
 def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
     write({"a": [0.1, 0.5, 0.9], "b": [0.0, 0.2, 0.4]}, seed=1)
-    runs = [Run(write({"a": [0.3, 0.5, 0.9], "b": [0.2, 0.4, 0.4]}, seed=2))]
-    runs = find_runs([runs[0].path.parent])
+    folder = write({"a": [0.3, 0.5, 0.9], "b": [0.2, 0.4, 0.4]}, seed=2)
+    runs = find_runs([folder.parent])
     x, rows = cells(runs, metric="success", axis="frames")
     assert x.tolist() == [2000, 4000, 6000]
     assert rows == pytest.approx(np.array([[0.2, 0.5, 0.9], [0.1, 0.3, 0.4]]))

@@ -32,35 +32,27 @@ def test_a_card_describes_its_file_and_the_file_is_small(name: str) -> None:
             assert f"| {np.mean(one.successes):.2f} |" in card
 
 
-@pytest.mark.parametrize("name", ["mt3_easy", "HalfCheetah-v5"])
-def test_a_shipped_policy_starts_as_recorded(name: str) -> None:
-    """Two of the fifty episodes. Machines round differently and a running body is chaotic, so
-    only the means are near."""
+@pytest.mark.parametrize(
+    ("name", "episodes", "failures"),
+    [
+        ("mt3_easy", 2, 1),
+        ("HalfCheetah-v5", 2, 1),
+        *(pytest.param(name, 50, 2, marks=pytest.mark.slow) for name in SHIPPED),
+    ],
+)
+def test_a_shipped_policy_does_what_its_card_says(name: str, episodes: int, failures: int) -> None:
+    """In the same of its fifty episodes. Machines round differently and a running body is chaotic,
+    so only the means are near, and a few more may fail."""
     policy = load_policy(pretrained.find(name))
+    on_goals = policy.config.env.suite == "metaworld"
+    which = [number * 50 // episodes for number in range(episodes)] if on_goals else range(episodes)
     recorded = policy_file.read(pretrained.find(name)).header.evaluation
-    few = 2
-    tasks = range(len(recorded))
-    results, _ = evaluate(policy, tasks, episodes=few, seed=policy.seed, workers=0)
-    goals = [number * 50 // few for number in range(few)]
-    which = goals if policy.config.env.suite == "metaworld" else range(few)
+    results, _ = evaluate(policy, episodes=episodes, seed=policy.seed)
     for mine, theirs in zip(results, recorded, strict=True):
         returns = [theirs.returns[j] for j in which]
         assert np.mean(mine.returns) == pytest.approx(np.mean(returns), rel=0.05)
-        if policy.config.env.suite == "metaworld":
-            assert sum(mine.successes) >= sum(theirs.successes[j] for j in which) - 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_policy_keeps_what_its_card_promises(name: str) -> None:
-    policy = load_policy(pretrained.find(name))
-    recorded = policy_file.read(pretrained.find(name)).header.evaluation
-    tasks = range(len(recorded))
-    results, _ = evaluate(policy, tasks, episodes=50, seed=policy.seed, workers=2)
-    for mine, theirs in zip(results, recorded, strict=True):
-        assert np.mean(mine.returns) == pytest.approx(np.mean(theirs.returns), rel=0.05)
-        if policy.config.env.suite == "metaworld":
-            assert sum(mine.successes) >= sum(theirs.successes) - 2
+        if on_goals:
+            assert sum(mine.successes) >= sum(theirs.successes[j] for j in which) - failures
 
 
 def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
@@ -143,13 +135,3 @@ def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--export: needs a policy from a run"):
         export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
-
-
-@pytest.mark.parametrize("content", ["{", '{"seed": "x"}'])
-def test_versions_that_are_damaged_are_one_line(run: Path, tmp_path: Path, content: str) -> None:
-    weights = tmp_path / "checkpoint" / "best.pt"
-    weights.parent.mkdir()
-    weights.write_bytes(weights_of(run).read_bytes())
-    (tmp_path / "versions.json").write_text(content)
-    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
-        load_policy(weights)

@@ -5,18 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, KINDS, make_learner, make_spec, random_batch
+from helpers import CPU, KINDS, make_learner, make_spec, random_batch, random_block
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.network.task_rows import task_parameters
-from torchrl_lite.training.probes import (
-    dead_units,
-    gradient_cosine,
-    q_bias,
-    saturated,
-)
-from torchrl_lite.types import Block, Noise
+from torchrl_lite.training.probes import dead_units, gradient_cosine, q_bias, saturated
+from torchrl_lite.types import Noise
 
 SPEC = make_spec(2, obs_dim=1, act_dim=2)
 
@@ -95,13 +90,7 @@ def test_the_units_of_every_architecture_are_found(kind: str) -> None:
 def filled(spec: Any, tasks: list[int]) -> ReplayBuffer:
     """A buffer with random transitions of these tasks."""
     buffer = ReplayBuffer(spec, 40, CPU)
-    batch = random_batch(spec, batch_size=40, dtype=torch.float32)
-    block = Block(
-        batch.obs[:, :, None], batch.act[:, :, None], batch.rew[:, :, None],
-        batch.next_obs[:, :, None], torch.ones(spec.num_tasks, 40, 1),
-        torch.zeros(spec.num_tasks, 40, 1),
-    )  # fmt: skip
-    buffer.add_block(block, tasks)
+    buffer.add_block(random_block(spec, 40), tasks)
     return buffer
 
 
@@ -110,26 +99,20 @@ def filled(spec: Any, tasks: list[int]) -> ReplayBuffer:
 def test_the_gradient_cosine_is_that_of_a_backward_pass_per_task(algo: str, kind: str) -> None:
     spec = make_spec(3, obs_dim=4, act_dim=2)
     learner, buffer = make_learner(algo, spec, kind=kind), filled(spec, [0, 1, 2])
-    seen: dict[str, Any] = {}
+    seen: dict[str, torch.Tensor] = {}
 
     def keep(batch: Any, noise: Noise) -> torch.Tensor:
-        seen["losses"] = type(learner).td_error(learner, batch, noise)
-        again = learner.critic, learner.critic.copies
-        learner.critic.copies = None
+        losses = type(learner).td_error(learner, batch, noise)
+        copies, learner.critic.copies = learner.critic.copies, None
         seen["plain"] = type(learner).td_error(learner, batch, noise)
-        learner.critic.copies = again[1]
-        return seen["losses"]
+        learner.critic.copies = copies
+        return losses
 
     learner.td_error = keep
-    torch.manual_seed(5)
     before = torch.get_rng_state(), learner._generator.get_state()
     (cosine,) = gradient_cosine(learner, buffer).values()
-    assert all(
-        torch.equal(*states)
-        for states in zip(
-            before, (torch.get_rng_state(), learner._generator.get_state()), strict=True
-        )
-    )
+    after = torch.get_rng_state(), learner._generator.get_state()
+    assert all(map(torch.equal, before, after))
     assert learner.critic.copies is None
     assert all(p.grad is None for p in learner.parameters())
     own = {id(parameter) for parameter in task_parameters(learner.critic)}
@@ -148,8 +131,7 @@ def test_tasks_that_share_nothing_or_have_no_transitions_have_no_cosine() -> Non
     spec = make_spec(3, obs_dim=4, act_dim=2)
     assert gradient_cosine(make_learner("sac", spec), filled(spec, [1])) == {}
     assert gradient_cosine(make_learner("sac", spec), filled(spec, [0, 2])) != {}
-    assert (
-        gradient_cosine(make_learner("sac", spec, kind="independent"), filled(spec, [0, 1])) == {}
-    )
+    independent = make_learner("sac", spec, kind="independent")
+    assert gradient_cosine(independent, filled(spec, [0, 1])) == {}
     one = make_spec(1, obs_dim=4, act_dim=2)
     assert gradient_cosine(make_learner("sac", one), filled(one, [0])) == {}

@@ -91,18 +91,16 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
     [
         (["--starter", "st_sacc", "--tasks", "0"], ["--starter", "did you mean 'st_sac'?"]),
         (SAC, ["env.tasks: no task"]),
-        ([*SAC, "--tasks", "9-1"], ["--tasks: '9-1'"]),
+        ([*SAC, "--tasks", "9-1"], ["--tasks: '9-1'", "of at most 10000"]),
         ([*ONE, "--seeds", "1,1"], ["two runs"]),
         ([*ONE, "--grid", "sac.plr=3"], ["--grid", "list"]),
         ([*ONE, "--grid", "sac.plr=[1,1]"], ["twice"]),
         ([*ONE, "--grid", "td3.plr=[1]"], ["trains td3"]),
-        ([*ONE, "--grid", "sac.plr=[1e-4]", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
         ([*ONE, "--grid", "sac.plr=[1]", "--grid", 'sac=[{"plr":2}]'], ["sac, and sac.plr: set"]),
         ([*ONE, "--set", "sac.plr=1e-4", "--grid", "sac.plr=[3e-4]"], ["sac.plr: set a field"]),
         ([*ONE, "--grid", 'env.tasks=[["push-v3"]]'], ["--grid: env.tasks", "of --tasks"]),
         ([*ONE, "--grid", f"net.hidden_shapes=[{[8] * 200}]"], ["--grid", "8-8", "is longer than"]),
         ([*ONE, "--address", "ray://head:10001"], ["--address", '"auto" or HOST:PORT']),
-        ([*ONE, "--seeds", "1-10001"], ["--seeds: '1-10001'", "of at most 10000"]),
         (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "omit --tasks"]),
     ],
 )
@@ -125,13 +123,11 @@ def test_a_different_run_is_refused_before_anything_starts(
     assert "sac.tau: the run in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--log_dir", "--out"])
 def test_an_unwritable_folder_is_reported_before_anything_starts(
-    tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    argv = [*ONE, "--log_dir", str(tmp_path / "log"), flag, str(file / "deep"), "--address", "no:1"]
-    assert command.main(argv) == 2
-    said = capsys.readouterr().err
-    assert said == f"error: {flag}: {file / 'deep'} cannot be written: {file} is not a folder\n"
+    argv = [*ONE, "--log_dir", str(tmp_path / "log"), "--out", str(file / "deep")]
+    assert command.main([*argv, "--address", "no:1"]) == 2
+    one_line(capsys.readouterr().err, "--out: ", f"deep cannot be written: {file} is not a folder")

@@ -18,22 +18,6 @@ from torchrl_lite.sweep.trial import Trial
 __all__ = ["write"]  # a fixture
 
 
-def test_a_sweep_ends_in_a_table_a_csv_and_curves(write: Write, tmp_path: Path) -> None:
-    runs = [Run(write({"a": [value]}, seed=seed)) for seed, value in enumerate([0.0, 1.0])]
-    text = report.write(tmp_path / "out", runs)
-    assert "| exp | a | 2 | 3,000 | 0.50 | 50.0 |" in text
-    assert (tmp_path / "out" / "results.md").read_text() == text + "\n"
-    with (tmp_path / "out" / "results.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (row["experiment"], row["task"], row["seeds"], row["success"]) == (
-        "exp",
-        "a",
-        "2",
-        "0.5",
-    )
-    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
-
-
 def test_a_table_of_tasks_that_know_no_success(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,13 @@ def trial(tmp_path: Path) -> Trial:
     return Trial("st_sac", (), tmp_path, 1000, False)
 
 
+PLACE = {"node": "n", "job": "j"}
+
+
+def attempt(trial: Trial) -> Outcome:
+    return task.attempt(trial, trial.folder, place=lambda: PLACE)
+
+
 def test_a_locked_run_is_reported_and_left_alone(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,9 +36,7 @@ def test_a_locked_run_is_reported_and_left_alone(
     monkeypatch.setattr(task.time, "sleep", waits.append)
     (tmp_path / task.MARK).write_text("theirs")
     with locked(tmp_path):
-        code, error = task.run(trial, tmp_path)
-    assert code == 2
-    assert error == f"{tmp_path}: another process is working on this run"
+        assert attempt(trial) == (2, f"{tmp_path}: another process is working on this run")
     assert sum(waits) == task.PATIENCE_S - 1
     assert [path.name for path in tmp_path.iterdir()] == [task.MARK]
     assert (tmp_path / task.MARK).read_text() == "theirs"
@@ -40,8 +45,6 @@ def test_a_locked_run_is_reported_and_left_alone(
 def test_a_run_continues_once_its_leftover_processes_end(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = {"node": "n", "job": "j"}
-    monkeypatch.setattr(task, "_place", lambda: place)
     seen: list[Any] = []
 
     def train(trial: Trial, *_: object) -> int:
@@ -52,8 +55,8 @@ def test_a_run_continues_once_its_leftover_processes_end(
     left = locked(tmp_path)
     left.__enter__()
     monkeypatch.setattr(task.time, "sleep", lambda _: left.__exit__(None, None, None))
-    assert task.run(trial, tmp_path) == (0, "")
-    assert seen == [place]
+    assert attempt(trial) == (0, "")
+    assert seen == [PLACE]
     assert task.read_mark(tmp_path) is None
 
 
@@ -70,8 +73,6 @@ def test_a_run_continues_once_its_leftover_processes_end(
 def test_a_fault_is_reported_and_a_signal_is_retried(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str | None
 ) -> None:
-    monkeypatch.setattr(task, "_place", lambda: {"node": "n", "job": "j"})
-
     def train(_trial: Trial, _cwd: Path, output: int, _started: object) -> int:
         with open(output, "wb", closefd=False) as log:
             log.write(b"epoch 1\nerror: the cause\n\n" if code in (1, 143) else b"")
@@ -81,9 +82,9 @@ def test_a_fault_is_reported_and_a_signal_is_retried(
     (tmp_path / task.CONSOLE).write_text("of an attempt before\n")
     if error is None:
         with pytest.raises(task.StoppedError, match=str(code)):
-            task.run(trial, tmp_path)
+            attempt(trial)
     else:
-        assert task.run(trial, tmp_path) == (code, error)
+        assert attempt(trial) == (code, error)
     assert task.read_mark(tmp_path) is None
 
 
@@ -91,8 +92,6 @@ def test_a_fault_is_reported_and_a_signal_is_retried(
 def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
     (tmp_path / task.MARK).write_text(damaged)
     assert task.read_mark(tmp_path) is None
-    (tmp_path / task.MARK).write_text(json.dumps({"node": "n", "job": "j"}))
-    assert task.read_mark(tmp_path) == {"node": "n", "job": "j"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +100,15 @@ def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
 def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv").write_bytes(damaged)
     assert Logs().read(tmp_path) == Logged()
+
+
+def cluster_of(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> cluster.Cluster:
+    """With one more node, which is dead."""
+    there = [{"Alive": True, "Resources": resources} for resources in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [*there, dead])
+    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
+    return cluster.Cluster("auto")
 
 
 @pytest.mark.parametrize(
@@ -115,21 +123,15 @@ def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
 def test_a_node_has_room_for_all_that_a_run_takes(
     monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
 ) -> None:
-    there = [{"Alive": True, "Resources": resources} for resources in nodes]
-    dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    ray = SimpleNamespace(nodes=lambda: [*there, dead])
-    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
-    found = cluster.Cluster("auto").too_small_for(cpus=2, gpus=0.5)
+    found = cluster_of(monkeypatch, nodes).too_small_for(cpus=2, gpus=0.5)
     assert (said in found) if said else found == ""
 
 
 def test_as_many_runs_as_the_nodes_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 9.0}]
-    there = [{"Alive": True, "Resources": size} for size in sizes]
-    ray = SimpleNamespace(nodes=lambda: there)
-    monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
-    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.0) == 2 + 1 + 4
-    assert cluster.Cluster("auto").slots(cpus=2, gpus=0.5) == 2 + 1
+    ray = cluster_of(monkeypatch, sizes)
+    assert ray.slots(cpus=2, gpus=0.0) == 2 + 1 + 4
+    assert ray.slots(cpus=2, gpus=0.5) == 2 + 1
 
 
 PROBE = """

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_film import TASKS, assert_same_training, start
+from test_film import TASKS, assert_same_training, plain, start
 from tiny_runs import one_line, result_of, rows_of
 
 from torchrl_lite.reporting import wandb as tracking
 
+__all__ = ["plain"]  # a fixture
+
 
 class Run:
-    """Remembers what it is told; ``fails`` names the call that raises."""
+    """Remembers what it is told."""
 
     def __init__(self, **given: Any) -> None:
         self.given, self.id, self.url = given, given["id"], None
@@ -69,13 +71,6 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Package:
     return package
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    code, folder = start(tmp_path_factory.mktemp("plain"))
-    assert code == 0
-    return folder
-
-
 def test_it_receives_what_the_log_receives(tmp_path: Path, wandb: Package, plain: Path) -> None:
     code, folder = start(tmp_path, "--track", "--run_name", "a name of two words")
     assert code == 0
@@ -110,9 +105,8 @@ def test_a_resumed_run_is_the_same_run_and_another_is_another(
 
 @pytest.mark.parametrize(
     ("call", "hangs", "why"),
-    [("log", False, "the cable"), ("log", True, "no answer within 0.01 s"),
-     ("finish", True, "no answer within 0.01 s")],
-)  # fmt: skip
+    [("log", False, "the cable"), ("finish", True, "no answer within 0.01 s")],
+)
 def test_a_package_that_fails_or_hangs_stops_nothing(
     tmp_path: Path,
     wandb: Package,

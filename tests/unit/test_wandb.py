@@ -15,40 +15,34 @@ from typing import Any
 
 import pytest
 from processes import until
-from tiny_runs import ROOT, result_of, rows_of
+from tiny_runs import ROOT, result_of, rows_of, short
 
 pytestmark = pytest.mark.wandb
 pytest.importorskip("wandb.proto", reason="the extra [wandb] is not installed")
 
-STARTER = ROOT / "starter" / "mt_sac.py"
-CONFIG = {
-    "env": {"tasks": ["drawer-close-v3", "reach-v3"], "name": "two", "num_envs": 4, "group_size": 2,
-            "max_episode_frames": 9, "num_goals": 6},
-    "net": {"hidden_shapes": [8]},
-    "replay_buffer": {"size": 1000},
-    "train": {"num_epochs": 3, "pretrain_epochs": 1, "epoch_frames": 10, "opt_steps": 2,
-              "batch_size": 4, "eval_interval": 1, "eval_episodes": 2, "final_eval_episodes": 2},
-    "system": {"workers": 0, "threads": 1},
-}  # fmt: skip
+TASKS = ["drawer-close-v3", "reach-v3"]
+RUN = Path("log", "x", "two", "1")
 KEY = "0123456789abcdef" * 3
 SECRET = "nobody-may-read-this"
 
 
-def start(folder: Path, *flags: str, mode: str = "offline", **keys: str) -> subprocess.Popen[str]:
-    path = folder / "two.json"
-    path.write_text(json.dumps(CONFIG))
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
-    own = {"WANDB_MODE": mode, "HOME": str(folder), "OMP_NUM_THREADS": "1", "MY_PASSWORD": SECRET}
+def start(folder: Path, **changes: Any) -> subprocess.Popen[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    own = {"WANDB_MODE": "offline", "WANDB_API_KEY": KEY, "MY_PASSWORD": SECRET}
+    own |= {"HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    fields: dict[str, Any] = {
+        "env__tasks": TASKS,
+        "env__num_envs": 2,
+        "env__group_size": 2,
+        "env__name": "two",
+    }
+    fields |= {"train__eval_interval": 1} | changes
+    argv = short(folder / "log", "--config", "mt3", "--track", **fields)
     return subprocess.Popen(
-        [sys.executable, str(STARTER), "--config", str(path), "--log_dir", str(folder / "log"),
-         "--track", *flags],
-        env=clean | own | keys, cwd=folder, text=True,
+        [sys.executable, str(ROOT / "starter" / "mt_sac.py"), *argv],
+        env=clean | own, cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-
-
-def run_dir(folder: Path) -> Path:
-    return folder / "log" / "two" / "two" / "1"
 
 
 def records(folder: Path) -> Iterator[Any]:
@@ -78,10 +72,10 @@ def items(update: Any) -> dict[str, Any]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a film at its end."""
     folder = tmp_path_factory.mktemp("wandb")
-    process = start(folder, "--set", "log.video=9", WANDB_API_KEY=KEY)
+    process = start(folder, log__video=9)
     _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    return run_dir(folder)
+    return folder / RUN
 
 
 def test_rows_films_and_the_final_metrics_are_in_its_files(run: Path) -> None:
@@ -103,7 +97,7 @@ def test_rows_films_and_the_final_metrics_are_in_its_files(run: Path) -> None:
         assert {key: mine[key] for key in logged} == logged
     assert not rows
     assert summary["final/return"] == result_of(run)["eval/return"]
-    for task in CONFIG["env"]["tasks"]:
+    for task in TASKS:
         (copy,) = run.glob(f"wandb/offline-run-*/files/{films[f'video/{task}/path']}")
         assert copy.read_bytes() in [path.read_bytes() for path in (run / "video").iterdir()]
 
@@ -118,29 +112,18 @@ def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
 
 
 def services(parent: int) -> list[int]:
-    """W&B's own processes below another."""
-    every = [path for path in Path("/proc").iterdir() if path.name.isdecimal()]
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for path in every:
-        try:
-            stat = (path / "stat").read_text()
-            command = (path / "cmdline").read_text()
-        except OSError:  # it has ended
-            continue
-        pid = int(path.name)
-        parents[pid], names[pid] = int(stat.rpartition(")")[2].split()[1]), command
-    below = {parent}
-    for _ in parents:
-        below |= {pid for pid, above in parents.items() if above in below}
-    return [pid for pid in below - {parent} if "wandb" in names[pid].split("\0")[0]]
+    """W&B's own processes among the children of another."""
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
+    children = [int(pid) for path in lists for pid in path.read_text().split()]
+    programs = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0] for pid in children}
+    return [pid for pid, program in programs.items() if "wandb" in program]
 
 
 @pytest.mark.timeout(600)
 def test_training_continues_when_the_service_is_killed(tmp_path: Path) -> None:
-    checkpoints = run_dir(tmp_path) / "checkpoint"
-    endless = ("--set", "train.num_epochs=100000", "--set", "train.save_interval=1")
-    process = start(tmp_path, *endless, "--set", "train.keep_checkpoints=1000")
+    checkpoints = tmp_path / RUN / "checkpoint"
+    endless = {"train__num_epochs": 100_000, "train__save_interval": 1}
+    process = start(tmp_path, **endless, train__keep_checkpoints=1000)
     until((checkpoints / "last_3.json").exists)
     victims = services(process.pid)
     assert victims
