@@ -27,7 +27,8 @@ def test_an_eager_step_is_one_call() -> None:
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "sac": ("sac", {"target_update_interval": 2}),
+    "sac": ("sac", {}),
+    "sac, targets every second update": ("sac", {"target_update_interval": 2}),
     "td3, delay 1": ("td3", {"policy_delay": 1}),
     "td3, delay 2": ("td3", {"policy_delay": 2}),
     "td3, delay 3": ("td3", {"policy_delay": 3}),
