@@ -150,12 +150,16 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert shown["b"] == shown["mean of 2 tasks"] == ["one"]
 
 
-def test_axes_have_labels_and_lines_differ_without_colour(write: Write) -> None:
-    for name in "abc":
+def test_axes_have_labels_and_twelve_lines_can_be_told_apart(write: Write) -> None:
+    for name in "abcdefghijkl":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
     (axes,) = learning_curves(by_experiment(find_runs([folder.parents[2]]))).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment frames", "success rate")
-    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == 3
+    styles = [(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()]
+    assert len(set(styles[:4])) == 4
+    colors = [line.get_color() for line in axes.get_lines()]
+    assert len(set(colors)) >= 8
+    assert len(set(zip(styles, colors, strict=True))) == 12
 
 
 def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:

@@ -22,8 +22,10 @@ LABELS = {
     "hours": "wall time (hours)",
     "core_hours": "core hours",
 }
-# Distinguishable without colour, by lightness, dashes and markers.
+# Twenty combinations of these differ. Few experiments differ without colour too.
 STYLES = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
+COLORS = matplotlib.color_sequences["petroff10"]
+"""Told apart by the colour-blind (Petroff 2021, arXiv:2107.02270)."""
 MOST_POINTS = 1000
 """Points of a curve; more cannot be told apart."""
 POINTS = 60
@@ -88,13 +90,11 @@ def _smoothed(values: Float[ndarray, "S N"], latest: int) -> Float[ndarray, "S N
     return values if latest == 1 else (sums[:, ends] - sums[:, starts]) / (ends - starts)
 
 
-def _draw(
-    axes: Axes, curve: Curve, *, label: str, index: int, count: int, markers: bool, dots: bool
-) -> None:
+def _draw(axes: Axes, curve: Curve, *, label: str, index: int, markers: bool, dots: bool) -> None:
     """A line with its confidence band; with too few seeds for one, each seed as ``dots``."""
     every = max(1, len(curve.x) // POINTS)
     line, marker = STYLES[index % len(STYLES)]
-    color = matplotlib.colormaps["cividis"](0.1 + 0.65 * index / max(count - 1, 1))
+    color = COLORS[index % len(COLORS)]
     axes.plot(
         curve.x,
         [estimate.value for estimate in curve.estimates],
@@ -156,7 +156,7 @@ def learning_curves(
         for index, (label, curve) in enumerate(curves.items()):
             if len(curve.x):
                 _draw(
-                    place, curve, label=label, index=index, count=len(experiments),
+                    place, curve, label=label, index=index,
                     markers=markers and at_evaluations, dots=markers,
                 )  # fmt: skip
         place.set_title(title, fontsize="medium")
