@@ -21,11 +21,13 @@ from torchrl_lite.command.launch import main
 _STORED = ROOT / "docs" / "results"
 STUCK_IN_AN_OPTIMUM = _STORED / "min_99" / "drawer-open-v3" / "1"
 """It pushes against the closed drawer."""
-_STOPPED_EARLY = {
-    _STORED / f"mt10{kind}" / "MT10" / "1" for kind in ("", "_multihead", "_soft_module")
-}
+_STOPPED_EARLY = ("mt10", "mt10_multihead", "mt10_soft_module", "compare_mt10")
+"""Experiments."""
 GOOD = sorted(
-    {path.parent for path in _STORED.rglob("log.csv")} - {STUCK_IN_AN_OPTIMUM} - _STOPPED_EARLY
+    path.parent
+    for path in _STORED.rglob("log.csv")
+    if path.relative_to(_STORED).parts[0] not in _STOPPED_EARLY
+    and path.parent != STUCK_IN_AN_OPTIMUM
 )
 """Logs of runs that learned their tasks."""
 
