@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -211,6 +212,27 @@ def sign(changed: Path) -> None:
 def write_manifest(path: Path, files: dict[str, Any]) -> None:
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({"files": files, "sha256": digest}))
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """The system writes what fits, and then refuses."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def damaged(whole: bytes, *, count: int = 300) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import resource
 import struct
 import zipfile
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from helpers import error_of
+from helpers import Payload, error_of, no_file_larger_than
 
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.files import write_atomically, write_text
@@ -55,13 +54,8 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
 
 def test_a_full_disk_is_reported_as_such_when_weights_are_written(tmp_path: Path) -> None:
     """Not in the words of torch's archive writer."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            files.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(OSError, match="File too large"), no_file_larger_than(20_000):
+        files.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
     assert names(tmp_path) == []
 
 
@@ -79,16 +73,6 @@ def test_the_content_is_on_disk_before_the_name_points_to_it(
         monkeypatch.setattr(owner, step, logged)
     write_text(tmp_path / "params.json", "{}")
     assert steps == ["fsync", "replace", "fsync"]  # the file, its name, the folder
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.mkdir, (str(self.target),))
 
 
 def with_code(path: Path) -> dict[str, Any]:

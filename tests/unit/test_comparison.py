@@ -55,7 +55,26 @@ def test_the_comparison_that_ships_has_every_method_and_changes_nothing_else(
         kind, combined = (name, "mean") if name in kinds else ("mlp", name)
         assert (config.net.kind, config.train.gradients) == (kind, combined)
         assert config.env == configs["mlp"].env
+        assert config.replay_buffer == configs["mlp"].replay_buffer
         assert config.net.hidden_shapes == configs["mlp"].net.hidden_shapes
+        assert config.train.lr_schedule == "constant"  # does not depend on where a run stops
+
+
+def test_the_ablation_that_ships_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
+    found = trials(tmp_path, "--plan", "compare_fast_st", "--tasks", "push-v3", "--seeds", "1")
+    configs = {trial.folder.parts[-3]: config_of(trial).model_dump() for trial in found}
+    recipe = configs.pop("fast_st")
+    together = [{"num_envs", "group_size"}, {"reward_normalization", "bound"}]
+    for name, config in configs.items():
+        changed = differing(recipe, config)
+        assert len(changed) == 1 or changed in together, name
+
+
+def differing(one: Any, other: Any, name: str = "") -> set[str]:
+    """The names of the fields that differ."""
+    if not isinstance(one, dict):
+        return {name} if one != other else set()
+    return {field for key in one for field in differing(one[key], other[key], key)}
 
 
 def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
@@ -72,6 +91,22 @@ def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> No
     assert [t.folder.name for t in found] == ["7", "8"] * 3
     assert found[0].folder == tmp_path / "x" / "small" / "Pendulum-v1" / "7"
     assert parse("sac", found[0].argv, multi_task=False).until == Until("core_hours", 1.5)
+
+
+def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
+    flags = ["--plan", saved(tmp_path, seeds="1-2"), "--until", "1.5h"]
+    new, *_ = trials(tmp_path, *flags)
+    new.folder.mkdir(parents=True)
+    (new.folder / "params.json").write_text(config_of(new).model_dump_json())
+
+    def finished(*seconds: float) -> list[bool]:
+        lines = ["epoch,total_frames,time/cpu_s"]
+        lines += [f"{epoch},{epoch},{s}" for epoch, s in enumerate(seconds, 1)]
+        (new.folder / "log.csv").write_text("\n".join(lines) + "\n")
+        return [trial.finished for trial in trials(tmp_path, *flags)]
+
+    assert finished(1800, 3599) == [False, False, False, False]
+    assert finished(1800, 1800, 1800) == [True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ LARGEST = np.finfo(np.float32).max
         ({"action_space": Box(np.array([0, -9]), np.inf)}, ["actions", "no bounds"]),
         ({"action_space": Box(-LARGEST, LARGEST, (2,))}, ["actions", "no bounds"]),
         ({"observation_space": Box(-1, 1, (0,))}, ["observations", "(0,)"]),
+        ({"observation_space": Box(0, 255, (8, 8, 3), np.uint8)}, ["observations", "(8, 8, 3)"]),
         ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),
     ],
 )

@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import make_spec, newest_checkpoint, random_block
+from helpers import make_spec, newest_checkpoint, no_file_larger_than, random_block
 from tiny_runs import ROOT, TASK, folder_in, one_line, short
 
 from torchrl_lite.algo.learner import Learner
@@ -251,12 +250,8 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
 def test_a_disk_that_refuses_a_checkpoint_stops_the_run_with_the_cause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))  # no file may be larger
-    try:
+    with no_file_larger_than(40_000):
         assert main("sac", command(tmp_path, net__hidden_shapes=[64])) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     one_line(capsys.readouterr().err, "of epoch 1 could not be written (File too large)")
     assert not list((folder_in(tmp_path) / "checkpoint").glob("last_*.json"))
 

@@ -155,8 +155,6 @@ def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: 
 
 # --- the task ------------------------------------------------------------------------------------
 
-TEN = [f"{index} {task}" for index, task in enumerate(MT10)]
-
 
 @pytest.mark.parametrize(
     ("argv", "task"),

@@ -4,13 +4,26 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT
+from tiny_runs import ROOT, SAVED, TASK, sets
 
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
+
 # A signal at the import of each of these, the first and the last of a starter's own.
+def python(*argv: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | options,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 AT_IMPORT = """
 import os, runpy, signal, sys
 from importlib.abc import MetaPathFinder
@@ -43,15 +56,7 @@ def test_a_signal_while_a_starter_imports_is_one_line(
 ) -> None:
     argv = {"play.py": ["--pretrained", "x"], "sweep.py": ["--starter", "st_sac"]}
     flags = argv.get(starter, [])
-    path = str(ROOT / "starter" / starter)
-    done = subprocess.run(
-        [sys.executable, "-c", AT_IMPORT, module, str(int(number)), path, *flags],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = python("-c", AT_IMPORT, module, str(int(number)), ROOT / "starter" / starter, *flags)
     assert done.returncode == 128 + number
     assert done.stderr == f"stopped by {number.name}\n"
 
@@ -65,3 +70,30 @@ def test_a_signal_that_foreign_code_turns_into_an_error_is_still_a_signal() -> N
             signal.raise_signal(signal.SIGTERM)
         except Interrupted as error:
             raise RuntimeError("cannot import torch._dynamo") from error
+
+
+def test_building_imports_nothing_of_torch_within_the_guard(tmp_path: Path) -> None:
+    """In a process of its own: this one has imported everything."""
+    script = tmp_path / "probe.py"
+    script.write_text(
+        "import sys\n"
+        "from torchrl_lite.training.signals import SignalGuard\n"
+        "enter = SignalGuard.__enter__\n"
+        "def entered(self):\n"
+        "    global before\n"
+        "    before = set(sys.modules)\n"
+        "    return enter(self)\n"
+        "SignalGuard.__enter__ = entered\n"
+        "from torchrl_lite.training.rl_algo import RLAlgo\n"
+        "train = RLAlgo.train\n"
+        "def trained(self):\n"
+        "    print(sorted(name for name in set(sys.modules) - before if name[:6] == 'torch.'))\n"
+        "    return train(self)\n"
+        "RLAlgo.train = trained\n"
+        "from torchrl_lite.command.launch import main\n"
+        "assert main('sac', ['--until', '10', *sys.argv[1:]]) == 0\n"
+        "assert main('sac', ['--until', '20', '--resume', *sys.argv[1:]]) == 0\n"
+    )
+    argv = ["--task", TASK, "--device", "cpu", "--log_dir", tmp_path, *sets(SAVED)]
+    done = python(script, *argv, OMP_NUM_THREADS="1")
+    assert [line for line in done.stdout.splitlines() if line[:1] == "["] == ["[]"] * 2, done

@@ -1,7 +1,6 @@
 """Files and names from strangers: nothing in them is executed, nothing is written elsewhere."""
 
 import json
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import newest_checkpoint, sign
+from helpers import Payload, newest_checkpoint, sign
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_runs import TASK, TINY, folder_in, one_line, sets, tree_of
@@ -25,16 +24,6 @@ def start(log_dir: Path, *argv: str) -> int:
 
 
 SECRET = "s3cr3t0123456789"
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.system, (f"mkdir '{self.target}'",))
 
 
 # --- checkpoints; test_checkpoint has what is read of them ---------------------------------------

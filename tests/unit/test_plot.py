@@ -123,6 +123,16 @@ def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> Non
     assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
 
 
+def test_marks_are_at_evaluations_and_missing_where_seeds_share_none(write: Write) -> None:
+    runs = [Run(write({"a": [0.0, 1.0, 0.5]}, seed=seed)) for seed in (1, 2)]
+    log = runs[1].path / "log.csv"
+    log.write_text(log.read_text().replace("2700", "3600"))
+    for shown, points, mark in ((runs[:1], 3, "o"), (runs, 60, "None")):
+        (axes,) = learning_curves({"one": shown}, axis="core_hours").axes
+        line = axes.get_lines()[0]
+        assert (len(line.get_xdata()), line.get_marker()) == (points, mark)
+
+
 def test_a_torn_last_line_is_not_read(write: Write) -> None:
     folder = write({"a": [0.25, 0.75]})
     log = folder / "log.csv"

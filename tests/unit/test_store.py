@@ -3,18 +3,16 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from helpers import CPU, make_spec, random_block, write_manifest
+from helpers import CPU, make_spec, no_file_larger_than, random_block, write_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -254,17 +252,6 @@ def test_random_damage_never_gives_another_state(three: Path, tmp_path: Path, da
 
 
 # --- a disk that refuses -------------------------------------------------------------------------
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """The system writes what fits, and then refuses."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize(("size", "written"), [(400, set()), (1900, {"last_3.rows"})])

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import io
 import json
-import os
 import pickle
 import zipfile
 from itertools import pairwise
@@ -15,6 +14,7 @@ import pytest
 import torch
 from helpers import (
     FULL,
+    Payload,
     damaged,
     error_of,
     make_learner,
@@ -173,16 +173,6 @@ def saved(value: Any) -> bytes:
     file = io.BytesIO()
     torch.save(value, file)
     return file.getvalue()
-
-
-class Payload:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.target),)
 
 
 def test_nothing_in_a_zip_is_executed(tmp_path: Path) -> None:

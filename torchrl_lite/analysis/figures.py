@@ -155,10 +155,8 @@ def learning_curves(
     for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for index, (label, curve) in enumerate(curves.items()):
             if len(curve.x):
-                _draw(
-                    place, curve, label=label, index=index,
-                    markers=markers and at_evaluations, dots=markers,
-                )  # fmt: skip
+                marked = markers and at_evaluations
+                _draw(place, curve, label=label, index=index, markers=marked, dots=markers)
         place.set_title(title, fontsize="medium")
         place.set_xlabel(LABELS[axis])
         if not AXES[axis].adds_up:
