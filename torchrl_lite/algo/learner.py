@@ -16,6 +16,7 @@ from torchrl_lite.algo.gradients.combine import combiners
 from torchrl_lite.algo.gradients.method import Progress, critic_progress
 from torchrl_lite.algo.metrics import Metrics
 from torchrl_lite.algo.optimizers import Optimizers
+from torchrl_lite.algo.paco_reset import paco_reset
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sampler import Sampler, SymmetricSampler
 from torchrl_lite.config import NetConfig
@@ -80,7 +81,9 @@ class Learner(nn.Module):
             for name, one in self._combiners.items()
             if one.method.NEEDS_PRODUCTS
         ]
-        self.METRICS += (*cosines, *(("bc_loss",) if config.bc_weight else ()))
+        self._reset = paco_reset(self, self.optimizers, net)
+        imitation = ("bc_loss",) if config.bc_weight else ()
+        self.METRICS += (*cosines, *imitation, *self._reset.METRICS)
         shared = () if self.independent else (*self.SHARED, *cosines)
         self.metrics = Metrics(self.METRICS, spec, shared=shared, device=device)
         self._cosines: dict[str, Tensor] = {}
@@ -134,11 +137,13 @@ class Learner(nn.Module):
         losses = self.critic.loss(prediction, target)  # [E, T]
         norm = self.step(
             "critic",
-            weight * losses.mean(0),
+            weight * self._reset.mask(losses.mean(0)),
             batch.task,
             max_norm=self.config.grad_clip,
             progress=partial(critic_progress, self.critic, batch, prediction, target),
         )
+        if not self._frozen:  # a reset would change the policy
+            self._reset.apply(batch.task)
         return {
             **{f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)},
             "q": self.critic.value(prediction.detach()).mean((0, 2)),
@@ -222,6 +227,7 @@ class Learner(nn.Module):
             noise.act.normal_(generator=self._generator)
             for combiner in self._combiners.values():
                 combiner.method.draw(self._generator)
+            self._reset.draw(self._generator)
             self._stepper(
                 (buffer, tuple(tasks), batch_size, n_step, variant, self._frozen),
                 partial(self._sampled_update, buffer, task, noise, n_step, variant),
@@ -234,7 +240,7 @@ class Learner(nn.Module):
         batch = buffer.sample(noise.pick, task, discount=self.config.discount, n_step=n_step)
         self._cosines = {}
         measured = self._update(batch, noise, variant)
-        self.metrics.add(measured | self._cosines, task)
+        self.metrics.add(measured | self._cosines | self._reset.measured(), task)
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
         """Behaviour cloning: update the actor alone on `bc_loss`, until ``updates`` have been made

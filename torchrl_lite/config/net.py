@@ -18,9 +18,14 @@ class SoftModuleConfig(Section):
 
 
 class PacoConfig(Section):
-    """Sizes of a PaCo network (Sun et al. 2022)."""
+    """A PaCo network (Sun et al. 2022)."""
 
     num_sets: Few = Field(5, description="parameter sets that each task's network is composed of")
+    reset_loss: Positive | None = Field(
+        None,
+        description="a task with a larger critic loss skips the update and starts again from a "
+        "random mixture of the other tasks' networks; null: never",
+    )
 
 
 class MooreConfig(Section):
@@ -96,7 +101,7 @@ class NetConfig(Section):
     soft_module: SoftModuleConfig = Field(
         SoftModuleConfig(), description="sizes for kind soft_module"
     )
-    paco: PacoConfig = Field(PacoConfig(), description="sizes for kind paco")
+    paco: PacoConfig = Field(PacoConfig(), description="kind paco")
     moore: MooreConfig = Field(MooreConfig(), description="sizes for kind moore")
     care: CareConfig = Field(CareConfig(), description="sizes for kind care")
     init: Literal["garage", "metaworld_algorithms", "torch"] = Field(

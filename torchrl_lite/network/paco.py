@@ -18,9 +18,7 @@ Deviations of our own:
    length in a random direction, so that composed layers start with the variance of ``net.init``.
 4. The actor and each critic have their own ``w``, as in metaworld-algorithms; in the authors' code
    they share one.
-5. A task whose loss explodes is not reset. (In the paper its loss is masked and its ``w`` becomes
-   a random convex combination of the other tasks'.) The losses belong to the algorithm, whereas
-   ``w`` is in the actor, the critics, their targets and Adam's moments.
+5. Tasks whose loss explodes are reset only if asked to; see `algo.paco_reset`.
 """
 
 from collections.abc import Sequence
