@@ -9,9 +9,10 @@ from torchrl_lite.config import model, reference
 PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """# Every field of a configuration
 
-A configuration is JSON or YAML; `extends` names what it builds on: a file, relative to itself, or a
-shipped configuration. `--set section.key=value` overrides a field. An unknown key, a wrong type or
-an impossible value is one line and exit code 2. Made from the models by
+A configuration is JSON or YAML; `extends` names what it builds on: a file, relative to itself, or
+a shipped configuration. `--set section.key=value` overrides a field. An unknown key, a wrong type
+or an impossible value ends the command with a one-line error and exit code 2. Made from the
+models by
 `python docs/make_configuration.py`.
 """
 

@@ -23,8 +23,8 @@ class PacoConfig(Section):
     num_sets: Few = Field(5, description="parameter sets that each task's network is composed of")
     reset_loss: Positive | None = Field(
         None,
-        description="a task with a larger critic loss skips the update and starts again from a "
-        "random mixture of the other tasks' networks; null: never",
+        description="a task with a larger critic loss is left out of that critic update and "
+        "restarts from a random mixture of the remaining tasks' networks; null: never",
     )
 
 
