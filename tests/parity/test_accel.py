@@ -49,7 +49,8 @@ def told(case: str, accel: str) -> list[dict[str, float]]:
     tasks = range(spec.num_tasks)
     buffer.add_block(random_block(spec, 400), tasks)
     found = []
-    for _ in range(4):
+    for update in range(4):
+        learner.optimizers.schedule(0.5**update)
         learner.run(buffer, tasks, opt_steps=1, batch_size=16, n_step=3 if "net" in config else 1)
         weights = {name: float(p.detach().norm()) for name, p in learner.named_parameters()}
         found.append(learner.flush() | weights)

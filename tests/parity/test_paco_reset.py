@@ -107,12 +107,13 @@ def test_only_tasks_in_training_are_mixed_or_moved() -> None:
         assert torch.equal(w[:, 1], before[name][:, 1])
 
 
-def test_a_frozen_policy_is_not_reset() -> None:
-    learner = paco()
-    learner._frozen = True
-    before = w_of(learner)
-    update_critic(learner, 1)
-    assert torch.equal(w_of(learner)["actor.body.w"], before["actor.body.w"])
+def test_nothing_is_reset_while_the_policy_is_frozen() -> None:
+    learner, plain = paco(), paco(reset_loss=None)
+    for one in (learner, plain):
+        one._frozen = True
+        update_critic(one, 1)
+    assert differences(learner, plain) == []
+    assert not learner._reset.measured()["reset"].any()
 
 
 # --- in training ----------------------------------------------------------------------------------

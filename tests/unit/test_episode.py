@@ -10,6 +10,7 @@ import torch
 from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats
 from torchrl_lite.collector.plan import EVAL, TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.env.make import make_env
+from torchrl_lite.errors import EpisodeError
 
 KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
 HORIZON = 12
@@ -87,6 +88,15 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
     runner.begin(plan_of(KEY))
     stats = [runner.step(np.zeros(4, np.float32))[1] for _ in range(2)][-1]
     assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
+
+
+def test_an_episode_that_passes_its_time_limit_is_an_error() -> None:
+    """A wrapper may have hidden the end, so that an evaluation would never come to one."""
+    runner = begun()
+    for _ in range(HORIZON - 1):
+        runner.step(np.zeros(4, np.float32))
+    with pytest.raises(EpisodeError, match=r"^scripted \(copy 0\): .* limit of 12 steps"):
+        runner.step(np.zeros(4, np.float32))
 
 
 @pytest.mark.parametrize("frames", [0, 7])

@@ -145,3 +145,13 @@ def test_a_task_without_transitions_is_refused() -> None:
     with pytest.raises(ValueError, match="no transitions of task0"):
         learner.run(buffer, [0, 1], opt_steps=1, batch_size=4)
     learner.run(buffer, [1], opt_steps=1, batch_size=4)
+
+
+def test_a_gradient_of_another_layout_makes_the_right_step() -> None:
+    """Adam's fused kernel takes the memory as it is; the first step is -lr sign(gradient)."""
+    learner = make_sac(make_spec())
+    parameter = torch.nn.Parameter(torch.zeros(2, 3))
+    learner.optimizers.add("other", [parameter], lr=1.0, eps=1e-12)
+    sign = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    learner.step("other", (sign * parameter.T).sum()[None], torch.tensor([0]))
+    torch.testing.assert_close(parameter.detach(), -sign.T)

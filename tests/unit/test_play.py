@@ -54,6 +54,8 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     assert tasks_of(policy, []) == [0, 1]
     assert tasks_of(policy, ["reach-v3"]) == [1]
     (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
+    (capped,), _ = evaluate(policy, ["reach-v3"], episodes=3, goals=0)
+    assert len(capped.returns) == 1  # the others would repeat it
     assert one.task == "reach-v3"
     with pytest.raises(UserError, match=r"^episodes: is 0"):
         evaluate(policy, episodes=0)

@@ -10,7 +10,14 @@ from helpers import CPU, KINDS, make_learner, make_spec, random_batch, random_bl
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.network.task_rows import task_parameters
-from torchrl_lite.training.probes import dead_units, gradient_cosine, q_bias, saturated
+from torchrl_lite.training.probes import (
+    dead_units,
+    gradient_cosine,
+    probe,
+    q_bias,
+    saturated,
+    td_error,
+)
 from torchrl_lite.types import Noise
 
 SPEC = make_spec(2, obs_dim=1, act_dim=2)
@@ -51,6 +58,22 @@ def test_bias_is_the_combined_value_minus_the_scaled_return(combine: str, value:
         "eval_q_bias/task0": first,
         "eval_q_bias/task1": second,
     }
+
+
+def test_tasks_without_transitions_do_not_count() -> None:
+    """Their rewards have no scale yet."""
+    learner = make_learner("sac", SPEC)
+    buffer = ReplayBuffer(SPEC, 10, CPU)
+    buffer.add_block(random_block(SPEC, 4), [0])
+    actions = [[0.0, 0.0]] * 3
+    groups = {
+        0: [episode(0, rewards=[1.0, 2.0, 3.0], actions=actions)],
+        1: [episode(1, rewards=[1e6, 1e6, 1e6], actions=actions)],
+    }
+    alone = {0: groups[0]}
+    assert probe(groups, learner, buffer) == probe(alone, learner, buffer) != {}
+    assert td_error(groups, learner, buffer) == td_error(alone, learner, buffer) is not None
+    assert probe({1: groups[1]}, learner, buffer) == {}
 
 
 def test_saturated_actions_are_counted_by_dimension() -> None:

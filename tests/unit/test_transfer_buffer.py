@@ -1,5 +1,6 @@
 """Transitions of a run's checkpoints in the buffer of another run, row by row."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from helpers import CPU, error_of, make_spec, padded_spec, random_block
 from torch import Tensor
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
+from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale
 from torchrl_lite.checkpoint.store import Store
 from torchrl_lite.transfer.transitions import carry_over
 from torchrl_lite.types import Spec
@@ -17,18 +19,19 @@ THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 
 
 def written(
-    folder: Path, spec: Spec, *, blocks: int, capacity: int, **changes: Any
+    folder: Path, spec: Spec, *, blocks: int, capacity: int, copies: int = 1, **changes: Any
 ) -> list[Tensor]:
     """A run that saved after every block of 10; returns what it remembers of each task, as it
     comes along: nothing says that a transition goes on in the next one."""
-    buffer, store = ReplayBuffer(spec, capacity, CPU), Store(folder / "checkpoint", keep=2)
+    buffer = ReplayBuffer(spec, capacity, CPU, copies=copies)
+    store = Store(folder / "checkpoint", keep=2)
     config = {
-        "env": {"tasks": list(spec.tasks)},
+        "env": {"tasks": list(spec.tasks), "num_envs": copies * spec.num_tasks},
         "replay_buffer": {"size": capacity * spec.num_tasks},
     }
     state = {"config": config, "frames": [0], "shapes": spec.shapes, "origin": []} | changes
     for epoch in range(1, blocks + 1):
-        buffer.add_block(random_block(spec, 10, seed=epoch), range(spec.num_tasks))
+        buffer.add_block(random_block(spec, 10, copies, seed=epoch), range(spec.num_tasks))
         store.save(epoch, state, buffer)
     rows = held(buffer)
     for own in rows:
@@ -47,7 +50,7 @@ def held(buffer: ReplayBuffer) -> list[Tensor]:
 
 def carried(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> list[Tensor]:
     buffer = ReplayBuffer(spec, capacity, CPU)
-    told = carry_over(path, buffer, spec, task_map)["transitions"]
+    told = carry_over(path, buffer, spec, task_map)[0]["transitions"]
     rows = held(buffer)
     assert {spec.tasks[task]: len(own) for task, own in enumerate(rows) if len(own)} == told
     sizes = buffer.size.tolist()
@@ -88,6 +91,21 @@ def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
     assert torch.equal(rows[:15], theirs[1][5:])
     assert torch.equal(rows[15:, -3], block.rew[1].flatten())
     assert torch.equal(rows[15:, -1], block.first[1].flatten())
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_reward_scale_recalls_what_it_has_seen(copies: int, tmp_path: Path) -> None:
+    """As if it had been that of the other run."""
+    written(tmp_path, THREE, blocks=3, capacity=100, copies=copies)
+    spec = make_spec(2)._replace(tasks=("pick", "reach"))
+    _, rewards = carry_over(tmp_path, ReplayBuffer(spec, 100, CPU), spec, {})
+    for make in (partial(ReturnScale, copies=copies, discount=0.9, bound=5.0), DeviationScale):
+        theirs, mine = make(3), make(2)
+        for epoch in (1, 2, 3):
+            factors = theirs.update(random_block(THREE, 10, copies, seed=epoch), [0, 1, 2])
+        for task, seen in rewards.items():
+            mine.recall(task, *seen)
+        torch.testing.assert_close(mine.factors(), factors[[2, 0]])
 
 
 def test_no_return_of_several_steps_leads_through_what_came_along(tmp_path: Path) -> None:

@@ -130,6 +130,16 @@ def test_transitions_come_along_where_they_are_asked_for(first: Path, runs: Runs
     }
 
 
+def test_carried_rewards_keep_their_scale(runs: Runs) -> None:
+    """A new scale would begin with the rewards of an untrained policy."""
+    settings = {"env__reward_normalization": "return"}
+    source = runs("source", **settings)
+    none = {"train__num_epochs": 0, "train__pretrain_epochs": 0}
+    second = runs("second", *from_(source), load=["buffer"], **settings, **none)
+    largest = [complete_state(run)["reward_scale"]["largest"] for run in (source, second)]
+    assert torch.equal(*largest) and largest[0] > 0
+
+
 # --- where it came from ---------------------------------------------------------------------------
 
 

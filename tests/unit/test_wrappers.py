@@ -116,6 +116,28 @@ def test_a_registered_function_shapes_rewards_and_no_success() -> None:
         obs = next_obs
 
 
+class OneArray(gym.Env):
+    """Returns the same array at every step, with the number of steps."""
+
+    observation_space = gym.spaces.Box(0, 9, (1,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+    obs = np.zeros(1, np.float32)
+
+    def reset(self, **_: Any) -> Any:
+        self.obs[:] = 0
+        return self.obs, {}
+
+    def step(self, action: Any) -> Any:  # noqa: ARG002
+        self.obs += 1
+        return self.obs, 0.0, False, False, {}
+
+
+def test_a_reward_sees_the_observation_before_the_step() -> None:
+    env = wrappers.ShapedReward(potential, OneArray())
+    env.reset()
+    assert [env.step(np.zeros(1))[1] for _ in range(3)] == [1, 1, 1]
+
+
 class Upside(gym.ActionWrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)

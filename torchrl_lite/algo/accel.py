@@ -5,6 +5,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -34,6 +35,9 @@ def import_all(mode: str) -> None:
     would surface as another error."""
     for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):
         importlib.import_module(name)
+    if mode == "compile":  # it compiles for each stage of a curriculum, and gives up at this number
+        dynamo: Any = importlib.import_module("torch._dynamo.config")
+        dynamo.recompile_limit = 256
 
 
 class StaticInputs:
@@ -72,6 +76,11 @@ class Stepper:
         self.mode, self._device = mode, device
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+
+    def forget(self) -> None:
+        """Drop all graphs: tensors that they work on were replaced."""
+        self._calls.clear()
+        self._graphs.clear()
 
     def __call__(self, key: Hashable, step: Callable[[], None]) -> None:
         if self.mode != "graph":

@@ -67,7 +67,7 @@ class Learner(nn.Module):
         self._frozen = False
         self.build(net)
         self.to(device)
-        self.optimizers = Optimizers(device, capturable=accel == "graph")
+        self.optimizers = Optimizers(device, accel=accel)
         for name, (parameters, lr) in self.trained().items():
             self.optimizers.add(name, parameters, lr=lr, eps=config.adam_eps)
         self._active = ActiveTasks(self, spec.num_tasks)
@@ -137,13 +137,12 @@ class Learner(nn.Module):
         losses = self.critic.loss(prediction, target)  # [E, T]
         norm = self.step(
             "critic",
-            weight * self._reset.mask(losses.mean(0)),
+            weight * self._reset.mask(losses.mean(0), frozen=self._frozen),
             batch.task,
             max_norm=self.config.grad_clip,
             progress=partial(critic_progress, self.critic, batch, prediction, target),
         )
-        if not self._frozen:  # a reset would change the policy
-            self._reset.apply(batch.task)
+        self._reset.apply(batch.task)
         return {
             **{f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)},
             "q": self.critic.value(prediction.detach()).mean((0, 2)),
@@ -180,7 +179,7 @@ class Learner(nn.Module):
         norm = (clip_each_task if self.independent else clip)(grads, max_norm)
         if not (self._frozen and name in self.POLICY):
             for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.grad = grad
+                parameter.grad = grad.contiguous()  # as the fused Adam assumes
             with self._active.only(task, parameters, optimizer):
                 optimizer.step()
             for parameter in parameters:
@@ -297,3 +296,4 @@ class Learner(nn.Module):
         self.updates = state["updates"]
         self.imitations = state.get("imitations", 0)  # earlier versions had none
         self._frozen_updates = state["frozen_updates"]
+        self._stepper.forget()

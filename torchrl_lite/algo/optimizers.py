@@ -14,10 +14,11 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 class Optimizers(dict[str, Adam]):
     """Adam by the name of what it trains."""
 
-    def __init__(self, device: torch.device, *, capturable: bool) -> None:
-        """``capturable``: steps can be part of a CUDA graph."""
+    def __init__(self, device: torch.device, *, accel: str) -> None:
+        """``accel``: as in ``system.accel``."""
         super().__init__()
-        self._device, self._capturable = device, capturable
+        self._device, self._capturable = device, accel == "graph"
+        self._as_tensor = device.type == "cuda" or accel == "compile"
 
     def add(self, name: str, parameters: Iterable[nn.Parameter], *, lr: float, eps: float) -> None:
         adam = Adam(parameters, lr=self._rate(lr), eps=eps, fused=True, capturable=self._capturable)
@@ -25,8 +26,9 @@ class Optimizers(dict[str, Adam]):
         self[name] = adam
 
     def _rate(self, lr: float) -> float | Tensor:
-        """A tensor on a GPU, since a captured graph freezes Python numbers."""
-        return torch.tensor(lr, device=self._device) if self._device.type == "cuda" else lr
+        """A tensor, if a captured graph would freeze a number or the compiler start again for each
+        new one."""
+        return torch.tensor(lr, device=self._device) if self._as_tensor else lr
 
     def scale(self, factor: float) -> None:
         """Multiply all initial learning rates."""

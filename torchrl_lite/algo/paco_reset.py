@@ -15,6 +15,7 @@ As in the authors' code, beta is uniformly distributed before it is normalised. 
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -37,8 +38,9 @@ class NoReset:
     def draw(self, generator: torch.Generator) -> None:
         """Draw the random numbers of the next update, in place."""
 
-    def mask(self, losses: Losses) -> Losses:
-        """The critics' losses, without a gradient for diverging tasks."""
+    def mask(self, losses: Losses, *, frozen: bool) -> Losses:  # noqa: ARG002
+        """The critics' losses, without a gradient for diverging tasks; of a ``frozen`` policy, no
+        task is reset."""
         return losses
 
     def apply(self, task: Tasks) -> None:
@@ -67,8 +69,8 @@ class PacoReset(NoReset):
     def draw(self, generator: torch.Generator) -> None:
         self._beta.uniform_(generator=generator)
 
-    def mask(self, losses: Losses) -> Losses:
-        above = losses.detach() > self._threshold
+    def mask(self, losses: Losses, *, frozen: bool) -> Losses:
+        above = losses.detach() > (inf if frozen else self._threshold)
         self._diverged = above & ~above.all()  # at least one task must be left to start from
         return torch.where(self._diverged, losses.detach(), losses)
 

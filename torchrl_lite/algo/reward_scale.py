@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from torchrl_lite.config import Config
@@ -18,8 +19,16 @@ class RewardScale(ABC):
     """Attribute names of the arrays."""
 
     @abstractmethod
+    def factors(self) -> Float[Tensor, " T"]:
+        """The multiplier of every task."""
+
+    @abstractmethod
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        """Add these tasks' rewards in time order; returns the factor of every task."""
+        """Add these tasks' rewards in time order; returns `factors`."""
+
+    @abstractmethod
+    def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:
+        """Add rewards that K other environments of this task have given in L steps."""
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: torch.tensor(getattr(self, name)) for name in self.STATISTICS}
@@ -51,7 +60,15 @@ class DeviationScale(RewardScale):
             mean += self.RATE * (rew - mean)
             var += self.RATE * (np.square(rew - mean) - var)
         self.mean[tasks], self.var[tasks] = mean, var
+        return self.factors()
+
+    def factors(self) -> Float[Tensor, " T"]:
         return torch.from_numpy(1 / (np.sqrt(self.var) + 1e-8)).float()
+
+    def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:  # noqa: ARG002
+        for one in rew.flat:
+            self.mean[task] += self.RATE * (one - self.mean[task])
+            self.var[task] += self.RATE * (np.square(one - self.mean[task]) - self.var[task])
 
 
 class ReturnScale(RewardScale):
@@ -77,6 +94,15 @@ class ReturnScale(RewardScale):
             returns = self.discount * goes_on[:, frame] * returns + rewards[:, frame]
             largest = np.maximum(largest, np.abs(returns).max(1))
         self.returns[tasks], self.largest[tasks] = returns, largest
+        return self.factors()
+
+    def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:
+        returns = np.zeros(rew.shape[1])
+        for now, starts in zip(rew, first, strict=True):
+            returns = self.discount * (1 - starts) * returns + now
+            self.largest[task] = max(self.largest[task], np.abs(returns).max())
+
+    def factors(self) -> Float[Tensor, " T"]:
         scale = np.divide(
             self.bound, self.largest, out=np.ones_like(self.largest), where=self.largest > 0
         )

@@ -13,6 +13,7 @@ from numpy import ndarray
 from torchrl_lite.collector.failure import RAISED, of_environment
 from torchrl_lite.collector.info import InfoRecorder, Reported
 from torchrl_lite.collector.plan import EpisodePlan
+from torchrl_lite.errors import EpisodeError
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class EpisodeRunner:
             self.success = max(self.success or 0.0, float(info["success"]))
         self._info.add(info)
         stats = None
+        if not (terminated or truncated) and self.plan and self.frame >= len(self.plan.normal):
+            raise EpisodeError(
+                f"{self.name}: an episode goes on after its time limit of {self.frame} steps; "
+                "a wrapper must not change truncated to False"
+            )
         if terminated or truncated:
             stats = EpisodeStats(
                 self.task, self._ret, self.frame, self.success, info=self._info.summary()

@@ -106,6 +106,10 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         if saved is not None:
             run.phase("restoring")
             resume(algo, saved)
+        elif start is not None and algo.reward_scale is not None:
+            for task, rewards in start.rewards.items():
+                algo.reward_scale.recall(task, *rewards)
+            buffer.reward_scale.copy_(algo.reward_scale.factors())
         del saved  # frees a second copy of the networks and Adam's moments
         run.begin(algo, tracked_as=job.tracked_as)
         if not algo.train() and run.had_enough:

@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         "--episodes",
         type=episodes,
         metavar="N",
-        help="episodes per task (default 10, or 1 on one goal)",
+        help="per task, on Meta-World at most one per goal (default 10, or 1 on one goal)",
     )
     parser.add_argument(
         "--task",

@@ -67,12 +67,13 @@ class ShapedReward(gym.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        self._obs, info = self.env.reset(seed=seed, options=options)
-        return self._obs, info
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = np.array(obs)  # an environment may return the same array every time
+        return obs, info
 
     def step(self, action: Float[ndarray, " A"]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, (next_obs, reward, *ends, info) = self._obs, self.env.step(action)
-        self._obs = next_obs
+        self._obs = np.array(next_obs)
         shaped = self._function(obs, action, next_obs, reward, dict(info), **self._arguments)
         return next_obs, shaped, ends[0], ends[1], info
 

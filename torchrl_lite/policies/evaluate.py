@@ -82,7 +82,8 @@ def evaluate(
 ) -> tuple[list[TaskEvaluation], float]:
     """Runs deterministic episodes on evenly spread goals; also returns the frames per second.
 
-    ``tasks``: their names or indices, by default all; ``episodes``: of each task; ``seed`` draws
+    ``tasks``: their names or indices, by default all; ``episodes``: of each task, on Meta-World at
+    most as many as goals, since another one on the same goal would be the same; ``seed`` draws
     the goals, by default those of the training; ``goals``: "train", "held_out" (the test goals of
     ``metaworld.ML1``) or the number of one goal; ``workers``: processes, 0 to evaluate in this one.
 
@@ -97,6 +98,8 @@ def evaluate(
     indices = [policy.index(task) for task in tasks] or list(range(len(policy.tasks)))
     seed = policy.seed if seed is None else seed
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
+    if config.has_goals:
+        episodes = min(episodes, len(numbers))
     setup = RolloutSetup(config, policy.spec, policy.actor, seed)
     with Collector(setup, epoch_frames=1, workers=workers) as collector:
         started = time.perf_counter()

@@ -35,7 +35,8 @@ def probe(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:
     kept = {
         task: sampled
         for task, group in episodes.items()
-        if (sampled := [stats for stats in group if stats.sample is not None])
+        if buffer.holds(task)  # else its rewards have no scale yet
+        and (sampled := [stats for stats in group if stats.sample is not None])
     }
     if not kept:
         return {}
@@ -74,7 +75,7 @@ def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float 
         [
             float(validate(learner, _batch(_rows(group), task, learner, buffer)))
             for task, group in episodes.items()
-            if any(stats.sample is not None for stats in group)
+            if buffer.holds(task) and any(stats.sample is not None for stats in group)
         ]
     )
 

@@ -14,7 +14,7 @@ from torchrl_lite.network.role import Role
 from torchrl_lite.policies.sources import Source, read_source
 from torchrl_lite.transfer.fitting import Report, load_module, load_temperatures
 from torchrl_lite.transfer.pairing import Fit, pair_tasks
-from torchrl_lite.transfer.transitions import carry_over
+from torchrl_lite.transfer.transitions import Rewards, carry_over
 
 WEIGHTS = {"actor": "actor", "critic": "critic", "alpha": "log_alpha"}
 """The transferable parts, and their names in a learner and in a file."""
@@ -29,6 +29,8 @@ class Start(NamedTuple):
     """Messages for the user."""
     origin: list[dict[str, Any]]
     """The chain of sources, nearest first, as plain data; empty if nothing was loaded."""
+    rewards: dict[int, Rewards]
+    """By task, the rewards of transitions that were loaded."""
 
 
 def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | None) -> Start:
@@ -39,7 +41,7 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
             unknown task, or nothing of a part fits and that is not ``optional``.
     """
     if config is None:
-        return Start([], [])
+        return Start([], [], {})
     if config.init_from is None:
         raise UserError("transfer: needs a source, set with --init_from; else it must be null")
     source = read_source(Path(config.init_from))
@@ -61,9 +63,10 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
     }
     if there and not pairs:
         notes.append("none of its tasks is in this run; pair tasks with transfer.task_map")
+    rewards: dict[int, Rewards] = {}
     if "buffer" in config.load:
         path = Path(config.init_from)
-        link["buffer"] = carry_over(path, buffer, learner.spec, config.task_map)
+        link["buffer"], rewards = carry_over(path, buffer, learner.spec, config.task_map)
         link["parts"] = [*parts, "buffer"]
         notes.append(f"transitions: {link['buffer']['transitions']}")
     if set(parts) - {"alpha"}:  # networks were loaded
@@ -71,7 +74,7 @@ def start_from(learner: Learner, buffer: ReplayBuffer, config: TransferConfig | 
         learner.start_gently(lr_multiplier=config.lr_multiplier, frozen_updates=frozen)
         still = f", actor and temperatures frozen for {frozen} updates" if frozen else ""
         notes.append(f"learning rates times {config.lr_multiplier}{still}")
-    return Start(notes, [link, *source.facts.origin] if link["parts"] else [])
+    return Start(notes, [link, *source.facts.origin] if link["parts"] else [], rewards)
 
 
 def _notes(
