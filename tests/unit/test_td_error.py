@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, random_batch, random_noise
+from helpers import CPU, make_learner, make_spec, random_batch, random_block, random_noise
 
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.collector.collector import Collector
@@ -54,6 +54,7 @@ def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> Non
     seen = []
     learner.td_error = lambda batch, _: seen.append(batch) or batch.rew.mean(1)
     buffer = ReplayBuffer(spec, 10, CPU)
+    buffer.add_block(random_block(spec, 5), [0, 1])  # tasks without transitions do not count
     buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))
     rows = np.array([[0, 0, 0, 4, 1, 1], [0, 0, 0, 8, 0, 1]], np.float32)
     stats = EpisodeStats(0, ret=0.0, length=2, success=None, sample=rows)
