@@ -21,13 +21,19 @@ from torchrl_lite.command.launch import main
 _STORED = ROOT / "docs" / "results"
 STUCK_IN_AN_OPTIMUM = _STORED / "min_99" / "drawer-open-v3" / "1"
 """It pushes against the closed drawer."""
-_STOPPED_EARLY = ("mt10", "mt10_multihead", "mt10_soft_module", "compare_mt10")
-"""Experiments."""
+_SHORT = (
+    "mt10",
+    "mt10_multihead",
+    "mt10_soft_module",
+    "compare_mt10",
+    "recipe_39",
+    "searched_39",
+)
+"""Experiments that end before their tasks are learned."""
 GOOD = sorted(
     path.parent
     for path in _STORED.rglob("log.csv")
-    if path.relative_to(_STORED).parts[0] not in _STOPPED_EARLY
-    and path.parent != STUCK_IN_AN_OPTIMUM
+    if path.relative_to(_STORED).parts[0] not in _SHORT and path.parent != STUCK_IN_AN_OPTIMUM
 )
 """Logs of runs that learned their tasks."""
 
