@@ -6,9 +6,11 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from torchrl_lite.command import launch
 from torchrl_lite.training import signals
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
@@ -168,3 +170,29 @@ def test_the_old_handlers_are_restored(error: type[BaseException] | None) -> Non
             raise error
     assert [signal.getsignal(signum) for signum in numbers] == before
     assert not set(guarding) & set(before)
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("last_3.json", "continues from the last checkpoint"),
+        ("best.pt", "starts again: nothing was saved"),
+    ],
+)
+def test_a_stopped_run_says_what_resume_will_do(
+    file: str,
+    how: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        (folder / "checkpoint").mkdir(parents=True)
+        (folder / "checkpoint" / file).touch()
+        raise Interrupted(signal.SIGINT)
+
+    folder = tmp_path / "x" / "reach-v3" / "1"
+    monkeypatch.setattr(launch, "_run", interrupted)
+    argv = ["--task", "reach-v3", "--id", "x", "--log_dir", str(tmp_path)]
+    assert launch.main("sac", argv) == 130
+    assert capsys.readouterr().err == f"stopped by SIGINT; --resume {how}\n"

@@ -57,10 +57,9 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> int:
         with telling(folder):
             return _run(asked, args, folder, resuming=resuming)
     except Interrupted as interrupted:
-        print(
-            f"stopped by {interrupted}; --resume continues from the last checkpoint",
-            file=sys.stderr,
-        )
+        saved = any((folder / "checkpoint").glob("last_*.json"))
+        how = "continues from the last checkpoint" if saved else "starts again: nothing was saved"
+        print(f"stopped by {interrupted}; --resume {how}", file=sys.stderr)
         return 128 + interrupted.signum
 
 

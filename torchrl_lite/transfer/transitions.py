@@ -64,6 +64,7 @@ def carry_over(
 
 
 def _rewards(rows: Float[Tensor, "n D"], copies: int) -> Rewards:
+    copies = max(1, min(copies, len(rows)))
     whole = rows[len(rows) % copies :].double().numpy()
     return Rewards(whole[:, -3].reshape(-1, copies), whole[:, -1].reshape(-1, copies))
 
@@ -86,13 +87,13 @@ def _remembered(saved: Saved, fit: Fit, room: int) -> tuple[dict[int, Float[Tens
         written = saved.state["buffer"]["written"]
         config = dict(saved.state["config"])  # a damaged one may be a tensor, which warns
         size = dict(config["replay_buffer"])["size"]
-        copies = max(1, int(dict(config["env"])["num_envs"]) // fit.num_tasks[1])
+        copies = int(dict(config["env"])["num_envs"]) // fit.num_tasks[1]
         for there, first, rows in saved.rows(width):
             if there in chunks:
                 # Older transitions are overwritten, or have no room here.
                 kept = written[there] - min(room, size // fit.num_tasks[1])
                 chunks[there].append(rows[max(0, kept - first) :])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{saved.path}: not a checkpoint of a run ({error!r})") from None
     whole = {there: torch.cat([torch.empty(0, width), *rows]) for there, rows in chunks.items()}
     return whole, copies
