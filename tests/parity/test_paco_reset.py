@@ -1,5 +1,6 @@
 """PaCo's reset of tasks whose loss explodes."""
 
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_the_log_has_the_share_of_updates_with_a_reset(gradients: str) -> None:
     told = run(paco(gradients=gradients), 4).flush()
     assert [told[f"train_reset/task{index}"] for index in range(3)] == [0, 1, 0]
     assert told["train/reset"] == pytest.approx(1 / 3)
-    assert all(map(torch.isfinite, map(torch.tensor, told.values())))
+    assert all(map(isfinite, told.values()))
     assert "train/reset" not in run(paco(reset_loss=None), 1).flush()
 
 

@@ -54,21 +54,21 @@ class DeviationScale(RewardScale):
         self.var = np.ones(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        rewards = block.rew.flatten(1, 2).double().numpy()[tasks]
-        mean, var = self.mean[tasks], self.var[tasks]
-        for rew in rewards.T:
-            mean += self.RATE * (rew - mean)
-            var += self.RATE * (np.square(rew - mean) - var)
-        self.mean[tasks], self.var[tasks] = mean, var
+        self._add(block.rew.flatten(1, 2).double().numpy()[tasks], tasks)
         return self.factors()
 
     def factors(self) -> Float[Tensor, " T"]:
         return torch.from_numpy(1 / (np.sqrt(self.var) + 1e-8)).float()
 
     def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:  # noqa: ARG002
-        for one in rew.flat:
-            self.mean[task] += self.RATE * (one - self.mean[task])
-            self.var[task] += self.RATE * (np.square(one - self.mean[task]) - self.var[task])
+        self._add(rew.reshape(1, -1), [task])
+
+    def _add(self, rewards: Float[ndarray, "t N"], tasks: list[int]) -> None:
+        mean, var = self.mean[tasks], self.var[tasks]
+        for rew in rewards.T:
+            mean += self.RATE * (rew - mean)
+            var += self.RATE * (np.square(rew - mean) - var)
+        self.mean[tasks], self.var[tasks] = mean, var
 
 
 class ReturnScale(RewardScale):
@@ -87,20 +87,28 @@ class ReturnScale(RewardScale):
         self.largest = np.zeros(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        rewards = block.rew.double().numpy()[tasks]  # [t, L, K]
-        goes_on = 1 - block.first.double().numpy()[tasks]
-        returns, largest = self.returns[tasks], self.largest[tasks]
-        for frame in range(rewards.shape[1]):
-            returns = self.discount * goes_on[:, frame] * returns + rewards[:, frame]
-            largest = np.maximum(largest, np.abs(returns).max(1))
-        self.returns[tasks], self.largest[tasks] = returns, largest
+        rew, first = (field.double().numpy()[tasks] for field in (block.rew, block.first))
+        self.returns[tasks] = self._add(rew, first, tasks, returns=self.returns[tasks])
         return self.factors()
 
     def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:
-        returns = np.zeros(rew.shape[1])
-        for now, starts in zip(rew, first, strict=True):
-            returns = self.discount * (1 - starts) * returns + now
-            self.largest[task] = max(self.largest[task], np.abs(returns).max())
+        self._add(rew[None], first[None], [task], returns=np.zeros((1, rew.shape[1])))
+
+    def _add(
+        self,
+        rew: Float[ndarray, "t L K"],
+        first: Float[ndarray, "t L K"],
+        tasks: list[int],
+        *,
+        returns: Float[ndarray, "t K"],
+    ) -> Float[ndarray, "t K"]:
+        """Continues these discounted returns; returns those at the end."""
+        goes_on, largest = 1 - first, self.largest[tasks]
+        for frame in range(rew.shape[1]):
+            returns = self.discount * goes_on[:, frame] * returns + rew[:, frame]
+            largest = np.maximum(largest, np.abs(returns).max(1))
+        self.largest[tasks] = largest
+        return returns
 
     def factors(self) -> Float[Tensor, " T"]:
         scale = np.divide(
