@@ -236,7 +236,7 @@ def test_waiting_for_the_compiler_is_announced(
     shown: list[str] = []
     monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
     monkeypatch.setattr(torch, "compile", lambda update, **_: update)
-    monkeypatch.setattr(accel, "import_all", lambda _: None)
+    monkeypatch.setattr(accel, "prepare", lambda _: None)
     monkeypatch.setenv("CXX", "true")  # there, and never called
     start(tmp_path, "--until", "80", system__accel="compile")
     phases = [name for name in shown if name in ("compiling", "updating")]

@@ -22,15 +22,23 @@ def check(mode: str, device: torch.device) -> None:
     """Raise UserError if the mode cannot run on this device."""
     if mode == "graph" and device.type == "cpu":
         raise UserError("system.accel: a CUDA graph needs a CUDA device")
-    if mode == "compile" and device.type == "cpu":
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
+    if mode == "compile":
+        compilers = _compilers(device)
+        if not any(map(shutil.which, compilers)):
             raise UserError(
-                f"system.accel: compile needs a C++ compiler, but {compiler} is missing"
+                f"system.accel: compile needs a compiler, but {' and '.join(compilers)} "
+                f"{'is' if len(compilers) == 1 else 'are'} missing"
             )
 
 
-def import_all(mode: str) -> None:
+def _compilers(device: torch.device) -> list[str]:
+    """Those one of which torch's compiler calls: for C++ on a CPU, for C (from Triton) on a GPU."""
+    if device.type == "cpu":
+        return [os.environ.get("CXX", "g++")]
+    return [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+
+
+def prepare(mode: str) -> None:
     """Import now what torch would import during training, where a signal that interrupts an import
     would surface as another error."""
     for name in (*_LATE, *(_COMPILER if mode == "compile" else ())):

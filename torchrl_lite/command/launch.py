@@ -84,7 +84,7 @@ def _run(asked: Config, args: Namespace, folder: Path, *, resuming: bool) -> int
         wandb.check()
     elif args.run_name is not None:
         raise UserError("--run_name: names the run on Weights & Biases, so it needs --track")
-    accel.import_all(job.config.system.accel)
+    accel.prepare(job.config.system.accel)
     with SignalGuard(job.config.system.grace_seconds) as guard:
         result = work(job, guard)
     return 0 if guard.requested is None or result is not None else 128 + guard.requested

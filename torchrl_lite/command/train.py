@@ -59,7 +59,7 @@ def train(
     if job.folder is not None and is_finished(job):
         return json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
     check_job(job)
-    accel.import_all(job.config.system.accel)
+    accel.prepare(job.config.system.accel)
     guard = SignalGuard(job.config.system.grace_seconds)
     guarded = job.folder is not None and threading.current_thread() is threading.main_thread()
     try:
