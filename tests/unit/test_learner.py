@@ -87,6 +87,14 @@ def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
     assert not torch.equal(*weights)
 
 
+def test_updates_draw_from_another_stream_than_the_initial_weights() -> None:
+    """Which torch draws from its global generator, with the same seed."""
+    learner = Counting(make_spec())
+    run_counting(learner, [0], 1)
+    torch.manual_seed(0)
+    assert not torch.equal(learner.noises[0].pick, torch.rand(1, 8, dtype=torch.float64))
+
+
 def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
     """Each is drawn by itself, for both actions of an update and for every task."""
     learner = Counting(make_spec(2))

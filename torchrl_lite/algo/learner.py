@@ -88,8 +88,8 @@ class Learner(nn.Module):
         self.metrics = Metrics(self.METRICS, spec, shared=shared, device=device)
         self._cosines: dict[str, Tensor] = {}
 
-        # Independent of the random stream of the initial weights.
-        self._generator = torch.Generator(device).manual_seed(seed + 2**32)
+        # Another stream than that of the initial weights; on a CPU, torch ignores all but 32 bits.
+        self._generator = torch.Generator(device).manual_seed(seed + 2**31)
         self._stepper = Stepper(accel, device)
         self._update = torch.compile(self.update, dynamic=False) if compiling else self.update
         self._inputs = StaticInputs(spec.act_dim, device)
