@@ -2,12 +2,15 @@
 
 import os
 import signal
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import metaworld
 import numpy as np
@@ -20,9 +23,10 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.guard import GuardedEnv
 from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup
+from torchrl_lite.collector.worker import ProcessWorker
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
-from torchrl_lite.errors import UserError, WorkerError
+from torchrl_lite.errors import UserError, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import GaussianPolicy
 from torchrl_lite.network.build import build
 from torchrl_lite.training.signals import Interrupted, SignalGuard
@@ -452,6 +456,24 @@ def kill_one(others: Sequence[BaseProcess], number: int = 0) -> None:
     victim = mine(others)[number]
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
+
+
+def die_within_an_answer(pipe: Connection) -> None:
+    os.write(pipe.fileno(), struct.pack("!i", 1000) + b"too few")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_killed_within_its_answer_is_a_dead_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "torchrl_lite.collector.worker._serve_main_process",
+        lambda pipe, _setup, _block: die_within_an_answer(pipe),
+    )
+    monkeypatch.setattr("torchrl_lite.collector.worker.get_context", lambda _: get_context("fork"))
+    setup, block = Mock(spec=RolloutSetup), Mock(spec=Block)
+    with pytest.raises(WorkerDiedError, match=r"worker 7 died \(exit code -9\)"):
+        ProcessWorker(7, setup, block).receive()
 
 
 def test_a_worker_killed_changes_no_bit_until_environments_kill_three_workers(

@@ -85,7 +85,9 @@ def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> Non
         assert part in text
 
 
-@pytest.mark.parametrize(("width", "height", "many"), [(80, 24, 3), (120, 24, 50), (120, 45, 50)])
+@pytest.mark.parametrize(
+    ("width", "height", "many"), [(80, 24, 3), (200, 14, 10), (120, 24, 50), (120, 45, 50)]
+)
 def test_the_view_fits_the_terminal_and_shows_the_worst_tasks(
     width: int, height: int, many: int
 ) -> None:

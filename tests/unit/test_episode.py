@@ -99,6 +99,23 @@ def test_an_episode_that_passes_its_time_limit_is_an_error() -> None:
         runner.step(np.zeros(4, np.float32))
 
 
+class Halves(gym.ActionWrapper):
+    """In place, as a wrapper must not."""
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        action *= 0.5
+        return action
+
+
+def test_a_wrapper_that_changes_the_action_in_place_changes_no_record() -> None:
+    runner = EpisodeRunner(Halves(ScriptedEnv()), task=1, name="halved")
+    runner.begin(plan_of(KEY))
+    action = np.ones(4, np.float32)
+    runner.step(action)
+    assert action.tolist() == runner.position()["actions"][0].tolist() == [1.0] * 4
+    assert runner.replay(plan_of(KEY), runner.position())
+
+
 @pytest.mark.parametrize("frames", [0, 7])
 def test_a_replayed_episode_continues_like_the_original(
     runners: list[EpisodeRunner], frames: int

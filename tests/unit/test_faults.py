@@ -88,6 +88,8 @@ def test_a_non_finite_metric_names_its_task() -> None:
         check_metrics(metrics, NAMES, frame=500)
     with pytest.raises(NotFiniteError, match=r"^reach-v3, push-v3: actor_grad_norm is nan"):
         check_metrics({"train/actor_grad_norm": math.nan}, NAMES, frame=1)  # tasks share it
+    with pytest.raises(NotFiniteError, match=r"^package/Task-v0: q is nan"):
+        check_metrics({"train_q/package/Task-v0": math.nan}, ["package/Task-v0"], frame=1)
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])

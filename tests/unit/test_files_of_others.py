@@ -95,6 +95,22 @@ def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("torn", [b"3,30,1.0,-", b"3,30,1.0,1e-", b"3,30,1.0" + bytes(9)])
+def test_a_row_cut_anywhere_by_a_full_disk_is_left_out(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"epoch,total_frames,time/cpu_s,x\n1,10,1.0,0.5\n2,20,1.0,0.5\n" + torn)
+    assert read_past(path, 20, 100).epochs == 2
+
+
+def test_two_evaluations_long_ago_are_read_back_for_their_distance(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    with path.open("w") as file:
+        file.write("epoch,total_frames,eval/return\n")
+        for epoch in range(1, 31):
+            file.write(f"{epoch},{10 * epoch},{1.0 if epoch % 10 == 0 else ''}\n")
+    assert [row["epoch"] for row in read_past(path, 290, 5).latest][:3] == [10, 20, 25]
+
+
 def with_other_marks(log: bytes) -> bytes:
     """A mark of byte order, other line ends, and a number that is whole."""
     return b"\xef\xbb\xbf" + log.replace(b"2,20,", b"2,20.0,").replace(b"\n", b"\r\n")

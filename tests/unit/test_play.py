@@ -181,6 +181,7 @@ def test_the_title_says_whether_the_episode_has_succeeded() -> None:
     assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
     assert brightness(unknown[:15, :100]).max() > 150
     assert (success[120] == 128).all() and not success[225].any()
+    assert titled(grey, 64, "reach-v3", success=0.0).shape == (64, 64, 3)  # no room for the name
 
 
 def test_a_film_that_ends_early_waits_for_the_others() -> None:

@@ -58,6 +58,10 @@ LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "all but log.csv": (only_log, "holds log.csv"),
     "all but weights": (only_weights, "holds checkpoint/best.pt"),
     "manifests": (lambda f: remove(f, "checkpoint/*.json"), "no complete checkpoint any more"),
+    "all results": (
+        lambda f: [shutil.rmtree(f / "checkpoint"), (f / "log.csv").unlink()],
+        "no complete checkpoint any more; restore",
+    ),
     "checkpoints": (lambda f: shutil.rmtree(f / "checkpoint"), "only log.csv"),
     "manifests and head": (no_head, "no complete checkpoint any more"),
     "manifests and half the head": (damaged_head, "no complete checkpoint any more"),

@@ -7,11 +7,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, tree_of
 
 from torchrl_lite import UserError, load_config, train
+from torchrl_lite.command.train import _checked
 from torchrl_lite.config import Config
 
 CPU: dict[str, Any] = {"seed": 4, "device": "cpu"}
@@ -57,19 +59,30 @@ def test_without_a_directory_it_is_the_same_and_leaves_nothing(
     assert timeless(result) == timeless(result_of(whole))
     assert [row["total_frames"] for row in rows] == [10, 20, 30, 40]
     assert [str(row["eval/return"]) for row in rows] == [r["eval/return"] for r in rows_of(whole)]
+    assert all(row["time/cpu_s"] > 0 and row["time/total_s"] > 0 for row in rows)
     assert not [*tmp_path.iterdir()]
     assert capfd.readouterr() == ("", "")
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_callback_ends_the_run_with_a_result(whole: Path, tmp_path: Path) -> None:
+def test_a_callback_ends_the_run_with_a_result(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
-    result = train(config(), run_dir=folder, callback=lambda row: row["epoch"] == 2, **CPU)
+    rows: list[dict[str, Any]] = []
+
+    def solved(row: dict[str, Any]) -> bool:
+        rows.append({name: str(value) for name, value in row.items() if value is not None})
+        return row["epoch"] == 2
+
+    result = train(config(), run_dir=folder, callback=solved, **CPU)
+    assert rows == [{name: cell for name, cell in row.items() if cell} for row in rows_of(folder)]
     assert (result["epochs"], result["frames"]) == (2, 20)
     assert isinstance(result["eval/return"], float)
     assert timeless(result_of(folder)) == timeless(result)
     assert (folder / "policy.safetensors").exists()
+    assert "continue with --resume" not in capsys.readouterr().out
     again = train(config(), run_dir=folder, resume=True, **CPU)  # the rest, bit for bit
     assert_same_run(folder, whole)
     assert timeless(again) == timeless(result_of(whole))
@@ -109,6 +122,13 @@ def test_a_wrong_seed_is_refused_before_anything_is_written(tmp_path: Path, seed
     with pytest.raises(UserError, match=f"^seed: {seed} is not an integer from 0 to"):
         train(config(), seed=seed, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_may_be_numpys_but_no_other_type() -> None:
+    assert type(_checked(np.int64(4))) is int
+    for seed in (1.5, "1", None):
+        with pytest.raises(UserError, match=r"^seed: "):
+            _checked(seed)
 
 
 def test_an_existing_run_is_not_overwritten(whole: Path) -> None:

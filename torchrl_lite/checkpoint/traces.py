@@ -44,17 +44,19 @@ def check_not_lost(folder: Path) -> None:
     Raises:
         UserError: the checkpoints are lost.
     """
-    found = traces(folder)
-    if found and not _never_had_a_checkpoint(folder):
+    found, had_one = traces(folder), _had_a_checkpoint(folder)
+    if had_one or (found and had_one is None):
+        left = f", only {listed(found)}" if found else ""
         raise UserError(
-            f"{folder}: has no complete checkpoint any more, only {listed(found)}; restore "
+            f"{folder}: has no complete checkpoint any more{left}; restore "
             "checkpoint/last_<epoch>.json and the files it names, or use another --id or --seed"
         )
 
 
-def _never_had_a_checkpoint(folder: Path) -> bool:
+def _had_a_checkpoint(folder: Path) -> bool | None:
+    """None if unknown."""
     try:
         versions = read_versions(folder)
     except UserError:
-        return False
-    return versions is not None and not versions.has_checkpoint
+        return None
+    return None if versions is None else versions.has_checkpoint

@@ -72,9 +72,10 @@ class EpisodeRunner:
 
     def step(self, action: Float32[ndarray, " A"]) -> tuple[Transition, EpisodeStats | None]:
         """One step with exactly this action; returns statistics at the end of an episode."""
-        obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(action))
-        self.obs = obs
         self.actions.append(action.copy())
+        played = action.copy()  # a wrapper may change it in place
+        obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(played))
+        self.obs = obs
         self._ret += float(rew)
         if "success" in info:
             self.success = max(self.success or 0.0, float(info["success"]))

@@ -52,9 +52,11 @@ def check_metrics(metrics: Mapping[str, float], names: Sequence[str], *, frame: 
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         name = next((name for name in bad if name.startswith("train_")), bad[0])
-        quantity, task = name.split("/") if name.startswith("train_") else (name, ", ".join(names))
+        quantity, _, task = name.partition("/")
+        if quantity == "train":
+            quantity, task = task, ", ".join(names)
         raise NotFiniteError(
-            f"{task}: {quantity.removeprefix('train_').removeprefix('train/')} is "
+            f"{task}: {quantity.removeprefix('train_')} is "
             f"{metrics[name]} in the updates at frame {frame}; these weights were not saved"
         )
 

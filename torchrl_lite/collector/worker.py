@@ -71,7 +71,7 @@ class ProcessWorker:
         connection.wait([self._connection, self._process.sentinel])
         try:
             good, value = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # an OSError if it died within its answer
             raise self._died() from None
         if not good:
             raise WorkerError(f"rollout worker {self.index}", value)

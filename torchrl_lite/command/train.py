@@ -1,12 +1,13 @@
 """Trains from a script, with the same loop as the starters."""
 
 import json
+import operator
 import signal
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -52,8 +53,7 @@ def train(
             a change that a resumed run does not allow.
         RunError: an environment failed, or a checkpoint cannot be read or written.
     """
-    if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"seed: {seed} is not an integer from 0 to {MAX_SEED}")
+    seed = _checked(seed)
     asked = config if isinstance(config, Config) else load_config(config)
     job = _job(asked, seed, run_dir, device=device, callback=callback, resume=resume)
     if job.folder is not None and is_finished(job):
@@ -76,6 +76,12 @@ def train(
         _stop(guard.requested)
     assert result is not None
     return result
+
+
+def _checked(seed: Any) -> int:
+    if isinstance(seed, SupportsIndex) and 0 <= (number := operator.index(seed)) <= MAX_SEED:
+        return number
+    raise UserError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")
 
 
 def _job(

@@ -61,7 +61,7 @@ def titled(
 
 def _fitting(text: str, room: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """As much of the text as fits into so many pixels."""
-    while font.getlength(text) > room:
+    while text and font.getlength(text) > room:
         text = text[:-1]
     return text
 

@@ -49,11 +49,20 @@ def _lines(file: BinaryIO, open_end: bool) -> Iterator[str]:
                 raise ValueError(f"line {number} is longer than {MAX_LINE} bytes")
             if number == 1:  # a run writes its header at once
                 raise ValueError("the header has no end")
-            if not open_end or line.count(b",") < commas:
+            if not open_end or line.count(b",") < commas or _is_torn(line):
                 return
         commas = commas or line.count(b",")
         yield line.decode(encoding)
         encoding = "utf-8"
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether its last cell is no number."""
+    try:
+        float(line.rpartition(b",")[2] or 0)
+    except ValueError:
+        return True
+    return False
 
 
 def _checked(rows: "csv.DictReader[str]") -> Iterator[Cells]:
@@ -91,7 +100,7 @@ class Past(NamedTuple):
     epochs: int
     core_hours: float
     latest: list[dict[str, float | int | None]]
-    """The measured values of the latest epochs, after those of the latest evaluation."""
+    """The measured values of the latest epochs, after those of two evaluations before them."""
 
 
 def read_past(path: Path, frames: int, count: int) -> Past:
@@ -112,7 +121,7 @@ def read_past(path: Path, frames: int, count: int) -> Past:
         core_hours += float(row.get("time/cpu_s") or 0) / 3600
         latest.append(row)
         if len(latest) > count and (earlier := latest.popleft()).get("eval/return"):
-            evaluated = [earlier]
+            evaluated = [*evaluated[-1:], earlier]
     return Past(columns, epochs, core_hours, [_measured(row) for row in (*evaluated, *latest)])
 
 

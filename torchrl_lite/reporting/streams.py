@@ -33,9 +33,10 @@ class Output:
 
     def _lose(self, error: Exception) -> None:
         self.lost = self.lost or getattr(error, "strerror", None) or str(error)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self._stream.fileno())
-        os.close(null)
+        if not self._stream.closed:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -18,7 +18,8 @@ def task_table(
     many as fit, the worst first."""
     columns = max(1, width // (max(len(task) for task in tasks) + BAR + NUMBERS))
     if -(-len(tasks) // columns) < height:
-        wanted = min(columns, -(-len(tasks) // 12))
+        lines = min(12, height - 1)
+        wanted = min(columns, -(-len(tasks) // lines))
         return _full(tasks, row, evaluation, columns=wanted)
     return _compact(tasks, evaluation, width=width, height=height)
 

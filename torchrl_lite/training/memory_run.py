@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchrl_lite.checkpoint.store import Saved
@@ -21,6 +22,7 @@ class MemoryRun(NullRun):
     def __init__(self, callback: Callback | None = None) -> None:
         self._callback = callback
         self._started = time.perf_counter()
+        self._cpu_s = time.process_time()
         self._origin: list[dict[str, Any]] = []
         self.had_enough = False
         """Whether the callback ended the run."""
@@ -33,8 +35,20 @@ class MemoryRun(NullRun):
     def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
         """Called when everything is built, before the first epoch."""
 
+    def during_epoch(self) -> AbstractContextManager[object]:
+        self._epoch_started = time.perf_counter()
+        return nullcontext()
+
     def after_epoch(self, algo: RLAlgo, row: Row) -> bool:  # noqa: ARG002
-        return self.asks_to_stop(row)
+        return self.asks_to_stop(row | self.times(row))
+
+    def times(self, row: Row) -> Row:
+        """What the epoch of this row has taken until now; its CPU time is the workers' alone."""
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        return {
+            "time/cpu_s": self._cpu_s - before + (row["time/cpu_s"] or 0.0),
+            "time/total_s": time.perf_counter() - self._epoch_started,
+        }
 
     def asks_to_stop(self, row: Mapping[str, Any]) -> bool:
         """Passes a copy of the row to the callback; returns whether it has ended the run."""

@@ -9,7 +9,7 @@ from torchrl_lite.training.curriculum import Check
 
 
 class NullRun:
-    """Writes and shows nothing: for a notebook, a test, or another rank.
+    """Writes and shows nothing: for a notebook or a test.
 
     ``algo`` is the `RLAlgo` that calls the methods.
     """

@@ -61,7 +61,6 @@ class Run(MemoryRun):
         self._stack = ExitStack()
         self._output_is_lost = False
         self._wall_time_before = 0.0
-        self._cpu_s = time.process_time()
         self._budget = Budget(until)
 
     def __enter__(self) -> Self:
@@ -99,10 +98,8 @@ class Run(MemoryRun):
         )
         self._stack.callback(self._view.close)
         if saved is not None:
-            best = saved.state.get("best")  # its form is checked later
-            success = best[0] if isinstance(best, list) and best else None
-            known = finite(success) if isinstance(success, float) else None
-            self._view.resume(self._past.latest, best=known)
+            best = saved.state["best"]
+            self._view.resume(self._past.latest, best=finite(best[0]) if best else None)
         here = Path.cwd()
         short = self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
         self.say(f"{short} on {provenance.describe(self._device)}")
@@ -131,8 +128,8 @@ class Run(MemoryRun):
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
         header = columns(config.env.tasks, algo.learner.metrics.columns, more, info=config.info)
         check_columns(self.folder / "log.csv", self._past.columns, header)
-        self._checkpoints.begin()
         tracker = None if tracked_as is None else self._tracker(tracked_as)
+        self._checkpoints.begin()
         for name in ("result.json", "policy.safetensors", "error.txt"):  # outdated
             (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
@@ -180,7 +177,7 @@ class Run(MemoryRun):
         return over
 
     def during_epoch(self) -> AbstractContextManager[object]:
-        self._epoch_started = time.perf_counter()
+        super().during_epoch()
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
@@ -197,6 +194,7 @@ class Run(MemoryRun):
         train = self.config.train
         if train.snapshot_interval and algo.epoch % train.snapshot_interval == 0:
             self._checkpoints.save_weights(algo, f"epoch_{algo.epoch}")
+        row |= self.times(row) | self._checkpoints.cost
         self._log(algo, row)
         self._mark_lost_output(algo.total_frames)
         stop = self.asks_to_stop(row) or self._guard.requested is not None
@@ -206,7 +204,7 @@ class Run(MemoryRun):
             self._save(algo)
         # A signal may have arrived during the save.
         stop |= self._guard.requested is not None and self._checkpoints.epoch == algo.epoch
-        if stop and not last:
+        if stop and not last and not self.had_enough:
             self._say_stopped(algo)
         return stop and not last
 
@@ -222,18 +220,10 @@ class Run(MemoryRun):
             self._logger.mark("console", text, frames=frames)
 
     def _log(self, algo: RLAlgo, row: Row) -> None:
-        before, self._cpu_s = self._cpu_s, time.process_time()
-        cpu_s = self._cpu_s - before + (row["time/cpu_s"] or 0.0)  # of the workers
-        row |= {"time/cpu_s": cpu_s}
         self._budget.add(row)
         self._expect(algo)
         best = self._checkpoints.best
-        self._logger.dump(
-            row
-            | self._checkpoints.cost
-            | {"time/total_s": time.perf_counter() - self._epoch_started},
-            best=finite(best[0]) if best else None,
-        )
+        self._logger.dump(row, best=finite(best[0]) if best else None)
         self._checkpoints.cost = {}
 
     def finish(self, algo: RLAlgo) -> None:
