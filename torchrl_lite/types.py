@@ -54,7 +54,7 @@ class Block(NamedTuple):
     """The transitions of all environments in one epoch, float32 on the CPU.
 
     ``cont`` is 0 if the transition led to a terminal state, else 1. ``first`` is 1 at the
-    start of an episode, where no return may run in from the transition before.
+    start of an episode, which n-step returns must not cross.
     """
 
     obs: Float[Tensor, "T L K O"]

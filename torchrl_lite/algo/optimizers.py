@@ -76,4 +76,4 @@ def _check(optimizer: Adam, state: dict[str, Any]) -> None:
             shape = () if key == "step" else parameters[index].shape
             moment = moments[key]
             if moment.shape != shape or moment.dtype != torch.float32 or moment.is_sparse:
-                raise ValueError(f"an optimiser with a {key} that is no float32 {list(shape)}")
+                raise ValueError(f"an optimiser's {key} must be float32 of shape {list(shape)}")

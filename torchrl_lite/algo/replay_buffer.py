@@ -220,7 +220,7 @@ class ReplayBuffer:
         """
         written, retired = list(state["written"]), list(state["retired"])
         if not len(written) == len(retired) == len(self._written):
-            raise ValueError(f"transitions of {len(written)} tasks")
+            raise ValueError(f"transitions of {len(written)} tasks, not {len(self._written)}")
         self._written, self._retired = written, retired
         self.reward_scale.copy_(state["reward_scale"])
         self._publish()

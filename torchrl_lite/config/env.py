@@ -62,7 +62,7 @@ class EnvConfig(Section):
     noise_spread: Annotated[float, Field(ge=1, le=100)] = Field(
         1.0,
         description="multiplies the exploration noise of a task's environments: by 1 in the first, "
-        "by this in the last, evenly in the logarithm between",
+        "by this in the last, log-spaced in between",
     )
 
     @property
@@ -122,4 +122,4 @@ class EnvConfig(Section):
         if self.reward == "sparse":
             raise ValueError('reward: "sparse" needs the success that suite "metaworld" reports')
         if self.hide_goal:
-            raise ValueError('hide_goal: is only for suite "metaworld"')
+            raise ValueError('hide_goal: only for suite "metaworld"')

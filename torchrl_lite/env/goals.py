@@ -1,4 +1,8 @@
-"""The goals of ``metaworld.MT1``, sampled without the simulated resets of stock Meta-World."""
+"""The goals of ``metaworld.MT1``, sampled without the simulated resets of stock Meta-World.
+
+A task has the same goals in every set. ``metaworld.MT10(seed)`` draws those of all its tasks from
+one stream, so that only its first task has the goals of ``MT1``.
+"""
 
 import pickle
 from functools import cache, lru_cache

@@ -1,6 +1,6 @@
-"""Meta-World v3 with the official multi-task protocol.
+"""Meta-World v3 with the protocol of its multi-task benchmarks.
 
-50 goals per task from a seed, the goal in the observation, episodes of 500 steps without
+50 goals per task from a seed (`goals`), the goal in the observation, episodes of 500 steps without
 termination, and success in each step's ``info``. See Yu et al. 2019 (arXiv:1910.10897) and
 McLean et al. 2025 (Meta-World+, arXiv:2505.11289).
 """

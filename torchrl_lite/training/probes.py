@@ -69,8 +69,9 @@ def gradient_cosine(learner: Learner, buffer: ReplayBuffer) -> Row:
 
 
 def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float | None:
-    """The critics' one-step loss on transitions that are never trained on: the gap to the training
-    loss is overfitting. ``buffer`` scales rewards as in updates."""
+    """The critics' one-step loss on transitions that are never trained on. With one-step returns,
+    the gap to the training loss is overfitting; evaluations also act without noise. ``buffer``
+    scales rewards as in updates."""
     return mean(
         [
             float(validate(learner, _batch(_rows(group), task, learner, buffer)))

@@ -99,8 +99,8 @@ class RLAlgo:
 
         self._arrive()
         tasks, config = self.stages.tasks, self.config
-        lived = [frames // config.env.copies for frames in self.frames]
-        check_block(collected.block, tasks, config.env.tasks, before=lived)
+        before = [frames // config.env.copies for frames in self.frames]
+        check_block(collected.block, tasks, config.env.tasks, before=before)
         self.stages.check_reports_success(collected.episodes)
         self.buffer.add_block(collected.block, tasks)
         self.learner.observe(collected.block, tasks)
@@ -209,6 +209,6 @@ class RLAlgo:
 
     def _arrive(self) -> None:
         """Enters the stage of the transitions that were just collected."""
-        left = self.stages.arrive()
-        if left is not None:
-            self.buffer.retire(left)
+        retired = self.stages.arrive()
+        if retired is not None:
+            self.buffer.retire(retired)
