@@ -86,7 +86,11 @@ def _add_search(parser: Parser) -> None:
         "--trials", type=count, metavar="N", help="settings to try, those of earlier calls included"
     )
     add("--sampler", choices=("tpe", "random", "grid"), help="how they are chosen (default tpe)")
-    add("--pruner", choices=("median", "hyperband", "none"), help="stops poor trials early (default median)")
+    add(
+        "--pruner",
+        choices=("median", "hyperband", "none"),
+        help="stops poor trials early (default median)",
+    )
     add("--objective", choices=("mean", "iqm"), help="over tasks and seeds (default mean)")
     add("--core_minutes", type=_minutes, metavar="M", help="per run, instead of its frames")
 
