@@ -107,9 +107,9 @@ def test_a_checkpoint_keeps_what_is_old(name: str, weight: float) -> None:
 def test_leaving_is_seen_by_tensors_that_a_captured_step_holds() -> None:
     """A graph reads the same addresses for ever."""
     buffer = buffer_with(0.5, [4])
-    held = [buffer.size, buffer._old, buffer._first]
+    held = [buffer.size, buffer._old, buffer._oldest]
     addresses = [tensor.data_ptr() for tensor in held]
     buffer.retire([0])
     buffer.add_block(numbered(4, 9), [0])
-    assert [t.data_ptr() for t in (buffer.size, buffer._old, buffer._first)] == addresses
+    assert [t.data_ptr() for t in (buffer.size, buffer._old, buffer._oldest)] == addresses
     assert [tensor.tolist()[0] for tensor in held] == [10, 1, 3]

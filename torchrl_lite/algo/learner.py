@@ -294,6 +294,6 @@ class Learner(nn.Module):
             combiner.method.load_state_dict(state["gradients"][name])
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
-        self.imitations = state.get("imitations", 0)  # earlier versions had none
+        self.imitations = state["imitations"]
         self._frozen_updates = state["frozen_updates"]
         self._stepper.forget()

@@ -50,7 +50,7 @@ class ReplayBuffer:
         self._written = [0] * spec.num_tasks
         self._retired = [0] * spec.num_tasks
         # Slot of the oldest transition, and the number of transitions from before `retire`.
-        self._first = torch.zeros_like(self.size)
+        self._oldest = torch.zeros_like(self.size)
         self._old = torch.zeros_like(self.size)
 
     @property
@@ -86,9 +86,9 @@ class ReplayBuffer:
     def _append(self, task: int, rows: Float[Tensor, "n D"]) -> None:
         count = len(rows)
         start = self._written[task] % self.capacity
-        first = min(count, self.capacity - start)
-        self.data[task, start : start + first] = rows[:first]
-        self.data[task, : count - first] = rows[first:]
+        fitting = min(count, self.capacity - start)
+        self.data[task, start : start + fitting] = rows[:fitting]
+        self.data[task, : count - fitting] = rows[fitting:]
         self._written[task] += count
 
     def retire(self, tasks: Sequence[int]) -> None:
@@ -101,13 +101,13 @@ class ReplayBuffer:
         """Update the device tensors that say what is stored where."""
         gone = [max(0, n - self.capacity) for n in self._written]  # overwritten
         counts = zip(self._written, self._retired, gone, strict=True)
-        size, old, first = zip(
+        size, old, oldest = zip(
             *((n - g, max(0, retired - g), g % self.capacity) for n, retired, g in counts),
             strict=True,
         )
         self.size.copy_(torch.tensor(size))
         self._old.copy_(torch.tensor(old))
-        self._first.copy_(torch.tensor(first))
+        self._oldest.copy_(torch.tensor(oldest))
 
     def sample(
         self,
@@ -146,7 +146,7 @@ class ReplayBuffer:
         task = start.task
         steps = torch.arange(n_step, device=slot.device)  # [n]
         ahead = steps * self.copies
-        newer = self.size[task][:, None] - 1 - (slot - self._first[task][:, None]) % self.capacity
+        newer = self.size[task][:, None] - 1 - (slot - self._oldest[task][:, None]) % self.capacity
         slots = (slot[..., None] + ahead) % self.capacity  # [T, B, n]
         rew, cont, first = self._rows_at(slots, task, -3).unbind(-1)
         goes_on = (ahead <= newer[..., None]) & ((first == 0) | (steps == 0))
@@ -176,7 +176,7 @@ class ReplayBuffer:
         among_old = torch.minimum((place / (self.old_weight or 1.0)).long(), old - 1)
         among_new = torch.minimum(old + (place - of_old).long(), size - 1)
         age = torch.where(place < of_old, among_old, among_new)
-        return (self._first[task][:, None] + age) % self.capacity
+        return (self._oldest[task][:, None] + age) % self.capacity
 
     def holds(self, task: int) -> bool:
         """Whether there are transitions of this task to sample."""

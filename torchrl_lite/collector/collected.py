@@ -36,6 +36,5 @@ class Collected(NamedTuple):
 
 
 def _stats(tree: Mapping[str, Any]) -> EpisodeStats:
-    """An earlier version's checkpoint has no ``info``."""
-    info = {name: Reported(*numbers) for name, numbers in tree.get("info", {}).items()}
+    info = {name: Reported(*numbers) for name, numbers in tree["info"].items()}
     return EpisodeStats(**{**tree, "info": info})

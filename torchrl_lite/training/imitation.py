@@ -27,5 +27,7 @@ def with_demos(
         shown.add_block(block, [index])
         learner.observe(block, [index])
         if scale is not None:
-            buffer.reward_scale.copy_(scale.update(block, [index]))
+            rew, first = (part[index].double().numpy() for part in (block.rew, block.first))
+            scale.recall(index, rew, first)
+            buffer.reward_scale.copy_(scale.factors())
     return SymmetricSampler(buffer, shown)

@@ -30,7 +30,7 @@ def resume(algo: RLAlgo, saved: Saved) -> None:
         EpisodeError, WorkerError: an environment raised while its episode was replayed.
     """
     state = saved.state
-    if state.get("demos") != (algo.demos and algo.demos.sha256):
+    if state["demos"] != (algo.demos and algo.demos.sha256):
         raise UserError(
             f"train.demos: {algo.config.train.demos} is not what the run began with "
             f"({saved.path}: SHA-256 {str(state.get('demos'))[:64]})"

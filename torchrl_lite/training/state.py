@@ -25,6 +25,7 @@ class _Learner(LearnerHead):
     gradients: dict[str, Tensors]
     generator: Tensor
     updates: Count
+    imitations: Count
     frozen_updates: Count
 
 
@@ -50,7 +51,7 @@ class _Episode(Part):
     success: float | None
     sample: None
     rewards: None
-    info: dict[str, Reported] = Field(default_factory=dict)
+    info: dict[str, Reported]
 
 
 class _Ready(Part):
@@ -77,7 +78,7 @@ class TrainingState(Head):
     frames: list[Count]
     epoch: Count
     learned: dict[str, float | None]
-    demos: str | None = None
+    demos: str | None
     curriculum: _Stages
     learner: _Learner
     reward_scale: Tensors | None
