@@ -116,13 +116,14 @@ def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run
         def _on_step(self) -> bool:
             run.frames, run.updates = self.num_timesteps, max(0, self.num_timesteps - start)
             if run.updates and run.updates % UPDATES == 0:
-                run.successes.append(_success(model, task, seed))
+                run.successes.append(_success(model, judge))
             run.core_minutes = (time.process_time() - began) / 60
             return not run.solved and run.core_minutes < minutes
 
     began = time.process_time()
     torch.set_num_threads(1)
     env: Any = make_env("metaworld", task, seed=seed)
+    judge = make_env("metaworld", task, seed=seed)
     model = SAC(
         "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=start,
         batch_size=256, seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]},
@@ -131,8 +132,7 @@ def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run
     return run
 
 
-def _success(model: Any, task: str, seed: int) -> float:
-    env = make_env("metaworld", task, seed=seed)
+def _success(model: Any, env: Any) -> float:
     solved = 0.0
     for episode in range(EPISODES):
         obs, _ = env.reset(seed=episode, options={"goal": episode * 50 // EPISODES})
