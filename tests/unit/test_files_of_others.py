@@ -218,6 +218,10 @@ UNPLAYABLE: dict[str, tuple[Callable[[State], object], str]] = {
     "no configuration": (lambda state: state.update(config={}), "algo"),
     "no weights": (lambda state: state.pop("networks"), "cannot be played"),
     "no tensor": (lambda state: state.update(networks={"a": 1}), "not written by a run"),
+    "huge networks": (
+        lambda state: state["config"]["net"].update(hidden_shapes=[2**16] * 9),
+        "lacks the tensor 'body.trunk.",
+    ),
     "no frames": (lambda state: state.update(frames="many"), "not written by a run"),
 }
 

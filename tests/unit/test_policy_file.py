@@ -141,7 +141,7 @@ HEAD = "body.head.weight"
     ("change", "needle"),
     [
         (put("format", 2), "format"),
-        (put("kind", "deterministic"), "body.head"),
+        (put("kind", "deterministic"), "kind: must be 'gaussian'"),
         (put("frames", 10**400), "frames"),
         (put("obs_dims", [6]), "body.trunk.layers.0.weight"),
         (put("obs_dims", [10**30]), "obs_dims"),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,11 +18,11 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.config import Config, NetConfig, Section, check, parse_json
+from torchrl_lite.config import Config, Section, check, parse_json
 from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
-from torchrl_lite.network.actor import Actor, DeterministicPolicy, GaussianPolicy
-from torchrl_lite.network.build import build
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.policies.actor import Kind, actor_of, check_tensors, kind_of
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.types import Spec
 
@@ -32,7 +31,6 @@ MAX_HEADER = 2**24
 """Maximum characters of the metadata; 50 episodes of one task take about six thousand."""
 _KEY = "policy"
 
-Kind = Literal["gaussian", "deterministic"]
 _Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -79,7 +77,7 @@ class PolicyHeader(Section):
 
 
 class PolicyFile(NamedTuple):
-    """A file that was read and verified: ``tensors`` fit `blank_actor`."""
+    """A file that was read and verified: ``tensors`` are those of the configured actor."""
 
     header: PolicyHeader
     config: Config
@@ -87,28 +85,11 @@ class PolicyFile(NamedTuple):
 
     @property
     def spec(self) -> Spec:
-        return _spec(self.header, self.config)
+        tasks, header = self.config.env.tasks, self.header
+        return Spec(tuple(tasks), tuple(header.obs_dims), tuple(header.act_dims))
 
     def actor(self) -> Actor:
-        actor = blank_actor(self.header.kind, self.config.net, self.spec)
-        actor.load_state_dict(self.tensors)
-        return actor
-
-
-def _spec(header: PolicyHeader, config: Config) -> Spec:
-    return Spec(tuple(config.env.tasks), tuple(header.obs_dims), tuple(header.act_dims))
-
-
-def blank_actor(kind: Kind, net: NetConfig, spec: Spec) -> Actor:
-    """An actor to load weights into. Its exploration settings are placeholders."""
-    if kind == "gaussian":
-        return GaussianPolicy(_body(kind, net, spec), spec, log_std_min=-20.0, log_std_max=2.0)
-    return DeterministicPolicy(_body(kind, net, spec), spec, noise_std=0.0, noise_clip=0.0)
-
-
-def _body(kind: Kind, net: NetConfig, spec: Spec) -> torch.nn.Module:
-    parts = 2 if kind == "gaussian" else 1
-    return build(net, spec, role="actor", outputs=parts * spec.act_dim, parts=parts)
+        return actor_of(self.tensors, self.config, self.spec)
 
 
 def write(
@@ -119,9 +100,8 @@ def write(
     held_out: Sequence[TaskEvaluation] = (),
 ) -> PolicyHeader:
     """Writes a policy atomically; equal arguments give identical bytes."""
-    actor = policy.actor
     header = PolicyHeader(
-        kind="gaussian" if isinstance(actor, GaussianPolicy) else "deterministic",
+        kind=kind_of(policy.config),
         obs_dims=list(policy.obs_dims),
         act_dims=list(policy.act_dims),
         frames=policy.frames,
@@ -132,7 +112,9 @@ def write(
         config=parse_json(policy.config.model_dump_json()),  # as `read` will parse it
         origin=list(policy.origin),
     )
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in actor.state_dict().items()}
+    tensors = {
+        name: tensor.cpu().contiguous() for name, tensor in policy.actor.state_dict().items()
+    }
     content = save(tensors, metadata={_KEY: header.model_dump_json()})
     write_atomically(path, lambda file: file.write(content))
     return header
@@ -159,9 +141,10 @@ def read(path: Path) -> PolicyFile:
     config = check(
         header.config, algo=header.config.get("algo"), sections=SECTIONS, source=str(path)
     )
-    _check_tasks(header, config, path)
-    _check_tensors(tensors, _expected(header, config), path)
-    return PolicyFile(header, config, tensors)
+    _check_header(header, config, path)
+    file = PolicyFile(header, config, tensors)
+    check_tensors(tensors, config, file.spec, path)
+    return file
 
 
 def _header(text: str, path: Path) -> PolicyHeader:
@@ -175,8 +158,10 @@ def _header(text: str, path: Path) -> PolicyHeader:
         raise CheckpointError(f"{path}: header: not valid JSON ({error})") from None
 
 
-def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
-    tasks = config.env.tasks
+def _check_header(header: PolicyHeader, config: Config, path: Path) -> None:
+    tasks, kind = config.env.tasks, kind_of(config)
+    if header.kind != kind:
+        raise CheckpointError(f"{path}: header: kind: must be {kind!r}, as in its configuration")
     if not len(header.obs_dims) == len(header.act_dims) == len(tasks):
         raise CheckpointError(
             f"{path}: header: obs_dims and act_dims must have {len(tasks)} sizes, one per task"
@@ -184,25 +169,3 @@ def _check_tasks(header: PolicyHeader, config: Config, path: Path) -> None:
     for one in (*header.evaluation, *header.held_out):
         if one.task not in tasks:
             raise CheckpointError(f"{path}: header: evaluation: {one.task!r} is not in env.tasks")
-
-
-def _expected(header: PolicyHeader, config: Config) -> dict[str, Tensor]:
-    """The configured actor's tensors, without allocating them."""
-    with torch.device("meta"):
-        body = _body(header.kind, config.net, _spec(header, config))
-    return {f"body.{name}": tensor for name, tensor in body.state_dict().items()}
-
-
-def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    for name in sorted(tensors.keys() ^ expected.keys()):
-        has = "has" if name in tensors else "lacks"
-        raise CheckpointError(f"{path}: {has} the tensor {name!r}, unlike its header")
-    for name, tensor in tensors.items():
-        wanted = expected[name]
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            raise CheckpointError(
-                f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, its header requires "
-                f"{wanted.dtype} {list(wanted.shape)}"
-            )
-        if not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{path}: {name} is not finite")

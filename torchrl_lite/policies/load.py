@@ -1,27 +1,25 @@
 """Loads a trained policy: a shipped one, a run's, or one in a file."""
 
 from io import BytesIO
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch
 
-from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.checkpoint.state import check_state
 from torchrl_lite.checkpoint.store import weights_of_run
-from torchrl_lite.config import Config, Section, check, nearest
+from torchrl_lite.config import Config, check, nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.config.trust import check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import CheckpointError, UserError
-from torchrl_lite.network.actor import Actor, GaussianPolicy
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
+from torchrl_lite.policies.actor import actor_of, check_tensors
 from torchrl_lite.policies.head import MAX_BYTES, Head
 from torchrl_lite.policies.own_modules import own_modules
 from torchrl_lite.policies.policy import Policy
@@ -98,10 +96,8 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
     for task, shape in spec.shapes.items():
         _check_sizes(path, task, file.spec.shapes[task], shape)
     header = file.header
-    actor = file.actor()
-    _explore_as_trained(actor, file.config.agent)
     return Policy(
-        actor=actor,
+        actor=file.actor(),
         config=file.config,
         spec=spec,
         frames=header.frames,
@@ -109,15 +105,6 @@ def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
         versions=header.versions,
         origin=header.origin,
     )
-
-
-def _explore_as_trained(actor: Actor, agent: Section) -> None:
-    """In a policy file, only the configuration describes exploration."""
-    own: Any = agent
-    if isinstance(actor, GaussianPolicy):
-        actor.log_std_min, actor.log_std_max = own.log_std_min, own.log_std_max
-    else:
-        actor.noise_std, actor.noise_clip = own.noise_std, getattr(own, "noise_clip", inf)
 
 
 def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
@@ -133,15 +120,13 @@ def _of_sb3(agent: Sb3Policy, path: Path, task: str | None) -> Policy:
     tree = {
         "env": {"suite": suite, "tasks": [task]},
         "net": {"hidden_shapes": agent.hidden_shapes},
+        agent.algo: {} if agent.is_gaussian else {"noise_std": 0},  # a zip names no noise
     }
     config = check(tree, algo=agent.algo, sections=SECTIONS, source=str(path))
     spec = _spec(config, path)
     _check_sizes(path, task, [agent.obs_dim, agent.act_dim], spec.shapes[task])
-    kind: policy_file.Kind = "gaussian" if agent.is_gaussian else "deterministic"
-    actor = policy_file.blank_actor(kind, config.net, spec)
-    actor.load_state_dict(agent.body)
-    _check_finite(actor, path)
-    return Policy(actor, config, spec, agent.frames)
+    check_tensors(agent.body, config, spec, path)
+    return Policy(actor_of(agent.body, config, spec), config, spec, agent.frames)
 
 
 def _spec(config: Config, path: Path) -> Spec:
@@ -153,12 +138,6 @@ def _spec(config: Config, path: Path) -> Spec:
         return make_spec(config.env)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _check_finite(actor: Actor, path: Path) -> None:
-    for name, tensor in actor.state_dict().items():
-        if not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{path}: {name} is not finite")
 
 
 def _check_sizes(path: Path, task: str, mine: list[int], theirs: list[int]) -> None:
@@ -185,14 +164,13 @@ def _of_checkpoint(
         check_imports(config, path, named=own)
     head = check_state(Head, state, path)
     spec = _spec(config, path)
-    learner = ALGORITHMS[config.algo][0](
-        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
-    )
-    try:
-        learner.load_state_dict(head.weights or {})
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
-    _check_finite(learner.actor, path)
+    tensors = {
+        name.removeprefix("actor."): tensor
+        for name, tensor in (head.weights or {}).items()
+        if name.startswith("actor.")
+    }
+    check_tensors(tensors, config, spec, path)
+    actor = actor_of(tensors, config, spec)
     versions = read_versions(path.parent.parent)
     seed, packages = (1, {}) if versions is None else (versions.seed, versions.others)
-    return Policy(learner.actor, config, spec, head.total_frames, seed, packages, head.origin)
+    return Policy(actor, config, spec, head.total_frames, seed, packages, head.origin)
