@@ -121,6 +121,13 @@ def holding(weight: Any) -> Callable[[Path], object]:
     return lambda path: torch.save({"weight": weight}, path)
 
 
+def laughs(part: Any) -> Any:
+    """Ten times the same part, in ten levels."""
+    for _ in range(10):
+        part = type(part)([part]) * 10
+    return part
+
+
 BAD: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "cut near the end": cut_near_the_end,
@@ -139,6 +146,8 @@ BAD: dict[str, Callable[[Path], object]] = {
     "a huge header": huge_header,
     "a tensor beyond its storage": holding(torch.zeros(1).expand(10**12)),
     "a sparse tensor": holding(torch.zeros(3, 3).to_sparse()),
+    "a billion lists": holding(laughs(["x"])),
+    "a billion tuples": holding(laughs(("x",))),
     "a complex tensor": holding([torch.zeros(3).to(torch.complex64)]),
 }
 

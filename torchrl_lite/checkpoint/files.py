@@ -59,7 +59,7 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
         FileNotFoundError: it does not exist.
     """
     try:
-        _check_archive(content or path)
+        size = _check_archive(content or path)
         if content is not None:
             content.seek(0)
         state = torch.load(content or path, map_location="cpu", weights_only=True)
@@ -72,20 +72,21 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
-    if not all(_is_plain(tensor) for tensor in _tensors(state)):
-        raise CheckpointError(f"{path}: not loaded: has sparse, complex or expanded tensors")
+    for count, value in enumerate(_values(state)):
+        if count > size:  # parts that contain others several times grow when they are copied
+            raise CheckpointError(f"{path}: not loaded: has more values than bytes")
+        if isinstance(value, Tensor) and not _is_plain(value):
+            raise CheckpointError(f"{path}: not loaded: has sparse, complex or expanded tensors")
     return state
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    """Every tensor in a tree, which may contain itself."""
-    todo, seen = [tree], set()
+def _values(tree: Any) -> Iterator[Any]:
+    """Every value as often as it occurs: endlessly if the tree contains itself."""
+    todo = [tree]
     while todo:
         value = todo.pop()
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
+        yield value
+        if isinstance(value, dict | list | tuple):
             todo += value.values() if isinstance(value, dict) else value
 
 
@@ -97,8 +98,8 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _check_archive(source: Path | BytesIO) -> None:
-    """Refuses an archive that unpacks to more than its own size or names files outside itself.
+def _check_archive(source: Path | BytesIO) -> int:
+    """The size of an archive; one that unpacks to more or names files outside itself is refused.
 
     Raises:
         ValueError, zipfile.BadZipFile: it does, or is not a zip archive.
@@ -111,6 +112,7 @@ def _check_archive(source: Path | BytesIO) -> None:
     for entry in entries:
         if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
             raise ValueError(f"it names {entry.filename!r}")
+    return size
 
 
 def remove_temporaries(folder: Path) -> None:
