@@ -169,6 +169,12 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_frames_of_frames_are_limited_together() -> None:
+    frames = FRAMES | {"stack_size": 64}
+    with pytest.raises(UserError, match="stack_size 64 times 159744 numbers is above 1048576"):
+        make_env("metaworld", TASK, wrappers=[frames] * 3)
+
+
 def test_names_that_cannot_be_registered() -> None:
     for name in ("TimeAwareObservation", "two words", ""):
         with pytest.raises(UserError, match="register_wrapper"):

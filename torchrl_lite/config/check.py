@@ -30,6 +30,8 @@ Sections = Mapping[str, type[Section]]
 
 LARGEST = 10**15
 """No field needs a larger number, and sizes in bytes computed from one would overflow."""
+MAX_SHOWN = 200
+"""Maximum characters of a wrong value in an error."""
 
 
 def load(
@@ -184,6 +186,8 @@ def _explain(kind: type[Section], detail: ErrorDetails) -> str:
         return f"{key}: is missing; it must be {allowed}"
     value = detail["input"]
     shown = json.dumps(value, default=str)
+    if len(shown) > MAX_SHOWN:
+        shown = f"{shown[:MAX_SHOWN]}..."
     hint = nearest(value, _literals(info.annotation)) if isinstance(value, str) else ""
     return f"{key}: {shown} is not allowed; it must be {allowed}{hint}"
 
@@ -225,7 +229,9 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(json.dumps(value) for value in get_args(annotation))
     constraints = [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
     if get_origin(annotation) is list:
-        some = " that is not empty" if any(isinstance(c, at.MinLen) for c in constraints) else ""
+        least = sum(c.min_length for c in constraints if isinstance(c, at.MinLen))
+        most = [c.max_length for c in constraints if isinstance(c, at.MaxLen)]
+        some = f" of {least} to {most[0]}" if most else " that is not empty" if least else ""
         return f"a list{some}, each {describe(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
         return f"an object, each value {describe(get_args(annotation)[1])}"

@@ -7,7 +7,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.hints import nearest
-from torchrl_lite.config.section import Count, Natural, Positive, Section, Size, TaskName, Unit
+from torchrl_lite.config.section import (
+    MAX_TASKS,
+    Count,
+    Natural,
+    Positive,
+    Section,
+    Size,
+    TaskName,
+    Unit,
+)
 
 DIFFICULTY: dict[str, float] = {
     "reach-v3": 1.0,
@@ -30,7 +39,7 @@ before tasks with grasping and carrying."""
 SMALLEST_MIX = 3
 """Tasks in the first stage of a mixed curriculum."""
 
-Stage = Annotated[list[TaskName], Field(min_length=1)]
+Stage = Annotated[list[TaskName], Field(min_length=1, max_length=MAX_TASKS)]
 
 
 class CurriculumConfig(Section):
@@ -41,7 +50,7 @@ class CurriculumConfig(Section):
         "(progressive), the three easiest and then one more per stage (mixed), or as listed "
         "(custom)"
     )
-    stages: Annotated[list[Stage], Field(min_length=1)] | None = Field(
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=MAX_TASKS)] | None = Field(
         None, description="tasks of each stage; only for kind custom"
     )
     difficulty: dict[TaskName, Positive] = Field(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchrl_lite.config.section import Few, Horizon, Name, Section, Size, TaskName
+from torchrl_lite.config.section import MAX_TASKS, Few, Horizon, Name, Section, Size, TaskName
 from torchrl_lite.config.wrapper import WrapperConfig
 
 
@@ -20,13 +20,16 @@ class EnvConfig(Section):
     )
     wrappers: list[WrapperConfig] = Field(
         [],
+        max_length=16,
         description="wrappers of every environment, the first one innermost: a name, or an object "
         "of name and arguments",
     )
     name: Name | None = Field(
         None, description="name of a set of several tasks; null: MT10 for ten tasks"
     )
-    tasks: Annotated[list[TaskName], Field(min_length=1)] = Field(description="names of the tasks")
+    tasks: Annotated[list[TaskName], Field(min_length=1, max_length=MAX_TASKS)] = Field(
+        description="names of the tasks"
+    )
     num_envs: Size = Field(1, description="environments over all tasks")
     group_size: Size = Field(1, description="environments per inference batch")
     max_episode_frames: Horizon | None = Field(

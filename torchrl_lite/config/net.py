@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchrl_lite.config.section import Depth, Few, Positive, Section, Size
+from torchrl_lite.config.section import MAX_DEPTH, Depth, Few, Positive, Section, Size
+
+Widths = Annotated[list[Size], Field(min_length=1, max_length=MAX_DEPTH)]
 
 
 class SoftModuleConfig(Section):
@@ -75,10 +77,8 @@ class NetConfig(Section):
     kind: Literal[
         "mlp", "multihead", "independent", "soft_module", "paco", "moore", "film", "care"
     ] = Field("mlp", description="architecture")
-    hidden_shapes: Annotated[list[Size], Field(min_length=1)] = Field(
-        [256, 256], description="hidden units per layer"
-    )
-    actor_hidden_shapes: Annotated[list[Size], Field(min_length=1)] | None = Field(
+    hidden_shapes: Widths = Field([256, 256], description="hidden units per layer")
+    actor_hidden_shapes: Widths | None = Field(
         None, description="hidden units per layer of the actor; null: hidden_shapes"
     )
     norm: Literal["none", "layer"] = Field(

@@ -9,9 +9,13 @@ Natural = Annotated[int, Field(ge=0)]
 MAX_AT_ONCE = 2**16
 """Limit of what is allocated at once: units of a layer, environments, planned episodes."""
 Size = Annotated[int, Field(ge=1, le=MAX_AT_ONCE)]
-Depth = Annotated[int, Field(ge=1, le=100)]
+MAX_DEPTH = 100
+"""Limit of layers."""
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
 Few = Annotated[int, Field(ge=1, le=2**10)]
 """Small counts: steps of a return, modules of a layer, processes."""
+MAX_TASKS = 2**10
+"""Limit of tasks, and of stages of tasks."""
 MAX_HORIZON = 10**6
 """Limit of steps per episode: all of its randomness is drawn at its start."""
 Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]

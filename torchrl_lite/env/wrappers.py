@@ -22,8 +22,8 @@ from numpy import ndarray
 from torchrl_lite.config import WrapperConfig, nearest
 from torchrl_lite.errors import UserError
 
-MAX_FRAMES = 2**10
-"""Limit of stacked observations, which a stored configuration may name."""
+MAX_STACKED = 2**20
+"""Limit of numbers in stacked observations, which a stored configuration may name."""
 
 Maker = Callable[..., gym.Env]
 """Called with an environment and the arguments in the configuration; returns the wrapped one."""
@@ -83,8 +83,9 @@ def _time(env: gym.Env, *, normalize_time: bool = False) -> gym.Env:
 
 
 def _frames(env: gym.Env, *, stack_size: int, padding_type: str = "reset") -> gym.Env:
-    if stack_size > MAX_FRAMES:
-        raise ValueError(f"stack_size {stack_size} is above {MAX_FRAMES}")
+    size = gym.spaces.flatdim(env.observation_space)
+    if stack_size * size > MAX_STACKED:
+        raise ValueError(f"stack_size {stack_size} times {size} numbers is above {MAX_STACKED}")
     return FrameStackObservation(env, stack_size, padding_type=padding_type)
 
 
