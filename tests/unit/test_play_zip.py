@@ -86,7 +86,8 @@ def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "agent.zip", SAC, {"num_timesteps": 77})
+    data = {"num_timesteps": 77, "policy_kwargs": {"activation_fn": str(torch.nn.ReLU)}}
+    path = write_zip(tmp_path / "agent.zip", SAC, data)
     policy = load_policy(path, task="drawer-close-v3")
     obs = np.random.default_rng(0).normal(size=(50, 39)).astype(np.float32)
     x = torch.from_numpy(obs)
@@ -122,6 +123,10 @@ def test_the_environment_has_to_be_named_and_to_fit(
         (SAC | linear("actor.log_std", 4, 3), {}, "do not fit each other"),
         (SAC | {"actor.mu.bias": torch.zeros(4).double()}, {}, "float32"),
         (SAC, {"policy_kwargs": {"activation_fn": "torch.nn.Tanh"}}, "Tanh"),
+        *(
+            (SAC, {"policy_kwargs": {"activation_fn": str(one)}}, "only ReLU is supported")
+            for one in (torch.nn.LeakyReLU, torch.nn.ReLU6, torch.nn.RReLU)
+        ),
     ],
 )
 def test_other_agents_are_one_line(

@@ -24,6 +24,8 @@ from torchrl_lite.policies.plain import (
 )
 
 _MEMBERS = ("data", "policy.pth")
+_RELU = ("<class 'torch.nn.modules.activation.ReLU'>", "torch.nn.modules.activation.ReLU")
+"""Not part of another name, such as that of ``LeakyReLU`` or ``ReLU6``."""
 
 
 def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
@@ -49,10 +51,10 @@ def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
 def _check_activation(data: bytes, path: Path) -> None:
     try:
         kwargs = json.loads(data).get("policy_kwargs") or {}
-        activation = str(kwargs.get("activation_fn", "ReLU"))
+        activation = str(kwargs.get("activation_fn", _RELU[0]))
     except (ValueError, AttributeError, RecursionError):
         raise CheckpointError(f"{path}: its data is not from Stable-Baselines3") from None
-    if "ReLU" not in activation:
+    if activation not in _RELU:
         raise CheckpointError(f"{path}: its networks use {activation!r}; only ReLU is supported")
 
 
