@@ -120,6 +120,16 @@ WRONG: list[tuple[Edit, str]] = [
         lambda tensors, _: tensors.update({"reach-v3/cont": torch.ones(5)}),
         "reach-v3/cont is torch.float32 [5]",
     ),
+    (
+        lambda tensors, _: tensors.update(
+            {f"reach-v3/{name}": torch.zeros(36) for name in ("obs", "next_obs")}
+        ),
+        "reach-v3/obs is torch.float32 [36]",
+    ),
+    (
+        lambda _, header: header["episodes"].append(header["episodes"][0]),
+        "episodes: a task is named twice",
+    ),
     (lambda _, header: header["env"].update(reward_version="v1"), "env.reward_version 'v1'"),
     (
         lambda tensors, _: tensors.update(

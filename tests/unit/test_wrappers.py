@@ -153,7 +153,10 @@ class Upside(gym.ActionWrapper):
         ("Upside", ["'Upside' changes the actions"]),
         ("Nothing", ["'Nothing' cannot be applied", "no gymnasium.Env"]),
         ({"stack_size": 4}, ["wrappers", "name: is missing"]),
-        ({"name": "Potential", "weight": {"a": 1}}, ['weight: {"a": 1} is not allowed', "argument"]),
+        (
+            {"name": "Potential", "weight": {"a": 1}},
+            ['weight: {"a": 1} is not allowed', "argument"],
+        ),
         ({"name": "Potential", "weight": ["a"]}, ['weight: ["a"] is not allowed', "argument"]),
     ],
 )

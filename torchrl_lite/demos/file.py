@@ -130,6 +130,8 @@ def read(path: Path) -> Demonstrations:
         tensors = load(content)
         header = _header(content)
         blocks = {one.task: _block(tensors, one, header.env) for one in header.episodes}
+        if len(blocks) != len(header.episodes):
+            raise ValueError("header: episodes: a task is named twice")
         if len(tensors) != len(blocks) * len(Block._fields):
             raise ValueError("it has tensors of tasks that its header does not name")
     except (SafetensorError, ValueError, LookupError, RecursionError) as error:
@@ -163,7 +165,7 @@ def _block(tensors: Mapping[str, Tensor], episodes: TaskEvaluation, env: EnvConf
     length, widths = sum(episodes.lengths), (block.obs.shape[1:], block.act.shape[1:])
     for name, part in zip(Block._fields, block, strict=True):
         width = {"obs": widths[0], "next_obs": widths[0], "act": widths[1]}.get(name, ())
-        dims = 2 if width else 1
+        dims = 1 if name in ("rew", "cont", "first") else 2
         if part.dtype != torch.float32 or part.ndim != dims or part.shape != (length, *width):
             raise ValueError(f"{task}/{name} is {part.dtype} {list(part.shape)}")
         if not part.isfinite().all():
