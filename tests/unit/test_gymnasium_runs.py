@@ -16,6 +16,7 @@ from torchrl_lite.command.launch import main
 from torchrl_lite.env import gymnasium
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.load import load_policy
+from torchrl_lite.policies.own_modules import own_modules, record_modules
 
 PENDULUM = ("--config", "mujoco/pendulum")
 
@@ -160,6 +161,17 @@ def test_anything_else_asks_first(
     with pytest.raises(UserError, match=r"env.imports.*foreign_package.*--trust_imports$"):
         load_policy(stopped)
     assert not package.exists()
+
+
+def test_a_package_is_never_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its other files could change."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "one_file.py").touch()
+    (tmp_path / "some_files").mkdir()
+    (tmp_path / "some_files" / "__init__.py").touch()
+    names = ["one_file", "some_files"]
+    record_modules(tmp_path, names)
+    assert own_modules(tmp_path, names) == ["one_file"]
 
 
 def test_a_run_that_starts_from_it_imports_nothing(

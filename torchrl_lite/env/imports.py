@@ -32,7 +32,7 @@ def import_modules(names: Iterable[str]) -> None:
 
 def module_file(name: str) -> Path | None:
     """The file that importing ``name`` would run, found without running anything; None if there is
-    no such file, or if it lies in a package, whose own code would run, too."""
+    no such file, or more than one: a package, or a module in one, may run all of its files."""
     if "." in name:
         return None
     _search_here()
@@ -41,6 +41,8 @@ def module_file(name: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    if spec.submodule_search_locations is not None:
         return None
     return Path(spec.origin).resolve()
 

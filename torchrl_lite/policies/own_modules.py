@@ -1,8 +1,9 @@
 """Which modules a run directory may import without asking: the user's own, unchanged.
 
-A run records the file and the SHA-256 of every module in ``env.imports``, its own directory and the
-user. A module is the user's own if all of this still holds, and module and directory belong to the
-current user. A directory is told by its inode number as well, which no archive can bring along.
+A run records the file and the SHA-256 of every module in ``env.imports`` that is one file, its own
+directory and the user. A module is the user's own if all of this still holds, and module and
+directory belong to the current user. A directory is told by its inode number as well, which no
+archive can bring along.
 """
 
 import hashlib
