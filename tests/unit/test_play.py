@@ -57,8 +57,13 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
     (capped,), _ = evaluate(policy, ["reach-v3"], episodes=3, goals=0)
     assert len(capped.returns) == 1  # the others would repeat it
     assert one.task == "reach-v3"
+    again, _ = evaluate(policy, ["reach-v3", 1], episodes=1)  # named twice, played once
+    assert again == [one]
     with pytest.raises(UserError, match=r"^episodes: is 0"):
         evaluate(policy, episodes=0)
+    for seed in (-1, 2**31):
+        with pytest.raises(UserError, match=rf"^seed: is {seed}; it must be from 0 to 2147483647"):
+            evaluate(policy, seed=seed)
     with pytest.raises(UserError, match=r"--task: 'reach-v2'.*reach-v3"):
         tasks_of(policy, ["reach-v2"])
     with pytest.raises(UserError, match=r"it has drawer-close-v3, reach-v3$"):

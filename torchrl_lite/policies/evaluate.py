@@ -7,6 +7,7 @@ from typing import NamedTuple
 from scipy.stats import binomtest
 
 from torchrl_lite.analysis.statistics import mean
+from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_episodes
 from torchrl_lite.collector.setup import RolloutSetup
@@ -88,15 +89,18 @@ def evaluate(
     ``metaworld.ML1``) or the number of one goal; ``workers``: processes, 0 to evaluate in this one.
 
     Raises:
-        UserError: an unknown task, no episodes, or the tasks do not have these goals.
+        UserError: an unknown task, no episodes, an impossible seed, or goals that the tasks do not
+            have.
         EpisodeError: an environment failed.
         NotFiniteError: a return is not finite, as with damaged weights.
     """
     if episodes < 1:
         raise UserError(f"episodes: is {episodes}; it must be at least 1")
     numbers = goal_numbers(policy, goals)
-    indices = [policy.index(task) for task in tasks] or list(range(len(policy.tasks)))
+    indices = list(dict.fromkeys(map(policy.index, tasks))) or list(range(len(policy.tasks)))
     seed = policy.seed if seed is None else seed
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"seed: is {seed}; it must be from 0 to {MAX_SEED}")
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
     if config.has_goals:
         episodes = min(episodes, len(numbers))
