@@ -1,5 +1,6 @@
 """The tasks and their environments."""
 
+import json
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
@@ -118,11 +119,11 @@ class EnvConfig(Section):
 
     def _check_suite(self) -> None:
         """What needs Meta-World's goals, rewards or success."""
+        if self.reward == "sparse" and self.reward_version == "v1":
+            raise ValueError('reward_version: "v1" is of the dense reward, but reward is "sparse"')
         if self.suite == "metaworld":
             return
-        if self.reward_version == "v1":
-            raise ValueError('reward_version: "v1" is only for suite "metaworld"')
-        if self.reward == "sparse":
-            raise ValueError('reward: "sparse" needs the success that suite "metaworld" reports')
-        if self.hide_goal:
-            raise ValueError('hide_goal: only for suite "metaworld"')
+        for name in ("reward_version", "reward", "hide_goal", "fast"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(f'{name}: {json.dumps(value)} is only for suite "metaworld"')
