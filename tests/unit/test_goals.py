@@ -127,6 +127,24 @@ def test_a_card_has_held_out_goals(run: Path, tmp_path: Path) -> None:
     assert on_others.returns != on_own.returns
 
 
+@pytest.mark.parametrize(("name", "played"), [("p.onnx", ["train"]), ("p", ["train", "held_out"])])
+def test_only_a_card_needs_episodes_on_held_out_goals(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, played: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    def spied(*args: Any, goals: Any, **options: Any) -> Any:
+        asked.append(goals)
+        return evaluate(*args, goals=goals, **options)
+
+    monkeypatch.setattr("torchrl_lite.policies.evaluate.evaluate", spied)
+    for needing in ("check_onnx", "write"):  # an extra that need not be installed
+        monkeypatch.setattr(f"torchrl_lite.policies.onnx.{needing}", lambda *_: None)
+    flags = ("--run", run, "--episodes", 1, "--workers", 0, "--export", tmp_path / name)
+    assert run_starter("play", *flags) == 0
+    assert asked == played
+
+
 @pytest.mark.parametrize("wrong", ["held-out", "6"])
 def test_goals_that_are_not_there_are_one_line(
     run: Path, wrong: str, capsys: pytest.CaptureFixture[str]

@@ -95,6 +95,7 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def run(args: Namespace) -> int:
+    from torchrl_lite.policies import onnx
     from torchrl_lite.policies.evaluate import evaluate, goal_numbers, summary, tasks_of
 
     policy = _policy(args)
@@ -112,7 +113,9 @@ def run(args: Namespace) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if args.export or args.push_to_hub:
-        others = measured(goals="held_out")[0] if policy.config.env.has_goals else []
+        has_card = args.push_to_hub or args.export.suffix != onnx.SUFFIX
+        has_others = has_card and policy.config.env.has_goals
+        others = measured(goals="held_out")[0] if has_others else []
         _export(args, policy, evaluation, others)
     _show(args, policy, tasks, seed=seed, goal=numbers[0])
     return 0
