@@ -126,6 +126,7 @@ WRONG: list[tuple[Edit, str]] = [
         ),
         "reach-v3/obs is torch.float32 [36]",
     ),
+    (lambda tensors, _: tensors.update({"reach-v3/act": torch.zeros(36, 0)}), "actions of 0"),
     (
         lambda _, header: header["episodes"].append(header["episodes"][0]),
         "episodes: a task is named twice",

@@ -170,7 +170,7 @@ def _block(tensors: Mapping[str, Tensor], episodes: TaskEvaluation, env: EnvConf
             raise ValueError(f"{task}/{name} is {part.dtype} {list(part.shape)}")
         if not part.isfinite().all():
             raise ValueError(f"{task}/{name} is not finite")
-    if block.act.abs().max() > 1:
+    if (block.act.abs() > 1).any():
         raise ValueError(f"{task}/act leaves [-1, 1]")
     if block.first.nonzero()[:, 0].tolist() != _starts(episodes.lengths):
         raise ValueError(f"{task}/first does not match the lengths of its episodes")
