@@ -18,6 +18,7 @@ from torchrl_lite.algo.cloning import bc_loss
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.reward_scale import ReturnScale
 from torchrl_lite.algo.sampler import SymmetricSampler
+from torchrl_lite.command import demos as starter
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.demos.expert import record
@@ -353,6 +354,17 @@ def test_the_starter_overwrites_nothing_and_needs_a_task_with_an_expert(
     ):
         assert run_starter("demos", *flags) == 2
         one_line(capsys.readouterr().err, words)
+
+
+@pytest.mark.parametrize("config", [(), ("--config", "mt10"), ("--config", "mt10_moore")])
+@pytest.mark.parametrize("tasks", [TASKS[:1], [*TASKS, "push-v3"]], ids=len)
+def test_the_starter_takes_any_tasks_whatever_they_would_be_trained_with(
+    config: tuple[str, ...], tasks: list[str]
+) -> None:
+    flags = [*config, *(word for task in tasks for word in ("--task", task))]
+    env = starter._env(starter.parse(flags))
+    assert (env.tasks, env.num_envs) == (tasks, len(tasks))
+    assert env.max_episode_frames == (500 if config else None)
 
 
 @pytest.mark.minari

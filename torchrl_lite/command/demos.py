@@ -69,20 +69,25 @@ def run(args: Namespace) -> int:
 
 
 def _env(args: Namespace) -> "EnvConfig":
-    from torchrl_lite.command.load import load_config
+    from torchrl_lite.config import EnvConfig, Section, merge, read_tree, validate
     from torchrl_lite.env.metaworld import check_task
     from torchrl_lite.errors import UserError
 
     tasks = [check_task(name, "--task") for name in dict.fromkeys(args.task)]
-    tree: dict[str, object] = {"env": {"tasks": tasks}}
-    if args.config:
-        from torchrl_lite.config import merge, read_tree
-
-        own = read_tree(args.config)
-        tree = merge(own, tree) if tasks else own
-    elif not tasks:
+    if not (tasks or args.config):
         raise UserError("--task: give a task, or a --config with tasks")
-    return load_config(tree).env
+
+    class Recorded(Section):
+        """All of a configuration that matters here."""
+
+        env: EnvConfig
+
+    own = read_tree(args.config) if args.config else {}
+    tree = {"env": own["env"]} if "env" in own else {}
+    if tasks:  # for which the number of environments need not fit
+        one_each = {"tasks": tasks, "num_envs": len(tasks), "noise_spread": 1.0}
+        tree = merge(tree, {"env": one_each})
+    return validate(Recorded, tree, str(args.config or "--task")).env
 
 
 def main() -> int:
