@@ -1,6 +1,7 @@
 """Curves and tables show what stands in the run directories."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ def write(tmp_path: Path) -> Write:
         curves: dict[str, list[float]],
         *,
         experiment: str = "exp",
-        env: str = "MT2",
+        env: str | None = None,
         seed: int = 1,
         finished: bool = True,
         root: str = "log",
     ) -> Path:
+        env = env or (f"MT{len(curves)}" if len(curves) > 1 else next(iter(curves)))
         folder = tmp_path / root / experiment / env / str(seed)
         folder.mkdir(parents=True)
         (folder / "params.json").write_text(json.dumps({"env": {"tasks": list(curves)}}))
@@ -175,6 +177,25 @@ def test_axes_have_labels_and_twelve_lines_can_be_told_apart(write: Write) -> No
 def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:
     folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
     assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
+
+
+@pytest.mark.parametrize(("folder", "versions"), [("runs/reach", '{"seed": 1}'), ("mine/1", None)])
+def test_a_run_outside_of_an_experiment_is_one_of_its_own(
+    write: Write, folder: str, versions: str | None
+) -> None:
+    """As those of the library, whose folders have any name; two seeds are one experiment."""
+    seeds = [write({"a": [0.1]}, seed=seed) for seed in (1, 2)]
+    (seeds[1] / "versions.json").write_text('{"seed": 2}')
+    own, other = (seeds[0].parents[2] / name for name in (folder, f"{folder}_other"))
+    for place in (own, other):
+        shutil.copytree(seeds[0], place)
+        if versions:
+            (place / "versions.json").write_text(versions)
+    found = by_experiment(find_runs([*seeds, own, other]))
+    assert {name: len(runs) for name, runs in found.items()} == {
+        "exp": 2, own.name: 1, other.name: 1
+    }  # fmt: skip
+    assert found[own.name][0].seed == "1"
 
 
 def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) -> None:

@@ -14,14 +14,16 @@ from pydantic import BaseModel, ValidationError
 
 from torchrl_lite.analysis.axes import AXES, Axis, Metric, Until
 from torchrl_lite.analysis.log import Log
-from torchrl_lite.checkpoint.records import Result, read_result
+from torchrl_lite.checkpoint.records import Result, read_result, read_versions
 from torchrl_lite.config import nearest, read_tree
+from torchrl_lite.config.env import set_name
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
 
 
 class _Env(BaseModel):
     tasks: list[str]
+    name: str | None = None
 
 
 class _Params(BaseModel):
@@ -32,28 +34,38 @@ class _Params(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A directory ``{log_dir}/{experiment}/{env}/{seed}``."""
+    """A run directory: ``{log_dir}/{experiment}/{env}/{seed}``, or any other folder."""
 
     path: Path
 
     @property
-    def experiment(self) -> str:
-        return self.path.parts[-3]
-
-    @property
-    def seed(self) -> str:
-        return self.path.name
+    def experiment(self) -> Path:
+        """The folder of its experiment; the run's own if its path is not that of an experiment, as
+        the library's ``train`` may be given any."""
+        env, name = self._env, self.path.parent.name
+        standard = self.path.name == self.seed and name == set_name(env.tasks, env.name)
+        return self.path.parents[1] if standard else self.path
 
     @cached_property
+    def seed(self) -> str:
+        """Of ``versions.json``; without that file, the name of the folder."""
+        versions = read_versions(self.path)
+        return self.path.name if versions is None else str(versions.seed)
+
+    @property
     def tasks(self) -> list[str]:
         """Tasks of its configuration.
 
         Raises:
             UserError: ``params.json`` is damaged or missing.
         """
+        return self._env.tasks
+
+    @cached_property
+    def _env(self) -> _Env:
         path = self.path / "params.json"
         try:
-            return _Params.model_validate(read_tree(path)).env.tasks
+            return _Params.model_validate(read_tree(path)).env
         except ValidationError:
             raise UserError(f"{path}: is damaged, or not written by a run (env.tasks)") from None
 
@@ -178,7 +190,7 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
     distinguish them."""
     places: dict[Path, list[Run]] = {}
     for run in runs:
-        places.setdefault(run.path.parents[1], []).append(run)
+        places.setdefault(run.experiment, []).append(run)
     return {_label(place, [*places]): group for place, group in places.items()}
 
 

@@ -2,12 +2,18 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from torchrl_lite.config.section import MAX_TASKS, Few, Horizon, Name, Section, Size, TaskName
 from torchrl_lite.config.wrapper import WrapperConfig
+
+
+def set_name(tasks: Sequence[str], name: str | None) -> str:
+    """The name of a set of tasks; a run directory is in a folder of this name."""
+    return tasks[0].replace("/", "_") if len(tasks) == 1 else name or f"MT{len(tasks)}"
 
 
 class EnvConfig(Section):
@@ -71,9 +77,7 @@ class EnvConfig(Section):
 
     @property
     def set_name(self) -> str:
-        if len(self.tasks) == 1:
-            return self.tasks[0].replace("/", "_")  # used as a folder name
-        return self.name or f"MT{len(self.tasks)}"
+        return set_name(self.tasks, self.name)
 
     def noise_scale(self, copy: int) -> float:
         """What multiplies exploration noise in a task's n-th environment, counted from 0."""
