@@ -9,6 +9,7 @@ from tiny_runs import ROOT, one_line
 
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request, resolve
+from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.plan import Trial, plan
 
@@ -112,15 +113,24 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize("which", [[*SAC, "--config", PENDULUM], ONE])
+@pytest.mark.parametrize(
+    ("first", "again"), [([], ["--set", "sac.tau=0.5"]), (["--set", "sac.tau=0.5"], [])]
+)
 def test_a_different_run_is_refused_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    which: list[str],
+    first: list[str],
+    again: list[str],
 ) -> None:
-    flags = ["--log_dir", str(tmp_path), *SAC, "--config", PENDULUM]
-    (trial,) = plan(command.parse(flags))
+    """Also without --config, and when the sweep no longer says what the run has."""
+    flags = ["--log_dir", str(tmp_path), *which]
+    (trial,) = trials(tmp_path, *flags, *first)
     trial.folder.mkdir(parents=True)
     (trial.folder / "params.json").write_text(config_of(trial).model_dump_json())
-    assert command.main([*flags, "--set", "sac.tau=0.5"]) == 2
-    assert "sac.tau: the run in" in capsys.readouterr().err
+    assert trials(tmp_path, *flags, *first)[0].folder == trial.folder
+    with pytest.raises(UserError, match=r"^sac.tau: the run in"):
+        trials(tmp_path, *flags, *again)
 
 
 def test_an_unwritable_folder_is_reported_before_anything_starts(

@@ -52,7 +52,7 @@ def _main(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> int:
         for key, kind, default, meaning in reference(model(algo, SECTIONS)):
             print(f"{key} = {default}\n    {meaning} ({kind})")
         return 0
-    asked, folder, resuming = request(args, algo, multi_task=multi_task)
+    asked, folder, resuming, _ = request(args, algo, multi_task=multi_task)
     try:
         with telling(folder):
             return _run(asked, args, folder, resuming=resuming)

@@ -64,6 +64,8 @@ class Request(NamedTuple):
     """The run directory."""
     resuming: bool
     """``folder`` holds a run to resume, and ``config`` is that run's."""
+    named: Config
+    """What the flags say without that run: without ``--config``, the default configuration."""
 
 
 def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
@@ -79,7 +81,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
     task = None if multi_task else _task(args, _with_overrides(read, overrides))
     path = args.config or _default_config(task)
     read = read or read_tree(path)
-    config = _requested(args, path, read, overrides, algo=algo, task=task)
+    config = named = _requested(args, path, read, overrides, algo=algo, task=task)
     if config.num_tasks > 1 and multi_task is False:
         raise UserError(
             f"env.tasks: {config.num_tasks} tasks; this starter trains one, use mt_{algo}.py"
@@ -94,7 +96,7 @@ def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
         check_unused(folder)
     if resuming:
         config = _resumed(args, config, stored, overrides, algo=algo)
-    return Request(config, folder, resuming)
+    return Request(config, folder, resuming, named)
 
 
 def _requested(

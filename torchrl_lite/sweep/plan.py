@@ -13,7 +13,7 @@ from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command import flags
 from torchrl_lite.command.job import epochs_of_result
-from torchrl_lite.command.options import experiment_name, request, resolve
+from torchrl_lite.command.options import experiment_name, request, resolve, with_allowed_changes
 from torchrl_lite.config import MAX_NAME, nearest, parse_json, parse_override, read_tree
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep.trial import Trial
@@ -147,8 +147,10 @@ def _trial(
     name = name or _experiment(args, argv, algo, setting, multi_task=multi_task)
     argv += ["--id", name]
     own = flags.parse(algo, argv, multi_task=multi_task)
-    config, folder, resuming = request(own, algo, multi_task=multi_task)
-    if not resuming:  # a run uses only the requested CPUs
+    config, folder, resuming, named = request(own, algo, multi_task=multi_task)
+    if resuming:  # also without --config, where a starter takes over whatever run is there
+        with_allowed_changes(config, named, folder / "params.json")
+    else:  # a run uses only the requested CPUs
         system = resolve(config, cores=args.cpus).system
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
