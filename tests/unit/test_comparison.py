@@ -159,6 +159,7 @@ def test_the_table_has_what_runs_had_reached_within_the_budget(
         ["slow", "1", "2,000", "100", "1.5", "0.45", "45.0", "0.30", "0.60"],
     ]
     assert "within 4.4 core hours per run; frames, updates and core hours are means over" in text
+    assert "Runs without an evaluation by then: 1 of none." in text
     assert text.endswith(AVERAGES)
 
     runs = [run for group in experiments.values() for run in group]
@@ -168,6 +169,22 @@ def test_the_table_has_what_runs_had_reached_within_the_budget(
     assert float(exp["b-v3"]) == pytest.approx(0.6)
     assert exp["success_low"] == ""  # too few seeds
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+
+
+def test_experiments_are_compared_over_the_same_tasks(write: Write, tmp_path: Path) -> None:
+    """A method without a run on the hard task has no mean, instead of the best one."""
+    write({"easy": [1.0]}, experiment="A")
+    write({"hard": [0.0]}, experiment="A")
+    folder = write({"easy": [0.9]}, experiment="B")
+    until = Until("core_hours", 4.4)
+    runs = find_runs([folder.parents[2]])
+    text = report.write(tmp_path, runs, until, failed=["B/hard/1"])
+    assert [row[1:2] + row[5:] for row in cells(text)] == [
+        ["1", "0.50", "50.0", "1.00", "0.00"],
+        ["0", "-", "-", "0.90", "-"],
+    ]
+    assert text.endswith("Left out, because they failed: B/hard/1.")
+    assert (tmp_path / "results.md").read_text() == f"{text}\n"
 
 
 # --- the command ---------------------------------------------------------------------------------

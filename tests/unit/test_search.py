@@ -354,6 +354,7 @@ def test_a_failed_run_of_a_sweep_is_reported_and_the_others_continue(
     out, err = capsys.readouterr()
     one_line(err, "pendulum-sac.tau_0.9/Pendulum-v1/1 failed (1): error: it failed")
     assert "| pendulum-sac.tau_0.3 | Pendulum-v1 | 1 |" in out
+    assert "Left out, because they failed: pendulum-sac.tau_0.9/Pendulum-v1/1." in out
     assert "tau_0.9" not in (search.out / "sweep" / "results.csv").read_text()
 
 

@@ -29,19 +29,22 @@ class Row(NamedTuple):
     updates: float
     core_hours: float
     success: Estimate | None
-    """Mean over tasks; None if the environment does not report success."""
+    """Mean over the tasks of all experiments, as others cannot be compared; None if a task has no
+    run here, or the environment does not report success."""
     ret: Estimate | None
     tasks: dict[str, Estimate | None]
-    """Success of each task."""
+    """Success of each task of all experiments."""
+    missing: int
+    """Runs without an evaluation within the budget."""
 
 
 def rows(experiments: Mapping[str, Sequence[Run]], until: Until) -> list[Row]:
-    return [_row(name, runs, until) for name, runs in experiments.items()]
+    tasks = tasks_of(run for runs in experiments.values() for run in runs)
+    return [_row(name, runs, tasks, until) for name, runs in experiments.items()]
 
 
-def _row(experiment: str, runs: Sequence[Run], until: Until) -> Row:
+def _row(experiment: str, runs: Sequence[Run], tasks: Sequence[str], until: Until) -> Row:
     ends = {run: end for run in runs if (end := run.within(until))}
-    tasks = tasks_of(runs)
 
     def of_seeds(tasks: Sequence[str], metric: Metric) -> Float[ndarray, " S"]:
         own = [run for run in ends if set(tasks) & set(run.tasks)]
@@ -60,6 +63,7 @@ def _row(experiment: str, runs: Sequence[Run], until: Until) -> Row:
         _estimate(of_seeds(tasks, "success")),
         _estimate(returns),
         {task: _estimate(of_seeds([task], "success")) for task in tasks},
+        len(runs) - len(ends),
     )
 
 
@@ -68,7 +72,7 @@ def _estimate(found: Float[ndarray, " S"]) -> Estimate | None:
 
 
 def markdown(found: Sequence[Row], until: Until) -> str:
-    tasks = _tasks(found)
+    tasks = list(found[0].tasks)
     shown = tasks if len(tasks) in range(2, MAX_TASKS + 1) else []
     names = [task.removesuffix("-v3") for task in shown]
     header = ["method", "seeds", "frames", "updates", "core hours", "success", "return", *names]
@@ -79,14 +83,14 @@ def markdown(found: Sequence[Row], until: Until) -> str:
             _number(row.updates, ",.0f"),
             _number(row.core_hours, ".3g"),
         ]
-        own = [row.tasks.get(task) for task in shown]
+        own = [row.tasks[task] for task in shown]
         each = ["-" if e is None else f"{e.value:.2f}" for e in own]
         cells = [row.experiment, str(row.seeds), *numbers, cell(row.success, 2), cell(row.ret, 1)]
         lines.append(f"| {' | '.join([*cells, *each])} |")
     unit = until.axis.replace("_", " ")
     note = (
         f"At the last evaluation within {until.amount:,g} {unit} per run; frames, updates and core "
-        f"hours are means over runs. {AVERAGES}"
+        f"hours are means over runs. {_missing(found)}{AVERAGES}"
     )
     return "\n".join([*lines, "", note])
 
@@ -95,19 +99,20 @@ def _number(value: float, form: str) -> str:
     return "-" if np.isnan(value) else format(value, form)
 
 
-def _tasks(found: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(task for row in found for task in row.tasks))
+def _missing(found: Sequence[Row]) -> str:
+    counts = [f"{row.missing} of {row.experiment}" for row in found if row.missing]
+    return f"Runs without an evaluation by then: {', '.join(counts)}. " if counts else ""
 
 
 def write_csv(path: Path, found: Sequence[Row]) -> None:
     """The same numbers, unrounded, with an interval for each task."""
-    tasks = _tasks(found)
+    tasks = list(found[0].tasks)
     names = ["success", "return", *tasks]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         header = ["method", "seeds", "frames", "updates", "core_hours"]
         writer.writerow([*header, *(f"{name}{part}" for name in names for part in PARTS)])
         for row in found:
-            estimates = [row.success, row.ret, *(row.tasks.get(task) for task in tasks)]
+            estimates = [row.success, row.ret, *row.tasks.values()]
             numbers = [number for estimate in estimates for number in estimate or UNKNOWN]
             writer.writerow([*row[:5], *numbers])

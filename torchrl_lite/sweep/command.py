@@ -72,7 +72,8 @@ def _run(args: Namespace) -> int:
         see = f"; see {log}" if log.exists() else ""
         print(f"{trial.name} failed ({outcome.code}): {outcome.error}{see}", file=sys.stderr)
     if done:
-        print(report.write(args.out, done, args.until))
+        names = [trial.name for trial in failed]
+        print(report.write(args.out, done, args.until, failed=names))
         print(args.out)
     return 1 if failed else 0
 

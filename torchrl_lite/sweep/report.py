@@ -9,9 +9,11 @@ from torchrl_lite.analysis.figures import learning_curves
 from torchrl_lite.analysis.runs import Metric, Run, by_experiment
 
 
-def write(folder: Path, runs: Sequence[Run], until: Until | None = None) -> str:
+def write(
+    folder: Path, runs: Sequence[Run], until: Until | None = None, *, failed: Sequence[str] = ()
+) -> str:
     """Write ``results.md``, ``results.csv`` and ``curves.png``; return the table: final results, or
-    what runs had reached within a budget.
+    what runs had reached within a budget, and below it the names of runs that ``failed``.
 
     The curves show success, or return if no task reports success.
     """
@@ -26,6 +28,8 @@ def write(folder: Path, runs: Sequence[Run], until: Until | None = None) -> str:
         text = comparison.markdown(compared, until)
         has_success = any(row.success for row in compared)
         comparison.write_csv(folder / "results.csv", compared)
+    if failed:
+        text += f"\n\nLeft out, because they failed: {', '.join(failed)}."
     (folder / "results.md").write_text(text + "\n", encoding="utf-8")
     metric: Metric = "success" if has_success else "return"
     axis: Axis = "frames" if until is None else until.axis
