@@ -8,14 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import trim_mean
+from scipy.stats import bootstrap, trim_mean
 from test_plot import Write, write
 from tiny_runs import ROOT, run_starter, train
 
 from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.results import AVERAGES, markdown, rows, write_csv
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
-from torchrl_lite.analysis.statistics import Estimate, mean, over_seeds
+from torchrl_lite.analysis.statistics import (
+    AT_ONCE,
+    Estimate,
+    centres,
+    mean,
+    over_seeds,
+    over_seeds_each,
+)
 from torchrl_lite.collector.collector import Collector
 
 __all__ = ["write"]  # a fixture
@@ -94,6 +101,23 @@ def test_from_five_seeds_on_the_middle_half_counts() -> None:
     rng = np.random.default_rng(1)
     resampled = trim_mean(rng.choice(scores, (20_000, len(scores))), 0.25, axis=1)
     assert (low, high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.04)
+
+
+def test_columns_that_are_resampled_at_once_have_the_intervals_of_single_ones() -> None:
+    scores = np.random.default_rng(0).random((7, AT_ONCE + 3))
+    scores[:, 5] = 0.1  # without any difference
+    found = over_seeds_each(scores)
+    assert [one.value for one in found] == centres(scores).tolist()
+    assert found[5] == Estimate(*[found[5].value] * 3)
+    for index in (0, AT_ONCE - 1, AT_ONCE, AT_ONCE + 2):
+        alone = bootstrap(
+            (scores[:, index],),
+            lambda x, axis: trim_mean(x, 0.25, axis=axis),
+            n_resamples=2000,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        assert found[index][1:] == (alone.low, alone.high)
 
 
 def test_one_value_has_no_interval_and_equal_values_have_none_to_speak_of() -> None:

@@ -15,6 +15,9 @@ from scipy.stats import bootstrap, trim_mean
 MANY_SEEDS = 5
 """With fewer seeds, quartiles are meaningless and the interval is too narrow."""
 
+AT_ONCE = 100
+"""Columns that are resampled at once: each takes 16 kB per seed."""
+
 
 class Estimate(NamedTuple):
     """``low`` and ``high`` bound a 95 % interval; None if there is too little data."""
@@ -26,28 +29,54 @@ class Estimate(NamedTuple):
 
 def over_seeds(scores: Float[ndarray, " S"]) -> Estimate:
     """The interquartile mean with an interval from `MANY_SEEDS` seeds on, else only the mean."""
+    (estimate,) = over_seeds_each(scores[:, np.newaxis])
+    return estimate
+
+
+def over_seeds_each(scores: Float[ndarray, "S N"]) -> list[Estimate]:
+    """`over_seeds` of each column."""
     if len(scores) < MANY_SEEDS:
-        return Estimate(float(np.mean(scores)))
-    return _with_interval(lambda x, axis=-1: trim_mean(x, 0.25, axis=axis), scores)
+        return [Estimate(value) for value in centres(scores).tolist()]
+    return _with_interval(_interquartile_mean, scores)
+
+
+def centres(scores: Float[ndarray, "S N"]) -> Float[ndarray, " N"]:
+    """The values of `over_seeds_each`, without intervals."""
+    statistic = np.mean if len(scores) < MANY_SEEDS else _interquartile_mean
+    return statistic(np.ascontiguousarray(scores.T), axis=-1)
 
 
 def mean(values: Sequence[float]) -> Estimate:
     """The mean, with an interval from two values on."""
-    return _with_interval(np.mean, np.array(values, dtype=np.float64))
+    (estimate,) = _with_interval(np.mean, np.array(values, dtype=np.float64)[:, np.newaxis])
+    return estimate
 
 
-def _with_interval(statistic: Callable[..., Any], values: Float[ndarray, " N"]) -> Estimate:
-    value = float(statistic(values))
+def _interquartile_mean(values: Float[ndarray, "... S"], axis: int = -1) -> Float[ndarray, "..."]:
+    return trim_mean(values, 0.25, axis=axis)
+
+
+def _with_interval(statistic: Callable[..., Any], values: Float[ndarray, "S N"]) -> list[Estimate]:
+    """Of each column; all are resampled at once, by the same draws."""
+    columns = np.ascontiguousarray(values.T)
+    found = [Estimate(value) for value in statistic(columns, axis=-1).tolist()]
     if len(values) < 2:
-        return Estimate(value)
-    if np.ptp(values) == 0:  # every resample is the sample
-        return Estimate(value, value, value)
-    interval = bootstrap(
-        (values,),
-        statistic,
-        n_resamples=2000,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high))
+        return found
+    for start in range(0, len(found), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        interval = bootstrap(
+            (columns[some],),
+            statistic,
+            axis=-1,
+            n_resamples=2000,
+            method="percentile",
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        bounds = zip(found[some], interval.low.tolist(), interval.high.tolist(), strict=True)
+        found[some] = [Estimate(one.value, low, high) for one, low, high in bounds]
+    same = np.ptp(columns, axis=-1) == 0  # every resample is the sample, but for rounding
+    return [
+        Estimate(one.value, one.value, one.value) if equal else one
+        for one, equal in zip(found, same, strict=True)
+    ]
