@@ -116,6 +116,30 @@ def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write
     )
 
 
+def test_between_its_evaluations_a_seed_is_interpolated(write: Write) -> None:
+    """Rather than left out: both have one after 4000 frames, but more do not coincide."""
+    runs = [Run(write({"a": [0.0, 1.0, 1.0, 0.0]}, seed=seed)) for seed in (1, 2)]
+    log = runs[1].path / "log.csv"
+    log.write_text(log.read_text().replace(",6000,", ",6500,").replace(",2000,", ",2500,"))
+    curve = aggregate(runs, ["a"], metric="success", axis="frames")
+    assert curve.x.tolist() == [2500, 4000, 6000, 6500, 8000]
+    assert curve.seeds == pytest.approx(
+        np.array([[0.25, 1.0, 1.0, 0.75, 0.0], [0.0, 1.0, 1.0, 1.0, 0.0]])
+    )
+
+
+def test_a_run_that_cuts_the_curves_is_named(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [Run(write({"a": [0.5] * 9}, seed=seed)) for seed in (1, 2)]
+    (axes,) = learning_curves({"exp": [*runs, Run(write({"a": [0.1]}, seed=3))]}).axes
+    assert axes.get_lines()[0].get_xdata().tolist() == [2000]
+    cut = str(runs[0].path.with_name("3"))
+    one_line(capsys.readouterr().err, "exp: drawn up to 2,000 of 18,000 frames", cut)
+    learning_curves({"exp": [*runs, Run(write({"a": []}, seed=4))]})
+    one_line(capsys.readouterr().err, "exp: without seed 4, which has no success")
+
+
 def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> None:
     runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
     curve = aggregate(runs, ["a"], metric="success", axis="hours")
@@ -129,7 +153,7 @@ def test_marks_are_at_evaluations_and_missing_where_seeds_share_none(write: Writ
     runs = [Run(write({"a": [0.0, 1.0, 0.5]}, seed=seed)) for seed in (1, 2)]
     log = runs[1].path / "log.csv"
     log.write_text(log.read_text().replace("2700", "3600"))
-    for shown, points, mark in ((runs[:1], 3, "o"), (runs, 60, "None")):
+    for shown, points, mark in ((runs[:1], 3, "o"), (runs, 4, "None")):
         (axes,) = learning_curves({"one": shown}, axis="core_hours").axes
         line = axes.get_lines()[0]
         assert (len(line.get_xdata()), line.get_marker()) == (points, mark)
@@ -283,6 +307,29 @@ def test_a_smooth_curve_is_the_mean_of_the_latest_points(write: Write) -> None:
     (line,) = axes.get_lines()
     assert line.get_ydata() == pytest.approx([0.0, 0.15, 0.3, 0.3])
     assert line.get_marker() == "None"
+
+
+def test_points_are_smoothed_before_seeds_are_interpolated(write: Write) -> None:
+    """The two latest of a seed's own evaluations, which are an hour apart."""
+    runs = [Run(write({"a": [0.0, 0.4, 0.8, 0.8]}, seed=seed)) for seed in (1, 2)]
+    log = runs[1].path / "log.csv"
+    log.write_text(log.read_text().replace("1800", "2000"))
+    curve = aggregate(runs, ["a"], metric="success", axis="hours", smooth=2)
+    assert np.interp([2, 3, 4], curve.x, curve.seeds[0]) == pytest.approx([0.2, 0.6, 0.8])
+
+
+def test_an_experiment_is_drawn_over_its_own_tasks_or_said_to_be_missing(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = {"many": [Run(write({"a": [0.1], "b": [0.2]}))]}
+    runs["few"] = [Run(write({"a": [0.1], "c": [0.1]}, experiment="few"))]
+    shown = lines_of(learning_curves(runs, metric="updates"))
+    assert shown == {"all tasks of each": ["many", "few"]}
+    assert capsys.readouterr().err == ""
+    assert lines_of(learning_curves(runs))["b"] == ["many"]
+    few, many = capsys.readouterr().err.splitlines()
+    assert few == "few: not in the panels b, mean of 3 tasks: no success of all tasks there"
+    assert many.startswith("many: not in the panels c, mean of 3 tasks")
 
 
 def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:

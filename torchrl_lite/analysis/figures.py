@@ -1,5 +1,6 @@
 """Learning curves."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from matplotlib.ticker import EngFormatter
 from numpy import ndarray
 
 from torchrl_lite.analysis.runs import AXES, Axis, Run, by_seed, tasks_of
-from torchrl_lite.analysis.statistics import Estimate, over_seeds
+from torchrl_lite.analysis.statistics import Estimate, over_seeds_each
 
 LABELS = {
     "success": "success rate",
@@ -29,7 +30,9 @@ COLORS = matplotlib.color_sequences["petroff10"]
 MOST_POINTS = 1000
 """Points of a curve; more cannot be told apart."""
 POINTS = 60
-"""Of an interpolated curve, and the maximum of marks on any."""
+"""The maximum of marks on a curve."""
+CUT = 0.9
+"""A curve that ends before this share of its longest run is worth a word."""
 
 
 class Curve(NamedTuple):
@@ -38,35 +41,45 @@ class Curve(NamedTuple):
     x: Float[ndarray, " N"]
     seeds: Float[ndarray, "S N"]
     """Means over tasks, per seed."""
-    estimates: list[Estimate]
     interpolated: bool = False
-    """Whether seeds have no common x values, as over wall time."""
+    """Whether seeds differ in their x values, as over wall time."""
+    notes: Sequence[str] = ()
+    """What of the runs is not in it, in sentences."""
+
+    @property
+    def estimates(self) -> list[Estimate]:
+        return over_seeds_each(self.seeds) if len(self.seeds) else []
 
 
 def aggregate(
     runs: Sequence[Run], tasks: Sequence[str], *, metric: str, axis: Axis, smooth: int = 1
 ) -> Curve:
     """The mean over tasks, averaged over the seeds that have all tasks, up to the end of the
-    shortest run. Runs without a value are left out. ``smooth``: each point is the mean of so many
-    of a seed's latest."""
-    seeds = []
-    for group in by_seed(runs).values():
+    shortest run. Runs without a value are left out. Between its points, a seed is interpolated.
+    ``smooth``: each point is the mean of so many of a seed's latest."""
+    seeds, ends, without = [], {}, []
+    for name, group in by_seed(runs).items():
         curves = [
-            [run.curve(task, metric=metric, axis=axis) for run in group if task in run.tasks]
+            [
+                (run, *run.curve(task, metric=metric, axis=axis))
+                for run in group
+                if task in run.tasks
+            ]
             for task in tasks
         ]
-        known = [[curve for curve in of_task if len(curve[0])] for of_task in curves]
+        known = [[one for one in of_task if len(one[1])] for of_task in curves]
         if all(known):
-            seeds.append(known)
+            seeds.append([[(x, _smoothed(y, smooth)) for _, x, y in one] for one in known])
+            ends |= {float(x[-1]): run for one in known for run, x, _ in one}
+        else:
+            without.append(name)
     if not seeds:
-        return Curve(np.empty(0), np.empty((0, 0)), [])
+        return Curve(np.empty(0), np.empty((0, 0)))
     points = [curve[0] for seed in seeds for of_task in seed for curve in of_task]
-    x = np.array(sorted(set.intersection(*(set(x) for x in points))))
-    shared = all(len(of_task) == len(x) for of_task in points)
-    interpolated = not (shared if AXES[axis].adds_up else len(x))
-    if interpolated:
-        start, end = max(x[0] for x in points), min(x[-1] for x in points)
-        x = np.unique(np.linspace(start, end, POINTS)) if end >= start else np.empty(0)
+    start, end = max(x[0] for x in points), min(ends)
+    within = [x[(x >= start) & (x <= end)] for x in points]
+    interpolated = not all(np.array_equal(one, within[0]) for one in within)
+    x = np.unique(np.concatenate(within))
     values = np.array(
         [
             np.mean(
@@ -75,36 +88,43 @@ def aggregate(
             for seed in seeds
         ]
     )
-    values = _smoothed(values, smooth)
     if len(x) > MOST_POINTS:  # a column of every epoch
         some = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
         x, values = x[some], values[:, some]
-    return Curve(x, values, [over_seeds(column) for column in values.T], interpolated)
+    notes = []
+    if without:
+        notes.append(f"without seed {', '.join(without)}, which has no {metric} of some task")
+    if end < CUT * max(ends):
+        digits, unit = (2 if AXES[axis].adds_up else 0), axis.replace("_", " ")
+        notes.append(
+            f"drawn up to {end:,.{digits}f} of {max(ends):,.{digits}f} {unit}, where the shortest "
+            f"run ends: {ends[end].path}"
+        )
+    return Curve(x, values, interpolated, notes)
 
 
-def _smoothed(values: Float[ndarray, "S N"], latest: int) -> Float[ndarray, "S N"]:
+def _smoothed(values: Float[ndarray, " N"], latest: int) -> Float[ndarray, " N"]:
     """Means over so many of the latest points, of fewer at the start."""
-    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
-    ends = np.arange(1, values.shape[1] + 1)
+    sums = np.cumsum(np.pad(values, (1, 0)))
+    ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - latest, 0)
-    return values if latest == 1 else (sums[:, ends] - sums[:, starts]) / (ends - starts)
+    return values if latest == 1 else (sums[ends] - sums[starts]) / (ends - starts)
 
 
 def _draw(axes: Axes, curve: Curve, *, label: str, index: int, markers: bool, dots: bool) -> None:
     """A line with its confidence band; with too few seeds for one, each seed as ``dots``."""
+    estimates = curve.estimates
     every = max(1, len(curve.x) // POINTS)
     line, marker = STYLES[index % len(STYLES)]
     color = COLORS[index % len(COLORS)]
     axes.plot(
         curve.x,
-        [estimate.value for estimate in curve.estimates],
+        [estimate.value for estimate in estimates],
         linestyle=line, marker=marker if markers and not curve.interpolated else None,
         markersize=3, color=color, label=label, markevery=every,
     )  # fmt: skip
     known = [
-        (x, e.low, e.high)
-        for x, e in zip(curve.x, curve.estimates, strict=True)
-        if e.low is not None
+        (x, e.low, e.high) for x, e in zip(curve.x, estimates, strict=True) if e.low is not None
     ]
     if known:
         x, low, high = zip(*known, strict=True)
@@ -112,6 +132,12 @@ def _draw(axes: Axes, curve: Curve, *, label: str, index: int, markers: bool, do
     elif len(curve.seeds) > 1 and dots:
         for seed in curve.seeds:
             axes.scatter(curve.x[::every], seed[::every], s=3, color=color, alpha=0.5, linewidth=0)
+
+
+def say(notes: Sequence[str]) -> None:
+    """On stderr, each once: what a figure lacks."""
+    for note in dict.fromkeys(notes):
+        print(note, file=sys.stderr)
 
 
 def learning_curves(
@@ -126,27 +152,43 @@ def learning_curves(
     several tasks share.
 
     Seeds are averaged by `statistics.over_seeds`; ``smooth`` as for `aggregate`; ``markers`` are at
-    evaluations and, for few seeds, dots of the single runs. Without any value the figure has no
-    axes.
+    evaluations and, for few seeds, dots of the single runs. What is left out is said on stderr.
+    Without any value the figure has no axes.
     """
     everything = [run for runs in experiments.values() for run in runs]
     tasks = tasks_of(everything)
     titles = {task: [task] for task in tasks}
-    if any(len(run.tasks) > 1 and metric in run.log.columns for run in everything):
-        titles = {f"all {len(tasks)} tasks": tasks}
+    shared = any(len(run.tasks) > 1 and metric in run.log.columns for run in everything)
+    if shared:  # each experiment over its own tasks
+        same = all(len(tasks_of(runs)) == len(tasks) for runs in experiments.values())
+        titles = {f"all {len(tasks)} tasks" if same else "all tasks of each": tasks}
     elif len(tasks) > 1:
         titles[f"mean of {len(tasks)} tasks"] = tasks
     at_evaluations = metric.startswith(("success", "return", "eval"))
-    panels = {}
+    panels, notes, missing = {}, list[str](), dict[str, list[str]]()
     for title, of_panel in titles.items():
         curves = {
-            label: aggregate(runs, of_panel, metric=metric, axis=axis, smooth=smooth)
+            label: aggregate(
+                runs,
+                tasks_of(runs) if shared else of_panel,
+                metric=metric,
+                axis=axis,
+                smooth=smooth,
+            )
             for label, runs in experiments.items()
         }
+        for label, curve in curves.items():
+            notes += [f"{label}: {note}" for note in curve.notes]
+            if not len(curve.x):
+                missing.setdefault(label, []).append(title)
         if any(len(curve.x) for curve in curves.values()):
             panels[title] = curves
     if not panels:
         return Figure()
+    for label, lacking in missing.items():
+        named = ", ".join(lacking)
+        notes.append(f"{label}: not in the panels {named}: no {metric} of all tasks there")
+    say(notes)
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
     legend = 0.24 * -(-len(experiments) // columns)  # height in inches

@@ -9,8 +9,9 @@ from matplotlib.ticker import EngFormatter
 from numpy import ndarray
 
 from torchrl_lite.analysis.axes import AXES, Axis
-from torchrl_lite.analysis.figures import LABELS, aggregate
+from torchrl_lite.analysis.figures import LABELS, aggregate, say
 from torchrl_lite.analysis.runs import Run, tasks_of
+from torchrl_lite.analysis.statistics import centres
 
 
 def heat_map(
@@ -56,9 +57,10 @@ def cells(
     curves = [
         aggregate(runs, [task], metric=metric, axis=axis, smooth=smooth) for task in tasks_of(runs)
     ]
+    say([note for curve in curves for note in curve.notes])
     x = np.unique(np.concatenate([curve.x for curve in curves]))
     rows = [
-        np.interp(x, curve.x, [one.value for one in curve.estimates], left=np.nan, right=np.nan)
+        np.interp(x, curve.x, centres(curve.seeds), left=np.nan, right=np.nan)
         if len(curve.x)
         else np.full(len(x), np.nan)
         for curve in curves
