@@ -57,7 +57,7 @@ def aggregate(
     """The mean over tasks, averaged over the seeds that have all tasks, up to the end of the
     shortest run. Runs without a value are left out. Between its points, a seed is interpolated.
     ``smooth``: each point is the mean of so many of a seed's latest."""
-    seeds, ends, without = [], {}, []
+    seeds, ends, without = [], dict[float, Run](), []
     for name, group in by_seed(runs).items():
         curves = [
             [
