@@ -22,6 +22,7 @@ from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.command import launch
 from torchrl_lite.command.launch import main
+from torchrl_lite.command.report import NOT_FINITE
 from torchrl_lite.env.make import make_task_env
 from torchrl_lite.errors import NotFiniteError
 from torchrl_lite.types import Block
@@ -156,6 +157,7 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
         assert main("sac", command(tmp_path)) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert f"{TASK} (copy 0): " in told and said in told
+    assert told == f"error: {(folder_in(tmp_path) / NOT_FINITE).read_text()}".rstrip()
     state = newest_state(tmp_path)
     assert state["epoch"] == 2
     assert state["buffer"]["written"] == [20]

@@ -16,6 +16,7 @@ from tiny_runs import ROOT, one_line
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request, resolve
+from torchrl_lite.command.report import NOT_FINITE
 from torchrl_lite.config import parse_override
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.plan import STARTERS
@@ -290,6 +291,28 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     assert search(TAU, *GRID) == 0
     assert search.states == ["COMPLETE"] * 3
     assert all(search.epochs(number) == WHOLE for number in range(3))
+
+
+def test_a_trial_that_diverges_is_closed_and_the_worst(
+    search: Searches, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is resumed would diverge again, so another call does not try it."""
+
+    def diverges(trial: Trial) -> bool:
+        if setting_of(trial)["sac.tau"] != 0.9:
+            return False
+        trial.folder.mkdir(parents=True)
+        (trial.folder / NOT_FINITE).touch()
+        return True
+
+    search.runner.fails = diverges
+    assert search(TAU, *GRID) == 0
+    out, err = capsys.readouterr()
+    one_line(err, "trial_0001/Pendulum-v1/1 failed (1): error: it failed")
+    assert "the best is trial_0002" in out
+    assert "| trial_0001 | stopped | - | - |" in out
+    assert search(TAU, *GRID) == 0
+    assert search.states == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 
 def test_values_that_are_not_allowed_together_are_left_out(

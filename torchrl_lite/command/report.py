@@ -2,20 +2,23 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from torchrl_lite.checkpoint.files import write_atomically
+from torchrl_lite.checkpoint.files import write_atomically, write_text
 from torchrl_lite.collector.failure import failure_of
-from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerError
+from torchrl_lite.errors import EpisodeError, Failure, NotFiniteError, RunError, WorkerError
 
 TRACEBACK = "error.txt"
 """In a run directory: the full traceback of the error that ended the run."""
+NOT_FINITE = "not_finite.txt"
+"""In a run directory: which value ended the run; a run that is resumed gets there again."""
 
 
 @contextmanager
 def telling(folder: Path | None = None) -> Iterator[None]:
-    """Turns an environment's failure into a reported `RunError`; ``folder``: the run directory.
+    """Turns an environment's failure into a reported `RunError`, and stores which value was not
+    finite; ``folder``: the run directory.
 
     Raises:
         RunError: an environment failed, here or in a worker, or foreign code called `sys.exit`.
@@ -30,6 +33,11 @@ def telling(folder: Path | None = None) -> Iterator[None]:
         if error.failure is None:
             raise
         failure = error.failure
+    except NotFiniteError as error:
+        if folder is not None and folder.is_dir():
+            with suppress(OSError):  # a full disk must not hide the error
+                write_text(folder / NOT_FINITE, f"{error}\n")
+        raise
     else:
         return
     raise _reported(failure, folder) from None

@@ -130,7 +130,8 @@ class Run(MemoryRun):
         check_columns(self.folder / "log.csv", self._past.columns, header)
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         self._checkpoints.begin()
-        for name in ("result.json", "policy.safetensors", "error.txt"):  # outdated
+        outdated = ("result.json", "policy.safetensors", "error.txt", "not_finite.txt")
+        for name in outdated:
             (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.command.report import NOT_FINITE
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import plan
 from torchrl_lite.sweep.progress import Logs, View
@@ -112,10 +113,13 @@ class Driver:
         if not code:
             active.left.remove(run)
             return
-        self.failed += 1
         log = run.folder / CONSOLE
         see = f"; see {log}" if log.exists() else ""
         print(f"{run.name} failed ({code}): {error}{see}", file=sys.stderr, flush=True)
+        if (run.folder / NOT_FINITE).exists():
+            self._study.close(active.trial)
+        else:
+            self.failed += 1
         self._drop(active)
 
     def _look_at(self, active: _Active) -> None:

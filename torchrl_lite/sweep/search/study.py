@@ -33,7 +33,7 @@ class Study:
     """Proposes settings and remembers what became of them, whenever the process ends.
 
     A proposal follows from the number of its trial and the study so far, so a search that is
-    continued proposes nothing twice. A trial stays "running" until `tell` or `discard`.
+    continued proposes nothing twice. A trial stays "running" until `tell`, `close` or `discard`.
     """
 
     def __init__(
@@ -135,6 +135,10 @@ class Study:
             self.study.tell(trial, state=self._optuna.trial.TrialState.PRUNED)
         else:
             self.study.tell(trial, score.value)
+
+    def close(self, trial: Any) -> None:
+        """Stopped without a score. To the sampler, it is worse than any complete trial."""
+        self.study.tell(trial, state=self._optuna.trial.TrialState.PRUNED)
 
     def discard(self, trial: Any, reason: str) -> None:
         """It can have no value."""
