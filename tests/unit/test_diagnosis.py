@@ -17,6 +17,7 @@ from broken_runs import (
 )
 from tiny_runs import ROOT, run_starter
 
+from torchrl_lite.analysis.diagnosis import rules
 from torchrl_lite.analysis.diagnosis.evidence import Evidence
 from torchrl_lite.analysis.diagnosis.rules import RULES, diagnose
 from torchrl_lite.analysis.runs import Run
@@ -59,6 +60,21 @@ def test_several_tasks_that_do_not_learn_may_be_mixed_up(
     assert ("wrong id" in finding.advice) == said
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["stuck at the grasp", "noise ruins training", "evaluation fails", "one task dominates"],
+)
+@pytest.mark.parametrize("algo", ["sac", "td3"])
+def test_advice_about_the_entropy_is_for_runs_that_have_one(
+    name: str, algo: str, tmp_path: Path
+) -> None:
+    case = LOGS[name]
+    case = case._replace(fields={**case.fields, "algo": algo})
+    findings = dict(diagnose(Evidence.of(Run(write(case, tmp_path / "x")))))
+    assert case.rule
+    assert ("sac." in findings[case.rule].advice) == (algo == "sac")
+
+
 def test_every_rule_has_a_broken_run() -> None:
     rules = {case.rule for case in (*LOGS.values(), *REAL.values())} - {None}
     assert rules == {rule.__name__ for rule in RULES}
@@ -89,6 +105,14 @@ def test_the_starter_reports_the_problem_and_what_to_try(
     write(LOGS["nothing"], tmp_path / "good")
     assert run_starter("diagnose", tmp_path / "good") == 0
     assert "nothing found by 20 rules" in capsys.readouterr().out
+
+
+def test_the_starter_asks_every_rule_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(rules, "RULES", [lambda run: asked.append(run.path)])
+    folder = write(LOGS["nothing"], tmp_path / "x")
+    assert run_starter("diagnose", folder) == 0
+    assert asked == [folder]
 
 
 def test_a_run_that_only_acts_at_random_is_too_young(

@@ -31,12 +31,13 @@ def run(args: Namespace) -> int:
     from torchrl_lite.analysis.runs import find_runs
 
     evidence = [Evidence.of(found) for found in find_runs(args.runs)]
-    print("\n\n".join(report(one) for one in evidence))
+    findings = [diagnose(one) for one in evidence]
+    print("\n\n".join(map(report, evidence, findings)))
     for one in evidence if args.goals else ():
         from torchrl_lite.command.goals import report_goals
 
         print(f"\n{report_goals(one.path, trust_imports=args.trust_imports)}")
-    return int(any(diagnose(one) for one in evidence))
+    return int(any(findings))
 
 
 def main() -> int:

@@ -110,11 +110,12 @@ def dominating_task(run: Evidence) -> Finding | None:
     share = known[task] / sum(known.values())
     if share < 0.5 or known[task] < 10 * others:
         return None
+    weights = "sac.temperature_weights=true, " if run.is_entropic else ""
     return Finding(
         f"One task dominates: {task} has {share:.0%} of the critics' loss "
         f"({known[task]:.3g}; the median of the others is {others:.3g}).",
-        'Set env.reward_normalization to "return", sac.temperature_weights=true, or categorical '
-        "critics, whose loss does not grow with the values.",
+        f'Set env.reward_normalization to "return", {weights}or categorical critics, whose loss '
+        "does not grow with the values.",
     )
 
 

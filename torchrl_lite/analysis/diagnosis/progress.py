@@ -13,11 +13,11 @@ def local_optimum(run: Evidence) -> Finding | None:
     stuck = [text for task in run.tasks if (text := _stuck(run, task))]
     if not stuck:
         return None
+    entropy = ", a larger (less negative) sac.target_entropy" if run.is_entropic else ""
     return Finding(
         " ".join(stuck),
         "Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
-        "seed, more frames, a larger (less negative) "
-        f"sac.target_entropy{_or_exploration(run)}.",
+        f"seed, more frames{entropy}{_or_exploration(run)}.",
     )
 
 
@@ -113,13 +113,14 @@ def _apart(run: Evidence, evaluation: str, training: str, what: str, enough: int
             return None
         return Finding(
             f"Exploration noise ruins training episodes: {figures}.",
-            "Lower sac.target_entropy or noise_std. What counts is the evaluation, so nothing is "
-            "wrong if it stays high.",
+            f"Lower {'sac.target_entropy or ' if run.is_entropic else ''}noise_std. What counts is "
+            "the evaluation, so nothing is wrong if it stays high.",
         )
+    entropy = "; a lower sac.target_entropy moves the mean action to where the noise succeeds"
     return Finding(
         f"The deterministic policy is worse than the noisy one: {figures}.",
-        "Train longer; a lower sac.target_entropy moves the mean action to where the noise "
-        "succeeds. Check that evaluation has enough episodes (train.eval_episodes).",
+        f"Train longer{entropy if run.is_entropic else ''}. Check that evaluation has enough "
+        "episodes (train.eval_episodes).",
     )
 
 

@@ -40,10 +40,10 @@ def diagnose(run: Evidence) -> list[tuple[str, Finding]]:
     return [(name, finding) for name, finding in found if finding is not None]
 
 
-def report(run: Evidence) -> str:
-    """Everything about a run in sentences."""
+def report(run: Evidence, findings: Sequence[tuple[str, Finding]]) -> str:
+    """Everything about a run in sentences; ``findings`` are those of `diagnose`."""
     lines = [f"{run.path}: {_summary(run)}"]
-    for number, (name, finding) in enumerate(diagnose(run), start=1):
+    for number, (name, finding) in enumerate(findings, start=1):
         lines += ["", f"{number}. {finding.problem} [{name}]", f"   Try: {finding.advice}"]
     if len(lines) == 1:
         lines.append(f"nothing found by {len(RULES)} rules")
