@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 from numpy import ndarray
 
-TRAIN, EVAL = 0, 1
+TRAIN, EVAL, DEMO = 0, 1, 2
 """Purpose of an episode, for `EpisodeKey`."""
 
 

@@ -9,7 +9,7 @@ from metaworld.policies import ENV_POLICY_MAP
 from numpy import ndarray
 
 from torchrl_lite.collector.episode import EpisodeRunner, EpisodeStats
-from torchrl_lite.collector.plan import EpisodeKey
+from torchrl_lite.collector.plan import DEMO, EpisodeKey
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.demos.file import DemoHeader, Demonstrations
 from torchrl_lite.env.make import make_task_env, task_horizon
@@ -17,9 +17,6 @@ from torchrl_lite.env.metaworld import check_task
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.types import Block
-
-DEMO = 2
-"""Purpose of an episode, for `EpisodeKey`."""
 
 
 def record(
