@@ -2,9 +2,11 @@
 
 import io
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -106,6 +108,38 @@ def test_a_task_is_solved_by_three_good_evaluations_in_a_row(
     assert run == solve.Run("any", 3.5, 7, 70, [0.9, 0.95, 1.0, 0.95])
 
 
+def test_the_baseline_is_evaluated_in_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make one takes time that its training would be charged with."""
+
+    class Fake:
+        """The package, its SAC, and an environment."""
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def learn(self, _: int, callback: Any) -> None:
+            callback.num_timesteps = 10_000
+            while callback._on_step():
+                callback.num_timesteps += solve.UPDATES
+
+        def predict(self, obs: int, **_: Any) -> tuple[int, None]:
+            return obs, None
+
+        def reset(self, **_: Any) -> tuple[int, dict[str, Any]]:
+            return 0, {}
+
+        def step(self, _: int) -> Any:
+            return 0, 0.0, True, False, {"success": 1.0}
+
+    made = Mock(side_effect=Fake)
+    monkeypatch.setattr(solve, "make_env", made)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", Mock(SAC=Fake))
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common", Mock())
+    callbacks = Mock(BaseCallback=object)
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common.callbacks", callbacks)
+    assert solve._stable_baselines("any", "reach-v3", minutes=60.0, seed=1).solved
+    assert made.call_count == 2  # the other one is trained in
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -115,6 +149,12 @@ def test_a_task_is_solved_by_three_good_evaluations_in_a_row(
         (["update", "--accel", "graph"], ["system.accel", "CUDA"]),
         (["speed"], ["env", "collect"]),
         (["train", "--frames", "10000"], ["--frames", "500", "10000"]),
+        (["train", "--task", "reach-v3", "--task", "push-v3"], ["--task: train takes one"]),
+        (["train", "--seed", "1"], ["--seed: not for train, which takes --task, --frames"]),
+        (["solve", "--rounds", "5"], ["--rounds: not for solve"]),
+        (["collect", "--task", "reach-v3"], ["--task: not for collect"]),
+        (["env", "--device", "cpu"], ["--device: not for env"]),
+        (["update", "--frames", "9"], ["--frames: not for update"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

@@ -58,7 +58,7 @@ def physics(task: str, frames: int) -> Contender:
 
 
 def measure(tasks: Sequence[str], *, frames: int, rounds: int) -> list[Report]:
-    """A report per task (resets included), and one with the harmonic means."""
+    """A report per task (resets, which are cached, included), and one with the harmonic means."""
     reports = []
     for task in tasks:
         rates = interleave(

@@ -48,7 +48,7 @@ def contender(
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:
-    """Harmonic means over MT10, resets included; empty if EnvPool is not installed."""
+    """Harmonic means over MT10, cached resets included; empty if EnvPool is not installed."""
     if find_spec("envpool") is None:
         return []
     baseline = f"EnvPool, {workers} threads"

@@ -116,14 +116,14 @@ def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run
         def _on_step(self) -> bool:
             run.frames, run.updates = self.num_timesteps, max(0, self.num_timesteps - start)
             if run.updates and run.updates % UPDATES == 0:
-                run.successes.append(_success(model, judge))
+                run.successes.append(_success(model, evaluated))
             run.core_minutes = (time.process_time() - began) / 60
             return not run.solved and run.core_minutes < minutes
 
+    evaluated = make_env("metaworld", task, seed=seed)
     began = time.process_time()
     torch.set_num_threads(1)
     env: Any = make_env("metaworld", task, seed=seed)
-    judge = make_env("metaworld", task, seed=seed)
     model = SAC(
         "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=start,
         batch_size=256, seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]},
