@@ -43,7 +43,7 @@ IN_EVERY_PHASE = [
 ]
 
 
-@pytest.mark.parametrize("name", ["one task", "curriculum"])
+@pytest.mark.parametrize("name", ["curriculum", pytest.param("one task", marks=pytest.mark.slow)])
 def test_killed_in_every_phase(runs: Runs, name: str) -> None:
     """The others are killed at 25 random moments, slowly."""
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
