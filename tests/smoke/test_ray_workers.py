@@ -105,7 +105,12 @@ def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
     with ExitStack() as stack:
 
         def start(
-            env: EnvConfig = ENV, *, ray: int = 0, local: int = 0, **changes: Any
+            env: EnvConfig = ENV,
+            *,
+            ray: int = 0,
+            local: int = 0,
+            say: Callable[[str], None] = print,
+            **changes: Any,
         ) -> Collector:
             crew = None
             if ray:
@@ -114,7 +119,9 @@ def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
             setup = RolloutSetup(env, make_spec(env), make_actor(env, 1), seed=11)
             setup = setup._replace(**changes)
             workers = ray or local
-            collector = Collector(setup, epoch_frames=EPOCH_FRAMES, workers=workers, pool=crew)
+            collector = Collector(
+                setup, epoch_frames=EPOCH_FRAMES, workers=workers, pool=crew, say=say
+            )
             stack.callback(collector.close)
             return collector
 
