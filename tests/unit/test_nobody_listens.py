@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_runs import ROOT, SAVED, TASK, sets
 
 from torchrl_lite.command.launch import main
+from torchrl_lite.reporting.streams import Output
 
 COMMAND = [sys.executable, str(ROOT / "starter" / "st_sac.py"), "--task", TASK, "--id", "x",
            "--device", "cpu", *sets(SAVED)]  # fmt: skip
@@ -62,3 +63,11 @@ def test_a_log_directory_that_is_not_utf_8_is_refused(
     assert main("sac", ["--task", TASK, "--log_dir", log_dir]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--log_dir" in line and "UTF-8" in line
+
+
+def test_a_stream_that_another_package_closed_drops_its_output(tmp_path: Path) -> None:
+    with (tmp_path / "console").open("w") as stream:
+        output = Output(stream)
+    output.write("nobody reads this")
+    output.flush()
+    assert output.lost is not None and "closed file" in output.lost

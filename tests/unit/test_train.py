@@ -13,7 +13,7 @@ import torch
 from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, tree_of
 
 from torchrl_lite import UserError, load_config, train
-from torchrl_lite.command.train import _checked
+from torchrl_lite.command.train import _checked_seed
 from torchrl_lite.config import Config
 
 CPU: dict[str, Any] = {"seed": 4, "device": "cpu"}
@@ -125,10 +125,10 @@ def test_a_wrong_seed_is_refused_before_anything_is_written(tmp_path: Path, seed
 
 
 def test_a_seed_may_be_numpys_but_no_other_type() -> None:
-    assert type(_checked(np.int64(4))) is int
+    assert type(_checked_seed(np.int64(4))) is int
     for seed in (1.5, "1", None):
         with pytest.raises(UserError, match=r"^seed: "):
-            _checked(seed)
+            _checked_seed(seed)
 
 
 def test_an_existing_run_is_not_overwritten(whole: Path) -> None:

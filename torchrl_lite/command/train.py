@@ -53,7 +53,7 @@ def train(
             a change that a resumed run does not allow.
         RunError: an environment failed, or a checkpoint cannot be read or written.
     """
-    seed = _checked(seed)
+    seed = _checked_seed(seed)
     asked = config if isinstance(config, Config) else load_config(config)
     job = _job(asked, seed, run_dir, device=device, callback=callback, resume=resume)
     if job.folder is not None and is_finished(job):
@@ -78,7 +78,7 @@ def train(
     return result
 
 
-def _checked(seed: Any) -> int:
+def _checked_seed(seed: Any) -> int:
     if isinstance(seed, SupportsIndex) and 0 <= (number := operator.index(seed)) <= MAX_SEED:
         return number
     raise UserError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")

@@ -43,7 +43,7 @@ class MemoryRun(NullRun):
         return self.asks_to_stop(row | self.times(row))
 
     def times(self, row: Row) -> Row:
-        """What the epoch of this row has taken until now; its CPU time is the workers' alone."""
+        """Seconds of the epoch until now. The row has the workers' CPU time; this adds ours."""
         before, self._cpu_s = self._cpu_s, time.process_time()
         return {
             "time/cpu_s": self._cpu_s - before + (row["time/cpu_s"] or 0.0),

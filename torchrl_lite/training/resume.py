@@ -33,7 +33,7 @@ def resume(algo: RLAlgo, saved: Saved) -> None:
     if state["demos"] != (algo.demos and algo.demos.sha256):
         raise UserError(
             f"train.demos: {algo.config.train.demos} is not what the run began with "
-            f"({saved.path}: SHA-256 {str(state.get('demos'))[:64]})"
+            f"({saved.path}: SHA-256 {str(state['demos'])[:64]})"
         )
     try:
         algo.epoch, algo.frames = state["epoch"], list(state["frames"])
