@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from jaxtyping import install_import_hook
+from shape_checker import check_shapes
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +19,6 @@ def modules_with_shapes() -> list[str]:
 
 
 # Before anything imports the package.
-install_import_hook(modules_with_shapes(), "shape_checker.checked")
+check_shapes(modules_with_shapes())
 
 torch.set_num_threads(1)

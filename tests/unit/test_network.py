@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 from helpers import make_sac, make_spec, padded_spec
-from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
@@ -56,7 +56,7 @@ def test_a_grouped_layer_is_a_loop_over_members_and_task_rows(
 
 def test_shapes_that_do_not_fit_a_signature_are_caught() -> None:
     """The tests run with checked signatures; here is the proof."""
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation):
         grouped_linear(
             normal(1, T, B, I), normal(E, 1, I, O), normal(E, 1, O), task=torch.tensor([0])
         )
