@@ -139,6 +139,7 @@ def _child(request: dict[str, Any]) -> int:
 def _serve() -> None:
     """Answers requests, one JSON a line, with exit codes as a shell counts them."""
     import torch
+    import torch._dynamo  # The first optimiser would, in every run.
     from resume.setups import TASKS
 
     import torchrl_lite.command.launch  # noqa: F401
