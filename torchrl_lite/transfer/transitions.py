@@ -54,7 +54,7 @@ def carry_over(
     except (CheckpointError, OSError) as error:
         raise UserError(f"transfer.load: buffer: {error}") from None
     for here, there in fit.tasks.items():
-        buffer.add_rows(here, _laid_out(remembered[there], fit).to(buffer.data.device))
+        buffer.add_rows(here, _laid_out(remembered[there], fit))
     origin = {
         "file": str(saved.path),
         "sha256_of_manifest": hashlib.sha256(manifest).hexdigest(),
