@@ -155,7 +155,7 @@ def test_goals_that_are_not_there_are_one_line(
 
 
 def test_only_metaworld_has_goals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train(tmp_path, "--config", "mujoco/pendulum", env__num_goals=50, train__num_epochs=0)
+    run = train(tmp_path, "--config", "mujoco/pendulum", train__num_epochs=0)
     assert not [key for key in result_of(run) if key.startswith("held_out")]
     capsys.readouterr()
     for starter in (["play", "--goals", "held_out", "--run"], ["diagnose", "--goals"]):
