@@ -3,6 +3,7 @@
 import pytest
 
 from torchrl_lite.collector.episode import EpisodeStats
+from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.training.evaluation import by_task, evaluation_row, training_row
 
 TASKS = ["reach-v3", "push-v3", "pick-place-v3"]
@@ -40,6 +41,14 @@ def test_a_task_without_success_does_not_count_as_failed() -> None:
     assert row["eval_success/pick-place-v3"] is None
     assert row["eval/success_rate"] == 0.5
     assert evaluation_row(by_task(silent), TASKS)["eval/success_rate"] is None
+
+
+def test_episodes_that_report_no_success_have_failed_if_others_of_the_task_report_it() -> None:
+    """As environments do that report it only when they are solved, or only at a terminal state."""
+    mixed = [EpisodeStats(0, 1.0, 10, 1.0), *(EpisodeStats(0, 1.0, 10, None) for _ in range(3))]
+    row = evaluation_row(by_task([*mixed, EpisodeStats(1, 1.0, 10, None)]), TASKS)
+    assert row["eval/success_rate"] == row["eval_success/reach-v3"] == 0.25
+    assert TaskEvaluation.of("reach-v3", mixed).successes == [True, False, False, False]
 
 
 def test_training_episodes_have_success_and_return_per_task() -> None:

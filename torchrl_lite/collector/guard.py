@@ -72,7 +72,7 @@ class GuardedEnv(gym.Wrapper):
     """Forwards every call, observations as float64. The watchdog reports a hung call.
 
     Raises a ValueError or TypeError for an observation of the wrong shape, or an invalid reward,
-    end of episode or success. A success of NaN is invalid: it would count as a failure.
+    end of episode or success, which must be 0 or 1.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class GuardedEnv(gym.Wrapper):
 
 def _success(value: Any) -> float:
     success = _number("success", value)
-    if success != success:
-        raise ValueError("the success is nan")
+    if success not in (0.0, 1.0):
+        raise ValueError(f"the success is {success:g}, not 0 or 1")
     return success
 
 

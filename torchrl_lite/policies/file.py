@@ -41,17 +41,17 @@ class TaskEvaluation(Section):
     returns: list[float] = Field(min_length=1)
     lengths: list[int]
     successes: list[bool | None]
-    """None for an episode that reported no success."""
+    """None in all episodes if none reported success."""
 
     @classmethod
     def of(cls, task: str, episodes: Sequence[EpisodeStats]) -> Self:
+        silent = all(stats.success is None for stats in episodes)
         return cls(
             task=task,
             returns=[stats.ret for stats in episodes],
             lengths=[stats.length for stats in episodes],
-            successes=[stats.success if stats.success is None else stats.success > 0
-                       for stats in episodes],
-        )  # fmt: skip
+            successes=[None if silent else bool(stats.success) for stats in episodes],
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -65,8 +65,12 @@ def _info_row(episodes: Sequence[EpisodeStats], task: str) -> Row:
 
 
 def success_rate(episodes: Sequence[EpisodeStats]) -> float | None:
-    """Success rate of the episodes that report success; None if none does."""
-    return mean([stats.success for stats in episodes if stats.success is not None])
+    """Success rate over the tasks that report success; None if none does.
+
+    Some environments report it only in successful episodes: the others of the task have failed.
+    """
+    telling = {stats.task for stats in episodes if stats.success is not None}
+    return mean([stats.success or 0.0 for stats in episodes if stats.task in telling])
 
 
 def mean(values: Sequence[float | int]) -> float | None:
