@@ -17,7 +17,7 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_env, make_spec, task_horizon
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import EpisodeError, UserError
 
 ACTIONS, OBSERVATIONS = Box(-1, 1, (1,), np.float32), Box(-np.inf, np.inf, (2,), np.float64)
 
@@ -58,6 +58,21 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def refusal(task: str, **options: Any) -> str:
     return error_of(make_env, "gymnasium", task, **options)
+
+
+def test_an_id_that_is_registered_again_has_its_new_sizes(toy: Any) -> None:
+    """In a notebook; a policy for the old sizes does not act in it."""
+    config = EnvConfig(suite="gymnasium", tasks=[toy()])
+    old = make_spec(config)
+    actor = make_learner("sac", old).actor
+    toy(action_space=Box(-1, 1, (2,), np.float32))
+    assert (old.act_dims, make_spec(config).act_dims) == ((1,), (2,))
+    env = make_env("gymnasium", "Toy-v0")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="actions should be size 2, got 1"):
+        env.step(np.zeros(1, np.float32))
+    with pytest.raises(EpisodeError, match=r"actions have shape \(2,\), not \(1,\)"):
+        Collector(RolloutSetup(config, old, actor, 1), epoch_frames=1)
 
 
 # --- actions --------------------------------------------------------------------------------------

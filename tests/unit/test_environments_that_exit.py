@@ -14,10 +14,10 @@ from tiny_runs import SAVED, sets
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.failure import of_environment
 from torchrl_lite.collector.setup import RolloutSetup
+from torchrl_lite.command import train as library
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env import gymnasium as suite
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film
@@ -47,7 +47,7 @@ class Failing(PendulumEnv):
         self._fail("step")
         obs, reward, ended, cut, info = super().step(action)
         if os.environ["WHERE"] == "success":
-            info["success"] = float("nan")
+            info["success"] = float(os.environ["SUCCESS"])
         return obs, reward, ended, cut, info
 
     def render(self):
@@ -70,7 +70,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
     yield
-    suite._shape.cache_clear()
     gym.registry.pop("Failing-v0", None)
     sys.modules.pop("failing_envs", None)
 
@@ -133,12 +132,18 @@ def test_a_failed_start_does_not_block_the_next(
     assert not list(tmp_path.rglob("error.txt"))
 
 
-def test_a_success_of_nan_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("success", ["nan", "0.3"])
+def test_a_success_that_is_neither_0_nor_1_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    success: str,
 ) -> None:
     monkeypatch.setenv("WHERE", "success")
+    monkeypatch.setenv("SUCCESS", success)
     assert train(tmp_path) == 1
-    assert "Failing-v0 (copy 0): ValueError: the success is nan" in capsys.readouterr().err
+    text = f"Failing-v0 (copy 0): ValueError: the success is {success}, not 0 or 1"
+    assert text in capsys.readouterr().err
 
 
 def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) -> None:
@@ -164,6 +169,17 @@ def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.M
     actor = make_learner("sac", make_spec(CONFIG)).actor
     with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
         film.record(film.Replay(CONFIG, actor, 0, seed=1))
+
+
+@pytest.mark.parametrize("wrappers", [[], ["TimeAwareObservation"]])
+def test_an_environment_that_cannot_be_closed_is_named_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, wrappers: list[str]
+) -> None:
+    """Also from a script, as one of the two errors that `train` documents."""
+    monkeypatch.setenv("FAILURE", "raise")
+    monkeypatch.setenv("WHERE", "close")
+    with pytest.raises(RunError, match="Failing-v0: ArithmeticError: first second"):
+        library.train({"env": ENV | {"wrappers": wrappers}})
 
 
 def test_an_environment_that_cannot_be_closed_is_named_at_the_end(

@@ -13,7 +13,6 @@ from helpers import newest_checkpoint
 from tiny_runs import folder_in, one_line, result_of, rows_of, short, train
 
 from torchrl_lite.command.launch import main
-from torchrl_lite.env import gymnasium
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.own_modules import own_modules, record_modules
@@ -82,7 +81,6 @@ def forget() -> None:
     """As in a new process."""
     sys.modules.pop("foreign_package", None)
     gym.registry.pop("Foreign-v0", None)
-    gymnasium._shape.cache_clear()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import gymnasium as gym
 import metaworld
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from tiny_runs import assert_same_run, one_line, result_of, run_starter, short, train
 
 from torchrl_lite import register_wrapper
@@ -91,6 +92,19 @@ def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
     expected = 5 * (raw - low)[bounded] / (high - low)[bounded] - 3
     assert scaled[bounded] == pytest.approx(expected)
     assert (scaled[~bounded] == raw[~bounded]).all()
+
+
+def test_the_largest_number_is_no_bound_to_rescale_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fast(gym.envs.classic_control.PendulumEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            high = np.array([1, 1, np.finfo(np.float32).max], np.float32)
+            self.observation_space = gym.spaces.Box(-high, high)
+
+    monkeypatch.setitem(gym.registry, "Fast-v0", EnvSpec("Fast-v0", Fast, max_episode_steps=5))
+    env = make_env("gymnasium", "Fast-v0", wrappers=["RescaleObservation"])
+    raw = gym.make("Fast-v0").reset(seed=5)[0]
+    assert env.reset(seed=5)[0] == pytest.approx(raw)
 
 
 def potential(

@@ -109,12 +109,15 @@ class Collector:
         *,
         goals: Sequence[int] | None = None,
     ) -> list[EpisodeStats]:
-        """Deterministic episodes in separate environments, ``episodes`` per task.
+        """Deterministic episodes in separate environments, ``episodes`` per task; of tasks with
+        goals at most one per goal, since another one would be the same.
 
         They are spread over ``goals``, by default those of the training: episode j of n uses
         number ``j * len(goals) // n``, the same in every evaluation.
         """
         numbers = range(self._config.num_goals) if goals is None else goals
+        if self._config.has_goals:
+            episodes = min(episodes, len(numbers))
         spread = [numbers[episode * len(numbers) // episodes] for episode in range(episodes)]
         self._wait()
         self._load_weights(actor)

@@ -36,6 +36,9 @@ class Environments:
         name = site_name(setup.config, site)
         with self._watchdog.watching(name), named(name):
             env: gym.Env = make_task_env(setup.config, site.task, seed=setup.seed)
+            act_dim = self.act_dims[site.task]
+            if env.action_space.shape != (act_dim,):
+                raise ValueError(f"actions have shape {env.action_space.shape}, not ({act_dim},)")
         shape = (setup.spec.obs_dims[site.task],)
         env = GuardedEnv(env, name, shape=shape, watchdog=self._watchdog)
         self._made.append(EpisodeRunner(env, site.task, name, info=setup.info))

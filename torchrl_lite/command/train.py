@@ -58,7 +58,8 @@ def train(
     job = _job(asked, seed, run_dir, device=device, callback=callback, resume=resume)
     if job.folder is not None and is_finished(job):
         return json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
-    check_job(job)
+    with telling(job.folder):
+        check_job(job)
     accel.prepare(job.config.system.accel)
     guard = SignalGuard(job.config.system.grace_seconds)
     guarded = job.folder is not None and threading.current_thread() is threading.main_thread()

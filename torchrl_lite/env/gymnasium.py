@@ -4,7 +4,6 @@ Actions in [-1, 1] are scaled to the environment's bounds; observations, rewards
 are unchanged.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +14,7 @@ from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
 from torchrl_lite.env.viewing import NO_VIEW, View, follow, open_window, prepare
+from torchrl_lite.env.wrappers import finite_range
 from torchrl_lite.errors import EpisodeError, UserError
 
 
@@ -64,6 +64,8 @@ class GymnasiumEnv(gym.Env):
         return obs, info | {"task": self.task}
 
     def step(self, action: Float[ndarray, " A"]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        if len(action) != len(self._half):
+            raise ValueError(f"actions should be size {len(self._half)}, got {len(action)}")
         own_action = (self._center + action * self._half).astype(self._own.dtype)
         own_action.clip(self._own.low, self._own.high, out=own_action)  # against rounding errors
         obs, reward, terminated, truncated, info = self._env.step(own_action)
@@ -90,7 +92,21 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
     Raises:
         UserError: as `GymnasiumEnv`.
     """
-    return _shape(task, config.max_episode_frames)
+    env = GymnasiumEnv(task, horizon=config.max_episode_frames)
+    close(env, task)
+    assert env.observation_space.shape and env.action_space.shape
+    return env.observation_space.shape[0], env.action_space.shape[0]
+
+
+def close(env: gym.Env, task: str) -> None:
+    """
+    Raises:
+        EpisodeError: it cannot be closed.
+    """
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:  # its own code
+        raise EpisodeError(f"{task}: {_message(error)}") from error
 
 
 def horizon(task: str, _config: EnvConfig) -> int:
@@ -98,17 +114,6 @@ def horizon(task: str, _config: EnvConfig) -> int:
     limit = _find(task).max_episode_steps
     assert limit is not None, "already checked by shape()"
     return limit
-
-
-@lru_cache(maxsize=64)
-def _shape(task: str, horizon: int | None) -> tuple[int, int]:
-    env = GymnasiumEnv(task, horizon=horizon)
-    try:
-        env.close()
-    except (Exception, SystemExit) as error:
-        raise EpisodeError(f"{task}: {_message(error)}") from error
-    assert env.observation_space.shape and env.action_space.shape
-    return env.observation_space.shape[0], env.action_space.shape[0]
 
 
 def _find(task: str) -> Any:
@@ -135,7 +140,8 @@ def _message(error: BaseException) -> str:
 def _vector(task: str, space: gym.Space, what: str) -> Box:
     if not isinstance(space, Box):
         raise UserError(
-            f"env.tasks: the {what} of {task!r} are {type(space).__name__}; only Box is supported"
+            f"env.tasks: the {what} of {task!r} are {type(space).__name__}; only Box is supported "
+            "(a Gymnasium wrapper can be applied where the id is registered)"
         )
     if len(space.shape) != 1 or not space.shape[0]:
         raise UserError(
@@ -146,13 +152,11 @@ def _vector(task: str, space: gym.Space, what: str) -> Box:
 
 
 def _continuous(task: str, space: gym.Space) -> Box:
-    """A bounded action space; the dtype's largest numbers count as unbounded."""
+    """A bounded action space."""
     box = _vector(task, space, "actions")
     if not np.issubdtype(box.dtype, np.floating):
         raise UserError(f"env.tasks: the actions of {task!r} are {box.dtype}, not continuous")
-    with np.errstate(over="ignore"):
-        bounded = np.isfinite(box.high - box.low).all()
-    if not bounded:
+    if not finite_range(box).all():
         raise UserError(f"env.tasks: the actions of {task!r} have no bounds and cannot be scaled")
     return box
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -12,7 +11,7 @@ from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.imports import import_modules
 from torchrl_lite.env.viewing import View
-from torchrl_lite.env.wrappers import Maker, maker_of, wrapped
+from torchrl_lite.env.wrappers import wrapped
 from torchrl_lite.errors import UserError
 from torchrl_lite.types import Spec
 
@@ -112,17 +111,13 @@ def make_spec(config: EnvConfig) -> Spec:
     shapes = [_SUITES[config.suite].shape(task, config) for task in config.tasks]
     obs_dims, act_dims = zip(*shapes, strict=True)
     if config.wrappers:
-        makers = tuple(maker_of(wrapper) for wrapper in config.wrappers)
-        text = config.model_dump_json()
-        obs_dims = tuple(_wrapped_size(text, task, makers) for task in range(len(config.tasks)))
+        obs_dims = tuple(_wrapped_size(config, task) for task in range(len(config.tasks)))
     return Spec(tuple(config.tasks), obs_dims, act_dims)
 
 
-@lru_cache(maxsize=256)
-def _wrapped_size(config: str, task: int, _makers: tuple[Maker, ...]) -> int:
-    """Size of a wrapped observation. Only a made environment has it; ``_makers`` is part of the
-    key, since a name may be registered again."""
-    env = make_task_env(EnvConfig.model_validate_json(config), task, seed=0)
+def _wrapped_size(config: EnvConfig, task: int) -> int:
+    """Size of a wrapped observation. Only a made environment has it."""
+    env = make_task_env(config, task, seed=0)
+    gymnasium.close(env, config.tasks[task])
     assert env.observation_space.shape
-    env.close()
     return env.observation_space.shape[0]

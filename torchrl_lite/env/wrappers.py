@@ -16,7 +16,7 @@ from gymnasium.wrappers import (
     TransformObservation,
 )
 from gymnasium.wrappers.utils import rescale_box
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from torchrl_lite.config import WrapperConfig, nearest
@@ -95,8 +95,8 @@ def _rescale(env: gym.Env, *, min_obs: float | int = -1, max_obs: float | int = 
     space = env.observation_space
     if not isinstance(space, Box):
         raise TypeError(f"the observations are {type(space).__name__}, not Box")
+    bounded = finite_range(space) & (space.low < space.high)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
     part = Box(low[bounded], high[bounded], dtype=np.float64)
     scaled, forward, _ = rescale_box(part, np.float64(min_obs), np.float64(max_obs))
     low[bounded], high[bounded] = scaled.low, scaled.high
@@ -107,6 +107,12 @@ def _rescale(env: gym.Env, *, min_obs: float | int = -1, max_obs: float | int = 
         return new
 
     return TransformObservation(env, rescaled, Box(low, high, dtype=np.float64))
+
+
+def finite_range(space: Box) -> Bool[ndarray, " n"]:
+    """Which entries have two bounds; the dtype's largest numbers count as none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(space.high - space.low)
 
 
 _SHIPPED: dict[str, Maker] = {

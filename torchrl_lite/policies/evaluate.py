@@ -84,9 +84,9 @@ def evaluate(
     """Runs deterministic episodes on evenly spread goals; also returns the frames per second.
 
     ``tasks``: their names or indices, by default all; ``episodes``: of each task, on Meta-World at
-    most as many as goals, since another one on the same goal would be the same; ``seed`` draws
-    the goals, by default those of the training; ``goals``: "train", "held_out" (the test goals of
-    ``metaworld.ML1``) or the number of one goal; ``workers``: processes, 0 to evaluate in this one.
+    most one per goal; ``seed`` draws the goals, by default those of the training; ``goals``:
+    "train", "held_out" (the test goals of ``metaworld.ML1``) or the number of one goal;
+    ``workers``: processes, 0 to evaluate in this one.
 
     Raises:
         UserError: an unknown task, no episodes, an impossible seed, or goals that the tasks do not
@@ -102,8 +102,6 @@ def evaluate(
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"seed: is {seed}; it must be from 0 to {MAX_SEED}")
     config = policy.config.env.model_copy(update={"num_envs": policy.config.num_tasks})
-    if config.has_goals:
-        episodes = min(episodes, len(numbers))
     setup = RolloutSetup(config, policy.spec, policy.actor, seed)
     with Collector(setup, epoch_frames=1, workers=workers) as collector:
         started = time.perf_counter()

@@ -63,6 +63,8 @@ class MemoryRun(NullRun):
 
     def finish(self, algo: RLAlgo) -> None:
         episodes_each = algo.config.train.final_eval_episodes
-        final, _ = algo.evaluate(episodes_each)
+        final, episodes = algo.evaluate(episodes_each)
         final |= algo.evaluate_held_out(episodes_each)[0]
-        self.result = result_of(algo, final, wall_time_s=self.wall_time, origin=self._origin)
+        self.result = result_of(
+            algo, final, episodes, wall_time_s=self.wall_time, origin=self._origin
+        )

@@ -14,7 +14,12 @@ from torchrl_lite.training.rl_algo import RLAlgo
 
 
 def result_of(
-    algo: RLAlgo, final: Row, *, wall_time_s: float, origin: Sequence[dict[str, Any]]
+    algo: RLAlgo,
+    final: Row,
+    episodes: ByTask,
+    *,
+    wall_time_s: float,
+    origin: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """The content of ``result.json``; ``final`` is the row of the final evaluation."""
     result: dict[str, Any] = {
@@ -22,7 +27,7 @@ def result_of(
         "updates": algo.learner.updates,
         "epochs": algo.epoch,
         "wall_time_s": round(wall_time_s, 3),
-        "final_eval_episodes": algo.config.train.final_eval_episodes,
+        "final_eval_episodes": min(map(len, episodes.values())),  # each task has as many
         **{key: finite(value) for key, value in (final | algo.learned).items()},
     }
     if algo.config.curriculum is not None:

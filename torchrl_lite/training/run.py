@@ -243,7 +243,9 @@ class Run(MemoryRun):
             seed=self._seed,
             origin=started_from,
         )
-        result = result_of(algo, final | held_out, wall_time_s=self.wall_time, origin=started_from)
+        result = result_of(
+            algo, final | held_out, episodes, wall_time_s=self.wall_time, origin=started_from
+        )
         if self.config.log.video and not is_filmed(self.config, algo.epoch):
             self._film(algo)
         files.write_text(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -252,7 +254,7 @@ class Run(MemoryRun):
         success = "" if rate is None else f"success {rate:.2f}, "
         self.say(
             f"done: {algo.total_frames} frames, {success}return {final['eval/return']:.1f} over "
-            f"{episodes_each} episodes per task"
+            f"{result['final_eval_episodes']} episodes per task"
         )
         self.result = result
 
