@@ -85,12 +85,14 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
     algo = header.config["algo"]
     until = f"--until {header.frames}"
     episodes = len(header.evaluation[0].returns)
+    has_goals = header.config["env"]["suite"] == "metaworld"
+    where = " on the goals of its training, spread over all of them" if has_goals else ""
     return "\n".join(
         [
             f"# {name}",
             "",
             f"{algo.upper()}, {header.frames:,} frames, seed {header.seed}. Evaluated without "
-            "noise on the goals of its training, spread over all of them.",
+            f"noise{where}.",
             "",
             *_table(header.evaluation),
             *_on_held_out(header.held_out),

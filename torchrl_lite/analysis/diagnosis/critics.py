@@ -5,10 +5,18 @@ from statistics import median
 from torchrl_lite.analysis.diagnosis.evidence import Evidence, Finding
 from torchrl_lite.analysis.diagnosis.settings import MANY_UPDATES
 
-GENTLER = (
-    "Set {algo}.grad_clip to 1, lower {algo}.qlr to a third, or scale rewards; net.norm=layer and "
-    "categorical critics (net.critic.kind=hl_gauss) cannot diverge as easily."
-)
+
+def _gentler(run: Evidence) -> str:
+    return (
+        f"Set {run.algo}.grad_clip to 1, lower {run.algo}.qlr to a third, or scale rewards; "
+        f"net.norm=layer and {_categorical(run)} cannot diverge as easily."
+    )
+
+
+def _categorical(run: Evidence) -> str:
+    """Their range has no room for the entropy bonus of a large temperature."""
+    also = ", sac.initial_alpha=0.01" if run.is_entropic else ""
+    return f"categorical critics (net.critic.kind=hl_gauss{also})"
 
 
 def diverging_critics(run: Evidence) -> Finding | None:
@@ -22,13 +30,13 @@ def diverging_critics(run: Evidence) -> Finding | None:
             return Finding(
                 f"The critics diverge: train/q is {q:.3g}, but the rewards so far can add up to "
                 f"{limit:.3g} at most.",
-                GENTLER.format(algo=run.algo),
+                _gentler(run),
             )
     norm, first = run.now("train/critic_grad_norm"), run.early("train/critic_grad_norm")
     if norm and first and norm > 1e4 * first:
         return Finding(
             f"The critics diverge: the norm of their gradient grew from {first:.2g} to {norm:.2g}.",
-            GENTLER.format(algo=run.algo),
+            _gentler(run),
         )
     return None
 
@@ -114,8 +122,8 @@ def dominating_task(run: Evidence) -> Finding | None:
     return Finding(
         f"One task dominates: {task} has {share:.0%} of the critics' loss "
         f"({known[task]:.3g}; the median of the others is {others:.3g}).",
-        f'Set env.reward_normalization to "return", {weights}or categorical critics, whose loss '
-        "does not grow with the values.",
+        f'Set env.reward_normalization to "return", {weights}or {_categorical(run)}, '
+        "whose loss does not grow with the values.",
     )
 
 
