@@ -85,9 +85,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "sac": {"train__n_step": 3, "net__critic__kind": "hl_gauss", "sac__policy_delay": 2},
     "td3": {"algo": "td3", "net__critic__kind": "two_hot", "train__lr_schedule": "cosine"},
     "ddpg": {"algo": "ddpg", "env__reward_normalization": "ema", "net__normalize_obs": True},
-    "soft modules": MANY | {"net__kind": "soft_module", "sac__temperature_weights": True},
-    "gradients": MANY | {"train__gradients": "pcgrad", "sac__grad_clip": 1.0},
-    "embedding": MANY | {"net__task_input": "embedding", "net__norm": "layer"},
+    "soft modules": MANY
+    | {"net__kind": "soft_module", "sac__temperature_weights": True}
+    | {"net__soft_module": {"module_hidden": 6, "gating_hidden": 7}},
+    "gradients and embeddings": MANY
+    | {"train__gradients": "pcgrad", "sac__grad_clip": 1.0}
+    | {"net__task_input": "embedding", "net__norm": "layer"},
 }
 
 
