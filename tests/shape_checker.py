@@ -17,6 +17,8 @@ def check_shapes(modules: list[str]) -> None:
     jaxtyping's own decorator binds the arguments of every function at every call, with shapes or
     without; training in tests would take half as long again.
     """
+    # The hook decorates every function, below its other decorators, and every class with what this
+    # name stands for. `test_shapes_that_do_not_fit_a_signature_are_caught` fails if it does not.
     jaxtyping.jaxtyped = lambda *, typechecker: _checked  # noqa: ARG005 - as the hook calls it
     install_import_hook(modules, None)
 
@@ -25,10 +27,6 @@ def _checked(target: Any) -> Any:
     if isclass(target):
         if is_dataclass(target):
             target.__init__ = _checked(target.__init__)
-    elif isinstance(target, classmethod | staticmethod):
-        return type(target)(_checked(target.__func__))
-    elif isinstance(target, property):
-        return property(_checked(target.fget))
     elif any(_has_shape(hint) for hint in getattr(target, "__annotations__", {}).values()):
         return _function(beartype(target))
     return target

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
+from torchrl_lite.env.closing import close
 from torchrl_lite.env.viewing import NO_VIEW, View, follow, open_window, prepare
 from torchrl_lite.env.wrappers import finite_range
-from torchrl_lite.errors import EpisodeError, UserError
+from torchrl_lite.errors import UserError
 
 
 class GymnasiumEnv(gym.Env):
@@ -91,22 +92,12 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
 
     Raises:
         UserError: as `GymnasiumEnv`.
+        EpisodeError: it cannot be closed.
     """
     env = GymnasiumEnv(task, horizon=config.max_episode_frames)
     close(env, task)
     assert env.observation_space.shape and env.action_space.shape
     return env.observation_space.shape[0], env.action_space.shape[0]
-
-
-def close(env: gym.Env, task: str) -> None:
-    """
-    Raises:
-        EpisodeError: it cannot be closed.
-    """
-    try:
-        env.close()
-    except (Exception, SystemExit) as error:  # its own code
-        raise EpisodeError(f"{task}: {_message(error)}") from error
 
 
 def horizon(task: str, _config: EnvConfig) -> int:

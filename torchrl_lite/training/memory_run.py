@@ -66,5 +66,5 @@ class MemoryRun(NullRun):
         final, episodes = algo.evaluate(episodes_each)
         final |= algo.evaluate_held_out(episodes_each)[0]
         self.result = result_of(
-            algo, final, episodes, wall_time_s=self.wall_time, origin=self._origin
+            algo, final, episodes=episodes, wall_time_s=self.wall_time, origin=self._origin
         )

@@ -16,12 +16,13 @@ from torchrl_lite.training.rl_algo import RLAlgo
 def result_of(
     algo: RLAlgo,
     final: Row,
-    episodes: ByTask,
     *,
+    episodes: ByTask,
     wall_time_s: float,
     origin: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The content of ``result.json``; ``final`` is the row of the final evaluation."""
+    """The content of ``result.json``; ``final`` is the row of the final evaluation,
+    of these ``episodes`` and on held-out goals."""
     result: dict[str, Any] = {
         "frames": algo.total_frames,
         "updates": algo.learner.updates,

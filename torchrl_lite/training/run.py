@@ -244,7 +244,11 @@ class Run(MemoryRun):
             origin=started_from,
         )
         result = result_of(
-            algo, final | held_out, episodes, wall_time_s=self.wall_time, origin=started_from
+            algo,
+            final | held_out,
+            episodes=episodes,
+            wall_time_s=self.wall_time,
+            origin=started_from,
         )
         if self.config.log.video and not is_filmed(self.config, algo.epoch):
             self._film(algo)
