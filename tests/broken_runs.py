@@ -111,6 +111,9 @@ REAL = {
     "temperature fixed at 10": Real({"sac.alpha": 10}, "fixed_temperature"),
     "rewards times 1e-4": Real({"sac.reward_scale": 1e-4}, "reward_scale"),
     "rewards times 1e4": Real({"sac.reward_scale": 1e4}, "reward_scale"),
+    "temperature of 1, categorical critics": Real(
+        {"net.critic.kind": "hl_gauss", "env.reward_normalization": "return"}, "bins_too_narrow"
+    ),
     "buffer of 600": Real({"replay_buffer.size": 600}, "small_buffer"),
     "one update per epoch": Real({"train.opt_steps": 1}, "updates_per_frame"),
     "10 updates per frame": Real(
@@ -244,6 +247,12 @@ LOGS = {
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
         "diverging_critics",
         says="train/q is 5.96e+08",
+    ),
+    "rewards beyond the bins": Log(
+        VANISHING | {"train/q": line(1, 19.8), "eval/q": line(1, 19.8), "eval/q_bias": line(0, 0)},
+        "bins_too_narrow",
+        {"net.critic.kind": "two_hot", "net.critic.bound": 20},
+        says="end at 20, but the rewards so far can add up to 819",
     ),
     "gradients explode": Log(
         FLAT | {"train/critic_grad_norm": lambda share: 10 ** (7 * share)},

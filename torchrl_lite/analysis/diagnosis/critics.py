@@ -41,6 +41,26 @@ def diverging_critics(run: Evidence) -> Finding | None:
     return None
 
 
+def bins_too_narrow(run: Evidence) -> Finding | None:
+    """Rewards or an entropy bonus that add up to more than a categorical critic can predict."""
+    if run.field("net.critic.kind") == "scalar":
+        return None
+    bound, steps = run.field("net.critic.bound"), run.horizon
+    alpha, entropy = run.now("train/alpha") or 0.0, run.now("train/entropy") or 0.0
+    bonus, rewards = alpha * abs(entropy) * steps, (run.reward_per_step or 0.0) * steps
+    if max(bonus, rewards) <= bound:
+        return None
+    if bonus > rewards:
+        what = f"an entropy bonus at a temperature of {alpha:.2g} adds up to {bonus:.3g}"
+        advice = "Set sac.initial_alpha to 0.01, or sac.alpha to a small fixed value."
+    else:
+        what = f"the rewards so far can add up to {rewards:.3g}"
+        advice = f'Set env.reward_normalization to "return", or net.critic.bound to {rewards:.3g}.'
+    return Finding(
+        f"The critics' bins end at {bound:g}, but {what}; what is beyond is lost.", advice
+    )
+
+
 def biased_critics(run: Evidence) -> Finding | None:
     """Values at the start of evaluation episodes far from the return that followed."""
     q, bias = run.now("eval/q"), run.now("eval/q_bias")

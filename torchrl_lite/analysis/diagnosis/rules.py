@@ -19,6 +19,7 @@ RULES: Sequence[Rule] = (
     settings.small_buffer,
     settings.updates_per_frame,
     # What broke down.
+    critics.bins_too_narrow,
     critics.diverging_critics,
     critics.temperature_at_bound,
     critics.dead_networks,
