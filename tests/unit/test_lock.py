@@ -1,14 +1,18 @@
 """One process at a time in a run directory."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_runs import ROOT, TASK, contents, folder_in, one_line, start
+from tiny_runs import ROOT, TASK, TINY, contents, folder_in, one_line, start, tree_of
 
+from torchrl_lite import RunError, load_config, train
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.errors import BusyError
 
@@ -79,3 +83,28 @@ def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
     assert start(tmp_path) == 2
     assert "--resume" in capsys.readouterr().err
     assert (run / "params.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "leave", [lambda run: run.rename(run.with_name("old")), shutil.rmtree], ids=["moved", "deleted"]
+)
+@pytest.mark.parametrize("again", [False, True], ids=["nothing there", "another run there"])
+def test_a_run_ends_when_its_directory_is_moved_or_deleted(
+    tmp_path: Path, leave: Callable[[Path], object], again: bool
+) -> None:
+    """It writes nothing into that of the run which came after it."""
+    run = tmp_path / "run"
+
+    def after(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            leave(run)
+            if again:
+                (run / "checkpoint").mkdir(parents=True)
+                (run / "checkpoint" / "last_9.json").write_text("{}")
+
+    fields = TINY | {"env.tasks": [TASK], "train.num_epochs": 3, "train.snapshot_interval": 1}
+    with pytest.raises(RunError, match="moved or deleted while this run was using it"):
+        train(load_config(tree_of(fields)), run_dir=run, device="cpu", callback=after)
+    assert [path.name for path in run.rglob("*")] == (
+        ["checkpoint", "last_9.json"] if again else []
+    )

@@ -14,7 +14,7 @@ from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.config import Config
-from torchrl_lite.errors import BusyError, UserError
+from torchrl_lite.errors import BusyError, RunError, UserError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.forecast import EPOCHS
 from torchrl_lite.reporting.hyperparameters import hyperparameters
@@ -70,7 +70,7 @@ class Run(MemoryRun):
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(locked(self.folder))
+            self._is_there = self._stack.enter_context(locked(self.folder))
         except BusyError as error:
             raise UserError(f"{error}; wait until it ends, or use another --id or --seed") from None
         except OSError as error:
@@ -79,6 +79,15 @@ class Run(MemoryRun):
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _check_place(self) -> None:
+        """Another run may be at its path by now.
+
+        Raises:
+            RunError: the directory was moved or deleted.
+        """
+        if not self._is_there():
+            raise RunError(f"{self.folder}: was moved or deleted while this run was using it")
 
     def newest(self) -> Saved | None:
         """See `Checkpoints.newest`."""
@@ -123,7 +132,9 @@ class Run(MemoryRun):
         Raises:
             UserError: the log is not from this run, the directory is not writable, or W&B refuses
                 the run.
+            RunError: the directory was moved or deleted.
         """
+        self._check_place()
         config = self.config
         more = curriculum.columns(config.env.tasks) if config.curriculum else []
         header = columns(config.env.tasks, algo.learner.metrics.columns, more, info=config.info)
@@ -182,14 +193,17 @@ class Run(MemoryRun):
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
+        self._check_place()
         self._checkpoints.save_if_best(algo, evaluation)
 
     def after_stage(self, algo: RLAlgo, check: Check) -> None:
+        self._check_place()
         text = f"frame {algo.total_frames}: {check.story}"
         self._logger.mark("curriculum", text, frames=algo.total_frames)
         self._checkpoints.save_weights(algo, f"transfer_stage{check.stage}")
 
     def after_epoch(self, algo: RLAlgo, row: Row) -> bool:
+        self._check_place()
         if is_filmed(self.config, algo.epoch):
             self._film(algo)
         train = self.config.train
@@ -234,6 +248,7 @@ class Run(MemoryRun):
         episodes_each = self.config.train.final_eval_episodes
         final, episodes = algo.evaluate(episodes_each)
         held_out, others = algo.evaluate_held_out(episodes_each)
+        self._check_place()
         started_from = self._checkpoints.origin
         save_policy(
             self.folder / "policy.safetensors",
