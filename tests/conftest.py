@@ -1,5 +1,6 @@
 """Checks the shapes in the project's signatures at run time, in every test."""
 
+import signal
 from pathlib import Path
 
 import torch
@@ -20,5 +21,7 @@ def modules_with_shapes() -> list[str]:
 
 # Before anything imports the package.
 check_shapes(modules_with_shapes())
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup: tests send it
 
 torch.set_num_threads(1)

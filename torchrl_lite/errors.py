@@ -61,3 +61,6 @@ class WorkerError(RunError):
 
 class WorkerDiedError(WorkerError):
     """A worker's process died without a message."""
+
+    process_code: int | None = None
+    """Its exit code, if known."""

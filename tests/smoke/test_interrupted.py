@@ -55,7 +55,7 @@ if __name__ == "__main__":
     ("stage", "workers", "number", "group"),
     [
         ("building", 0, signal.SIGINT, True),
-        ("evaluating", 2, signal.SIGTERM, False),
+        ("evaluating", 2, signal.SIGHUP, True),  # as a terminal that is closed
         ("compiling", 0, signal.SIGTERM, True),
     ],
     ids=["building", "evaluating", "compiling"],

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_spec, newest_checkpoint, no_file_larger_than, random_block
-from tiny_runs import ROOT, TASK, folder_in, one_line, short
+from tiny_runs import ROOT, TASK, TINY, folder_in, one_line, short, tree_of
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.collector import environments
@@ -248,6 +248,25 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
     assert said in done.stderr.splitlines()[-1]
 
 
+def test_a_script_without_a_guard_is_told_of_it_at_the_first_death(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    config = tree_of(TINY | {"env.tasks": [TASK], "system.workers": 1})
+    script.write_text(f"from torchrl_lite import train\ntrain({config!r}, run_dir='run')\n")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "rollout worker 0 died" in last
+    assert 'needs if __name__ == "__main__":' in last
+    assert done.stderr.count("died") == 1
+
+
 # --- a disk that refuses -------------------------------------------------------------------------
 
 
@@ -289,3 +308,14 @@ def test_other_memory_that_runs_out_is_told_alike(
     monkeypatch.setattr(launch, "_main", Mock(side_effect=error))
     assert main("sac", []) == 1
     assert capsys.readouterr().err.startswith(f"error: {said}\n{ADVICE}")
+
+
+def test_full_shared_memory_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def share(_: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", share)
+    assert main("sac", command(tmp_path, system__workers=1)) == 1
+    one_line(capsys.readouterr().err, "system.workers", "/dev/shm is full")

@@ -47,7 +47,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         ("st_sac.py", "argparse", signal.SIGINT),
         ("st_sac.py", "torchrl_lite.reporting.streams", signal.SIGINT),
         ("mt_td3.py", "torch.nn.functional", signal.SIGTERM),
-        ("play.py", "scipy.stats", signal.SIGINT),
+        ("play.py", "scipy.stats", signal.SIGHUP),
         ("sweep.py", "torch", signal.SIGTERM),
     ],
 )

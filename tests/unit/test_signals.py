@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a run."""
+"""What SIGINT, SIGTERM and SIGHUP do to a run."""
 
 import signal
 import sys
@@ -15,7 +15,8 @@ from torchrl_lite.training import signals
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 GRACE = 20.0
-BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EACH = pytest.mark.parametrize("signum", STOPPING, ids=lambda s: s.name)
 
 
 class Clock:
@@ -55,7 +56,7 @@ def guard(idle: SignalGuard) -> Iterator[SignalGuard]:
         yield idle
 
 
-@BOTH
+@EACH
 def test_a_running_epoch_is_finished(
     guard: SignalGuard, signum: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +68,7 @@ def test_a_running_epoch_is_finished(
     )
 
 
-@BOTH
+@EACH
 def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal.Signals) -> None:
     with idle.finishing():
         pass
@@ -82,7 +83,7 @@ def test_without_grace_nothing_is_waited_for() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@BOTH
+@EACH
 def test_repeats_within_a_second_are_the_same_signal(
     guard: SignalGuard, clock: Clock, signum: signal.Signals
 ) -> None:
@@ -95,7 +96,7 @@ def test_repeats_within_a_second_are_the_same_signal(
     assert clock.alarms == [GRACE]
 
 
-@BOTH
+@EACH
 @pytest.mark.usefixtures("guard")
 def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signals) -> None:
     signal.raise_signal(signal.SIGTERM)
@@ -132,7 +133,7 @@ def test_no_alarm_is_left_behind() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-@BOTH
+@EACH
 def test_an_interruption_that_is_swallowed_comes_again(
     idle: SignalGuard, clock: Clock, signum: signal.Signals
 ) -> None:
@@ -160,7 +161,7 @@ def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(
 
 @pytest.mark.parametrize("error", [None, RuntimeError, Interrupted])
 def test_the_old_handlers_are_restored(error: type[BaseException] | None) -> None:
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
+    numbers = *STOPPING, signal.SIGALRM
     before = [signal.getsignal(signum) for signum in numbers]
     with suppress(RuntimeError, Interrupted), SignalGuard(GRACE):
         guarding = [signal.getsignal(signum) for signum in numbers]
@@ -170,6 +171,16 @@ def test_the_old_handlers_are_restored(error: type[BaseException] | None) -> Non
             raise error
     assert [signal.getsignal(signum) for signum in numbers] == before
     assert not set(guarding) & set(before)
+
+
+def test_nohup_stays_in_effect() -> None:
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with SignalGuard(GRACE):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 @pytest.mark.parametrize(

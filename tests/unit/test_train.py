@@ -89,7 +89,8 @@ def test_a_callback_ends_the_run_with_a_result(
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)],
 )
 def test_a_signal_leaves_a_checkpoint(
     whole: Path, tmp_path: Path, number: signal.Signals, error: type[BaseException]
@@ -101,7 +102,7 @@ def test_a_signal_leaves_a_checkpoint(
     with pytest.raises(error) as caught:
         train(config(), run_dir=tmp_path / "run", callback=interrupt, **CPU)
     if error is SystemExit:
-        assert caught.value.code == 143
+        assert caught.value.code == 128 + number
     assert not (tmp_path / "run" / "result.json").exists()
     train(config(), run_dir=tmp_path / "run", resume=True, **CPU)
     assert_same_run(tmp_path / "run", whole)

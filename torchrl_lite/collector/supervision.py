@@ -74,6 +74,11 @@ class SupervisedWorker:
     def _replace(self, death: WorkerDiedError) -> None:
         """Start a new worker, restore the old one's state, and send the request again."""
         while True:
+            if self._request is None and death.process_code == 1:
+                raise WorkerError(
+                    f"{death} by an exception while it started, see above; a script that uses "
+                    'workers needs if __name__ == "__main__":'
+                ) from None
             self._deaths += 1
             if self._deaths == MAX_DEATHS:
                 raise WorkerError(

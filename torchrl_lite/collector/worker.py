@@ -18,7 +18,7 @@ from torchrl_lite.collector.guard import Watchdog
 from torchrl_lite.collector.protocol import Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
 from torchrl_lite.collector.setup import RolloutSetup
-from torchrl_lite.errors import EpisodeError, Failure, WorkerDiedError, WorkerError
+from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
@@ -30,15 +30,23 @@ class ProcessPool:
         """Nothing to do: the weights are shared."""
 
     def start(self, index: int, setup: RolloutSetup, block: Block) -> Worker:
-        setup.policy.share_memory()
-        for tensor in block:
-            tensor.share_memory_()
+        try:
+            setup.policy.share_memory()
+            for tensor in block:
+                tensor.share_memory_()
+        except RuntimeError as error:
+            if "No space left on device" not in str(error):
+                raise
+            raise RunError(
+                "system.workers: /dev/shm is full; give it more space (docker run --shm-size=1g), "
+                "or set system.workers to 0"
+            ) from None
         return ProcessWorker(index, setup, block)
 
 
 class ProcessWorker:
-    """A process that blocks SIGINT and SIGTERM from its start: only the main process handles them.
-    It ends with the main process, however that ends.
+    """A process that blocks the signals that stop a run from its start: only the main process
+    handles them. It ends with the main process, however that ends.
     """
 
     def __init__(self, index: int, setup: RolloutSetup, block: Block) -> None:
@@ -88,18 +96,21 @@ class ProcessWorker:
 
     def _died(self) -> WorkerDiedError:
         self._process.join(timeout=5)
-        return WorkerDiedError(
-            f"rollout worker {self.index} died (exit code {self._process.exitcode})"
-        )
+        code = self._process.exitcode
+        error = WorkerDiedError(f"rollout worker {self.index} died (exit code {code})")
+        error.process_code = code
+        return error
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM; children inherit the mask, and signals are delivered afterwards."""
-    resource_tracker.ensure_running()  # else the first child starts it, which unblocks signals
-    blocked = {signal.SIGINT, signal.SIGTERM}
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    """Block the signals that stop a run; children inherit the mask, and signals are delivered
+    afterwards."""
+    # The tracker ignores the other two, and its start unblocks them: so it starts in between.
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def begin() -> None:
-    """From here on, SIGINT and SIGTERM print one line, and failing output does not end a run."""
+    """From here on, signals that stop a run print one line, and failing output does not end it."""
     if sys.platform == "win32":  # no fcntl, which locks a run directory
         print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
         raise SystemExit(2)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
     from torchrl_lite.reporting.streams import make_safe
 
     make_safe()

@@ -43,10 +43,10 @@ def train(
     the final evaluation. ``resume`` continues the run in ``run_dir``, or starts it if there is
     none.
 
-    With a ``run_dir``, the first SIGINT or SIGTERM lets the epoch finish and saves a checkpoint,
-    then raises KeyboardInterrupt or SystemExit(143). Outside the main thread, signals are not
-    handled. A script that uses workers needs ``if __name__ == "__main__":``, because each worker
-    imports it.
+    With a ``run_dir``, the first SIGINT, SIGTERM or SIGHUP lets the epoch finish and saves a
+    checkpoint, then raises KeyboardInterrupt, SystemExit(143) or SystemExit(129). Outside the main
+    thread, signals are not handled. A script that uses workers needs ``if __name__ ==
+    "__main__":``, because each worker imports it.
 
     Raises:
         UserError: an invalid configuration, seed or device, an existing run without ``resume``, or
@@ -120,6 +120,6 @@ def _job(
 
 
 def _stop(signum: int | None) -> None:
-    if signum == signal.SIGTERM:
-        raise SystemExit(128 + signum)
-    raise KeyboardInterrupt
+    if signum is None or signum == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + signum)

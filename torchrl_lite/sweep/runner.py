@@ -15,7 +15,7 @@ from torchrl_lite.sweep.cluster import Cluster
 from torchrl_lite.sweep.processes import Processes
 from torchrl_lite.sweep.progress import Line, Logged, Logs, State
 from torchrl_lite.sweep.trial import Outcome, Trial
-from torchrl_lite.training.signals import SignalGuard
+from torchrl_lite.training.signals import stopping
 
 REFRESH_S = 2.0
 
@@ -62,7 +62,7 @@ class Signals:
         self._first = 0.0
 
     def __enter__(self) -> Self:
-        self._old = {n: signal.signal(n, self._on_signal) for n in SignalGuard.SIGNALS}
+        self._old = {n: signal.signal(n, self._on_signal) for n in stopping()}
         return self
 
     def __exit__(self, *_: object) -> None:

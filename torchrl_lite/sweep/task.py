@@ -27,7 +27,7 @@ MARK = "sweep.json"
 """In a run directory while a node trains it: the ids of the node and of the sweep (its Ray job)."""
 PATIENCE_S = 60
 """Seconds to wait for the processes of an earlier attempt to end."""
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(RuntimeError):
@@ -70,7 +70,7 @@ def attempt(
             code = _train(trial, cwd, log.fileno(), started)
     finally:
         mark.unlink(missing_ok=True)
-    if code in STOPPED:
+    if code in {code for number in STOPPING for code in (128 + number, -number)}:
         raise StoppedError(f"stopped by a signal (exit code {code})")
     return Outcome(code, _last_line(trial.folder / CONSOLE, start, code) if code else "")
 
@@ -144,7 +144,7 @@ def _die_with(parent: int) -> Callable[[], None]:
         prctl(set_death_signal, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     return prepare
 

@@ -1,4 +1,4 @@
-"""Handling of SIGINT and SIGTERM."""
+"""Handling of SIGINT, SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, Self
+
+
+def stopping() -> list[signal.Signals]:
+    """The signals that stop a run. A closed terminal sends SIGHUP, which `nohup` has ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
 
 class Interrupted(BaseException):
@@ -30,7 +36,6 @@ class SignalGuard:
     everything. If foreign code turns it into another error, leaving the guard raises it again.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
     AGAIN = 5.0
     """Seconds between repeated exceptions; cleanup takes less."""
 
@@ -51,7 +56,7 @@ class SignalGuard:
             self._in_epoch = False
 
     def __enter__(self) -> Self:
-        self._old = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        self._old = {number: signal.signal(number, self._on_signal) for number in stopping()}
         self._old[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
         return self
 
