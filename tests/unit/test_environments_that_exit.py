@@ -1,5 +1,6 @@
 """Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Failing(PendulumEnv):
         self._fail("step")
         obs, reward, ended, cut, info = super().step(action)
         if os.environ["WHERE"] == "success":
-            info["success"] = float(os.environ["SUCCESS"])
+            info[os.environ.get("KEY", "success")] = float(os.environ["SUCCESS"])
         return obs, reward, ended, cut, info
 
     def render(self):
@@ -144,6 +145,18 @@ def test_a_success_that_is_neither_0_nor_1_is_named(
     assert train(tmp_path) == 1
     text = f"Failing-v0 (copy 0): ValueError: the success is {success}, not 0 or 1"
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["success", "is_success", "achieved"])
+def test_success_is_read_under_either_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    for name, value in (("WHERE", "success"), ("SUCCESS", "1"), ("KEY", key)):
+        monkeypatch.setenv(name, value)
+    assert train(tmp_path, **{"train.num_epochs": 1, "train.eval_interval": 1}) == 0
+    (result,) = tmp_path.rglob("result.json")
+    rate = json.loads(result.read_text())["eval/success_rate"]
+    assert rate == (None if key == "achieved" else 1.0)
 
 
 def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) -> None:

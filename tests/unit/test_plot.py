@@ -203,6 +203,16 @@ def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:
     assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
 
+def test_runs_behind_a_link_are_found_once(write: Write, tmp_path: Path) -> None:
+    run = write({"a": [0.1]}, root="scratch")
+    log = tmp_path / "log"
+    log.mkdir()
+    for name in ("exp", "again"):
+        (log / name).symlink_to(run.parents[1])
+    (run / "up").symlink_to(log)
+    assert [found.path for found in find_runs([log])] == [run]
+
+
 @pytest.mark.parametrize(("folder", "versions"), [("runs/reach", '{"seed": 1}'), ("mine/1", None)])
 def test_a_run_outside_of_an_experiment_is_one_of_its_own(
     write: Write, folder: str, versions: str | None

@@ -72,10 +72,11 @@ def test_a_shipped_name_a_run_and_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.chdir(tmp_path)
     assert load_policy("door-open-v3").tasks == ("door-open-v3",)
-    with pytest.raises(
-        UserError, match=r"no such file, run directory or shipped policy.*'door-open-v3'"
-    ):
-        load_policy("door-opne-v3")
+    for wrong in ("door-opne-v3", "DOOR-OPEN-V3"):
+        with pytest.raises(
+            UserError, match=r"no such file, run directory or shipped policy.*'door-open-v3'"
+        ):
+            load_policy(wrong)
     Path("door-open-v3").mkdir()
     with pytest.raises(UserError, match="is not a run directory"):
         load_policy("door-open-v3")

@@ -177,12 +177,26 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} does not exist")
-        logs = sorted(log.parent.resolve() for log in path.rglob("log.csv"))
-        runs = [Run(folder) for folder in logs if (folder / "params.json").exists()]
+        runs = [Run(folder) for folder in sorted(_folders(path)) if _is_run(folder)]
         if not runs:
             raise UserError(f"{path} contains no run: no folder with log.csv and params.json")
         found += [run for run in runs if run not in found]
     return found
+
+
+def _folders(path: Path) -> set[Path]:
+    """Every folder at or below the path, also through symbolic links."""
+    found: set[Path] = set()
+    for name, below, _ in os.walk(path, followlinks=True):
+        folder = Path(name).resolve()
+        if folder in found:  # links may form a circle
+            below.clear()
+        found.add(folder)
+    return found
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "log.csv").exists() and (folder / "params.json").exists()
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:

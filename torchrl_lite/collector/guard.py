@@ -68,8 +68,14 @@ def end_process(message: str) -> None:
     os._exit(1)
 
 
+SUCCESS = ("success", "is_success")
+"""Where an environment may report it: Meta-World's name, and that of Gymnasium-Robotics."""
+
+
 class GuardedEnv(gym.Wrapper):
-    """Forwards every call, observations as float64. The watchdog reports a hung call.
+    """Forwards every call, with float64 observations and ``info["success"]``.
+
+    The watchdog reports a hung call.
 
     Raises a ValueError or TypeError for an observation of the wrong shape, or an invalid reward,
     end of episode or success, which must be 0 or 1.
@@ -96,8 +102,10 @@ class GuardedEnv(gym.Wrapper):
             obs, rew, terminated, truncated, info = self.env.step(action)
         finally:
             self._watchdog.leave()
-        if "success" in info:
-            info["success"] = _success(info["success"])
+        for key in SUCCESS:
+            if key in info:
+                info["success"] = _success(info[key])
+                break
         return (
             self._checked(obs),
             _number("reward", rew),
