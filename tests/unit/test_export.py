@@ -16,7 +16,6 @@ from torchrl_lite import UserError, load_policy
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import check
 from torchrl_lite.policies import onnx
-from torchrl_lite.policies.actor import blank_actor
 from torchrl_lite.policies.file import SUFFIX
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.shipped import FOLDER
@@ -30,7 +29,7 @@ def policy_of(algo: str = "sac", tasks: int = 3, **net: Any) -> Policy:
     config = check(tree, algo=algo, sections=SECTIONS, source="test")
     spec = padded_spec([5, 4, 5][:tasks], [2, 2, 1][:tasks])
     torch.manual_seed(0)
-    actor = blank_actor(config, spec)
+    actor = config.agent.make_actor(config.net, spec)
     for parameter in actor.parameters():  # heads begin close to 0, biases at 0
         parameter.data.normal_(std=0.5)
     if actor.normalizer is not None:  # its limit is met by a few of the tests' observations

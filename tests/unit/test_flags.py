@@ -10,7 +10,9 @@ import pytest
 import torch
 from tiny_runs import contents, one_line, run_starter, sets
 
+from torchrl_lite import load_config
 from torchrl_lite.algo.registry import SECTIONS
+from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
 from torchrl_lite.analysis.axes import Until
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import flags, job
@@ -252,6 +254,18 @@ def test_rewards_are_normalised_for_old_rewards_and_bounded_critics(
     fields = {"env.reward_version": version, "net.critic.kind": critic}
     assert start(*TRAINED, *sets(fields)).code == 0
     assert started[0].config.env.reward_normalization == expected
+
+
+def test_a_loop_of_ones_own_scales_rewards_as_a_run_does() -> None:
+    tree = {"env": {"tasks": ["reach-v3"]}}
+    kinds = {
+        kind: type(reward_scale(load_config(tree, f"net.critic.kind={kind}", version)))
+        for kind, version in (
+            ("hl_gauss", "env.reward_version=v2"),
+            ("scalar", "env.reward_version=v1"),
+        )
+    }
+    assert kinds == {"hl_gauss": ReturnScale, "scalar": DeviationScale}
 
 
 # --- the run directory ---------------------------------------------------------------------------

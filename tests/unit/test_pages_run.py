@@ -14,7 +14,6 @@ from tiny_runs import ROOT, run_starter
 from torchrl_lite import load_policy
 from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies.actor import blank_actor
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.shipped import FOLDER, names
 
@@ -83,7 +82,7 @@ def test_numpy_acts_as_other_networks(changes: dict[str, Any], tmp_path: Path) -
     net = own.config.net.model_copy(update={"hidden_shapes": [16, 16], **changes})
     config = own.config.model_copy(update={"net": net})
     torch.manual_seed(0)
-    actor = blank_actor(config, own.spec)
+    actor = config.agent.make_actor(config.net, own.spec)
     for module in actor.modules():
         if isinstance(module, EnsembleLinear):
             module.weight.data.normal_(std=0.3)

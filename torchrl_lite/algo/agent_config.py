@@ -2,11 +2,14 @@
 
 from pydantic import Field
 
-from torchrl_lite.config import NonNegative, Positive, Section, Unit
+from torchrl_lite.config import NetConfig, NonNegative, Positive, Section, Unit
+from torchrl_lite.network.actor import Actor
+from torchrl_lite.types import Spec
 
 
 class AgentConfig(Section):
-    """The fields of every algorithm's section; `Learner` and its users read them."""
+    """The fields of every algorithm's section. An algorithm's own code applies ``discount`` (in
+    batches already), ``tau``, ``grad_clip``, ``reward_scale`` and ``bc_weight``."""
 
     discount: Unit = Field(0.99, description="discount factor per step")
     tau: Unit = Field(0.005, description="target update rate; 1 copies the weights")
@@ -21,3 +24,7 @@ class AgentConfig(Section):
     bc_weight: NonNegative = Field(
         0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )
+
+    def make_actor(self, net: NetConfig, spec: Spec) -> Actor:
+        """A new actor, to train or to load the weights of a stored policy into."""
+        raise NotImplementedError

@@ -20,7 +20,7 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.config import NetConfig, NonNegative
 from torchrl_lite.network.actor import DeterministicPolicy
 from torchrl_lite.network.build import build, build_critic
-from torchrl_lite.types import Batch, Noise
+from torchrl_lite.types import Batch, Noise, Spec
 
 
 class DDPGConfig(AgentConfig):
@@ -29,6 +29,10 @@ class DDPGConfig(AgentConfig):
     noise_std: NonNegative = Field(
         0.1, description="standard deviation of exploration noise, for actions in [-1, 1]"
     )
+
+    def make_actor(self, net: NetConfig, spec: Spec) -> DeterministicPolicy:
+        body = build(net, spec, role="actor", outputs=spec.act_dim)
+        return DeterministicPolicy(body, spec, noise_std=self.noise_std, noise_clip=inf)
 
 
 class DDPG(Learner):
@@ -43,10 +47,8 @@ class DDPG(Learner):
     METRICS: tuple[str, ...] = ("q1_loss", "actor_loss", "q", "critic_grad_norm", "actor_grad_norm")
 
     def build(self, net: NetConfig) -> None:
-        spec, noise_std = self.spec, self.config.noise_std
-        body = build(net, spec, role="actor", outputs=spec.act_dim)
-        self.actor = DeterministicPolicy(body, spec, noise_std=noise_std, noise_clip=inf)
-        self.critic = build_critic(net, spec, ensemble=self.CRITICS)
+        self.actor = self.config.make_actor(net, self.spec)
+        self.critic = build_critic(net, self.spec, ensemble=self.CRITICS)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_actor.noise_std = 0.0
         self.target = deepcopy(self.critic).requires_grad_(False)

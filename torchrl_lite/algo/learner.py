@@ -28,8 +28,8 @@ from torchrl_lite.types import Batch, Block, Noise, Spec
 class Learner(nn.Module):
     """An algorithm's networks, optimisers and update rule.
 
-    A subclass implements `build`, `update`, `td_target` and `variant`. Nothing that `run` calls
-    reads a value back from the device; only `flush` synchronises.
+    A subclass implements `build`, `update`, `td_target`, `variant` and, if needed, `draw`. Nothing
+    that `run` calls reads a value back from the device; only `flush` synchronises.
     """
 
     config: AgentConfig
@@ -109,6 +109,10 @@ class Learner(nn.Module):
         """One step of every optimiser in ``variant``; returns the measured `METRICS`, each ``[T]``
         and detached."""
         raise NotImplementedError
+
+    def draw(self, generator: torch.Generator) -> None:
+        """Draws what `update` needs besides `Noise` into buffers of its own; called before each
+        update, and part of an exact resume."""
 
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
         """The critics' target; ``noise`` is for the actions at ``next_obs``."""
@@ -227,6 +231,7 @@ class Learner(nn.Module):
             for combiner in self._combiners.values():
                 combiner.method.draw(self._generator)
             self._reset.draw(self._generator)
+            self.draw(self._generator)
             self._stepper(
                 (buffer, tuple(tasks), batch_size, n_step, variant, self._frozen),
                 partial(self._sampled_update, buffer, task, noise, n_step, variant),

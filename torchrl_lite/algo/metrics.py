@@ -22,7 +22,18 @@ class Metrics:
         self._counts = torch.zeros_like(self._totals)
 
     def add(self, measured: dict[str, Tensor], task: Int[Tensor, " T"]) -> None:
-        """One value per task in ``task`` for each metric; those not ``measured`` do not count."""
+        """One value per task in ``task`` for each metric; those not ``measured`` do not count.
+
+        Raises:
+            ValueError: a metric is unknown, or has another shape.
+        """
+        for name, value in measured.items():
+            if name not in self._names:
+                raise ValueError(f"metric {name!r} is not in METRICS: {', '.join(self._names)}")
+            if value.shape != task.shape:
+                raise ValueError(
+                    f"metric {name!r} has shape {list(value.shape)}, not one value per task"
+                )
         zero = torch.zeros(len(task), device=self._totals.device)
         one = torch.ones_like(zero)
         values = torch.stack([measured.get(name, zero) for name in self._names])

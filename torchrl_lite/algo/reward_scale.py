@@ -119,9 +119,9 @@ class ReturnScale(RewardScale):
 
 def reward_scale(config: Config) -> RewardScale | None:
     """The scale that ``env.reward_normalization`` selects."""
-    if config.env.reward_normalization == "ema":
+    if config.reward_normalization == "ema":
         return DeviationScale(config.num_tasks)
-    if config.env.reward_normalization == "return":
+    if config.reward_normalization == "return":
         return ReturnScale(
             config.num_tasks,
             config.env.copies,

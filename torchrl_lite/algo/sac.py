@@ -63,6 +63,17 @@ class SACConfig(AgentConfig):
             )
         return self
 
+    def make_actor(self, net: NetConfig, spec: Spec) -> Actor:
+        if self.policy == "deterministic":
+            body = build(net, spec, role="actor", outputs=spec.act_dim)
+            return DeterministicPolicy(
+                body, spec, noise_std=self.noise_std, noise_clip=self.noise_clip
+            )
+        body = build(net, spec, role="actor", outputs=2 * spec.act_dim, parts=2)
+        return GaussianPolicy(
+            body, spec, log_std_min=self.log_std_min, log_std_max=self.log_std_max
+        )
+
 
 class SAC(Learner):
     """Two critics, their targets, an actor and a temperature per task."""
@@ -83,7 +94,7 @@ class SAC(Learner):
 
     def build(self, net: NetConfig) -> None:
         config, spec = self.config, self.spec
-        self.actor = _actor(config, net, spec)
+        self.actor = config.make_actor(net, spec)
         self.critic = build_critic(net, spec, ensemble=2)
         self.target = deepcopy(self.critic).requires_grad_(False)
         fixed = 0.0 if config.policy == "deterministic" else config.alpha
@@ -159,15 +170,3 @@ class SAC(Learner):
         if not self.config.temperature_weights:
             return torch.ones_like(self.log_alpha[task].detach())
         return (-self.log_alpha.detach()[task]).softmax(0) * len(task)
-
-
-def _actor(config: SACConfig, net: NetConfig, spec: Spec) -> Actor:
-    if config.policy == "deterministic":
-        body = build(net, spec, role="actor", outputs=spec.act_dim)
-        return DeterministicPolicy(
-            body, spec, noise_std=config.noise_std, noise_clip=config.noise_clip
-        )
-    body = build(net, spec, role="actor", outputs=2 * spec.act_dim, parts=2)
-    return GaussianPolicy(
-        body, spec, log_std_min=config.log_std_min, log_std_max=config.log_std_max
-    )

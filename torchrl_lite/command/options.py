@@ -224,15 +224,8 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
     if config.train.demos is not None:  # for a resume from another directory
         demos = {"demos": str(Path(config.train.demos).absolute())}
         changes["train"] = config.train.model_copy(update=demos)
-    if env.reward_normalization == "auto":
-        changes["env"] = env.model_copy(update={"reward_normalization": _scale_of(config)})
-    return config.model_copy(update=changes)
-
-
-def _scale_of(config: Config) -> str | None:
-    if config.net.critic.kind != "scalar":  # its values are bounded
-        return "return"
-    return "ema" if config.env.reward_version == "v1" else None
+    scale = {"reward_normalization": config.reward_normalization}
+    return config.model_copy(update=changes | {"env": env.model_copy(update=scale)})
 
 
 def _resumed(

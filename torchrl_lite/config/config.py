@@ -1,6 +1,6 @@
 """The configuration of a complete run."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,16 @@ class Config(Section):
         if self.log.info != "auto":
             return tuple(self.log.info)
         return METAWORLD_INFO if self.env.suite == "metaworld" else ()
+
+    @property
+    def reward_normalization(self) -> Literal["ema", "return"] | None:
+        """``env.reward_normalization``, also if it is ``auto``."""
+        chosen = self.env.reward_normalization
+        if chosen != "auto":
+            return chosen
+        if self.net.critic.kind != "scalar":  # its values are bounded
+            return "return"
+        return "ema" if self.env.reward_version == "v1" else None
 
     @property
     def frames_per_epoch(self) -> int:

@@ -26,6 +26,9 @@ class GaussianPolicy(Role):
     Haarnoja et al. 2018 (arXiv:1812.05905), appendix C.
     """
 
+    KIND = "gaussian"
+    """Its name in policy files."""
+
     def __init__(
         self, body: nn.Module, spec: Spec, *, log_std_min: float, log_std_max: float
     ) -> None:
@@ -61,6 +64,8 @@ class GaussianPolicy(Role):
 
 class DeterministicPolicy(Role):
     """tanh(mean), with clipped Gaussian exploration noise; its log-density is 0 by convention."""
+
+    KIND = "deterministic"
 
     def __init__(self, body: nn.Module, spec: Spec, *, noise_std: float, noise_clip: float) -> None:
         super().__init__(body, spec)

@@ -22,7 +22,7 @@ from torchrl_lite.config import Config, Section, check, parse_json
 from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.policies.actor import Kind, actor_of, check_tensors, kind_of
+from torchrl_lite.policies.actor import actor_of, check_tensors, unallocated_actor
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.types import Spec
 
@@ -64,7 +64,7 @@ class PolicyHeader(Section):
     """The metadata of a policy file."""
 
     format: Literal[1] = 1
-    kind: Kind
+    kind: str = Field(description="of the actor: gaussian, deterministic")
     obs_dims: list[_Size] = Field(description="size of each task's observation")
     act_dims: list[_Size] = Field(description="size of its action, always scaled to [-1, 1]")
     frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
@@ -101,7 +101,7 @@ def write(
 ) -> PolicyHeader:
     """Writes a policy atomically; equal arguments give identical bytes."""
     header = PolicyHeader(
-        kind=kind_of(policy.config),
+        kind=policy.actor.KIND,
         obs_dims=list(policy.obs_dims),
         act_dims=list(policy.act_dims),
         frames=policy.frames,
@@ -143,6 +143,9 @@ def read(path: Path) -> PolicyFile:
     )
     _check_header(header, config, path)
     file = PolicyFile(header, config, tensors)
+    kind = unallocated_actor(config, file.spec).KIND
+    if header.kind != kind:
+        raise CheckpointError(f"{path}: header: kind: must be {kind!r}, as in its configuration")
     check_tensors(tensors, config, file.spec, path)
     return file
 
@@ -159,9 +162,7 @@ def _header(text: str, path: Path) -> PolicyHeader:
 
 
 def _check_header(header: PolicyHeader, config: Config, path: Path) -> None:
-    tasks, kind = config.env.tasks, kind_of(config)
-    if header.kind != kind:
-        raise CheckpointError(f"{path}: header: kind: must be {kind!r}, as in its configuration")
+    tasks = config.env.tasks
     if not len(header.obs_dims) == len(header.act_dims) == len(tasks):
         raise CheckpointError(
             f"{path}: header: obs_dims and act_dims must have {len(tasks)} sizes, one per task"

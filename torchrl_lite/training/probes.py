@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from numpy import ndarray
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from torchrl_lite.algo.gradients.cosine import mean_cosine, products_of, shared_gradients
@@ -22,6 +23,8 @@ from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.evaluation import ByTask, mean
 from torchrl_lite.types import Batch, Noise
 
+RELU = (torch.relu, torch.relu_, functional.relu, functional.relu_, Tensor.relu, Tensor.relu_)
+"""All names of the activation whose units are watched; `nn.ReLU` calls one of them."""
 SATURATED = 0.99
 """An action beyond this, of at most 1, is saturated."""
 MAX_ROWS = 256
@@ -126,8 +129,9 @@ def saturated(episodes: ByTask, learner: Learner) -> float | None:
     return mean(shares)
 
 
-def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float, float]:
-    """Shares of the actor's and the critics' ReLU units that are 0 on all of these transitions.
+def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float | None, float | None]:
+    """Shares of the actor's and the critics' ReLU units that are 0 on all of these transitions;
+    None without such units.
 
     A unit of a shared network is dead if it is 0 for every task; independent agents are averaged.
     """
@@ -136,11 +140,11 @@ def dead_units(batches: Sequence[Batch], learner: Learner) -> tuple[float, float
     return _dead_share(actor, learner.independent), _dead_share(critic, learner.independent)
 
 
-def _dead_share(alive: Sequence[Bool[Tensor, " units"]], independent: bool) -> float:
+def _dead_share(alive: Sequence[Bool[Tensor, " units"]], independent: bool) -> float | None:
     units = torch.stack(list(alive))
     if not independent:
         units = units.any(0)
-    return 1.0 - float(units.float().mean())
+    return 1.0 - float(units.float().mean()) if units.numel() else None
 
 
 class _Units(TorchFunctionMode):
@@ -158,7 +162,7 @@ class _Units(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func in (torch.relu, torch.relu_):
+        if func in RELU:
             # [E, ..., H]: units of an ensemble's members are distinct, rows are not.
             self.alive.append((out > 0).flatten(1, -2).any(1).flatten())
         return out
@@ -169,7 +173,7 @@ def _alive(forward: Callable[..., object], *inputs: Tensor) -> Bool[Tensor, " un
     """Which units of a forward pass are above 0 for any of its rows."""
     with _Units() as units:
         forward(*inputs)
-    return torch.cat(units.alive)
+    return torch.cat(units.alive) if units.alive else torch.zeros(0, dtype=torch.bool)
 
 
 def _rows(group: Sequence[EpisodeStats]) -> Float32[ndarray, "n D"]:
