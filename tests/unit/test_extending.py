@@ -85,10 +85,10 @@ def body_with(activation: Callable[[Tensor], Tensor]) -> Callable[..., nn.Module
     """A network of one's own."""
 
     class Body(nn.Module):
-        def __init__(self, _net: NetConfig, _spec: Spec, shape: Any) -> None:
+        def __init__(self, _net: NetConfig, shape: Any) -> None:
             super().__init__()
             sizes = {"ensemble": shape.ensemble, "init": shape.scheme.hidden}
-            self.first = EnsembleLinear(shape.in_features, 8, **sizes)
+            self.first = EnsembleLinear(shape.inputs, 8, **sizes)
             self.last = EnsembleLinear(8, shape.outputs, **sizes)
 
         def forward(self, x: Tensor, task: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Builds actors and critics from the ``net`` section of a configuration."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from torchrl_lite.network.care import CareTrunk
 from torchrl_lite.network.categorical_critic import C51Critic, CategoricalCritic
 from torchrl_lite.network.critic import Critic, ScalarCritic
 from torchrl_lite.network.film import FilmMLP
-from torchrl_lite.network.initialisation import SCHEMES, Scheme
-from torchrl_lite.network.layers import EnsembleLinear
+from torchrl_lite.network.initialisation import SCHEMES
 from torchrl_lite.network.mlp import MLP
 from torchrl_lite.network.moore import MooreTrunk
 from torchrl_lite.network.normalizer import ObsNormalizer
 from torchrl_lite.network.paco import PacoNetwork
+from torchrl_lite.network.shape import Shape
 from torchrl_lite.network.soft_module import SoftModuleNetwork
 from torchrl_lite.network.task_input import TaskInput
 from torchrl_lite.types import Spec
@@ -35,117 +35,35 @@ class _TrunkAndHead(nn.Module):
         return self.head(self.trunk(x, task), task)
 
 
-class _Shape(NamedTuple):
-    """What an architecture needs to know to build a body."""
-
-    in_features: int
-    hidden: list[int]
-    outputs: int
-    ensemble: int
-    scheme: Scheme
-
-
-def _head(width: int, shape: _Shape, *, rows: int) -> EnsembleLinear:
-    return EnsembleLinear(
-        width,
-        shape.outputs,
-        ensemble=shape.ensemble,
-        weight_rows=rows,
-        bias_rows=rows,
-        init=shape.scheme.head,
-    )
-
-
-def _mlp(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
+def _mlp(net: NetConfig, shape: Shape) -> nn.Module:
     """``mlp``, and the kinds that differ from it only in which parameters are per-task."""
     how: Literal["onehot", "embedding", "own"]
     how = "own" if net.kind == "independent" else net.task_input
     trunk = MLP(
-        shape.in_features,
+        shape.inputs,
         shape.hidden,
         ensemble=shape.ensemble,
-        task_input=TaskInput(how, spec.num_tasks, net.embedding_dim),
+        task_input=TaskInput(how, shape.num_tasks, net.embedding_dim),
         norm=net.norm == "layer",
         residual=net.residual,
         init=shape.scheme.hidden,
     )
-    own_head = spec.num_tasks if net.kind in ("independent", "multihead") else 1
-    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=own_head))
+    return _with_head(trunk, shape, per_task=net.kind in ("independent", "multihead"))
 
 
-def _soft_module(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    return SoftModuleNetwork(
-        net,
-        num_tasks=spec.num_tasks,
-        in_features=shape.in_features,
-        hidden_shapes=shape.hidden,
-        ensemble=shape.ensemble,
-        hidden_init=shape.scheme.hidden,
-        head=_head(net.soft_module.module_hidden, shape, rows=1),
-    )
+def _with_head(trunk: nn.Module, shape: Shape, *, per_task: bool = False) -> nn.Module:
+    return _TrunkAndHead(trunk, shape.head(shape.hidden[-1], per_task=per_task))
 
 
-def _paco(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    return PacoNetwork(
-        shape.in_features,
-        shape.hidden,
-        outputs=shape.outputs,
-        num_tasks=spec.num_tasks,
-        num_sets=net.paco.num_sets,
-        ensemble=shape.ensemble,
-        norm=net.norm == "layer",
-        hidden_init=shape.scheme.hidden,
-        head_init=shape.scheme.head,
-    )
-
-
-def _moore(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    trunk = MooreTrunk(
-        shape.in_features,
-        shape.hidden,
-        num_tasks=spec.num_tasks,
-        num_experts=net.moore.num_experts,
-        ensemble=shape.ensemble,
-        norm=net.norm == "layer",
-        init=shape.scheme.hidden,
-    )
-    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=spec.num_tasks))
-
-
-def _film(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    trunk = FilmMLP(
-        shape.in_features,
-        shape.hidden,
-        num_tasks=spec.num_tasks,
-        ensemble=shape.ensemble,
-        norm=net.norm == "layer",
-        init=shape.scheme.hidden,
-    )
-    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=1))
-
-
-def _care(net: NetConfig, spec: Spec, shape: _Shape) -> nn.Module:
-    trunk = CareTrunk(
-        net,
-        num_tasks=spec.num_tasks,
-        obs_dim=spec.obs_dim,
-        act_dim=shape.in_features - spec.obs_dim,
-        hidden_shapes=shape.hidden,
-        ensemble=shape.ensemble,
-        init=shape.scheme.hidden,
-    )
-    return _TrunkAndHead(trunk, _head(shape.hidden[-1], shape, rows=1))
-
-
-_BODIES: dict[str, Callable[[NetConfig, Spec, _Shape], nn.Module]] = {
+_BODIES: dict[str, Callable[[NetConfig, Shape], nn.Module]] = {
     "mlp": _mlp,
     "multihead": _mlp,
     "independent": _mlp,
-    "soft_module": _soft_module,
-    "paco": _paco,
-    "moore": _moore,
-    "film": _film,
-    "care": _care,
+    "soft_module": SoftModuleNetwork,
+    "paco": PacoNetwork,
+    "moore": lambda net, shape: _with_head(MooreTrunk(net, shape), shape, per_task=True),
+    "film": lambda net, shape: _with_head(FilmMLP(net, shape), shape),
+    "care": lambda net, shape: _with_head(CareTrunk(net, shape), shape),
 }
 
 
@@ -164,14 +82,16 @@ def build(
     equal heads in the outputs (2 for mean and log standard deviation).
     """
     scheme = SCHEMES[net.init][role]
-    shape = _Shape(
-        in_features=spec.obs_dim + (spec.act_dim if role == "critic" else 0),
+    shape = Shape(
+        num_tasks=spec.num_tasks,
+        obs_dim=spec.obs_dim,
+        act_dim=spec.act_dim if role == "critic" else 0,
         hidden=net.hidden(role),
         outputs=outputs,
         ensemble=ensemble,
         scheme=scheme._replace(head=scheme.head._replace(parts=parts)),
     )
-    body = _BODIES[net.kind](net, spec, shape)
+    body = _BODIES[net.kind](net, shape)
     if net.normalize_obs:  # applied by `Role`
         body.normalizer = ObsNormalizer(spec.num_tasks, spec.obs_dim)
     return body

@@ -21,15 +21,13 @@ Deviations of our own:
    metaworld-algorithms. The authors' actor uses the critics' encoders and does not train them.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from torchrl_lite.config import NetConfig
-from torchrl_lite.network.initialisation import Init
 from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.shape import Shape
 
 
 class CareTrunk(nn.Module):
@@ -37,31 +35,23 @@ class CareTrunk(nn.Module):
 
     task_parameters = ("task_rows",)
 
-    def __init__(
-        self,
-        net: NetConfig,
-        *,
-        num_tasks: int,
-        obs_dim: int,
-        act_dim: int,
-        hidden_shapes: Sequence[int],
-        ensemble: int,
-        init: Init,
-    ) -> None:
+    def __init__(self, net: NetConfig, shape: Shape) -> None:
         super().__init__()
         config, norm = net.care, net.norm == "layer"
-        self.obs_dim, self.temperature = obs_dim, config.temperature
+        ensemble, init = shape.ensemble, shape.scheme.hidden
+        self.obs_dim, self.temperature = shape.obs_dim, config.temperature
         self.num_encoders, size = config.num_encoders, config.embedding_dim
 
         def small(size_in: int, size_out: int, members: int) -> MLP:
             sizes = [config.encoder_hidden] * config.encoder_layers + [size_out]
             return MLP(size_in, sizes, ensemble=members, norm=norm, linear_output=True, init=init)
 
-        self.encoders = small(obs_dim, size, ensemble * config.num_encoders)
-        self.task_rows = nn.Parameter(torch.randn(ensemble, num_tasks, size))
+        self.encoders = small(shape.obs_dim, size, ensemble * config.num_encoders)
+        self.task_rows = nn.Parameter(torch.randn(ensemble, shape.num_tasks, size))
         self.context = small(size, size, ensemble)
         self.attention = small(size, config.num_encoders, ensemble)
-        self.mlp = MLP(act_dim + 2 * size, hidden_shapes, ensemble=ensemble, norm=norm, init=init)
+        inputs = shape.act_dim + 2 * size
+        self.mlp = MLP(inputs, shape.hidden, ensemble=ensemble, norm=norm, init=init)
 
     def forward(
         self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]

@@ -16,14 +16,13 @@ Deviations from the paper:
    and a single ``beta``, after the ReLU.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.network.initialisation import Init
+from torchrl_lite.config import NetConfig
 from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.shape import Shape
 
 
 class FiLM(nn.Module):
@@ -46,19 +45,16 @@ class FiLM(nn.Module):
 class FilmMLP(MLP):
     """An MLP whose hidden units are modulated by the task."""
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_shapes: Sequence[int],
-        *,
-        num_tasks: int,
-        ensemble: int,
-        norm: bool,
-        init: Init,
-    ) -> None:
-        super().__init__(in_features, hidden_shapes, ensemble=ensemble, norm=norm, init=init)
+    def __init__(self, net: NetConfig, shape: Shape) -> None:
+        super().__init__(
+            shape.inputs,
+            shape.hidden,
+            ensemble=shape.ensemble,
+            norm=net.norm == "layer",
+            init=shape.scheme.hidden,
+        )
         self.films = nn.ModuleList(
-            FiLM(size, num_tasks=num_tasks, ensemble=ensemble) for size in hidden_shapes
+            FiLM(size, num_tasks=shape.num_tasks, ensemble=shape.ensemble) for size in shape.hidden
         )
 
     def _layer(

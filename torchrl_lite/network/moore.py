@@ -19,14 +19,13 @@ Deviations of our own:
 5. ``w`` starts as a layer on a one-hot task under ``net.init``; in the authors' code by Xavier.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from torchrl_lite.network.initialisation import Init
+from torchrl_lite.config import NetConfig
 from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.shape import Shape
 
 SHORTEST = 1e-2
 """Shortest residual that is normalised, relative to its representation."""
@@ -56,29 +55,19 @@ class MooreTrunk(nn.Module):
 
     task_parameters = ("w",)
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_shapes: Sequence[int],
-        *,
-        num_tasks: int,
-        num_experts: int,
-        ensemble: int,
-        norm: bool,
-        init: Init,
-    ) -> None:
+    def __init__(self, net: NetConfig, shape: Shape) -> None:
         super().__init__()
-        self.num_experts = num_experts
+        self.num_experts, init = net.moore.num_experts, shape.scheme.hidden
         self.experts = MLP(
-            in_features,
-            hidden_shapes,
-            ensemble=ensemble * num_experts,  # experts are members of an ensemble, too
-            norm=norm,
+            shape.inputs,
+            shape.hidden,
+            ensemble=shape.ensemble * self.num_experts,  # experts are members of an ensemble, too
+            norm=net.norm == "layer",
             linear_output=True,
             init=init,
         )
-        self.w = nn.Parameter(torch.empty(ensemble, num_tasks, num_experts))
-        init.weight(self.w.data, num_tasks, num_experts)
+        self.w = nn.Parameter(torch.empty(shape.ensemble, shape.num_tasks, self.num_experts))
+        init.weight(self.w.data, shape.num_tasks, self.num_experts)
 
     def forward(
         self, x: Float[Tensor, "1 T B I"], task: Int[Tensor, " T"]

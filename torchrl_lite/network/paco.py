@@ -21,7 +21,6 @@ Deviations of our own:
 5. Tasks whose loss explodes are reset only if asked to; see `algo.paco_reset`.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -29,8 +28,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from torchrl_lite.config import NetConfig
 from torchrl_lite.network.initialisation import Init
 from torchrl_lite.network.layers import LayerNorm
+from torchrl_lite.network.shape import Shape
 
 
 class ComposedLinear(nn.Module):
@@ -60,29 +61,20 @@ class PacoNetwork(nn.Module):
 
     task_parameters = ("w",)
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_shapes: Sequence[int],
-        *,
-        outputs: int,
-        num_tasks: int,
-        num_sets: int,
-        ensemble: int,
-        norm: bool,
-        hidden_init: Init,
-        head_init: Init,
-    ) -> None:
+    def __init__(self, net: NetConfig, shape: Shape) -> None:
         super().__init__()
+        sets, ensemble, sizes = net.paco.num_sets, shape.ensemble, shape.hidden
+
+        def layer(size_in: int, size_out: int, init: Init) -> ComposedLinear:
+            return ComposedLinear(size_in, size_out, ensemble=ensemble, sets=sets, init=init)
+
         self.hidden = nn.ModuleList(
-            ComposedLinear(size_in, size_out, ensemble=ensemble, sets=num_sets, init=hidden_init)
-            for size_in, size_out in pairwise([in_features, *hidden_shapes])
+            layer(size_in, size_out, shape.scheme.hidden)
+            for size_in, size_out in pairwise([shape.inputs, *sizes])
         )
-        self.norms = nn.ModuleList(LayerNorm(size) for size in (hidden_shapes if norm else ()))
-        self.head = ComposedLinear(
-            hidden_shapes[-1], outputs, ensemble=ensemble, sets=num_sets, init=head_init
-        )
-        self.w = nn.Parameter(normalize(torch.randn(ensemble, num_tasks, num_sets), dim=-1))
+        self.norms = nn.ModuleList(LayerNorm(size) for size in sizes if net.norm == "layer")
+        self.head = layer(sizes[-1], shape.outputs, shape.scheme.head)
+        self.w = nn.Parameter(normalize(torch.randn(ensemble, shape.num_tasks, sets), dim=-1))
 
     def forward(
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]

@@ -32,6 +32,7 @@ from torchrl_lite.config import NetConfig
 from torchrl_lite.network.initialisation import Init, uniform, zeros
 from torchrl_lite.network.layers import EnsembleLinear, LayerNorm
 from torchrl_lite.network.mlp import MLP
+from torchrl_lite.network.shape import Shape
 
 
 class Modules(nn.Module):
@@ -62,44 +63,26 @@ class SoftModuleNetwork(nn.Module):
 
     task_parameters = ("task_rows",)
 
-    def __init__(
-        self,
-        net: NetConfig,
-        *,
-        num_tasks: int,
-        in_features: int,
-        hidden_shapes: Sequence[int],
-        ensemble: int,
-        hidden_init: Init,
-        head: nn.Module,
-    ) -> None:
+    def __init__(self, net: NetConfig, shape: Shape) -> None:
         super().__init__()
-        config = net.soft_module
+        config, ensemble, hidden_init = net.soft_module, shape.ensemble, shape.scheme.hidden
         self.num_modules = modules = config.num_modules
-        width, gating = hidden_shapes[-1], config.gating_hidden
+        width, gating = shape.hidden[-1], config.gating_hidden
         norm = net.norm == "layer"
+        head = shape.head(config.module_hidden)
 
         def linear(size_in: int, size_out: int, init: Init = hidden_init) -> EnsembleLinear:
             return EnsembleLinear(size_in, size_out, ensemble=ensemble, init=init)
 
-        self.observation = MLP(
-            in_features,
-            hidden_shapes,
-            ensemble=ensemble,
-            norm=norm,
-            linear_output=True,
-            init=hidden_init,
-        )
-        self.task_rows = nn.Parameter(torch.empty(ensemble, num_tasks, width))
-        hidden_init.weight(self.task_rows.data, num_tasks, width)
-        self.gating = MLP(
-            width,
-            [gating] * config.num_gating_layers,
-            ensemble=ensemble,
-            norm=norm,
-            linear_output=True,
-            init=hidden_init,
-        )
+        def network(size_in: int, sizes: Sequence[int]) -> MLP:
+            return MLP(
+                size_in, sizes, ensemble=ensemble, norm=norm, linear_output=True, init=hidden_init
+            )
+
+        self.observation = network(shape.inputs, shape.hidden)
+        self.task_rows = nn.Parameter(torch.empty(ensemble, shape.num_tasks, width))
+        hidden_init.weight(self.task_rows.data, shape.num_tasks, width)
+        self.gating = network(width, [gating] * config.num_gating_layers)
         # Routing starts near uniform, whatever the initialisation of other layers.
         near_uniform = uniform(1e-3)._replace(bias=zeros)
         square = modules * modules
