@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from torchrl_lite.bench.measure import overrides
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.env.make import make_env
-from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.rows import read_rows
 
 SUCCESS, IN_A_ROW = 0.95, 3
@@ -154,8 +153,7 @@ TRAININGS = {
 
 def measure(tasks: Sequence[str], *, minutes: float, seed: int) -> list[SolveReport]:
     """Each training ends when it has solved the task, or after ``minutes`` core minutes."""
-    if find_spec("stable_baselines3") is None:
-        raise UserError("bench solve: needs Stable-Baselines3; pip install -e .[bench]")
+    import_extra("stable_baselines3", "bench", needed_by="bench solve")
     reports = []
     for task in tasks:
         title = f"{task}, seed {seed}, at most {minutes:g} core minutes each"

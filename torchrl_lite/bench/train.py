@@ -3,7 +3,6 @@
 import json
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from torchrl_lite.bench.measure import Report, overrides
 from torchrl_lite.command import launch
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
@@ -66,8 +66,7 @@ def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, floa
 def measure(task: str, *, frames: int, threads: int) -> list[Report]:
     if frames <= START or frames % EPOCH:
         raise UserError(f"--frames: train needs a multiple of {EPOCH} above {START}")
-    if find_spec("stable_baselines3") is None:
-        raise UserError("bench train: needs Stable-Baselines3; pip install -e .[bench]")
+    import_extra("stable_baselines3", "bench", needed_by="bench train")
     report = Report(
         f"{task}, {frames} frames from start to end, {threads} threads", "frames/s", SB3
     )

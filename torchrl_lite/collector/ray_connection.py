@@ -1,11 +1,11 @@
 """Connects to Ray, an optional package."""
 
-import importlib
 import os
 import re
 import socket
 from typing import Any
 
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 
 REACHABLE_S = 10.0
@@ -21,7 +21,7 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address != "local":  # if something else listens there, Ray would retry 20 times 35 s
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
-    ray = _package()
+    ray = import_extra("ray", "ray", needed_by=key)
     if named := re.fullmatch(r"([\w.-]+):(\d+)", address):
         _check_reachable(named[1], int(named[2]), f"{key}: {address!r}")
     if address == "local":  # Ray's default of 15 starves on a busy machine
@@ -41,16 +41,3 @@ def _check_reachable(host: str, port: int, place: str) -> None:
         socket.create_connection((host, port), timeout=REACHABLE_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"{place}: not reachable ({error})") from None
-
-
-def _package() -> Any:
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        ray = None
-    if not hasattr(ray, "init"):  # a folder named ray is importable too
-        raise UserError(
-            "the package ray, which sweep.py and system.workers=ray need, is not installed; "
-            "python -m pip install -e '.[ray]'"
-        )
-    return ray

@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
 
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.demos.file import Demonstrations
 from torchrl_lite.errors import UserError
 from torchrl_lite.types import Block
@@ -28,14 +29,8 @@ def check_unused(tasks: Sequence[str]) -> None:
             raise UserError(f"--format minari: {name_of(task)} exists; minari delete removes it")
 
 
-def _minari() -> ModuleType:
-    try:
-        import minari
-    except ImportError:
-        raise UserError(
-            "--format minari: the package minari is missing; python -m pip install -e '.[minari]'"
-        ) from None
-    return minari
+def _minari() -> Any:
+    return import_extra("minari", "minari", needed_by="--format minari")
 
 
 def write(demos: Demonstrations) -> list[str]:

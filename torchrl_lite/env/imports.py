@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from torchrl_lite.config.extras import how_to_install
 from torchrl_lite.errors import UserError
 
 _EXTRAS = {"sai_mujoco": "soccer"}
@@ -24,7 +25,7 @@ def import_modules(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:  # importing a script may exit
             extra = _EXTRAS.get(name)
-            hint = f"; install it with python -m pip install -e '.[{extra}]'" if extra else ""
+            hint = f"; install it with {how_to_install(extra)}" if extra else ""
             raise UserError(
                 f"env.imports: {name!r} cannot be imported ({type(error).__name__}: {error}){hint}"
             ) from None

@@ -5,8 +5,9 @@ A repository there has a policy file and its card. Nothing else is ever download
 
 import re
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import SUFFIX
 
@@ -25,14 +26,8 @@ def check_hub(name: str, source: str) -> None:
     _hub()
 
 
-def _hub() -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise UserError(
-            "the package huggingface_hub is missing; python -m pip install -e '.[hub]'"
-        ) from None
-    return huggingface_hub
+def _hub() -> Any:
+    return import_extra("huggingface_hub", "hub", needed_by="the Hugging Face Hub")
 
 
 def upload(folder: Path, name: str) -> str:

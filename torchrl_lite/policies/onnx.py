@@ -8,7 +8,6 @@ with ``onnx.helper``: a policy has few of them, and torch's exporters need more 
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from torchrl_lite.checkpoint.files import write_atomically
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.network.mlp import MLP
@@ -41,13 +41,8 @@ def check_onnx(policy: Policy) -> None:
         )
 
 
-def _onnx() -> ModuleType:
-    try:
-        import onnx
-    except ImportError:
-        message = "--export: the package onnx is missing; python -m pip install -e '.[onnx]'"
-        raise UserError(message) from None
-    return onnx
+def _onnx() -> Any:
+    return import_extra("onnx", "onnx", needed_by="--export")
 
 
 def write(path: Path, policy: Policy) -> None:
@@ -65,7 +60,7 @@ def write(path: Path, policy: Policy) -> None:
 class _Graph:
     """The nodes and constants of one policy. Values are named; ``[batch, 1, n]`` inside."""
 
-    def __init__(self, onnx: ModuleType, policy: Policy) -> None:
+    def __init__(self, onnx: Any, policy: Policy) -> None:
         self._onnx, self._policy = onnx, policy
         self._nodes: list[object] = []
         self._constants: list[object] = []

@@ -1,6 +1,5 @@
 """A run on Weights & Biases. The package is optional and only imported if needed."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.film import Film
@@ -44,15 +44,7 @@ def check() -> None:
 
 
 def _package() -> Any:
-    try:
-        wandb = importlib.import_module("wandb")
-    except ImportError:
-        wandb = None
-    if not hasattr(wandb, "init"):  # a folder named wandb can be imported too
-        raise UserError(
-            "--track: the package wandb is missing; python -m pip install -e '.[wandb]'"
-        )
-    return wandb
+    return import_extra("wandb", "wandb", needed_by="--track")
 
 
 def _within(seconds: float, call: Callable[[], object]) -> None:

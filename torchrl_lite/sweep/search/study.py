@@ -1,11 +1,11 @@
 """The study of a search: an Optuna study in a file of its folder, without a server."""
 
-import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep.search.objective import STEPS, Score
 
@@ -18,13 +18,7 @@ def package() -> Any:
     Raises:
         UserError: Optuna is not installed.
     """
-    try:
-        optuna = importlib.import_module("optuna")
-    except ImportError:
-        raise UserError(
-            "the package optuna, which --search needs, is not installed; "
-            "python -m pip install -e '.[search]'"
-        ) from None
+    optuna = import_extra("optuna", "search", needed_by="--search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
