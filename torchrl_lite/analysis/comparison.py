@@ -13,6 +13,7 @@ from torchrl_lite.analysis.axes import Metric, Until
 from torchrl_lite.analysis.results import AVERAGES, PARTS, UNKNOWN, cell, scores
 from torchrl_lite.analysis.runs import Run, tasks_of
 from torchrl_lite.analysis.statistics import Estimate, over_seeds
+from torchrl_lite.analysis.tables import as_markdown
 
 MAX_TASKS = 10
 """More do not fit in the Markdown table; the CSV has all."""
@@ -76,7 +77,7 @@ def markdown(found: Sequence[Row], until: Until) -> str:
     shown = tasks if len(tasks) in range(2, MAX_TASKS + 1) else []
     names = [task.removesuffix("-v3") for task in shown]
     header = ["method", "seeds", "frames", "updates", "core hours", "success", "return", *names]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    cells = []
     for row in found:
         numbers = [
             _number(row.frames, ",.0f"),
@@ -85,14 +86,14 @@ def markdown(found: Sequence[Row], until: Until) -> str:
         ]
         own = [row.tasks[task] for task in shown]
         each = ["-" if e is None else f"{e.value:.2f}" for e in own]
-        cells = [row.experiment, str(row.seeds), *numbers, cell(row.success, 2), cell(row.ret, 1)]
-        lines.append(f"| {' | '.join([*cells, *each])} |")
+        measured = cell(row.success, 2), cell(row.ret, 1)
+        cells.append([row.experiment, str(row.seeds), *numbers, *measured, *each])
     unit = until.axis.replace("_", " ")
     note = (
         f"At the last evaluation within {until.amount:,g} {unit} per run; frames, updates and core "
         f"hours are means over runs. {_missing(found)}{AVERAGES}"
     )
-    return "\n".join([*lines, "", note])
+    return f"{as_markdown(header, cells)}\n\n{note}"
 
 
 def _number(value: float, form: str) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from torchrl_lite.analysis.runs import Run, tasks_of
+from torchrl_lite.analysis.tables import as_markdown
 from torchrl_lite.errors import UserError
+from torchrl_lite.reporting.console import number
 
 
 def area(run: Run, task: str, *, frames: int) -> float:
@@ -52,10 +54,7 @@ def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> 
     Raises:
         UserError: there is no such task.
     """
-    lines = [
-        "| experiment | task | seeds | from scratch | forward transfer |",
-        "|---|---|---|---|---|",
-    ]
+    cells = []
     for label, runs in experiments.items():
         for task in tasks_of(runs):
             own, scratch = (
@@ -64,9 +63,9 @@ def table(experiments: Mapping[str, Sequence[Run]], baseline: Sequence[Run]) -> 
             )
             if scratch:
                 value = forward_transfer(own, scratch, task) if own else None
-                cell = "-" if value is None else f"{value:.2f}"
-                lines.append(f"| {label} | {task} | {len(own)} | {len(scratch)} | {cell} |")
-    if len(lines) == 2:
+                cells.append((label, task, str(len(own)), str(len(scratch)), number(value, ".2f")))
+    if not cells:
         raise UserError("--baseline: its runs and the others have no trained task in common")
     note = "Areas under success curves are means over seeds, up to the task's frames that all have."
-    return "\n".join([*lines, "", note])
+    header = ("experiment", "task", "seeds", "from scratch", "forward transfer")
+    return f"{as_markdown(header, cells)}\n\n{note}"

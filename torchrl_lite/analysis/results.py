@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from torchrl_lite.analysis.runs import Metric, Run, by_seed, tasks_of
 from torchrl_lite.analysis.statistics import MANY_SEEDS, Estimate, over_seeds
+from torchrl_lite.analysis.tables import as_markdown
 
 AVERAGES = (
     f"Over tasks: the mean. Over seeds: the mean; from {MANY_SEEDS} seeds on, the interquartile "
@@ -79,15 +80,13 @@ def scores(
 
 
 def markdown(found: Sequence[Row]) -> str:
-    lines = [
-        "| experiment | task | seeds | frames | success | return |",
-        "|---|---|---|---|---|---|",
-    ]
+    cells = []
     for row in found:
         frames = " / ".join(f"{count:,}" for count in row.frames) or "-"
-        cells = (row.experiment, row.task, str(row.seeds), frames)
-        lines.append(f"| {' | '.join(cells)} | {cell(row.success, 2)} | {cell(row.ret, 1)} |")
-    return "\n".join([*lines, "", AVERAGES])
+        measured = cell(row.success, 2), cell(row.ret, 1)
+        cells.append((row.experiment, row.task, str(row.seeds), frames, *measured))
+    header = ("experiment", "task", "seeds", "frames", "success", "return")
+    return f"{as_markdown(header, cells)}\n\n{AVERAGES}"
 
 
 def cell(estimate: Estimate | None, digits: int) -> str:

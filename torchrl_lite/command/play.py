@@ -200,11 +200,7 @@ def _print(title: str, summaries: Sequence["TaskSummary"]) -> None:
     for column in ("task", "episodes", "success", "95 %", "return", "length"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for one in summaries:
-        told = one.success is not None
-        success = f"{one.success:.2f}" if told else ""
-        interval = f"{one.low:.2f} to {one.high:.2f}" if told else ""
-        cells = (success, interval, f"{one.ret:.1f}", f"{one.length:.0f}")
-        table.add_row(one.task, str(one.episodes), *cells)
+        table.add_row(*one.cells, f"{one.length:.0f}")
     Console().print(table)
 
 

@@ -35,6 +35,14 @@ class TaskSummary(NamedTuple):
     ret_high: float | None
     length: float
 
+    @property
+    def cells(self) -> list[str]:
+        """Task, episodes, success and its interval, and return, as tables show them."""
+        told = self.success is not None
+        success = f"{self.success:.2f}" if told else ""
+        interval = f"{self.low:.2f} to {self.high:.2f}" if told else ""
+        return [self.task, str(self.episodes), success, interval, f"{self.ret:.1f}"]
+
 
 def tasks_of(policy: Policy, names: Sequence[str]) -> list[int]:
     """Indices of the named tasks; of all tasks if no name is given.

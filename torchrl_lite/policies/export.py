@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from torchrl_lite.analysis.tables import as_markdown
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
@@ -105,9 +106,7 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
             f"torchrl-lite train {algo} --config params.json --seed {header.seed} {until}",
             "```",
             "",
-            "| trained with | version |",
-            "|---|---|",
-            *(f"| {package} | {version} |" for package, version in header.versions.items()),
+            as_markdown(("trained with", "version"), header.versions.items()),
             "",
             "```json",
             json.dumps(header.config, indent=2),
@@ -124,23 +123,11 @@ def _on_held_out(evaluation: Sequence[TaskEvaluation]) -> list[str]:
 
 
 def _table(evaluation: Sequence[TaskEvaluation]) -> list[str]:
-    return [
-        "| task | episodes | success | 95 % (Wilson) | return | 95 % (bootstrap) |",
-        "|---|---|---|---|---|---|",
-        *(_row(one) for one in evaluation),
-        "",
-    ]
+    header = ("task", "episodes", "success", "95 % (Wilson)", "return", "95 % (bootstrap)")
+    return [as_markdown(header, map(_cells, evaluation)), ""]
 
 
-def _row(evaluation: TaskEvaluation) -> str:
+def _cells(evaluation: TaskEvaluation) -> list[str]:
     one = summary(evaluation)
-    told = one.success is not None
-    cells = (
-        one.task,
-        str(one.episodes),
-        f"{one.success:.2f}" if told else "",
-        f"{one.low:.2f} to {one.high:.2f}" if told else "",
-        f"{one.ret:.1f}",
-        "" if one.ret_low is None else f"{one.ret_low:.1f} to {one.ret_high:.1f}",
-    )
-    return f"| {' | '.join(cells)} |"
+    interval = "" if one.ret_low is None else f"{one.ret_low:.1f} to {one.ret_high:.1f}"
+    return [*one.cells, interval]

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 
+from torchrl_lite.analysis.tables import as_markdown
 from torchrl_lite.config import Config
 from torchrl_lite.sweep.search.driver import name_of
 from torchrl_lite.sweep.search.study import Study
@@ -27,7 +28,7 @@ def write(folder: Path, study: Study, config_of: Callable[[Any], Config], averag
     rows = _rows(study.trials)
     with (folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    text = f"{_markdown(rows)}\n\n{averages}"
+    text = f"{as_markdown(rows[0], rows[1:])}\n\n{averages}"
     (folder / "trials.md").write_text(text + "\n", encoding="utf-8")
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     if not done:
@@ -58,11 +59,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 def _shared(config: Config) -> dict[str, Any]:
