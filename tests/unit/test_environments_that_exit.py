@@ -13,12 +13,12 @@ from helpers import make_learner
 from tiny_runs import SAVED, sets
 
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.failure import of_environment
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.command import train as library
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import EnvConfig
+from torchrl_lite.env.failing import of_environment
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Int
 
 from torchrl_lite.collector.episode import EpisodeRunner
-from torchrl_lite.collector.failure import named
 from torchrl_lite.collector.guard import GuardedEnv, Watchdog
 from torchrl_lite.collector.inference import Inference
 from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup, Site, site_name
+from torchrl_lite.env.failing import named
 from torchrl_lite.env.make import make_task_env, task_horizon
 
 

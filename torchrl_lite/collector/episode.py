@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from torchrl_lite.collector.failure import RAISED, of_environment
 from torchrl_lite.collector.info import InfoRecorder, Reported
 from torchrl_lite.collector.plan import EpisodePlan
+from torchrl_lite.env.failing import RAISED, of_environment
 from torchrl_lite.errors import EpisodeError
 
 

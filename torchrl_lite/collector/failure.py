@@ -1,41 +1,17 @@
-"""Environment errors: attributed to their environment, and reported without our own frames."""
+"""Reports of errors in environments, without our own frames."""
 
 import sysconfig
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium
 
-from torchrl_lite.errors import EpisodeError, Failure, RunError, UserError
+from torchrl_lite.errors import EpisodeError, Failure
 
-RAISED = (Exception, SystemExit)
-"""What an environment may raise: a `sys.exit` in it is a failure, not the end of the run."""
 _PATHS = sysconfig.get_paths()
 _PACKAGES = tuple(Path(_PATHS[name]) for name in ("purelib", "platlib"))
 _STANDARD = tuple(Path(_PATHS[name]) for name in ("stdlib", "platstdlib"))
 _OURS = (Path(__file__).parents[1], Path(gymnasium.__file__).parent)
-
-
-def of_environment(name: str, error: BaseException) -> EpisodeError:
-    """An error that names the environment it came from."""
-    return EpisodeError(f"{name}: {type(error).__name__}: {error}")
-
-
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Wraps a call to an environment: its constructor, `render` or `close`.
-
-    Raises:
-        EpisodeError: the environment raised an error or called `sys.exit`.
-    """
-    try:
-        yield
-    except (EpisodeError, RunError, UserError):
-        raise
-    except RAISED as error:
-        raise of_environment(name, error) from error
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import torch
 
-from torchrl_lite.collector.failure import RAISED, failure_of
+from torchrl_lite.collector.failure import failure_of
 from torchrl_lite.collector.guard import Watchdog
 from torchrl_lite.collector.protocol import Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
 from torchrl_lite.collector.setup import RolloutSetup
+from torchrl_lite.env.failing import RAISED
 from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerDiedError, WorkerError
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from torchrl_lite.config import MAX_HORIZON, EnvConfig, nearest
-from torchrl_lite.env.closing import close
+from torchrl_lite.env.failing import RAISED, named
 from torchrl_lite.env.viewing import NO_VIEW, View, follow, open_window, prepare
 from torchrl_lite.env.wrappers import finite_range
 from torchrl_lite.errors import UserError
@@ -95,7 +95,8 @@ def shape(task: str, config: EnvConfig) -> tuple[int, int]:
         EpisodeError: it cannot be closed.
     """
     env = GymnasiumEnv(task, horizon=config.max_episode_frames)
-    close(env, task)
+    with named(task):
+        env.close()
     assert env.observation_space.shape and env.action_space.shape
     return env.observation_space.shape[0], env.action_space.shape[0]
 
@@ -120,7 +121,7 @@ def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
     view = {} if render_mode is None else {"render_mode": render_mode}
     try:
         return gym.make(task, max_episode_steps=horizon, disable_env_checker=True, **view)
-    except (Exception, SystemExit) as error:  # a missing package, a renderer, its own code
+    except RAISED as error:  # a missing package, a renderer, its own code
         raise UserError(f"env.tasks: {task!r} cannot be created ({_message(error)})") from None
 
 

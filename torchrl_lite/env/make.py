@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
-from torchrl_lite.env.closing import close
+from torchrl_lite.env.failing import named
 from torchrl_lite.env.imports import import_modules
 from torchrl_lite.env.viewing import View
 from torchrl_lite.env.wrappers import wrapped
@@ -120,6 +120,7 @@ def make_spec(config: EnvConfig) -> Spec:
 def _wrapped_size(config: EnvConfig, task: int) -> int:
     """Size of a wrapped observation. Only a made environment has it."""
     env = make_task_env(config, task, seed=0)
-    close(env, config.tasks[task])
+    with named(config.tasks[task]):
+        env.close()
     assert env.observation_space.shape
     return env.observation_space.shape[0]

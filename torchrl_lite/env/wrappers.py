@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from torchrl_lite.config import WrapperConfig, nearest
+from torchrl_lite.env.failing import RAISED
 from torchrl_lite.errors import UserError
 
 MAX_STACKED = 2**20
@@ -147,7 +148,7 @@ def wrapped(env: gym.Env, wrappers: Iterable[WrapperConfig]) -> gym.Env:
         make, inner = maker_of(wrapper), env
         try:
             env = _flat(make(inner, **wrapper.arguments))
-        except (Exception, SystemExit) as error:  # anyone's code
+        except RAISED as error:
             raise UserError(
                 f"env.wrappers: {wrapper.name!r} cannot be applied "
                 f"({type(error).__name__}: {error})"

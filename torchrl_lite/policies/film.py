@@ -9,11 +9,11 @@ import gymnasium as gym
 import torch
 
 from torchrl_lite.collector.episode import EpisodeRunner
-from torchrl_lite.collector.failure import RAISED, named
 from torchrl_lite.collector.inference import Inference, exact_inference
 from torchrl_lite.collector.plan import EVAL, EpisodeKey
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import rendering
+from torchrl_lite.env.failing import RAISED, named
 from torchrl_lite.env.make import make_spec, make_task_env, task_horizon
 from torchrl_lite.env.rendering import draws, use_headless_backend
 from torchrl_lite.env.viewing import View, WindowClosed
