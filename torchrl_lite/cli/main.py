@@ -1,7 +1,8 @@
 """``torchrl-lite COMMAND``, one of `COMMANDS`, also as ``python -m torchrl_lite.cli``."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 ALGORITHMS = ("sac", "td3", "ddpg")
 """Listed here because the registry imports torch."""
@@ -14,6 +15,8 @@ COMMANDS = {
     "sweep": "start many runs, or search for hyperparameters",
     "bench": "measure speed on this machine, compared with other libraries",
 }
+_HOME = {"sweep": "sweep.start", "bench": "bench.command"}
+"""Modules of commands that are not in ``command``."""
 
 
 def main() -> int:
@@ -34,7 +37,9 @@ def main() -> int:
     if name not in COMMANDS:
         return _mistake(f"{name!r} is not a command", name, list(COMMANDS))
     sys.argv[:] = [f"{program} {name}", *words[1:]]
-    return _train() if name == "train" else _starter(name)()
+    if name == "train":
+        return _train()
+    return import_module(f"torchrl_lite.{_HOME.get(name, f'command.{name}')}").main()
 
 
 def _usage() -> str:
@@ -48,22 +53,6 @@ def _mistake(message: str, name: str, known: Sequence[str]) -> int:
     hint = nearest(name, known)
     print(f"error: {message}; choose from {', '.join(known)}{hint}", file=sys.stderr)
     return 2
-
-
-def _starter(name: str) -> Callable[[], int]:
-    if name == "play":
-        from torchrl_lite.command.play import main
-    elif name == "demos":
-        from torchrl_lite.command.demos import main
-    elif name == "plot":
-        from torchrl_lite.command.plot import main
-    elif name == "diagnose":
-        from torchrl_lite.command.diagnose import main
-    elif name == "sweep":
-        from torchrl_lite.sweep.start import main
-    else:
-        from torchrl_lite.bench.command import main
-    return main
 
 
 def _train() -> int:
