@@ -11,6 +11,20 @@ from torchrl_lite.config.reading import reason
 from torchrl_lite.errors import UserError
 
 
+def is_to_resume(folder: Path, *, seed: int, resume: bool) -> bool:
+    """Whether ``folder`` holds a run, with ``resume``; without, it must hold none.
+
+    Raises:
+        UserError: it does, its run is of another seed or lacks its configuration, it cannot be
+            read, or its path is not valid UTF-8, which TensorBoard needs.
+    """
+    _check_text(folder)
+    if not resume:
+        check_unused(folder)
+        return False
+    return _is_resumable(folder, seed)
+
+
 def check_unused(folder: Path, *, resume: bool = False) -> None:
     """With ``resume``, leftovers without a configuration do not count as a run.
 
@@ -24,11 +38,7 @@ def check_unused(folder: Path, *, resume: bool = False) -> None:
         raise UserError(f"{folder} exists; use --resume to continue it, or another --id or --seed")
 
 
-def check_text(folder: Path) -> None:
-    """
-    Raises:
-        UserError: the path is not valid UTF-8, which TensorBoard needs.
-    """
+def _check_text(folder: Path) -> None:
     try:
         str(folder).encode()
     except UnicodeEncodeError:
@@ -38,13 +48,8 @@ def check_text(folder: Path) -> None:
         ) from None
 
 
-def is_resumable(folder: Path, *, seed: int) -> bool:
-    """Whether ``folder`` holds a run; if not, ``--resume`` may start one.
-
-    Raises:
-        UserError: there is a run without its configuration or of another seed, or ``folder`` cannot
-            be read.
-    """
+def _is_resumable(folder: Path, seed: int) -> bool:
+    """Whether it holds a run; if not, ``--resume`` may start one."""
     with _looking_into(folder):
         if (folder / "params.json").exists():
             _check_seed(folder, seed)

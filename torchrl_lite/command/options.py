@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.command.folder import check_text, check_unused, is_resumable
+from torchrl_lite.command.folder import is_to_resume
 from torchrl_lite.config import (
     Config,
     check,
@@ -89,13 +89,9 @@ def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
     name = args.id or experiment_name(args, algo, names_algo="algo" in read)
     # Absolute, since an environment may change the current directory.
     folder = args.log_dir.absolute() / name / config.env.set_name / str(args.seed)
-    check_text(folder)
-    stored = folder / "params.json"
-    resuming = args.resume and is_resumable(folder, seed=args.seed)
-    if not args.resume:
-        check_unused(folder)
+    resuming = is_to_resume(folder, seed=args.seed, resume=args.resume)
     if resuming:
-        config = _resumed(args, config, stored, overrides, algo=algo)
+        config = _resumed(args, config, folder / "params.json", overrides, algo=algo)
     return Request(config, folder, resuming, named)
 
 

@@ -14,7 +14,7 @@ import torch
 from torchrl_lite.algo import accel
 from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.inference import settings_kept
-from torchrl_lite.command.folder import check_text, check_unused, is_resumable
+from torchrl_lite.command.folder import is_to_resume
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
 from torchrl_lite.command.options import find_device, resolve, with_allowed_changes
@@ -97,10 +97,7 @@ def _job(
     folder, resuming = None, False
     if run_dir is not None:
         folder = Path(run_dir).absolute()
-        check_text(folder)
-        resuming = resume and is_resumable(folder, seed=seed)
-        if not resume:
-            check_unused(folder)
+        resuming = is_to_resume(folder, seed=seed, resume=resume)
     if folder is not None and resuming:
         stored = folder / "params.json"
         own = load_config(stored)
