@@ -5,13 +5,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from torchrl_lite.config import Section, parse_json
+from torchrl_lite.config import Section, Seed, parse_json
 from torchrl_lite.config.reading import read_bytes, reason, why_invalid
 from torchrl_lite.errors import UserError
 
 MAX_BYTES = 2**24
 """Maximum size of such a file; a run on 50 tasks writes about ten thousand bytes."""
-MAX_SEED = 2**31 - 1
 _Count = Annotated[int, Field(ge=0, le=10**15)]
 _Record = TypeVar("_Record", bound="Record")
 
@@ -30,7 +29,7 @@ class Versions(Record):
     """``versions.json``; the other fields are the versions of packages."""
 
     __pydantic_extra__: dict[str, str]
-    seed: int = Field(ge=0, le=MAX_SEED)
+    seed: Seed
     platform: str = ""
     device: str = ""
     cpu: str = ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from torchrl_lite.analysis.axes import Until
-from torchrl_lite.config import MAX_AT_ONCE, MAX_NAME, nearest
+from torchrl_lite.config import MAX_AT_ONCE, MAX_NAME, MAX_SEED, nearest
 from torchrl_lite.config.shipped import find_config
 from torchrl_lite.errors import RunError, UserError
 from torchrl_lite.training.signals import Interrupted
@@ -105,8 +105,8 @@ def processors(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to {2**31 - 1}")
+    if not text.isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to {MAX_SEED}")
     return int(text)
 
 

@@ -12,14 +12,13 @@ from typing import Any, SupportsIndex
 import torch
 
 from torchrl_lite.algo import accel
-from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import is_to_resume
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
 from torchrl_lite.command.options import find_device, resolve, with_allowed_changes
 from torchrl_lite.command.report import telling
-from torchrl_lite.config import Config
+from torchrl_lite.config import MAX_SEED, Config
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.errors import UserError
 from torchrl_lite.training.memory_run import Callback

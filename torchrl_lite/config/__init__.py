@@ -18,10 +18,12 @@ from torchrl_lite.config.section import (
     MAX_AT_ONCE,
     MAX_HORIZON,
     MAX_NAME,
+    MAX_SEED,
     Count,
     NonNegative,
     Positive,
     Section,
+    Seed,
     Unit,
 )
 from torchrl_lite.config.system import RayConfig, SystemConfig, check_address
@@ -32,6 +34,7 @@ __all__ = [
     "MAX_AT_ONCE",
     "MAX_HORIZON",
     "MAX_NAME",
+    "MAX_SEED",
     "Config",
     "Count",
     "CriticConfig",
@@ -43,6 +46,7 @@ __all__ = [
     "RayConfig",
     "Section",
     "Sections",
+    "Seed",
     "SystemConfig",
     "TransferConfig",
     "Unit",

@@ -22,6 +22,8 @@ Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+MAX_SEED = 2**31 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 MAX_NAME = 255
 """Maximum length of a folder name, in bytes."""
 Name = Annotated[

@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from torchrl_lite.checkpoint.files import write_atomically
-from torchrl_lite.config import EnvConfig, Section, nearest, parse_json
-from torchrl_lite.config.reading import read_bytes, reason
+from torchrl_lite.config import EnvConfig, Section, Seed, nearest, parse_json
+from torchrl_lite.config.reading import read_bytes, reason, why_invalid
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.types import Block, Spec
@@ -41,7 +41,7 @@ class DemoHeader(Section):
     format: Literal[1] = 1
     source: str = Field(description="what acted, such as metaworld.policies")
     env: EnvConfig = Field(description="where it acted")
-    seed: int = Field(ge=0, lt=2**31, description="drew the goals")
+    seed: Seed = Field(description="drew the goals")
     episodes: list[TaskEvaluation] = Field(min_length=1)
     versions: dict[str, str] = Field({}, description="of the packages that recorded it")
 
@@ -149,9 +149,7 @@ def _header(content: bytes) -> DemoHeader:
     try:
         return DemoHeader.model_validate(parse_json(metadata[_KEY]))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"header: {where}: {first['msg']}") from None
+        raise ValueError(f"header: {why_invalid(error)}") from None
 
 
 def _block(tensors: Mapping[str, Tensor], episodes: TaskEvaluation, env: EnvConfig) -> Block:

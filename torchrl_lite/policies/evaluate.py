@@ -7,11 +7,10 @@ from typing import NamedTuple
 from scipy.stats import binomtest
 
 from torchrl_lite.analysis.statistics import mean
-from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.finite import check_episodes
 from torchrl_lite.collector.setup import RolloutSetup
-from torchrl_lite.config import nearest
+from torchrl_lite.config import MAX_SEED, nearest
 from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.file import TaskEvaluation

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint.files import write_atomically
-from torchrl_lite.checkpoint.records import MAX_SEED
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.config import Config, Section, check, parse_json
+from torchrl_lite.config import Config, Section, Seed, check, parse_json
 from torchrl_lite.config.reading import why_invalid
 from torchrl_lite.errors import CheckpointError
 from torchrl_lite.network.actor import Actor
@@ -68,7 +67,7 @@ class PolicyHeader(Section):
     obs_dims: list[_Size] = Field(description="size of each task's observation")
     act_dims: list[_Size] = Field(description="size of its action, always scaled to [-1, 1]")
     frames: int = Field(ge=0, le=2**63 - 1, description="transitions it was trained on")
-    seed: int = Field(ge=0, le=MAX_SEED, description="training seed, which drew the goals")
+    seed: Seed = Field(description="training seed, which drew the goals")
     versions: dict[str, str]
     evaluation: list[TaskEvaluation]
     held_out: list[TaskEvaluation] = Field([], description="the same on goals never trained on")
