@@ -14,6 +14,7 @@ from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.env import physics
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector.collector import Collector
+from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
@@ -73,12 +74,9 @@ def collector(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One torch thread, as in every worker: more would compete with the simulators."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with settings_kept():
+        torch.set_num_threads(1)
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def measure(*, frames: int, rounds: int, workers: int) -> list[Report]:

@@ -15,6 +15,7 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.measure import Contender, Report, interleave
+from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.config import NetConfig, load
 from torchrl_lite.config.shipped import find_config
 from torchrl_lite.types import Block, Spec
@@ -173,11 +174,8 @@ def _gradients(rounds: int, device: torch.device, on: str) -> Report:
 
 def _medium(contender: Contender) -> Contender:
     def run() -> int:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium")
-        try:
+        with settings_kept():
+            torch.set_float32_matmul_precision("medium")
             return contender()
-        finally:
-            torch.set_float32_matmul_precision(before)
 
     return run
