@@ -25,7 +25,7 @@ Deviations of our own:
 import torch
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import LR, Method, PerTask, Progress, RowAdam, Tasks
+from torchrl_lite.algo.gradients.method import Method, PerTask, Progress, RowAdam, Tasks
 
 GAMMA, EPS = 0.01, 1e-8
 
@@ -40,7 +40,7 @@ class FAMO(Method):
     def __init__(self, num_tasks: int) -> None:
         super().__init__(num_tasks)
         self.register_buffer("logits", torch.zeros(num_tasks))
-        self.adam = RowAdam(num_tasks, lr=LR)
+        self.adam = RowAdam(num_tasks)
 
     def weights(self, losses: PerTask, products: None, task: Tasks) -> PerTask:  # noqa: ARG002
         per_loss = self.logits[task].softmax(0) / (losses + EPS)

@@ -19,15 +19,7 @@ Deviations:
 import torch
 from torch import Tensor
 
-from torchrl_lite.algo.gradients.method import (
-    LR,
-    Method,
-    PerTask,
-    Products,
-    Progress,
-    RowAdam,
-    Tasks,
-)
+from torchrl_lite.algo.gradients.method import Method, PerTask, Products, Progress, RowAdam, Tasks
 
 ALPHA = 0.12
 """The paper's value for tasks of similar difficulty, and that of metaworld-algorithms."""
@@ -44,7 +36,7 @@ class GradNorm(Method):
         super().__init__(num_tasks)
         self.register_buffer("task_weights", torch.ones(num_tasks))
         self.register_buffer("first_losses", torch.full((num_tasks,), torch.inf))
-        self.adam = RowAdam(num_tasks, lr=LR)
+        self.adam = RowAdam(num_tasks)
 
     def weights(self, losses: PerTask, products: Products, task: Tasks) -> PerTask:  # noqa: ARG002
         w = self.task_weights[task]

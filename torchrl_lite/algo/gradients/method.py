@@ -17,7 +17,7 @@ Products = Float[Tensor, "n n"]
 Tasks = Int[Tensor, " n"]
 """Their indices."""
 LR = 0.025
-"""Learning rate of task weights, of FAMO and GradNorm alike."""
+"""Learning rate of `RowAdam`, for FAMO and GradNorm alike."""
 
 
 Progress = Callable[[], tuple[Tensor, Tensor]]
@@ -77,9 +77,8 @@ class RowAdam(nn.Module):
     Every task has its own step count, and an inactive task keeps its moments.
     """
 
-    def __init__(self, num_tasks: int, *, lr: float) -> None:
+    def __init__(self, num_tasks: int) -> None:
         super().__init__()
-        self.lr = lr
         for name in ("count", "first", "second"):
             self.register_buffer(name, torch.zeros(num_tasks))
 
@@ -92,4 +91,4 @@ class RowAdam(nn.Module):
         for name, rows in (("count", count), ("first", first), ("second", second)):
             self.get_buffer(name).index_copy_(0, task, rows)
         root = (second / (1 - 0.999**count)).sqrt() + 1e-8
-        values.index_add_(0, task, -self.lr * first / (1 - 0.9**count) / root)
+        values.index_add_(0, task, -LR * first / (1 - 0.9**count) / root)

@@ -138,7 +138,7 @@ class Driver:
         first = self._study.last_step(active.trial) + 1
         for step in range(first, self._objective.reached(active.runs) + 1):
             if score := self._objective.at(active.runs, step):
-                self._study.report(active.trial, step, score)
+                active.trial.report(score.value, step)
 
     def _prune(self, active: _Active) -> None:
         step = self._study.last_step(active.trial)

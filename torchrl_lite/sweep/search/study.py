@@ -116,9 +116,6 @@ class Study:
                 return other.number, Score(other.user_attrs["success"], other.user_attrs["ret"])
         return None
 
-    def report(self, trial: Any, step: int, score: Score) -> None:
-        trial.report(score.value, step)
-
     def last_step(self, trial: Any) -> int:
         return self.study.get_trials(deepcopy=False)[trial.number].last_step or 0
 
