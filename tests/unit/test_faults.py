@@ -17,12 +17,12 @@ from helpers import make_spec, newest_checkpoint, no_file_larger_than, random_bl
 from tiny_runs import ROOT, TASK, TINY, folder_in, one_line, short, tree_of
 
 from torchrl_lite.algo.learner import Learner
+from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.collector import environments
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
 from torchrl_lite.command import launch
 from torchrl_lite.command.launch import main
-from torchrl_lite.command.report import NOT_FINITE
 from torchrl_lite.env.make import make_task_env
 from torchrl_lite.errors import NotFiniteError
 from torchrl_lite.types import Block

@@ -14,9 +14,9 @@ import pytest
 from tiny_runs import ROOT, one_line
 
 from torchrl_lite.checkpoint.lock import locked
+from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request, resolve
-from torchrl_lite.command.report import NOT_FINITE
 from torchrl_lite.config import parse_override
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.plan import STARTERS

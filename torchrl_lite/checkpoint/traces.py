@@ -1,4 +1,4 @@
-"""Whether a run directory holds work that must not be overwritten."""
+"""What a training leaves in a run directory, and whether it must not be overwritten."""
 
 from pathlib import Path
 
@@ -6,6 +6,10 @@ from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.errors import UserError
 
 RESULTS = ("result.json", "policy.safetensors")
+TRACEBACK = "error.txt"
+"""The full traceback of the environment's error that ended the run."""
+NOT_FINITE = "not_finite.txt"
+"""Which value ended the run; a run that is resumed gets there again."""
 
 
 def traces(folder: Path) -> list[str]:

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from torchrl_lite.checkpoint.records import read_versions
-from torchrl_lite.checkpoint.traces import listed, traces
-from torchrl_lite.command.report import TRACEBACK
+from torchrl_lite.checkpoint.traces import TRACEBACK, listed, traces
 from torchrl_lite.config.reading import reason
 from torchrl_lite.errors import UserError
 

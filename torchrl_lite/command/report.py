@@ -6,13 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torchrl_lite.checkpoint.files import write_atomically, write_text
+from torchrl_lite.checkpoint.traces import NOT_FINITE, TRACEBACK
 from torchrl_lite.collector.failure import failure_of
 from torchrl_lite.errors import EpisodeError, Failure, NotFiniteError, RunError, WorkerError
-
-TRACEBACK = "error.txt"
-"""In a run directory: the full traceback of the error that ended the run."""
-NOT_FINITE = "not_finite.txt"
-"""In a run directory: which value ended the run; a run that is resumed gets there again."""
 
 
 @contextmanager

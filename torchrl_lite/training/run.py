@@ -13,6 +13,7 @@ from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved
+from torchrl_lite.checkpoint.traces import NOT_FINITE, RESULTS, TRACEBACK
 from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, RunError, UserError
 from torchrl_lite.reporting.console import Row
@@ -141,8 +142,7 @@ class Run(MemoryRun):
         check_columns(self.folder / "log.csv", self._past.columns, header)
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         self._checkpoints.begin()
-        outdated = ("result.json", "policy.safetensors", "error.txt", "not_finite.txt")
-        for name in outdated:
+        for name in (*RESULTS, TRACEBACK, NOT_FINITE):  # of an earlier end
             (self.folder / name).unlink(missing_ok=True)
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)

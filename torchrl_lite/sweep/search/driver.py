@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchrl_lite.command.report import NOT_FINITE
+from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import plan
 from torchrl_lite.sweep.progress import Logs, View
