@@ -91,7 +91,13 @@ def request(args: Namespace, algo: str, *, multi_task: bool | None) -> Request:
     folder = args.log_dir.absolute() / name / config.env.set_name / str(args.seed)
     resuming = is_to_resume(folder, seed=args.seed, resume=args.resume)
     if resuming:
-        config = _resumed(args, config, folder / "params.json", overrides, algo=algo)
+        config = resumed(
+            folder / "params.json",
+            named,
+            overrides if args.config is None else None,
+            algo=algo,
+            trusted=args.trust_imports,
+        )
     return Request(config, folder, resuming, named)
 
 
@@ -224,31 +230,31 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
     return config.model_copy(update=changes | {"env": env.model_copy(update=scale)})
 
 
-def _resumed(
-    args: Namespace,
-    new_config: Config,
+def resumed(
     stored: Path,
-    overrides: Sequence[Override],
+    named: Config,
+    overrides: Sequence[Override] | None = None,
     *,
-    algo: str,
+    algo: str | None = None,
+    trusted: bool = False,
 ) -> Config:
-    """The stored configuration with the requested changes.
+    """The ``stored`` configuration of a run with the changes to that of ``named``, what the user
+    asks for; with ``overrides``, only these changes. ``trusted``: as ``--trust_imports``.
 
     Raises:
-        UserError: a field that is not in ``RESUMABLE`` would change.
+        UserError: a field that is not in ``RESUMABLE`` would change, or the run imports packages or
+            joins a cluster that the user has not named.
     """
     own = load(stored, sections=SECTIONS, algo=algo)
-    if not args.trust_imports:
-        check_imports(own, stored, named=new_config.env.imports)
-    tree = own.model_dump()
-    if args.config is None:
-        changed = _with_overrides(tree, overrides)
+    if not trusted:
+        check_imports(own, stored, named=named.env.imports)
+    new = named
+    if overrides is not None:
+        changed = _with_overrides(own.model_dump(), overrides)
         new = check(changed, algo=algo, sections=SECTIONS, source="--set")
-    else:
-        new = new_config
     config = with_allowed_changes(own, new, stored)
-    if not args.trust_imports:
-        check_cluster(config, stored, named=new_config.system.ray.address)
+    if not trusted:
+        check_cluster(config, stored, named=named.system.ray.address)
     return config
 
 

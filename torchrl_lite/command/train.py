@@ -16,10 +16,9 @@ from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import is_to_resume
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
-from torchrl_lite.command.options import find_device, resolve, with_allowed_changes
+from torchrl_lite.command.options import find_device, resolve, resumed
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import MAX_SEED, Config
-from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.errors import UserError
 from torchrl_lite.training.memory_run import Callback
 from torchrl_lite.training.signals import Interrupted, SignalGuard
@@ -98,12 +97,7 @@ def _job(
         folder = Path(run_dir).absolute()
         resuming = is_to_resume(folder, seed=seed, resume=resume)
     if folder is not None and resuming:
-        stored = folder / "params.json"
-        own = load_config(stored)
-        check_imports(own, stored, named=config.env.imports)
-        named = config.system.ray.address
-        config = with_allowed_changes(own, config, stored)
-        check_cluster(config, stored, named=named)
+        config = resumed(folder / "params.json", config)
     return Job(
         resolve(config),
         find_device(device),
