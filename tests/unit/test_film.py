@@ -12,11 +12,12 @@ from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import assert_same_run, one_line, same_results, short
 
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.command import launch
 from torchrl_lite.env.make import make_task_env
 from torchrl_lite.policies.evaluate import evaluate
 from torchrl_lite.policies.film import Replay
-from torchrl_lite.policies.load import load_policy, weights_of
+from torchrl_lite.policies.load import load_policy
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 FRAMES = 40  # an epoch

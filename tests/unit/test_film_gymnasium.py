@@ -10,9 +10,10 @@ import torch
 from helpers import choose_renderer
 from tiny_runs import train
 
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.collector.plan import EVAL, EpisodeKey
 from torchrl_lite.policies.film import Replay, record
-from torchrl_lite.policies.load import load_policy, weights_of
+from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
 
 TASK = "HalfCheetah-v5"

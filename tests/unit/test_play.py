@@ -12,13 +12,14 @@ from helpers import choose_renderer, error_of
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from tiny_runs import one_line, rows_of, run_starter, train
 
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.env.goals import goals
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, record
-from torchrl_lite.policies.load import load_policy, weights_of
+from torchrl_lite.policies.load import load_policy
 from torchrl_lite.reporting.film import Film, tiled, titled, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from tiny_runs import run_starter, train
 
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import export
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import shipped as pretrained
 from torchrl_lite.policies.evaluate import TaskSummary, evaluate, summary
-from torchrl_lite.policies.load import load_policy, weights_of
+from torchrl_lite.policies.load import load_policy
 
 SHIPPED = pretrained.names()
 

@@ -31,7 +31,7 @@ from torchrl_lite.checkpoint.manifest import (
     without_manifest,
 )
 from torchrl_lite.checkpoint.state import Chunk, Stored, check_state
-from torchrl_lite.errors import CheckpointError
+from torchrl_lite.errors import CheckpointError, UserError
 
 
 class Rows(Protocol):
@@ -240,15 +240,23 @@ def _matters(chunk: Chunk, oldest: Sequence[int]) -> bool:
     return any(start + count > old for start, count, old in spans if count)
 
 
-def weights_of_run(run: Path) -> Path | None:
-    """The file with a run's best weights, or its newest ones if it has not been evaluated."""
+def weights_of(run: Path) -> Path:
+    """The file with a run's best weights, or its newest ones if it has not been evaluated.
+
+    Raises:
+        UserError: it has none.
+    """
     folder = run / "checkpoint"
     best = folder / "best.pt"
     if best.exists():
         return best
     numbered = [(int(name[1]), path) for path in folder.glob("last_*.pt")
                 if (name := OURS.fullmatch(path.name))]  # fmt: skip
-    return max(numbered)[1] if numbered else None
+    if numbered:
+        return max(numbered)[1]
+    below = [file.parent.parent for file in sorted(run.glob("**/checkpoint/*.pt"))]
+    hint = f"; did you mean {below[0]}?" if below else ""
+    raise UserError(f"{run} is not a run directory: it has no checkpoint{hint}")
 
 
 def complete_checkpoint(path: Path) -> Saved:

@@ -123,10 +123,11 @@ def run(args: Namespace) -> int:
 
 def _policy(args: Namespace) -> "Policy":
     """The policy that the flags name; the flags that need no policy are checked before."""
+    from torchrl_lite.checkpoint.store import weights_of
     from torchrl_lite.command.flags import check_file, check_folder
     from torchrl_lite.errors import UserError
     from torchrl_lite.policies import hub, shipped
-    from torchrl_lite.policies.load import load_policy, weights_of
+    from torchrl_lite.policies.load import load_policy
 
     asked = "--export" if args.export else "--push_to_hub"
     chosen = args.task or args.seed is not None or args.goals != "train"

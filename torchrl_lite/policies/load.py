@@ -10,7 +10,7 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.records import read_versions
 from torchrl_lite.checkpoint.state import check_state
-from torchrl_lite.checkpoint.store import weights_of_run
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.config import Config, check, nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.config.trust import check_imports
@@ -25,20 +25,6 @@ from torchrl_lite.policies.own_modules import own_modules
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 from torchrl_lite.types import Spec
-
-
-def weights_of(folder: Path) -> Path:
-    """The weights file of a run directory: its best, else its newest.
-
-    Raises:
-        UserError: it has none.
-    """
-    path = weights_of_run(folder)
-    if path is None:
-        below = [file.parent.parent for file in sorted(folder.glob("**/checkpoint/*.pt"))]
-        hint = f"; did you mean {below[0]}?" if below else ""
-        raise UserError(f"{folder} is not a run directory: it has no checkpoint{hint}")
-    return path
 
 
 def load_policy(

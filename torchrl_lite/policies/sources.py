@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.state import check_state
-from torchrl_lite.checkpoint.store import weights_of_run
+from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.config import nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError, UserError
@@ -57,15 +57,11 @@ def read_source(path: Path) -> Source:
     Raises:
         UserError: there is no such file, or it is none of these.
     """
-    if path.is_dir():
-        weights = weights_of_run(path)
-        if weights is None:
-            raise UserError(f"--init_from: {path} is not a run directory: it has no checkpoint")
-        path = weights
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"--init_from: {path} does not exist{nearest(path.name, beside)}")
     try:
+        path = weights_of(path) if path.is_dir() else path
         content = read_bytes(path, most=MAX_BYTES)
         digest = hashlib.sha256(content).hexdigest()
         if path.suffix == policy_file.SUFFIX:
@@ -75,7 +71,7 @@ def read_source(path: Path) -> Source:
             return Source(path, digest, {"actor": agent.body}, Facts())
         state = files.load(path, BytesIO(content))
         return Source(path, digest, _of_state(state, path), facts_of(state, path))
-    except CheckpointError as error:
+    except (CheckpointError, UserError) as error:
         raise UserError(f"--init_from: {error}") from None
     except OSError as error:
         raise UserError(f"--init_from: {path}: cannot be read ({reason(error)})") from None
