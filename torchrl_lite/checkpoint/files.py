@@ -59,7 +59,7 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
         FileNotFoundError: it does not exist.
     """
     try:
-        size = _check_archive(content or path)
+        size = check_archive(content or path)
         if content is not None:
             content.seek(0)
         state = torch.load(content or path, map_location="cpu", weights_only=True)
@@ -98,8 +98,9 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _check_archive(source: Path | BytesIO) -> int:
+def check_archive(source: Path | BytesIO) -> int:
     """The size of an archive; one that unpacks to more or names files outside itself is refused.
+    Neither torch nor Stable-Baselines3 compresses.
 
     Raises:
         ValueError, zipfile.BadZipFile: it does, or is not a zip archive.
@@ -110,8 +111,9 @@ def _check_archive(source: Path | BytesIO) -> int:
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("it unpacks to more than its own size")
     for entry in entries:
-        if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
-            raise ValueError(f"it names {entry.filename!r}")
+        name = entry.filename
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise ValueError(f"{name!r} is outside the archive")
     return size
 
 

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -37,15 +37,10 @@ def _members(content: bytes, path: Path) -> dict[str, bytes] | None:
             names = archive.namelist()
             if "policy.pth" not in names:
                 return None  # torch's own files are zips too
-            if sum(entry.file_size for entry in archive.infolist()) > len(content):
-                raise ValueError("it unpacks to more than its own size")  # none is compressed
-            members = {name: archive.read(name) for name in names if name in _MEMBERS}
+            files.check_archive(BytesIO(content))
+            return {name: archive.read(name) for name in names if name in _MEMBERS}
     except Exception as error:  # a damaged zip raises many types
         raise CheckpointError(f"{path}: damaged zip ({error})") from None
-    for name in names:
-        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-            raise CheckpointError(f"{path}: {name!r} is outside the archive")
-    return members
 
 
 def _check_activation(data: bytes, path: Path) -> None:
