@@ -11,7 +11,7 @@ from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.failing import named
 from torchrl_lite.env.imports import import_modules
-from torchrl_lite.env.viewing import View
+from torchrl_lite.env.viewing import NO_VIEW, View
 from torchrl_lite.env.wrappers import wrapped
 from torchrl_lite.errors import UserError
 from torchrl_lite.types import Spec
@@ -79,20 +79,17 @@ def _wrapper(given: WrapperConfig | str | dict[str, Any]) -> WrapperConfig:
         raise UserError(f"env.wrappers: {given!r}: {error.errors()[0]['msg']}") from None
 
 
-def make_task_env(
-    config: EnvConfig, task: int, *, seed: int, render_mode: str | None = None, **options: Any
-) -> gym.Env:
+def make_task_env(config: EnvConfig, task: int, *, seed: int, view: View = NO_VIEW) -> gym.Env:
     """The environment of a configuration's task with index ``task``."""
     return make_env(
         config.suite,
         config.tasks[task],
         seed=seed,
         horizon=config.max_episode_frames,
-        render_mode=render_mode,
         wrappers=config.wrappers,
         imports=config.imports,
         **_SUITES[config.suite].options(config),
-        **options,
+        **view._asdict(),
     )
 
 

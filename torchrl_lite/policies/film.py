@@ -50,7 +50,8 @@ def check_renderer(
     for task in tasks:
         try:
             with warnings.catch_warnings(action="ignore"):
-                env = _environment(config, task, seed, View("rgb_array", camera, SIZE))
+                view = View("rgb_array", camera, SIZE)
+                env = make_task_env(config, task, seed=seed, view=view)
                 env.reset(seed=seed)
                 picture: Any = env.render()
                 env.close()
@@ -69,7 +70,7 @@ def check_window(config: EnvConfig, *, seed: int, tasks: Sequence[int], camera: 
     """
     rendering.check_window()
     for task in tasks if camera else ():
-        make_task_env(config, task, seed=seed, render_mode="rgb_array", camera=camera).close()
+        make_task_env(config, task, seed=seed, view=View("rgb_array", camera)).close()
 
 
 def _line(error: BaseException) -> str:
@@ -92,7 +93,7 @@ class Replay(NamedTuple):
 
     def env(self, view: View) -> gym.Env:
         with named(self.name):
-            return _environment(self.config, self.task, self.seed, view)
+            return make_task_env(self.config, self.task, seed=self.seed, view=view)
 
     def play(self, env: gym.Env) -> Iterator[tuple[int, float | None]]:
         """Steps through the episode and closes ``env``; yields the length and success so far."""
@@ -145,8 +146,3 @@ def record(replay: Replay, *, camera: str | None = None, fps: int = FPS, size: i
                 picture: Any = env.render()
             pictures.append(titled(picture, size, title, success=success))
     return Film(pictures, round(rate / every))
-
-
-def _environment(config: EnvConfig, task: int, seed: int, view: View) -> gym.Env:
-    mode, camera, size = view
-    return make_task_env(config, task, seed=seed, render_mode=mode, camera=camera, film_size=size)
