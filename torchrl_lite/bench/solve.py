@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from torchrl_lite.bench.measure import overrides
+from torchrl_lite.bench.peer import START, sac, success_rate
 from torchrl_lite.config.extras import import_extra
 from torchrl_lite.env.make import make_env
 from torchrl_lite.reporting.rows import read_rows
@@ -106,42 +106,28 @@ def _read(name: str, folder: str) -> Run:
 
 def _stable_baselines(name: str, task: str, *, minutes: float, seed: int) -> Run:
     """The same environment, one update per frame."""
-    from stable_baselines3 import SAC
     from stable_baselines3.common.callbacks import BaseCallback
 
-    run, start = Run(name), 10_000
+    run = Run(name)
+    resets = [
+        {"seed": episode, "options": {"goal": episode * 50 // EPISODES}}
+        for episode in range(EPISODES)
+    ]
 
     class Watch(BaseCallback):
         def _on_step(self) -> bool:
-            run.frames, run.updates = self.num_timesteps, max(0, self.num_timesteps - start)
+            run.frames, run.updates = self.num_timesteps, max(0, self.num_timesteps - START)
             if run.updates and run.updates % UPDATES == 0:
-                run.successes.append(_success(model, evaluated))
+                run.successes.append(success_rate(model, evaluated, resets))
             run.core_minutes = (time.process_time() - began) / 60
             return not run.solved and run.core_minutes < minutes
 
     evaluated = make_env("metaworld", task, seed=seed)
     began = time.process_time()
     torch.set_num_threads(1)
-    env: Any = make_env("metaworld", task, seed=seed)
-    model = SAC(
-        "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=start,
-        batch_size=256, seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]},
-    )  # fmt: skip
+    model = sac(make_env("metaworld", task, seed=seed), seed=seed)
     model.learn(10**9, callback=Watch())
     return run
-
-
-def _success(model: Any, env: Any) -> float:
-    solved = 0.0
-    for episode in range(EPISODES):
-        obs, _ = env.reset(seed=episode, options={"goal": episode * 50 // EPISODES})
-        ended, success = False, 0.0
-        while not ended:
-            action, _ = model.predict(obs, deterministic=True)
-            obs, _, terminated, truncated, info = env.step(action)
-            success, ended = max(success, info["success"]), terminated or truncated
-        solved += success
-    return solved / EPISODES
 
 
 TRAININGS = {

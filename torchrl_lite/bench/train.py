@@ -11,12 +11,13 @@ import metaworld  # noqa: F401  (registers its environments)
 import torch
 
 from torchrl_lite.bench.measure import Report, overrides
+from torchrl_lite.bench.peer import START, sac, success_rate
 from torchrl_lite.command import launch
 from torchrl_lite.config.extras import import_extra
 from torchrl_lite.errors import UserError
 
 OURS, SB3 = "torchrl_lite", "Stable-Baselines3"
-START, EPOCH, EPISODES = 10_000, 500, 10
+EPOCH, EPISODES = 500, 10
 
 
 def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
@@ -39,28 +40,13 @@ def _ours(task: str, frames: int, threads: int) -> tuple[float, float]:
 
 
 def _stable_baselines(task: str, frames: int, threads: int) -> tuple[float, float]:
-    from stable_baselines3 import SAC
-
     torch.set_num_threads(threads)
     started = time.perf_counter()
     env: Any = gym.make("Meta-World/MT1", env_name=task, seed=1)
-    model = SAC(
-        "MlpPolicy", env, learning_rate=3e-4, buffer_size=1_000_000, learning_starts=START,
-        batch_size=256, train_freq=EPOCH, gradient_steps=EPOCH, seed=1, device="cpu",
-        policy_kwargs={"net_arch": [256, 256]},
-    )  # fmt: skip
+    model = sac(env, seed=1, train_freq=EPOCH, gradient_steps=EPOCH)
     model.learn(frames)
-    solved = 0
-    for _ in range(EPISODES):
-        obs, _ = env.reset()
-        ended, success = False, False
-        while not ended:
-            obs, _, terminated, truncated, info = env.step(
-                model.predict(obs, deterministic=True)[0]
-            )
-            success, ended = success or info["success"] > 0, terminated or truncated
-        solved += success
-    return time.perf_counter() - started, solved / EPISODES
+    success = success_rate(model, env, [{}] * EPISODES)
+    return time.perf_counter() - started, success
 
 
 def measure(task: str, *, frames: int, threads: int) -> list[Report]:
