@@ -64,3 +64,14 @@ class WorkerDiedError(WorkerError):
 
     process_code: int | None = None
     """Its exit code, if known."""
+
+
+def in_one_line(error: Exception) -> str:
+    """The whole message; without one, the name of the type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: Exception) -> str:
+    """The first line of the message; without one, the name of the type."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from torchrl_lite.errors import CheckpointError
+from torchrl_lite.errors import CheckpointError, first_line
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written; their names start with a dot."""
@@ -68,8 +68,7 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not loaded: contains objects, or is damaged") from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
     for count, value in enumerate(_values(state)):

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from torchrl_lite.config.extras import import_extra
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, first_line
 
 REACHABLE_S = 10.0
 
@@ -30,8 +30,7 @@ def connect(address: str, *, key: str, **own: Any) -> Any:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{key}: {address!r}: {reason}") from None
+        raise UserError(f"{key}: {address!r}: {first_line(error)}") from None
     return ray
 
 

@@ -11,7 +11,7 @@ import yaml
 from torchrl_lite.config.hints import nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.config.shipped import shipped_config
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, in_one_line
 
 MAX_BYTES = 2**22
 """Maximum size of a file, which may be untrusted; a configuration has a few thousand bytes."""
@@ -130,8 +130,8 @@ def _read(path: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid {path.suffix[1:].upper()}: {why}") from None
+        kind = path.suffix[1:].upper()
+        raise UserError(f"{path}: not valid {kind}: {in_one_line(error)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a configuration must be an object of sections")
     return tree

@@ -21,7 +21,7 @@ from torch import Tensor
 from torchrl_lite.checkpoint.files import write_atomically
 from torchrl_lite.config import EnvConfig, Section, Seed, nearest, parse_json
 from torchrl_lite.config.reading import read_bytes, reason, why_invalid
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, in_one_line
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.types import Block, Spec
 
@@ -135,7 +135,7 @@ def read(path: Path) -> Demonstrations:
         if len(tensors) != len(blocks) * len(Block._fields):
             raise ValueError("it has tensors of tasks that its header does not name")
     except (SafetensorError, ValueError, LookupError, RecursionError) as error:
-        why = " ".join(str(error).split())
+        why = in_one_line(error)
         raise UserError(f"train.demos: {path}: no demonstrations, or damaged ({why})") from None
     return Demonstrations(header, blocks, hashlib.sha256(content).hexdigest())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchrl_lite.config.extras import import_extra
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, in_one_line
 from torchrl_lite.policies.file import SUFFIX
 
 SCHEME = "hf://"
@@ -41,7 +41,7 @@ def upload(folder: Path, name: str) -> str:
         api.create_repo(repo_id=name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload a policy")
     except (OSError, ValueError) as error:  # the base classes of the Hub's errors
-        raise UserError(f"--push_to_hub: {name}: {_line(error)}") from None
+        raise UserError(f"--push_to_hub: {name}: {in_one_line(error)}") from None
     return f"{SCHEME}{name}"
 
 
@@ -56,8 +56,4 @@ def download(source: str) -> Path:
     try:
         return Path(_hub().hf_hub_download(repo_id=name, filename=FILE))
     except (OSError, ValueError) as error:
-        raise UserError(f"{source}: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{source}: {in_one_line(error)}") from None

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from torchrl_lite.checkpoint.files import write_text
 from torchrl_lite.config.extras import import_extra
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, first_line
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.reporting.film import Film
 
@@ -35,7 +35,7 @@ def check() -> None:
     try:
         known, reason = wandb.login(prompt=False, verify=True), "no API key"
     except Exception as error:
-        known, reason = False, _line(error)
+        known, reason = False, first_line(error)
     if not known:
         raise UserError(
             f"--track: no login at Weights & Biases ({reason}); run `wandb login`, or set "
@@ -68,10 +68,6 @@ def _within(seconds: float, call: Callable[[], object]) -> None:
         done.result(seconds)
     except TimeoutError:
         raise TimeoutError(f"no answer within {seconds:g} s") from None
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class Tracker:
@@ -107,7 +103,9 @@ class Tracker:
             )  # fmt: skip
             self._run.config.update(dict(values), allow_val_change=True)
         except Exception as error:
-            raise UserError(f"--track: Weights & Biases refuses the run ({_line(error)})") from None
+            raise UserError(
+                f"--track: Weights & Biases refuses the run ({first_line(error)})"
+            ) from None
         say(
             f"Weights & Biases: {self._run.url or f'run {self._run.id}, offline in {folder}/wandb'}"
         )
@@ -138,7 +136,7 @@ class Tracker:
         except Exception as error:
             self._run = None
             self._say(
-                f"warning: Weights & Biases failed ({_line(error)}); continuing without it; "
+                f"warning: Weights & Biases failed ({first_line(error)}); continuing without it; "
                 f"`wandb sync` uploads what is in {self._folder}/wandb"
             )
             with suppress(Exception):  # else its hook at exit fails with a traceback

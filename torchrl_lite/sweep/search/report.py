@@ -11,6 +11,7 @@ import matplotlib
 
 from torchrl_lite.analysis.tables import as_markdown
 from torchrl_lite.config import Config
+from torchrl_lite.errors import in_one_line
 from torchrl_lite.sweep.search.driver import name_of
 from torchrl_lite.sweep.search.study import Study
 
@@ -86,7 +87,7 @@ def _pictures(folder: Path, study: Study) -> list[str]:
                 warnings.simplefilter("ignore")  # that the plots are experimental
                 plot(study.study)
         except (ValueError, RuntimeError) as error:  # such as too few trials
-            missing.append(f"no {name}: {' '.join(str(error).split())}")
+            missing.append(f"no {name}: {in_one_line(error)}")
             continue
         pyplot.gcf().set_size_inches(9, 5)
         pyplot.savefig(folder / name, dpi=120, bbox_inches="tight")
