@@ -115,13 +115,18 @@ def goals(text: str) -> str | int:
     return int(text) if text.isdecimal() and len(text) < 4 else text
 
 
+def number(text: str) -> float:
+    """nan if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def until(text: str) -> Until:
     """Frames, such as ``1e6``, or core time, such as ``90min`` or ``1.5h``."""
     unit = next((unit for unit in UNITS if text.endswith(unit)), "")
-    try:
-        value = float(text.removesuffix(unit))
-    except ValueError:
-        value = 0.0
+    value = number(text.removesuffix(unit))
     if unit and 0 < value < math.inf:
         return Until("core_hours", value * UNITS[unit])
     if not unit and value >= 1 and value.is_integer():

@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchrl_lite.command.flags import Parser, config_file, count, processors, until
+from torchrl_lite.command.flags import Parser, config_file, count, number, processors, until
 from torchrl_lite.config.machine import cores
 from torchrl_lite.errors import UserError
 
@@ -14,20 +14,14 @@ SEARCH = ("trials", "sampler", "pruner", "objective", "core_minutes")
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not (0 <= value < 1 or (value >= 1 and value.is_integer())):
         raise ArgumentTypeError(f"{text!r} must be a fraction below 1 or a whole number")
     return value
 
 
 def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not 0 < value < math.inf:
         raise ArgumentTypeError(f"{text!r} is not a positive number of minutes")
     return value
