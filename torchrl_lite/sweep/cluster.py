@@ -1,7 +1,6 @@
 """A sweep on Ray: the cluster, Ray tasks with their resources, and their outcomes."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 from torchrl_lite.collector.ray_connection import connect
 from torchrl_lite.collector.worker import signals_blocked
 from torchrl_lite.sweep import task
-from torchrl_lite.sweep.trial import MAX_RETRIES, STOP_S, Outcome, Trial
+from torchrl_lite.sweep.base import Runner
+from torchrl_lite.sweep.trial import MAX_RETRIES, Outcome, Trial
 
 
-class Cluster:
+class Cluster(Runner):
     """A Ray cluster: started on this machine for ``local``, else the one at an address."""
 
     def __init__(self, address: str) -> None:
@@ -20,12 +20,12 @@ class Cluster:
         Raises:
             UserError: Ray is not installed, or there is no cluster at the address.
         """
+        super().__init__()
         # Ray's processes inherit the mask: they are in our process group, which a scheduler
         # signals as a whole, and must outlive the runs.
         with signals_blocked() if address == "local" else nullcontext():
             # A small object store: only exit codes are sent back.
             self._ray = connect(address, key="--address", object_store_memory=2**27)
-        self._trials: dict[Any, Trial] = {}
 
     def too_small_for(self, *, cpus: int, gpus: float) -> str:
         """A message if no node is large enough for a run, else empty."""
@@ -55,12 +55,7 @@ class Cluster:
             reference = remote.options(name=trial.name).remote(trial, Path.cwd())
             self._trials[reference] = trial
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._trials)
-
     def finished(self, seconds: float) -> list[tuple[Trial, Outcome]]:
-        """Trials that have ended; waits up to ``seconds`` for the first."""
         waiting = list(self._trials)
         done, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
         more, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
@@ -82,19 +77,9 @@ class Cluster:
         return alive.get(mark["node"])
 
     def cancel(self, trial: Trial) -> None:
-        """Let a run end with a checkpoint, or never begin."""
         for reference, other in self._trials.items():
             if other == trial:
                 self._ray.cancel(reference)
-
-    def stop(self, *, at_once: Callable[[], bool]) -> None:
-        """Cancel waiting runs, and let running ones end with a checkpoint; stop waiting for them
-        once ``at_once`` returns true."""
-        for reference in self._trials:
-            self._ray.cancel(reference)
-        end = time.monotonic() + STOP_S
-        while self._trials and time.monotonic() < end and not at_once():
-            self.finished(seconds=0.5)
 
     def close(self) -> None:
         self._ray.shutdown()

@@ -9,8 +9,9 @@ from torchrl_lite.command.flags import answer, check_folder
 from torchrl_lite.config import check_address
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import comparison, flags, plan, report
+from torchrl_lite.sweep.base import Runner
 from torchrl_lite.sweep.progress import Logs, make_view
-from torchrl_lite.sweep.runner import REFRESH_S, Runner, Signals, line, running, seen_here
+from torchrl_lite.sweep.runner import REFRESH_S, Signals, line, running, seen_here
 from torchrl_lite.sweep.task import CONSOLE
 from torchrl_lite.sweep.trial import Outcome, Trial
 from torchrl_lite.training.signals import Interrupted, SignalGuard

@@ -3,24 +3,24 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from torchrl_lite.sweep import task
-from torchrl_lite.sweep.trial import MAX_RETRIES, STOP_S, Outcome, Trial
+from torchrl_lite.sweep.base import Runner
+from torchrl_lite.sweep.trial import MAX_RETRIES, Outcome, Trial
 
 HERE = "localhost"
 
 
-class Processes:
+class Processes(Runner):
     """``jobs`` runs at a time; a thread waits for each."""
 
     def __init__(self, jobs: int) -> None:
+        super().__init__()
         self._jobs = jobs
         self._threads = ThreadPoolExecutor(jobs)
-        self._trials: dict[Future[Outcome], Trial] = {}
         self._processes: dict[Path, subprocess.Popen[bytes]] = {}
         self._cancelled: set[Path] = set()
 
@@ -34,12 +34,7 @@ class Processes:
         for trial in trials:
             self._trials[self._threads.submit(self._run, trial, Path.cwd())] = trial
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._trials)
-
     def finished(self, seconds: float) -> list[tuple[Trial, Outcome]]:
-        """Trials that have ended; waits up to ``seconds`` for the first."""
         done, _ = wait(self._trials, timeout=seconds, return_when=FIRST_COMPLETED)
         return [(self._trials.pop(future), self._outcome(future)) for future in done]
 
@@ -75,13 +70,6 @@ class Processes:
         for future, other in self._trials.items():
             if other == trial and not future.cancel() and trial.folder in self._processes:
                 self._processes[trial.folder].terminate()
-
-    def stop(self, *, at_once: Callable[[], bool]) -> None:
-        for trial in list(self._trials.values()):
-            self.cancel(trial)
-        end = time.monotonic() + STOP_S
-        while self._trials and time.monotonic() < end and not at_once():
-            self.finished(seconds=0.5)
 
     def close(self) -> None:
         for trial in self._trials.values():

@@ -1,16 +1,16 @@
-"""What makes the runs of a sweep: a Ray cluster, or processes of this machine."""
+"""Chooses what makes the runs of a sweep, a Ray cluster or processes of this machine."""
 
 import signal
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Protocol, Self
+from typing import Self
 
 from torchrl_lite.analysis.runs import Run
 from torchrl_lite.errors import UserError
+from torchrl_lite.sweep.base import Runner
 from torchrl_lite.sweep.cluster import Cluster
 from torchrl_lite.sweep.processes import Processes
 from torchrl_lite.sweep.progress import Line, Logged, Logs, State
@@ -18,36 +18,6 @@ from torchrl_lite.sweep.trial import Outcome, Trial
 from torchrl_lite.training.signals import stopping
 
 REFRESH_S = 2.0
-
-
-class Runner(Protocol):
-    """Makes runs and tells how they ended."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a run waits or goes on."""
-
-    def slots(self, *, cpus: int, gpus: float) -> int:
-        """How many runs of this size fit at once."""
-
-    def too_small_for(self, *, cpus: int, gpus: float) -> str:
-        """A message if a run can never start, else empty."""
-
-    def submit(self, trials: Sequence[Trial], *, cpus: int, gpus: float) -> None: ...
-
-    def finished(self, seconds: float) -> list[tuple[Trial, Outcome]]:
-        """Trials that have ended; waits up to ``seconds`` for the first."""
-
-    def node_of(self, folder: Path) -> str | None:
-        """Where a run goes on; None while it waits."""
-
-    def cancel(self, trial: Trial) -> None:
-        """Let a run end with a checkpoint, or never begin."""
-
-    def stop(self, *, at_once: Callable[[], bool]) -> None:
-        """Cancel all; stop waiting for them once ``at_once`` returns true."""
-
-    def close(self) -> None: ...
 
 
 class Signals:

@@ -9,8 +9,6 @@ from torchrl_lite.analysis.axes import Until
 MAX_RETRIES = 10
 """How many stops from outside a run survives, such as of its node; limited, as the run itself may
 crash its nodes."""
-STOP_S = 60
-"""Seconds that stopped runs have to finish their epoch."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.errors import UserError
 from torchrl_lite.sweep import plan
+from torchrl_lite.sweep.base import Runner
 from torchrl_lite.sweep.progress import Logs, View
-from torchrl_lite.sweep.runner import REFRESH_S, Runner, Signals, line, seen_here
+from torchrl_lite.sweep.runner import REFRESH_S, Signals, line, seen_here
 from torchrl_lite.sweep.search.objective import STEPS, Objective
 from torchrl_lite.sweep.search.space import Space, suggest
 from torchrl_lite.sweep.search.study import Study
