@@ -40,22 +40,25 @@ def test_a_table_of_tasks_that_know_no_success(
 
 def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
     log, logs = tmp_path / "log.csv", Logs()
-    assert logs.read(tmp_path) == Logged(0, None, None)
-    log.write_text(
-        "epoch,total_frames,eval/success_rate,time/total_s\n1,100,,4\n2,200,0.5,1\n3,300,,3\n"
-    )
-    logged = logs.read(tmp_path)
-    assert logged == Logged(300, 0.5, pytest.approx((1 + 3) / 200))
     trial = Trial("st_sac", (), tmp_path, 1000, False)
-    assert Line(trial, "running", "here", logged).seconds_left == pytest.approx(700 * 4 / 200)
-    assert Line(trial, "waiting", None, logged).seconds_left is None
-    soon = replace(trial, until=Until("core_hours", 0.5))
-    halfway = Line(soon, "running", "here", logged._replace(core_hours=0.25))
-    assert halfway.total_frames == 600
-    assert halfway.seconds_left == pytest.approx(300 * 4 / 200)
+    assert logs.read(trial) == Logged(0, None, 1000, None)
+    log.write_text(
+        "epoch,total_frames,eval/success_rate,time/update_s,time/total_s,time/cpu_s\n"
+        "1,100,,,4,10\n"  # random actions, which tell nothing about the time left
+        "2,200,0.5,0.5,1,2\n"
+        "3,300,,0.5,3,6\n"
+    )
+    logged = logs.read(trial)
+    assert logged == Logged(300, 0.5, 1000, pytest.approx(700 * 4 / 200))
+    for until, total in (
+        (Until("frames", 400), 400),
+        (Until("core_hours", 38 / 3600), 800),  # 20 s are left, at 8 s for 200 frames
+    ):
+        short = Logs().read(replace(trial, until=until))
+        assert short == Logged(300, 0.5, total, pytest.approx((total - 300) * 4 / 200))
     with log.open("a") as file:
         file.write("4,400")  # a line that is being written
-    assert logs.read(tmp_path) == logged
+    assert logs.read(trial) == logged
 
 
 def lines_of(tmp_path: Path) -> list[Line]:
@@ -63,9 +66,9 @@ def lines_of(tmp_path: Path) -> list[Line]:
         return Trial("st_sac", (), tmp_path / "exp" / "env" / str(seed), 20_000, False)
 
     return [
-        Line(trial(1), "done", None, Logged(20_000, 1.0, 0.5)),
-        Line(trial(2), "running", "10.0.0.7", Logged(5_000, 0.25, 0.5)),
-        Line(trial(3), "failed", None, Logged(300, None, None)),
+        Line(trial(1), "done", None, Logged(20_000, 1.0, 20_000, 0.0)),
+        Line(trial(2), "running", "10.0.0.7", Logged(5_000, 0.25, 20_000, 7_500.0)),
+        Line(trial(3), "failed", None, Logged(300, None, 20_000, 9_850.0)),
         Line(trial(4), "waiting", None, Logged()),
     ]
 
@@ -76,7 +79,7 @@ def test_the_live_table_has_what_runs_and_what_failed(tmp_path: Path) -> None:
         screen.seek(0)
         title, _, *rows = (line.split() for line in screen.read().splitlines())
     assert " ".join(title) == "4 runs: 1 running, 1 waiting, 1 done, 1 failed"
-    left = ["2:05", "h"]  # 15,000 frames of half a second
+    left = ["2:05", "h"]
     assert rows == [
         ["exp/env/2", "running", "10.0.0.7", "5,000", "/", "20,000", "0.25", *left],
         ["exp/env/3", "failed", "300", "/", "20,000", "-", "-"],

@@ -99,7 +99,8 @@ def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
 )
 def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv").write_bytes(damaged)
-    assert Logs().read(tmp_path) == Logged()
+    trial = Trial("st_sac", (), tmp_path, 1000, False)
+    assert Logs().read(trial) == Logged(total_frames=1000)
 
 
 def cluster_of(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> cluster.Cluster:

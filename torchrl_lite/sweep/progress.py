@@ -1,6 +1,7 @@
 """Progress of a sweep's runs, read from their directories and displayed."""
 
-from collections import Counter, deque
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -9,21 +10,22 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from torchrl_lite.reporting.rows import Cells, read_rows
+from torchrl_lite.reporting.forecast import EPOCHS, Forecast
+from torchrl_lite.reporting.rows import Past, read_past
 from torchrl_lite.sweep.trial import Trial
+from torchrl_lite.training.budget import Budget
 
 State = Literal["waiting", "running", "done", "failed"]
-RECENT = 20
-"""Number of recent epochs whose mean pace predicts the time left."""
 
 
 class Logged(NamedTuple):
-    """What ``log.csv`` says about a run; ``pace`` is in seconds per frame."""
+    """What ``log.csv`` says about a run, as its own view does."""
 
     frames: int = 0
     success: float | None = None
-    pace: float | None = None
-    core_hours: float = 0.0
+    total_frames: int = 0
+    """Where the run will stop; with a budget of core time, an estimate."""
+    seconds_left: float | None = None
 
 
 class Line(NamedTuple):
@@ -34,24 +36,6 @@ class Line(NamedTuple):
     node: str | None
     logged: Logged
 
-    @property
-    def total_frames(self) -> int:
-        """Where the run will stop; with a budget of core time, an estimate."""
-        until, total = self.trial.until, self.trial.total_frames
-        if until is None:
-            return total
-        if until.axis == "frames":
-            return min(total, int(until.amount))
-        if not self.logged.core_hours:
-            return total
-        return min(total, int(self.logged.frames * until.amount / self.logged.core_hours))
-
-    @property
-    def seconds_left(self) -> float | None:
-        if self.state != "running" or self.logged.pace is None:
-            return None
-        return max(self.total_frames - self.logged.frames, 0) * self.logged.pace
-
 
 class Logs:
     """Logs of runs, reread only if they changed; a damaged log counts as empty."""
@@ -59,37 +43,27 @@ class Logs:
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], Logged]] = {}
 
-    def read(self, folder: Path) -> Logged:
-        path = folder / "log.csv"
+    def read(self, trial: Trial) -> Logged:
+        path = trial.folder / "log.csv"
         try:
             stat = path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size)
-            if self._known.get(folder, (None,))[0] != stamp:
-                self._known[folder] = (stamp, _logged(path))
-        except (OSError, ValueError, LookupError):
-            return Logged()
-        return self._known[folder][1]
+            if self._known.get(path, (None,))[0] != stamp:
+                self._known[path] = (stamp, _logged(trial, read_past(path, sys.maxsize, EPOCHS)))
+        except (OSError, ValueError):
+            return _logged(trial, Past((), 0, 0.0, []))
+        return self._known[path][1]
 
 
-def _logged(path: Path) -> Logged:
-    recent: deque[Cells] = deque(maxlen=RECENT + 1)
-    success, cpu_s = "", 0.0
-    for row in read_rows(path):
-        recent.append(row)
-        success = row["eval/success_rate"] or success
-        cpu_s += float(row.get("time/cpu_s") or 0)
-    if not recent:
-        return Logged()
-    done = int(recent[-1]["total_frames"])
-    first, *after = recent
-    frames = done - int(first["total_frames"]) if after else done
-    seconds = sum(float(row["time/total_s"] or 0) for row in after or recent)
-    return Logged(
-        done,
-        float(success) if success else None,
-        seconds / frames if frames else None,
-        cpu_s / 3600,
-    )
+def _logged(trial: Trial, past: Past) -> Logged:
+    budget, forecast = Budget(trial.until), Forecast()
+    budget.resume(past)
+    done, success = 0, None
+    for row in past.latest:
+        forecast.add(row)
+        done, success = int(row["total_frames"] or 0), row.get("eval/success_rate", success)
+    total = budget.total_frames(trial.total_frames, done=done)
+    return Logged(done, success, total, forecast.seconds(max(total - done, 0)))
 
 
 class View(Protocol):
@@ -144,13 +118,14 @@ def table(lines: Sequence[Line]) -> Table:
         shown.add_column(column, justify="left" if column in ("run", "state", "node") else "right")
     for line in lines:
         if line.state in ("running", "failed"):
-            success, left = line.logged.success, line.seconds_left
+            logged = line.logged
+            left = logged.seconds_left if line.state == "running" else None
             shown.add_row(
                 line.trial.name,
                 line.state,
                 line.node or "",
-                f"{line.logged.frames:,} / {line.total_frames:,}",
-                "-" if success is None else f"{success:.2f}",
+                f"{logged.frames:,} / {logged.total_frames:,}",
+                "-" if logged.success is None else f"{logged.success:.2f}",
                 "-" if left is None else f"{left // 3600:.0f}:{left % 3600 // 60:02.0f} h",
             )
     return shown

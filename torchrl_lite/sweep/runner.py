@@ -86,8 +86,8 @@ def seen_here(trial: Trial, outcome: Outcome) -> Outcome:
 def line(trial: Trial, outcome: Outcome | None, runner: Runner, logs: Logs) -> Line:
     if outcome is not None:
         state: State = "failed" if outcome.code else "done"
-        return Line(trial, state, None, logs.read(trial.folder))
+        return Line(trial, state, None, logs.read(trial))
     node = runner.node_of(trial.folder)
     if node is None:
         return Line(trial, "waiting", None, Logged())
-    return Line(trial, "running", node, logs.read(trial.folder))
+    return Line(trial, "running", node, logs.read(trial))
