@@ -161,7 +161,7 @@ def falls_by(share: float, start: float, end: float) -> Column:
 LEARNS: dict[str, Column] = {
     "train/q1_loss": line(1, 20),
     "train/critic_grad_norm": line(1, 60),
-    "train/alpha": falls_by(0.5, 1, 0.1),
+    "train/alpha": falls_by(0.5, 1, 0.01),
     "train/entropy": falls_by(0.5, 2.5, -4),
     "train/q": line(1, 400),
     "eval/q": line(1, 400),
@@ -241,6 +241,19 @@ LOGS = {
         ),
         None,
         PUSH_AND_REACH,
+    ),
+    "nothing, DDPG": Log({}, None, {"algo": "ddpg"}),
+    "nothing, first stage": Log(
+        of_tasks(
+            eval_return=(line(50, 4200), line(50, 50)),
+            rollout_return=(line(30, 3900), lambda _: None),
+            eval_success=(line(0, 1), line(0, 0)),
+            rollout_success=(line(0, 0.9), lambda _: None),
+            frames=(line(0, 20_500), line(0, 0)),
+        )
+        | {"eval/success_rate": line(0, 0.4), "eval/td_error": line(1, 900)},
+        None,
+        PUSH_AND_REACH | {"curriculum.kind": "sequential"},
     ),
     "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
     "critics diverge": Log(

@@ -129,7 +129,7 @@ def temperature_at_bound(run: Evidence) -> Finding | None:
 
 def dominating_task(run: Evidence) -> Finding | None:
     """One task whose loss drowns those of all others."""
-    losses = {task: run.now(f"train_q1_loss/{task}") for task in run.tasks}
+    losses = {task: run.now(f"train_q1_loss/{task}") for task in run.trained_tasks}
     known = {task: loss for task, loss in losses.items() if loss}
     if len(known) < 2 or run.field("net.kind") == "independent":
         return None
@@ -138,7 +138,9 @@ def dominating_task(run: Evidence) -> Finding | None:
     share = known[task] / sum(known.values())
     if share < 0.5 or known[task] < 10 * others:
         return None
-    weights = "sac.temperature_weights=true, " if run.is_entropic else ""
+    learned = run.is_entropic and run.agent("alpha") == "auto"
+    weighted = learned and run.field("train.gradients") not in ("famo", "gradnorm")
+    weights = "sac.temperature_weights=true, " if weighted else ""
     return Finding(
         f"One task dominates: {task} has {share:.0%} of the critics' loss "
         f"({known[task]:.3g}; the median of the others is {others:.3g}).",
@@ -150,7 +152,7 @@ def dominating_task(run: Evidence) -> Finding | None:
 def overfitting(run: Evidence) -> Finding | None:
     """A loss on fresh transitions far above that on the buffer's."""
     fresh, stored = run.now("eval/td_error"), run.now("train/q1_loss")
-    if fresh is None or not stored or run.field("train.n_step") != 1:
+    if fresh is None or not stored or run.field("train.n_step") != 1 or run.has_stages:
         return None
     categorical = run.field("net.critic.kind") != "scalar"
     if run.updates < MANY_UPDATES or fresh < (3 if categorical else 10) * stored:

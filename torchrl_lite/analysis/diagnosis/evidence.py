@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple, Self
@@ -79,10 +80,13 @@ class Evidence:
     @property
     def tracking(self) -> float:
         """Share of the way to the critics that their targets go in an update."""
-        interval = self.agent("target_update_interval")
-        if self.algo == "td3":
-            interval = self.agent("policy_delay")
-        return self.agent("tau") / interval
+        delay = self.agent("policy_delay") if self.algo == "td3" else None
+        return self.agent("tau") / (self.agent("target_update_interval") or delay or 1)
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether a curriculum decides which tasks are trained. Evaluations are of all tasks."""
+        return self.field("curriculum.kind") is not None
 
     # --- what was measured -----------------------------------------------------------------------
 
@@ -110,6 +114,15 @@ class Evidence:
         return int(self.log[-1]["total_frames"]) if self.log else 0
 
     @cached_property
+    def trained_tasks(self) -> list[str]:
+        """The tasks that the last epoch trained; all, as far as it is unknown."""
+        if not self.has_stages or len(self.log) < 2:
+            return self.tasks
+        before, last = self.log[-2], self.log[-1]
+        frames = {task: f"frames/{task}" for task in self.tasks}
+        return [t for t, name in frames.items() if last.get(name, inf) > before.get(name, 0)]
+
+    @cached_property
     def random_epochs(self) -> list[dict[str, float]]:
         """Epochs of random actions."""
         last = self.field("train.pretrain_epochs")
@@ -124,7 +137,11 @@ class Evidence:
         return (fmean(returns), pstdev(returns)) if returns else None
 
     def improved(self, task: str | None = None) -> bool | None:
-        """Whether evaluations are now clearly better than random actions; None if unknown."""
+        """Whether evaluations are now clearly better than random actions; None if unknown. Of
+        stages: in any of the trained tasks."""
+        if task is None and self.has_stages:
+            known = [one for name in self.trained_tasks if (one := self.improved(name)) is not None]
+            return any(known) if known else None
         now = self.now(f"eval_return/{task}" if task else "eval/return")
         random = self.random_return(task)
         if now is None or random is None:
@@ -159,5 +176,5 @@ class Evidence:
     @cached_property
     def entropy_bonus(self) -> float:
         """The largest entropy bonus of a step in any epoch."""
-        pairs = zip(self.values("train/alpha"), self.values("train/entropy"), strict=False)
-        return max((alpha * abs(entropy) for alpha, entropy in pairs), default=0.0)
+        both = (row for row in self.log if "train/alpha" in row and "train/entropy" in row)
+        return max((row["train/alpha"] * abs(row["train/entropy"]) for row in both), default=0.0)

@@ -10,7 +10,7 @@ PATIENCE = 5000
 
 def local_optimum(run: Evidence) -> Finding | None:
     """Tasks whose return has grown and stands still, without any success."""
-    stuck = [text for task in run.tasks if (text := _stuck(run, task))]
+    stuck = [text for task in run.trained_tasks if (text := _stuck(run, task))]
     if not stuck:
         return None
     entropy = ", a larger (less negative) sac.target_entropy" if run.is_entropic else ""
@@ -92,11 +92,12 @@ def early_certainty(run: Evidence) -> Finding | None:
 
 def noise(run: Evidence) -> Finding | None:
     """Evaluation and training that disagree, on average or in a task."""
-    places = [("eval/success_rate", "rollout/success_rate", "success", LATE)]
-    places += [  # of fewer episodes each
+    places = [  # of fewer episodes each
         (f"eval_success/{task}", f"rollout_success/{task}", f"success in {task}", 2 * LATE)
-        for task in run.tasks
+        for task in run.trained_tasks
     ]
+    if not run.has_stages:
+        places.insert(0, ("eval/success_rate", "rollout/success_rate", "success", LATE))
     found = (_apart(run, *place) for place in places)
     return next((finding for finding in found if finding), None)
 
@@ -128,13 +129,13 @@ def no_learning(run: Evidence) -> Finding | None:
     """A return that is that of random actions, over all tasks or in some."""
     if run.updates < PATIENCE:
         return None
-    if (of_all := _idle(run)) is not None:
+    if not run.has_stages and (of_all := _idle(run)) is not None:
         return Finding(
             f"Nothing was learned: {of_all}.",
             "Check the environment first: play a random episode and look at its rewards. Then try "
             f"the shipped configuration of a similar task, and more frames.{_or_mixed_up(run)}",
         )
-    idle = [f"In {task}, {text}." for task in run.tasks if (text := _idle(run, task))]
+    idle = [f"In {task}, {text}." for task in run.trained_tasks if (text := _idle(run, task))]
     if not idle:
         return None
     return Finding(
