@@ -10,6 +10,7 @@ from helpers import error_of, make_learner, make_spec, padded_spec, random_batch
 from torch import Tensor
 
 from torchrl_lite.checkpoint import files
+from torchrl_lite.errors import UserError
 from torchrl_lite.policies.sources import Source, read_source
 from torchrl_lite.transfer.start import load_weights
 from torchrl_lite.types import Spec
@@ -50,7 +51,7 @@ def as_source(learner: Any, folder: Path) -> Source:
     state = {
         "networks": learner.state_dict(),
         "frames": 70,
-        "config": {"env": {"tasks": list(spec.tasks)}},
+        "config": {"env": {"tasks": list(spec.tasks)}, "net": learner.net.model_dump()},
         "shapes": spec.shapes,
         "origin": [],
     }
@@ -249,6 +250,30 @@ def test_statistics_of_another_shape_stay_out(obs_dim: int, tmp_path: Path) -> N
 
     assert not any("normalizer" in name for name in report.loaded)
     assert not learner.actor.normalizer.count.any()
+
+
+@pytest.mark.parametrize(
+    ("net", "key", "load", "refused"),
+    [
+        ({"norm": "layer"}, "net.norm", ("actor",), True),
+        ({"residual": True}, "net.residual", ("actor",), True),
+        ({"critic": {"kind": "c51", "bound": 20}}, "net.critic.bound", ("actor", "critic"), True),
+        ({"critic": {"kind": "c51", "bound": 20}}, "", ("actor",), False),
+        ({"critic": {"kind": "c51"}}, "", ("actor", "critic"), False),
+    ],
+)
+def test_equal_shapes_that_compute_something_else_are_refused(
+    net: dict[str, Any], key: str, load: tuple[str, ...], refused: bool, tmp_path: Path
+) -> None:
+    here = {"hidden_shapes": [8, 8, 8], "critic": {"kind": "hl_gauss", "bound": 5}}
+    there = here | ({"hidden_shapes": [8, 8]} if net.get("residual") else {}) | net
+    source, learner = (make_learner("sac", make_spec(), net=each) for each in (there, here))
+    found = as_source(source, tmp_path)
+    if not refused:
+        assert load_weights(learner, found, load=load).loaded
+        return
+    with pytest.raises(UserError, match=rf"another {key}; set {key}="):
+        load_weights(learner, found, load=load)
 
 
 # --- between algorithms ---------------------------------------------------------------------------

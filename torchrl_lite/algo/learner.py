@@ -58,7 +58,7 @@ class Learner(nn.Module):
     ) -> None:
         """``config``: the algorithm's section; ``gradients``: "mean", or a name in `METHODS`."""
         super().__init__()
-        self.config, self.spec, self.device = config, spec, device
+        self.config, self.net, self.spec, self.device = config, net, spec, device
         self.independent = net.kind == "independent"
         self.updates = 0
         self.imitations = 0

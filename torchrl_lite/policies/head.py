@@ -17,8 +17,22 @@ class _Env(Part):
     tasks: list[str] = Field(min_length=1)
 
 
+class _Critic(Part):
+    kind: str = "scalar"
+    bound: float = 5.0
+
+
+class Net(Part):
+    """What changes the networks' function without leaving a trace in their tensors."""
+
+    norm: str = "none"
+    residual: bool = False
+    critic: _Critic = _Critic()
+
+
 class _Config(Part):
     env: _Env
+    net: Net = Net()
 
 
 class LearnerHead(Part):

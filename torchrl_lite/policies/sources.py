@@ -17,7 +17,7 @@ from torchrl_lite.config import nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
-from torchrl_lite.policies.head import MAX_BYTES, Head
+from torchrl_lite.policies.head import MAX_BYTES, Head, Net
 from torchrl_lite.policies.plain import check_names, linears, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
@@ -35,6 +35,7 @@ class Facts(NamedTuple):
     frames: int | None = None
     origin: Sequence[dict[str, Any]] = ()
     """What that run started from, most recent first."""
+    net: Net | None = None
 
 
 class Source(NamedTuple):
@@ -83,7 +84,8 @@ def _of_policy_file(path: Path) -> tuple[Parts, Facts]:
     file = policy_file.read(path)
     header = file.header
     shapes = [list(pair) for pair in zip(header.obs_dims, header.act_dims, strict=True)]
-    facts = Facts(file.config.env.tasks, shapes, header.frames, header.origin)
+    net = Net.model_validate(file.config.net.model_dump())
+    facts = Facts(file.config.env.tasks, shapes, header.frames, header.origin, net)
     return {"actor": file.tensors}, facts
 
 
@@ -97,7 +99,8 @@ def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
         return Facts()
     head = check_state(Head, state, path)
     tasks = head.config.env.tasks
-    return Facts(tasks, [head.shapes.get(task) for task in tasks], head.total_frames, head.origin)
+    shapes = [head.shapes.get(task) for task in tasks]
+    return Facts(tasks, shapes, head.total_frames, head.origin, head.config.net)
 
 
 def _of_state(state: dict, path: Path) -> Parts:

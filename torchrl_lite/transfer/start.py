@@ -1,5 +1,6 @@
 """Starts a run from the networks, temperatures and transitions of another run or file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,7 +107,8 @@ def load_weights(
     """Copy the tensors of these parts that fit, and their target networks.
 
     Raises:
-        UserError: ``task_map`` names an unknown task, or layers of the file do not fit together.
+        UserError: ``task_map`` names an unknown task, layers of the file do not fit together, or
+            its networks compute something else with the same tensors.
     """
     fit = Fit.of(learner.spec, source.facts, task_map or {}, path=source.path)
     report, of_followers = Report([], [], []), Report([], [], [])
@@ -131,10 +133,34 @@ def load_weights(
     except RuntimeError as error:
         message = f"--init_from: {source.path}: its tensors do not form a network ({error})"
         raise UserError(message) from None
+    _check_function(learner, source, report)
     loaded = [getattr(learner, part).normalizer for part in load if part != "alpha"]
     if loaded and loaded[0] is not None:
         loaded[0].share(learner)
     return report
+
+
+def _check_function(learner: Learner, source: Source, report: Report) -> None:
+    """
+    Raises:
+        UserError: tensors were loaded into networks that differ where no tensor shows it.
+    """
+    here, there = learner.net, source.facts.net
+    if there is None or not any(name.startswith(("actor", "critic")) for name in report.loaded):
+        return
+    pairs: dict[str, tuple[object, object]] = {
+        "norm": (here.norm, there.norm),
+        "residual": (here.residual, there.residual),
+    }
+    categorical = "scalar" not in (here.critic.kind, there.critic.kind)
+    if categorical and any(name.startswith("critic") for name in report.loaded):
+        pairs["critic.bound"] = here.critic.bound, there.critic.bound
+    for key, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise UserError(
+                f"--init_from: {source.path} was trained with another net.{key}; "
+                f"set net.{key}={json.dumps(theirs)}"
+            )
 
 
 def _check_normalizer(module: Role, given: Mapping[str, Tensor], path: Path) -> None:
