@@ -277,9 +277,9 @@ def test_opposite_gradients_leave_nothing_to_follow() -> None:
 def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None:
     learner = make_learner(algo, make_spec(3), dtype=F64, gradients="famo", plr=1e-2, qlr=1e-2)
     batch = random_batch(learner.spec, batch_size=9)
-    half = batch._replace(**{f: getattr(batch, f)[:, :5] for f in batch._fields if f != "task"})
+    half = batch._replace(**{f: getattr(batch, f)[:, ::2] for f in batch._fields if f != "task"})
     noise, method = random_noise(batch), learner._combiners["critic"].method
-    target = learner.td_target(half, noise.act[0][:, :5])
+    target = learner.td_target(half, noise.act[0][:, ::2])
 
     def losses() -> Tensor:
         return learner.critic.loss(learner.critic(half.obs, half.act, half.task), target).mean(0)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torchrl_lite.config import EnvConfig
 from torchrl_lite.demos.expert import record
 from torchrl_lite.demos.file import Demonstrations, read, write
 from torchrl_lite.env.goals import goals
+from torchrl_lite.env.make import make_spec as spec_of
 from torchrl_lite.errors import UserError
 from torchrl_lite.training.imitation import with_demos
 
@@ -83,6 +85,15 @@ def test_the_expert_acts_alike_when_what_is_recorded_is_wrapped_or_hides_the_goa
         assert not block.obs[:, [36, 37, 38, 75, 76, 77]].any()
     with pytest.raises(UserError, match=r"env\.wrappers .*'RescaleObservation'.*run \[\]"):
         seen.check_fit(env_of(), make_spec(), "x")
+
+
+def test_demonstrations_that_show_the_time_fit_no_other_limit() -> None:
+    timed = [{"name": "TimeAwareObservation", "normalize_time": True}]
+    for wrappers, fits in ((timed, False), ([], True)):
+        own = record(env_of(wrappers=wrappers), episodes=1, seed=3)
+        longer = env_of(wrappers=wrappers, max_episode_frames=FRAMES + 1)
+        with nullcontext() if fits else pytest.raises(UserError, match="max_episode_frames"):
+            own.check_fit(longer, spec_of(longer), "x")
 
 
 def test_a_file_gives_back_what_was_recorded(

@@ -84,6 +84,13 @@ def test_one_episode_has_no_interval_of_its_return() -> None:
     assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
 
 
+def test_a_card_trusts_the_package_of_its_environment() -> None:
+    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    config = header.config | {"env": header.config["env"] | {"imports": ["their_package"]}}
+    told = export.card("x", header.model_copy(update={"config": config}), source="--checkpoint x")
+    assert told.count("torchrl-lite play --checkpoint x --trust_imports ") == 2
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("pretrained")

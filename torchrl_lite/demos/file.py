@@ -32,7 +32,7 @@ FREE = {
     *("fast", "reward_normalization", "noise_repeat", "noise_spread"),
 }
 """Fields of ``env`` that a run and its demonstrations need not share. All others change what a
-transition means."""
+transition means, and so does the time limit, if observations have the share of it that is over."""
 
 
 class DemoHeader(Section):
@@ -84,7 +84,9 @@ class Demonstrations(NamedTuple):
         Raises:
             UserError: they are not of this run's tasks, rewards or sizes.
         """
-        theirs, own_env = (one.model_dump(exclude=FREE) for one in (self.header.env, env))
+        shows_time = any(wrapper.arguments.get("normalize_time") for wrapper in env.wrappers)
+        free = FREE - {"max_episode_frames"} if shows_time else FREE
+        theirs, own_env = (one.model_dump(exclude=free) for one in (self.header.env, env))
         for key, there in theirs.items():
             here = own_env[key]
             if there != here:

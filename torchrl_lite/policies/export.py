@@ -86,6 +86,8 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
     algo = header.config["algo"]
     until = f"--until {header.frames}"
     episodes = len(header.evaluation[0].returns)
+    if header.config["env"]["imports"]:
+        source += " --trust_imports"
     has_goals = header.config["env"]["suite"] == "metaworld"
     where = " on the goals of its training, spread over all of them" if has_goals else ""
     return "\n".join(

@@ -121,8 +121,8 @@ class Stages:
         silent = {names[stats.task] for stats in episodes if stats.success is None}
         if self._config.curriculum is not None and silent:
             raise UserError(
-                "curriculum: stages are passed by success, which is not reported by "
-                f"{', '.join(sorted(silent))}"
+                "curriculum: stages are passed by success, which every episode must report; one of "
+                f"{', '.join(sorted(silent))} did not"
             )
 
     def check(self, episodes: Sequence[EpisodeStats]) -> Check:

@@ -31,11 +31,11 @@ def critic_progress(
     prediction: Float[Tensor, "E T B N"],
     target: Float[Tensor, "T B M"],
 ) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
-    """The critics' losses of half of the batch: of its ``prediction``, and predicted again."""
-    half = (batch.rew.shape[1] + 1) // 2
-    again = critic(batch.obs[:, :half], batch.act[:, :half], batch.task)
+    """The critics' losses of every second transition of the batch: of its ``prediction``, and
+    predicted again. (With demonstrations, these are the second half of a batch.)"""
+    again = critic(batch.obs[:, ::2], batch.act[:, ::2], batch.task)
     before, after = (
-        critic.loss(either, target[:, :half]).mean(0) for either in (prediction[:, :, :half], again)
+        critic.loss(either, target[:, ::2]).mean(0) for either in (prediction[:, :, ::2], again)
     )
     return before, after
 
