@@ -35,6 +35,10 @@ CUT = 0.9
 """A curve that ends before this share of its longest run is worth a word."""
 
 
+_Seed = list[list[tuple[Float[ndarray, " _"], Float[ndarray, " _"]]]]
+"""The curves of a seed's runs, for each task."""
+
+
 class Curve(NamedTuple):
     """A curve with ``N`` points and ``S`` seeds."""
 
@@ -57,7 +61,34 @@ def aggregate(
     """The mean over tasks, averaged over the seeds that have all tasks, up to the end of the
     shortest run. Runs without a value are left out. Between its points, a seed is interpolated.
     ``smooth``: each point is the mean of so many of a seed's latest."""
-    seeds, ends, without = [], dict[float, Run](), []
+    seeds, ends, without = _seeds(runs, tasks, metric=metric, axis=axis, smooth=smooth)
+    if not seeds:
+        return Curve(np.empty(0), np.empty((0, 0)))
+    points = [x for seed in seeds for of_task in seed for x, _ in of_task]
+    start, end = max(x[0] for x in points), min(ends)
+    within = [x[(x >= start) & (x <= end)] for x in points]
+    interpolated = not all(np.array_equal(one, within[0]) for one in within)
+    x = np.unique(np.concatenate(within))
+    if len(x) > MOST_POINTS:  # a column of every epoch
+        x = x[np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)]
+    values = np.array([_mean_over_tasks(seed, x) for seed in seeds])
+    notes = []
+    if without:
+        notes.append(f"without seed {', '.join(without)}, which has no {metric} of some task")
+    if end < CUT * max(ends):
+        digits, unit = (2 if AXES[axis].adds_up else 0), axis.replace("_", " ")
+        notes.append(
+            f"drawn up to {end:,.{digits}f} of {max(ends):,.{digits}f} {unit}, where the shortest "
+            f"run ends: {ends[end].path}"
+        )
+    return Curve(x, values, interpolated, notes)
+
+
+def _seeds(
+    runs: Sequence[Run], tasks: Sequence[str], *, metric: str, axis: Axis, smooth: int
+) -> tuple[list[_Seed], dict[float, Run], list[str]]:
+    """The seeds that have all tasks, which of their runs ends where, and the other seeds' names."""
+    seeds, ends, without = list[_Seed](), dict[float, Run](), list[str]()
     for name, group in by_seed(runs).items():
         curves = [
             [
@@ -73,34 +104,12 @@ def aggregate(
             ends |= {float(x[-1]): run for one in known for run, x, _ in one}
         else:
             without.append(name)
-    if not seeds:
-        return Curve(np.empty(0), np.empty((0, 0)))
-    points = [curve[0] for seed in seeds for of_task in seed for curve in of_task]
-    start, end = max(x[0] for x in points), min(ends)
-    within = [x[(x >= start) & (x <= end)] for x in points]
-    interpolated = not all(np.array_equal(one, within[0]) for one in within)
-    x = np.unique(np.concatenate(within))
-    values = np.array(
-        [
-            np.mean(
-                [np.mean([np.interp(x, *curve) for curve in of_task], 0) for of_task in seed], 0
-            )
-            for seed in seeds
-        ]
-    )
-    if len(x) > MOST_POINTS:  # a column of every epoch
-        some = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
-        x, values = x[some], values[:, some]
-    notes = []
-    if without:
-        notes.append(f"without seed {', '.join(without)}, which has no {metric} of some task")
-    if end < CUT * max(ends):
-        digits, unit = (2 if AXES[axis].adds_up else 0), axis.replace("_", " ")
-        notes.append(
-            f"drawn up to {end:,.{digits}f} of {max(ends):,.{digits}f} {unit}, where the shortest "
-            f"run ends: {ends[end].path}"
-        )
-    return Curve(x, values, interpolated, notes)
+    return seeds, ends, without
+
+
+def _mean_over_tasks(seed: _Seed, x: Float[ndarray, " N"]) -> Float[ndarray, " N"]:
+    means = [np.mean([np.interp(x, *curve) for curve in of_task], 0) for of_task in seed]
+    return np.mean(means, 0)
 
 
 def _smoothed(values: Float[ndarray, " N"], latest: int) -> Float[ndarray, " N"]:
@@ -155,26 +164,32 @@ def learning_curves(
     evaluations and, for few seeds, dots of the single runs. What is left out is said on stderr.
     Without any value the figure has no axes.
     """
-    everything = [run for runs in experiments.values() for run in runs]
-    tasks = tasks_of(everything)
-    titles = {task: [task] for task in tasks}
-    shared = any(len(run.tasks) > 1 and metric in run.log.columns for run in everything)
-    if shared:  # each experiment over its own tasks
-        same = all(len(tasks_of(runs)) == len(tasks) for runs in experiments.values())
-        titles = {f"all {len(tasks)} tasks" if same else "all tasks of each": tasks}
-    elif len(tasks) > 1:
-        titles[f"mean of {len(tasks)} tasks"] = tasks
-    at_evaluations = metric.startswith(("success", "return", "eval"))
+    panels = _panels(experiments, metric=metric, axis=axis, smooth=smooth)
+    if not panels:
+        return Figure()
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    legend = 0.24 * -(-len(experiments) // columns)  # height in inches
+    figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows + legend), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=metric == "success")
+    for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        place.set_title(title, fontsize="medium")
+        _fill(place, curves, metric=metric, axis=axis, markers=markers)
+    for place in list(grid.flat)[len(panels) :]:
+        place.set_axis_off()
+    lines = {line.get_label(): line for place in grid.flat for line in place.get_lines()}
+    figure.legend(lines.values(), lines, loc="outside upper center", ncols=columns)
+    return figure
+
+
+def _panels(
+    experiments: Mapping[str, Sequence[Run]], *, metric: str, axis: Axis, smooth: int
+) -> dict[str, dict[str, Curve]]:
+    """The panels that have a curve: each experiment's, by the panel's title and its own label."""
     panels, notes, missing = {}, list[str](), dict[str, list[str]]()
-    for title, of_panel in titles.items():
+    for title, tasks in _titles(experiments, metric).items():
         curves = {
-            label: aggregate(
-                runs,
-                tasks_of(runs) if shared else of_panel,
-                metric=metric,
-                axis=axis,
-                smooth=smooth,
-            )
+            label: aggregate(runs, tasks or tasks_of(runs), metric=metric, axis=axis, smooth=smooth)
             for label, runs in experiments.items()
         }
         for label, curve in curves.items():
@@ -183,32 +198,39 @@ def learning_curves(
                 missing.setdefault(label, []).append(title)
         if any(len(curve.x) for curve in curves.values()):
             panels[title] = curves
-    if not panels:
-        return Figure()
     for label, lacking in missing.items():
         named = ", ".join(lacking)
         notes.append(f"{label}: not in the panels {named}: no {metric} of all tasks there")
-    say(notes)
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
-    legend = 0.24 * -(-len(experiments) // columns)  # height in inches
-    figure = Figure(figsize=(max(3.4 * columns, 5), 2.7 * rows + legend), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=metric == "success")
-    for place, (title, curves) in zip(grid.flat, panels.items(), strict=False):
-        for index, (label, curve) in enumerate(curves.items()):
-            if len(curve.x):
-                marked = markers and at_evaluations
-                _draw(place, curve, label=label, index=index, markers=marked, dots=markers)
-        place.set_title(title, fontsize="medium")
-        place.set_xlabel(LABELS[axis])
-        if not AXES[axis].adds_up:
-            place.xaxis.set_major_formatter(EngFormatter(sep=""))
-        place.set_ylabel(LABELS.get(metric, metric))
-        if metric == "success":
-            place.set_ylim(-0.03, 1.03)
-        place.grid(visible=True, alpha=0.3)
-    for place in list(grid.flat)[len(panels) :]:
-        place.set_axis_off()
-    lines = {line.get_label(): line for place in grid.flat for line in place.get_lines()}
-    figure.legend(lines.values(), lines, loc="outside upper center", ncols=columns)
-    return figure
+    if panels:
+        say(notes)
+    return panels
+
+
+def _titles(experiments: Mapping[str, Sequence[Run]], metric: str) -> dict[str, list[str] | None]:
+    """The panels' titles, and the tasks of each; None: each experiment's own."""
+    everything = [run for runs in experiments.values() for run in runs]
+    tasks = tasks_of(everything)
+    if any(len(run.tasks) > 1 and metric in run.log.columns for run in everything):
+        same = all(len(tasks_of(runs)) == len(tasks) for runs in experiments.values())
+        return {f"all {len(tasks)} tasks" if same else "all tasks of each": None}
+    titles: dict[str, list[str] | None] = {task: [task] for task in tasks}
+    if len(tasks) > 1:
+        titles[f"mean of {len(tasks)} tasks"] = tasks
+    return titles
+
+
+def _fill(
+    place: Axes, curves: Mapping[str, Curve], *, metric: str, axis: Axis, markers: bool
+) -> None:
+    """A panel: its curves, and what its axes show."""
+    marked = markers and metric.startswith(("success", "return", "eval"))  # at evaluations
+    for index, (label, curve) in enumerate(curves.items()):
+        if len(curve.x):
+            _draw(place, curve, label=label, index=index, markers=marked, dots=markers)
+    place.set_xlabel(LABELS[axis])
+    if not AXES[axis].adds_up:
+        place.xaxis.set_major_formatter(EngFormatter(sep=""))
+    place.set_ylabel(LABELS.get(metric, metric))
+    if metric == "success":
+        place.set_ylim(-0.03, 1.03)
+    place.grid(visible=True, alpha=0.3)
