@@ -15,6 +15,7 @@ from tiny_runs import ROOT, TASK, TINY, contents, folder_in, one_line, start, tr
 from torchrl_lite import RunError, load_config, train
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.errors import BusyError
+from torchrl_lite.reporting.tensorboard import Board
 
 HOLDER = """
 import sys
@@ -90,10 +91,16 @@ def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
 )
 @pytest.mark.parametrize("again", [False, True], ids=["nothing there", "another run there"])
 def test_a_run_ends_when_its_directory_is_moved_or_deleted(
-    tmp_path: Path, leave: Callable[[Path], object], again: bool
+    tmp_path: Path, leave: Callable[[Path], object], again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It writes nothing into that of the run which came after it."""
-    run = tmp_path / "run"
+    run, write = tmp_path / "run", Board.row
+
+    def at_once(board: Board, row: Any, *, frames: int) -> None:
+        write(board, row, frames=frames)
+        board.flush()  # else TensorBoard's thread may still be writing when the directory goes
+
+    monkeypatch.setattr(Board, "row", at_once)
 
     def after(row: dict[str, Any]) -> None:
         if row["epoch"] == 2:
