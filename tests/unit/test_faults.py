@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_spec, newest_checkpoint, no_file_larger_than, random_block
-from tiny_runs import ROOT, TASK, TINY, folder_in, one_line, short, tree_of
+from tiny_runs import ROOT, TASK, folder_in, one_line, short
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.collector import environments
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
+from torchrl_lite.collector.supervision import SupervisedWorker
 from torchrl_lite.command import launch
 from torchrl_lite.command.launch import main
 from torchrl_lite.env.make import make_task_env
-from torchrl_lite.errors import NotFiniteError
+from torchrl_lite.errors import NotFiniteError, WorkerDiedError, WorkerError
 from torchrl_lite.types import Block
 
 NAMES = ["reach-v3", "push-v3"]
@@ -248,23 +249,26 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
     assert said in done.stderr.splitlines()[-1]
 
 
-def test_a_script_without_a_guard_is_told_of_it_at_the_first_death(tmp_path: Path) -> None:
-    script = tmp_path / "unguarded.py"
-    config = tree_of(TINY | {"env.tasks": [TASK], "system.workers": 1})
-    script.write_text(f"from torchrl_lite import train\ntrain({config!r}, run_dir='run')\n")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+class FailsToStart:
+    """A worker whose process imports a script that starts a run at once."""
+
+    def receive(self) -> None:
+        death = WorkerDiedError("rollout worker 0 died (exit code 1)")
+        death.process_code = 1
+        raise death
+
+
+def test_a_script_without_a_guard_is_told_of_it_at_the_first_death() -> None:
+    said: list[str] = []
+    worker = SupervisedWorker(
+        FailsToStart,  # type: ignore[arg-type]
+        "reach-v3 (copy 0)",
+        say=said.append,
+        restarted=said.extend,
     )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert "rollout worker 0 died" in last
-    assert 'needs if __name__ == "__main__":' in last
-    assert done.stderr.count("died") == 1
+    with pytest.raises(WorkerError, match=r'worker 0 died .* needs if __name__ == "__main__":'):
+        worker.receive()
+    assert said == []
 
 
 # --- a disk that refuses -------------------------------------------------------------------------
