@@ -25,6 +25,7 @@ _SHORT = (
     "mt10",
     "mt10_multihead",
     "mt10_soft_module",
+    "fast_mt50",
     "compare_fast_st",
     "compare_mt10",
     "recipe_39",
