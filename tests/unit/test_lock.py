@@ -87,9 +87,10 @@ def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
 
 
 @pytest.mark.parametrize(
-    "leave", [lambda run: run.rename(run.with_name("old")), shutil.rmtree], ids=["moved", "deleted"]
+    ("leave", "again"),
+    [(lambda run: run.rename(run.with_name("old")), True), (shutil.rmtree, False)],
+    ids=["moved, and another run began", "deleted"],
 )
-@pytest.mark.parametrize("again", [False, True], ids=["nothing there", "another run there"])
 def test_a_run_ends_when_its_directory_is_moved_or_deleted(
     tmp_path: Path, leave: Callable[[Path], object], again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
