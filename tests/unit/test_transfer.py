@@ -274,6 +274,20 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
             read_source(path)
 
 
+@pytest.mark.parametrize("form", ["torch.pt", "sb3.zip"])
+def test_a_file_of_others_has_no_layer_norm_and_fits_no_network_with_it(
+    form: str, tmp_path: Path
+) -> None:
+    path, algo, net = tmp_path / form, "td3", {"hidden_shapes": [3]}
+    path.write_bytes(saved(TWO_LAYERS))
+    if form == "sb3.zip":
+        write_zip(path, {"data": b"{}", "policy.pth": saved(TWO_LAYERS)})
+    source = read_source(path)
+    assert load_weights(make_learner(algo, SPEC, net=net), source).loaded
+    normed = make_learner(algo, SPEC, net=net | {"norm": "layer"})
+    assert 'set net.norm="none"' in error_of(load_weights, normed, source)
+
+
 def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "actor.pt").touch()
     assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")

@@ -8,8 +8,8 @@ from torchrl_lite.types import Spec
 
 
 class AgentConfig(Section):
-    """The fields of every algorithm's section. An algorithm's own code applies ``discount`` (in
-    batches already), ``tau``, ``grad_clip``, ``reward_scale`` and ``bc_weight``."""
+    """The fields of every algorithm's section. An algorithm's own code applies ``tau``,
+    ``grad_clip``, ``reward_scale`` and ``bc_weight``; batches have the discount already."""
 
     discount: Unit = Field(0.99, description="discount factor per step")
     tau: Unit = Field(0.005, description="target update rate; 1 copies the weights")

@@ -76,11 +76,8 @@ class Learner(nn.Module):
         self._combiners = combiners(
             METHODS.get(gradients), self, spec.num_tasks, compiling=compiling
         )
-        cosines = [
-            f"{name}_grad_cosine"
-            for name, one in self._combiners.items()
-            if one.method.NEEDS_PRODUCTS
-        ]
+        named = self._combiners.items()
+        cosines = [f"{name}_grad_cosine" for name, one in named if one.method.NEEDS_PRODUCTS]
         self._reset = paco_reset(self, self.optimizers, net)
         imitation = ("bc_loss",) if config.bc_weight else ()
         self.METRICS += (*cosines, *imitation, *self._reset.METRICS)
@@ -111,8 +108,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def draw(self, generator: torch.Generator) -> None:
-        """Draws what `update` needs besides `Noise` into buffers of its own; called before each
-        update, and part of an exact resume."""
+        """Draws what an update needs besides `Noise`, into registered buffers, before it."""
 
     def td_target(self, batch: Batch, noise: Float[Tensor, "T B A"]) -> Float[Tensor, "T B M"]:
         """The critics' target; ``noise`` is for the actions at ``next_obs``."""

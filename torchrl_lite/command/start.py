@@ -22,9 +22,10 @@ def begin() -> None:
     if sys.platform == "win32":  # no fcntl, which locks a run directory
         print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
         raise SystemExit(2)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _end)
+    from torchrl_lite.training.signals import stopping
+
+    for number in stopping():
+        signal.signal(number, _end)
     from torchrl_lite.reporting.streams import make_safe
 
     make_safe()

@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     origin: Sequence[dict[str, Any]] = ()
     """What that run started from, most recent first."""
     net: Net | None = None
+    """None if unknown."""
 
 
 class Source(NamedTuple):
@@ -69,9 +70,9 @@ def read_source(path: Path) -> Source:
             return Source(path, digest, *_of_policy_file(path))
         agent = read_sb3_policy(content, path)
         if agent is not None:
-            return Source(path, digest, {"actor": agent.body}, Facts())
+            return Source(path, digest, {"actor": agent.body}, Facts(net=Net()))
         state = files.load(path, BytesIO(content))
-        return Source(path, digest, _of_state(state, path), facts_of(state, path))
+        return Source(path, digest, *_of_state(state, path))
     except (CheckpointError, UserError) as error:
         raise UserError(f"--init_from: {error}") from None
     except OSError as error:
@@ -103,8 +104,8 @@ def facts_of(state: Mapping[str, Any], path: Path) -> Facts:
     return Facts(tasks, shapes, head.total_frames, head.origin, head.config.net)
 
 
-def _of_state(state: dict, path: Path) -> Parts:
-    learner = state.get("learner")
+def _of_state(state: dict, path: Path) -> tuple[Parts, Facts]:
+    facts, learner = facts_of(state, path), state.get("learner")
     if isinstance(learner, dict):  # a complete checkpoint
         state = learner
     networks = state.get("networks", state)
@@ -118,7 +119,7 @@ def _of_state(state: dict, path: Path) -> Parts:
             parts.setdefault(part, {})[rest or name] = value
         if "log_alpha" not in networks or not networks["log_alpha"].isfinite().all():
             parts.pop("log_alpha", None)  # a temperature of 0 has no finite logarithm
-        return parts
+        return parts, facts
     if any(name.startswith("body.") for name in networks):
-        return {"actor": networks}
-    return {"actor": plain_actor(linears(networks), path)}
+        return {"actor": networks}, facts
+    return {"actor": plain_actor(linears(networks), path)}, facts._replace(net=Net())
