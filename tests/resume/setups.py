@@ -31,7 +31,7 @@ MANY = {
     "env.reward_normalization": "ema",
 }
 
-AHEAD = {"system.workers": 2, "system.overlap": True}
+AHEAD = {"system.workers": 1, "system.overlap": True}
 # A task leaves and returns, and what is left of its old transitions counts less.
 CURRICULUM = MANY | {
     "train.num_epochs": 14,

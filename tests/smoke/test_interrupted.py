@@ -55,7 +55,7 @@ if __name__ == "__main__":
     ("stage", "workers", "number", "group"),
     [
         ("building", 0, signal.SIGINT, True),
-        ("evaluating", 2, signal.SIGHUP, True),  # as a terminal that is closed
+        ("evaluating", 1, signal.SIGHUP, True),  # as a terminal that is closed
         ("compiling", 0, signal.SIGTERM, True),
     ],
     ids=["building", "evaluating", "compiling"],
@@ -67,7 +67,7 @@ def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
         pytest.skip("there is no C++ compiler")
     fields = TINY | {"system.accel": "compile" if stage == "compiling" else "eager"}
     if stage != "building":  # these two take longer, and are not worth waiting for
-        fields |= {"system.grace_seconds": 2}
+        fields |= {"system.grace_seconds": 1}
     assert start(tmp_path, *sets(fields), "--until", "20") == 0  # random actions only
     script = tmp_path / "stages.py"
     script.write_text(STAGES)

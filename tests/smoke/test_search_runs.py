@@ -37,7 +37,9 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_the_documented_search_continues_after_a_kill(tmp_path: Path) -> None:
+def test_the_documented_search_continues_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With one tiny run; `test_search.py` of the unit tests has searches of several trials."""
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     (tmp_path / "space.json").write_text(block("json"))
@@ -67,10 +69,9 @@ def test_the_documented_search_continues_after_a_kill(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows_of(run)] == [str(n + 1) for n in range(EPOCHS)]
     assert "no trial had a success" in out  # after so few epochs
 
-    script = start(tmp_path, "-c", block("python"))
-    out, err = script.communicate()
-    assert script.returncode == 0, err
-    assert out.startswith("0 0.0 {'sac.qlr': ")
+    monkeypatch.chdir(tmp_path)
+    exec(block("python"), {})
+    assert capsys.readouterr().out.startswith("0 0.0 {'sac.qlr': ")
     config = json.loads((tmp_path / "log" / "search" / "best.json").read_text())
     params = json.loads((run / "params.json").read_text())
     for section in ("env", "sac", "net", "train"):

@@ -58,7 +58,7 @@ def folder_of(log_dir: Path, task: str = TASK) -> Path:
 def test_a_process_with_workers_trains_as_this_one_and_prints_a_line_an_epoch(
     tmp_path: Path,
 ) -> None:
-    args = command(tmp_path / "process", system__workers=2)
+    args = command(tmp_path / "process", system__workers=1)
     done = subprocess.run(args, env=environment(), capture_output=True, text=True, check=False)
     assert main("sac", flags(tmp_path / "here")) == 0
 
