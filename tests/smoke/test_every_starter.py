@@ -1,6 +1,6 @@
-"""Every starter with the configurations that it is for, by its own defaults of names.
+"""Every starter trains with the configurations it is meant for and its default run names.
 
-In this process: what a process of its own adds is shown by `test_starter`.
+The starters run in this process; `test_starter` covers separate processes.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Results = Callable[[str, str, str], dict[str, Any]]
 def result_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Results:
-    """Runs a starter with a tiny budget; its result, from the folder where it should be."""
+    """Runs a starter with a tiny budget and returns the result from the expected folder."""
 
     def run(starter: str, flags: str, folder: str) -> dict[str, Any]:
         monkeypatch.chdir(ROOT)
@@ -49,11 +49,10 @@ def test_a_starter_runs(starter: str, flags: str, folder: str, result_in: Result
     assert result["eval/return"] is not None
 
 
-def test_a_run_starts_from_another(tmp_path: Path, result_in: Results) -> None:
-    """From one task to three, with everything."""
-    one = "MT10_Individual_Tasks/reach-v3"
-    result_in("st_sac", "--task reach-v3", one)
-    run = tmp_path / one / "1"
+def test_a_multi_task_run_starts_from_a_single_task_run(tmp_path: Path, result_in: Results) -> None:
+    single_task = "MT10_Individual_Tasks/reach-v3"
+    result_in("st_sac", "--task reach-v3", single_task)
+    run = tmp_path / single_task / "1"
     parts = '["actor","critic","alpha","buffer"]'
     flags = f"--config config/mt3.json --init_from {run} --set transfer.load={parts}"
 

@@ -1,4 +1,4 @@
-"""A signal at any stage ends a run in time, and leaves nothing behind but the last checkpoint."""
+"""A signal at any stage ends a run in time and leaves only the last checkpoint behind."""
 
 import os
 import shutil
@@ -21,8 +21,8 @@ TINY = SMALLEST | {
     "train.eval_episodes": 2,
     "train.save_interval": 1,
 }
-# At its stage the run, or each of its workers, says so and waits for what comes. The compiler
-# works on: the signal reaches it somewhere.
+# At the given stage, the run or each of its workers prints "reached" and blocks. Only compilation
+# continues, so the signal interrupts it anywhere.
 STAGES = """
 import sys, threading
 from torchrl_lite.command import launch
@@ -43,10 +43,10 @@ if __name__ == "__main__":
     if stage == "compiling":
         from torch._inductor import compile_fx
         compile_graph = compile_fx.compile_fx
-        def told(*args, **options):
+        def announced(*args, **options):
             reached()
             return compile_graph(*args, **options)
-        compile_fx.compile_fx = told
+        compile_fx.compile_fx = announced
     sys.exit(launch.main("sac", sys.argv[2:]))
 """
 
@@ -55,18 +55,18 @@ if __name__ == "__main__":
     ("stage", "workers", "number", "group"),
     [
         ("building", 0, signal.SIGINT, True),
-        ("evaluating", 1, signal.SIGHUP, True),  # as a terminal that is closed
+        ("evaluating", 1, signal.SIGHUP, True),  # as sent by a closing terminal
         ("compiling", 0, signal.SIGTERM, True),
     ],
     ids=["building", "evaluating", "compiling"],
 )
-def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
+def test_a_signal_ends_a_run_at_any_stage_and_keeps_the_last_checkpoint(
     tmp_path: Path, stage: str, workers: int, number: signal.Signals, group: bool
 ) -> None:
     if stage == "compiling" and shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
     fields = TINY | {"system.accel": "compile" if stage == "compiling" else "eager"}
-    if stage != "building":  # these two take longer, and are not worth waiting for
+    if stage != "building":  # these two could use up the default grace period
         fields |= {"system.grace_seconds": 1}
     assert start(tmp_path, *sets(fields), "--until", "20") == 0  # random actions only
     script = tmp_path / "stages.py"
@@ -76,7 +76,7 @@ def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
     env = {
         "PYTHONPATH": str(ROOT),
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
-        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # the CPU has what it says; asking the compiler takes long
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # probing the CPU's instruction set is slow
     }
     stopped = stop(
         [sys.executable, str(script), stage, *argv],
@@ -89,9 +89,9 @@ def test_a_signal_ends_every_stage_and_leaves_the_last_checkpoint(
     assert stopped.err.splitlines()[-1].startswith(f"stopped by {number.name}; --resume")
 
     run = folder_in(tmp_path)
-    with locked(run):  # by nobody else
+    with locked(run):  # nobody else holds it
         saved, damaged = Store(run / "checkpoint", keep=2).newest()
     assert saved is not None and not damaged
     assert saved.state["epoch"] == (2 if stage == "compiling" else 1)
-    if stage != "compiling":  # the checks of shapes in these tests cannot be compiled
+    if stage != "compiling":  # the tests' shape checks cannot be compiled
         assert start(tmp_path, *sets(fields), "--resume") == 0

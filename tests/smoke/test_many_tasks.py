@@ -16,7 +16,7 @@ KINDS = ["", "_multihead", "_soft_module", "_independent", "_paco", "_moore", "_
 
 
 def run(config: str, tasks: int, log_dir: Path, **extra: object) -> Path:
-    """In this process, so that a task's goals are drawn once for all these tests."""
+    """Trains in this process, so that each task's goals are drawn once for all tests here."""
     sizes = {"train.batch_size": 2 * tasks, "replay_buffer.size": 40 * tasks}
     fields = TINY | {"net.hidden_shapes": [8, 8], "train.num_epochs": 2} | sizes | extra
     flags = ["--config", str(ROOT / "config" / f"{config}.json"), "--log_dir", str(log_dir)]
@@ -31,7 +31,7 @@ MEANS = {
     "train/q": "train_q",
     "train/entropy": "train_entropy",
 }
-"""Means over tasks, and what each task's own is called."""
+"""Means over tasks, and the prefix of the metric per task."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ MEANS = {
         *(pytest.param(kind, 50, marks=pytest.mark.slow) for kind in KINDS),
     ],
 )
-def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) -> None:
+def test_each_architecture_trains_on_each_task_set(kind: str, tasks: int, tmp_path: Path) -> None:
     folder = run(f"mt{tasks}{kind}", tasks, tmp_path)
     names = json.loads((folder / "params.json").read_text())["env"]["tasks"]
     result, rows = result_of(folder), rows_of(folder)
@@ -59,23 +59,23 @@ def test_each_architecture_runs_each_set(kind: str, tasks: int, tmp_path: Path) 
     events = EventAccumulator(str(folder)).Reload()
     for mean, own in MEANS.items():
         for name in (mean, *(f"{own}/{task}" for task in names)):
-            told = {int(row["total_frames"]): float(row[name]) for row in rows if row[name] != ""}
-            shown = {point.step: point.value for point in events.Scalars(name)}
-            assert told and shown == pytest.approx(told, rel=1e-6), name
+            logged = {int(row["total_frames"]): float(row[name]) for row in rows if row[name] != ""}
+            plotted = {point.step: point.value for point in events.Scalars(name)}
+            assert logged and plotted == pytest.approx(logged, rel=1e-6), name
 
 
-def test_a_batch_has_the_same_number_of_each_task(
+def test_a_batch_has_equally_many_transitions_of_each_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``batch_size`` counts them all; their indices are drawn for each task by itself."""
+    """``batch_size`` is the total; indices are drawn independently for each task."""
     seen: list[tuple[Batch, Noise]] = []
     update = SAC.update
 
-    def remember(learner: SAC, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
+    def record(learner: SAC, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
         seen.append((batch, Noise(*(part.clone() for part in noise))))
         return update(learner, batch, noise, variant)
 
-    monkeypatch.setattr(SAC, "update", remember)
+    monkeypatch.setattr(SAC, "update", record)
     run("mt3", 3, tmp_path)
     assert len(seen) == 2 * 2
     for batch, noise in seen:

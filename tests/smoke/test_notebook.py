@@ -1,4 +1,4 @@
-"""The notebook of the docs: what it shows is whole, small and of no machine, and it runs anew."""
+"""The docs' notebook runs, and its saved outputs are complete, small and free of local paths."""
 
 import ast
 import base64
@@ -24,14 +24,14 @@ def cells(notebook: Any) -> list[Any]:
 
 
 def shown(notebook: Any, kind: str) -> list[str]:
-    """Everything of a MIME type that the cells show, in their order."""
+    """All outputs of a MIME type, in cell order."""
     outputs = [output for cell in cells(notebook) for output in cell["outputs"]]
     found = [output["data"][kind] for output in outputs if kind in output.get("data", {})]
     return ["".join(one) for one in found]
 
 
 def check_outputs(notebook: Any) -> None:
-    """Two curves, a film that moves, two runs in the table, and a policy as good as its card."""
+    """Two plots, a moving animation, two runs in the table, and a policy as good as on its card."""
     assert [cell["execution_count"] for cell in cells(notebook)] == list(
         range(1, len(cells(notebook)) + 1)
     )
@@ -50,27 +50,27 @@ def check_outputs(notebook: Any) -> None:
     door = next(text for text in shown(notebook, "text/plain") if "door-open-v3" in text)
     success = re.search(r"success=([\d.]+)", door)
     assert success is not None
-    assert float(success[1]) >= 0.8  # of ten episodes; the card has 1.00 of fifty
+    assert float(success[1]) >= 0.8  # over ten episodes; the card says 1.00 over fifty
 
 
-def test_the_notebook_shows_all_that_it_promises() -> None:
+def test_the_saved_outputs_are_complete() -> None:
     check_outputs(json.loads(PATH.read_text(encoding="utf-8")))
 
 
-def test_the_notebook_is_small_and_names_no_machine() -> None:
+def test_the_notebook_is_small_and_contains_no_local_paths() -> None:
     text = PATH.read_text(encoding="utf-8")
     assert len(text.encode()) < 700_000
     assert not re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|usr|opt)/", text)
 
 
-def test_all_that_the_notebook_imports_exists() -> None:
+def test_the_imports_of_the_notebook_exist() -> None:
     source = "\n".join(
         "".join(cell["source"]) for cell in cells(json.loads(PATH.read_text(encoding="utf-8")))
     )
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
-    ours = [ast.unparse(node) for node in imports if "torchrl_lite" in (node.module or "")]
-    assert len(ours) > 5
-    exec("\n".join(ours), {})
+    own = [ast.unparse(node) for node in imports if "torchrl_lite" in (node.module or "")]
+    assert len(own) > 5
+    exec("\n".join(own), {})
 
 
 @pytest.mark.slow
@@ -80,6 +80,6 @@ def test_the_notebook_runs() -> None:
     for package in ("ipykernel", "nbclient", "nbformat"):
         pytest.importorskip(package, reason="requirements-dev.txt is not installed")
     if not any(draws(backend) for backend in BACKENDS):
-        pytest.skip("nothing draws here")
+        pytest.skip("no rendering backend works here")
     notebook = runpy.run_path(str(DOCS / "make_tour.py"))["executed"]()
     check_outputs(notebook)

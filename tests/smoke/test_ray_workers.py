@@ -1,6 +1,6 @@
-"""Workers on Ray collect what workers of this machine do, whatever dies.
+"""Ray workers collect the same bits as local ones, even if actors or nodes die.
 
-They need ``pip install -e .[ray]`` and are skipped without it.
+Needs ``pip install -e .[ray]``; skipped without it.
 """
 
 import json
@@ -31,7 +31,7 @@ from torchrl_lite.network.build import build
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
 pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
 
-ODD = """
+BROKEN_ENVS = """
 import sys
 import threading
 import gymnasium as gym
@@ -39,7 +39,7 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 class Raises(PendulumEnv):
     def step(self, action):
-        raise ValueError("this is odd")
+        raise ValueError("this is broken")
 
 class Hangs(PendulumEnv):
     def step(self, action):
@@ -57,17 +57,17 @@ gym.register("Leaves-v0", Leaves)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two nodes with room for a worker each, and odd environments."""
+    """Two nodes with room for one worker each, and broken environments to import."""
     from ray.cluster_utils import Cluster
 
-    odd = tmp_path_factory.mktemp("odd")
-    (odd / "odd_envs.py").write_text(ODD)
+    broken = tmp_path_factory.mktemp("broken")
+    (broken / "broken_envs.py").write_text(BROKEN_ENVS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")
-        path = [str(ROOT), str(odd), os.environ.get("PYTHONPATH", "")]
+        path = [str(ROOT), str(broken), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(path))
-        patch.syspath_prepend(odd)
+        patch.syspath_prepend(broken)
         node = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=node)
         cluster.add_node(num_cpus=1)
@@ -75,7 +75,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         cluster.shutdown()
 
 
-# --- what a Collector gives ----------------------------------------------------------------------
+# --- collectors ----------------------------------------------------------------------------------
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 HORIZON, EPOCH_FRAMES = 7, 10
@@ -91,7 +91,7 @@ def make_actor(env: EnvConfig, seed: int) -> GaussianPolicy:
 
 
 YOUNG, OLD = make_actor(ENV, 1), make_actor(ENV, 2)
-# A task leaves and returns; episodes end within epochs, and epochs within episodes.
+# A task is left out and returns; the ends of epochs and episodes do not coincide.
 EPOCHS: list[tuple[GaussianPolicy, tuple[int, ...], bool]] = [
     (YOUNG, (0, 1), True),
     (YOUNG, (0, 1), False),
@@ -112,15 +112,15 @@ def open_collector(cluster: Any) -> Iterator[Callable[..., Collector]]:
             say: Callable[[str], None] = print,
             **changes: Any,
         ) -> Collector:
-            crew = None
+            ray_pool = None
             if ray:
                 config = RayConfig(address=cluster.address, num_workers=ray)
-                crew = stack.enter_context(RayPool(config))
+                ray_pool = stack.enter_context(RayPool(config))
             setup = RolloutSetup(env, make_spec(env), make_actor(env, 1), seed=11)
             setup = setup._replace(**changes)
             workers = ray or local
             collector = Collector(
-                setup, epoch_frames=EPOCH_FRAMES, workers=workers, pool=crew, say=say
+                setup, epoch_frames=EPOCH_FRAMES, workers=workers, pool=ray_pool, say=say
             )
             stack.callback(collector.close)
             return collector
@@ -132,7 +132,7 @@ Open = Callable[..., Collector]
 
 
 def epoch(collector: Collector, number: int) -> dict[str, Any]:
-    """Taken where it was submitted already."""
+    """Collects an epoch, which may have been submitted already."""
     actor, tasks, random = EPOCHS[number]
     if not collector.busy:
         collector.submit(actor, tasks, random=random)
@@ -146,7 +146,7 @@ def evaluation(collector: Collector) -> list[dict[str, Any]]:
 
 
 def session(collector: Collector) -> dict[str, Any]:
-    """All that a collector gives."""
+    """Everything that a collector returns, also after loading its state."""
     epochs = [epoch(collector, number) for number in range(len(EPOCHS))]
     state = collector.state_dict()
     evaluated = evaluation(collector)
@@ -158,7 +158,7 @@ def session(collector: Collector) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Any]:
-    """In this process."""
+    """The session of a collector without worker processes."""
     with Collector(
         RolloutSetup(ENV, make_spec(ENV), YOUNG, seed=11), epoch_frames=EPOCH_FRAMES
     ) as collector:
@@ -166,31 +166,29 @@ def expected() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("workers", [{"local": 2}, {"ray": 2}], ids=str)
-def test_workers_anywhere_give_the_same_bits(
+def test_local_and_ray_workers_collect_the_same_bits(
     open_collector: Open, expected: dict[str, Any], workers: dict[str, int]
 ) -> None:
     assert_same_bits(session(open_collector(**workers)), expected, "session")
 
 
 def hosts() -> list[int]:
-    """ProcessPool that are actors of ours."""
+    """The PIDs of our Ray actors."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(b"ray::_Host"):
                 found.append(int(path.parent.name))
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has ended meanwhile
             continue
     return found
 
 
-def test_an_actor_that_dies_is_replaced_twice(
-    open_collector: Open, expected: dict[str, Any]
-) -> None:
-    others, told = hosts(), list[str]()
-    collector = open_collector(ray=1, say=told.append)
+def test_a_dead_actor_is_replaced_twice(open_collector: Open, expected: dict[str, Any]) -> None:
+    others, messages = hosts(), list[str]()
+    collector = open_collector(ray=1, say=messages.append)
 
-    def kill_in_mid_epoch(number: int) -> None:
+    def kill_mid_epoch(number: int) -> None:
         (victim,) = set(hosts()) - set(others)
         os.kill(victim, signal.SIGSTOP)  # so that it dies in the middle of the epoch
         actor, tasks, random = EPOCHS[number]
@@ -200,48 +198,48 @@ def test_an_actor_that_dies_is_replaced_twice(
 
     epochs = [epoch(collector, 0)]
     for number in (1, 2):
-        kill_in_mid_epoch(number)
+        kill_mid_epoch(number)
         epochs.append(epoch(collector, number))
     assert_same_bits(epochs, expected["epochs"][:3], "epochs")
-    assert len(told) == 2
-    assert all(line.startswith("rollout worker 0 died (") for line in told)
-    assert all(line.endswith("a new one replays its environments") for line in told)
+    assert len(messages) == 2
+    assert all(line.startswith("rollout worker 0 died (") for line in messages)
+    assert all(line.endswith("a new one replays its environments") for line in messages)
 
-    kill_in_mid_epoch(3)
+    kill_mid_epoch(3)
     with pytest.raises(WorkerError, match=r"worker 0 died .*, the 3rd death of .*reach-v3 \(copy"):
         collector.result()
 
 
-def test_a_node_that_leaves_takes_nothing_with_it(
+def test_losing_a_node_changes_no_bit(
     cluster: Any, open_collector: Open, expected: dict[str, Any]
 ) -> None:
-    told: list[str] = []
-    collector = open_collector(ray=2, say=told.append)
+    messages: list[str] = []
+    collector = open_collector(ray=2, say=messages.append)
     epochs = [epoch(collector, 0)]
     actor, tasks, random = EPOCHS[1]
     collector.submit(actor, tasks, random=random)
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
-    cluster.add_node(num_cpus=1)  # what is lost waits for room
+    cluster.add_node(num_cpus=1)  # the lost worker waits for a free CPU
     epochs += [epoch(collector, number) for number in (1, 2, 3)]
     assert_same_bits(epochs, expected["epochs"][:4], "epochs")
     assert_same_bits(evaluation(collector), expected["evaluation"], "evaluation")
-    (line,) = told
+    (line,) = messages
     assert line.endswith("a new one replays its environments")
 
 
 @pytest.mark.parametrize("task", ["Raises-v0", "Hangs-v0", "Leaves-v0"])
-def test_an_odd_environment_is_reported_like_by_local_workers(
+def test_a_broken_environment_is_reported_as_by_local_workers(
     open_collector: Open, task: str
 ) -> None:
-    env = EnvConfig(suite="gymnasium", imports=["odd_envs"], tasks=[task], max_episode_frames=9)
-    said = []
+    env = EnvConfig(suite="gymnasium", imports=["broken_envs"], tasks=[task], max_episode_frames=9)
+    errors = []
     for workers in ({"local": 1}, {"ray": 1}):
         collector = open_collector(env, env_timeout_s=3, **workers)
         collector.submit(make_actor(env, 1), (0,), random=False)
         with pytest.raises(WorkerError) as caught:
             collector.result()
-        said.append(str(caught.value).splitlines())
-    local, ray = said
+        errors.append(str(caught.value).splitlines())
+    local, ray = errors
     assert ray[0] == local[0]
     assert task in ray[0]
     assert ray[-1] == local[-1]  # of the traceback, where there is one
@@ -279,7 +277,7 @@ def folder_of(log_dir: Path) -> Path:
 
 
 def everything(log_dir: Path) -> dict[str, Any]:
-    """What a run left, but for clocks and for where its workers were."""
+    """All that a run saved, except for clocks and the placement of workers."""
     folder = folder_of(log_dir)
     state = complete_state(folder)
     for part in (state, state["buffer"], state["learner"], state["collector"]):
@@ -294,21 +292,21 @@ def everything(log_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The run in one process."""
-    folder = tmp_path_factory.mktemp("alone")
+def single_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same run in one process."""
+    folder = tmp_path_factory.mktemp("single_process")
     assert main("sac", command(folder), multi_task=True) == 0
     return everything(folder)
 
 
-def test_a_run_on_a_cluster_is_the_run_of_one_process(
-    cluster: Any, alone: dict[str, Any], tmp_path: Path
+def test_a_run_moved_to_a_cluster_equals_one_in_a_single_process(
+    cluster: Any, single_process: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Begun by one process, stopped, and moved to the cluster, which it leaves as it was."""
+    """It stops in one process, resumes on the cluster, and leaves no actor there."""
     assert main("sac", [*command(tmp_path), "--until", "160"], multi_task=True) == 0
     moved = command(tmp_path, **RAY, **{"system.ray.address": cluster.address})
     assert main("sac", [*moved, "--resume"], multi_task=True) == 0
-    assert_same_bits(everything(tmp_path), alone, "run")
+    assert_same_bits(everything(tmp_path), single_process, "run")
     params = json.loads((folder_of(tmp_path) / "params.json").read_text())
     assert params["system"]["ray"]["address"] == cluster.address
     assert outlive(set(hosts()), 30) == set()

@@ -1,4 +1,4 @@
-"""Real runs as processes of this machine, without Ray: a search as on its page, and its end."""
+"""Searches and sweeps in local processes, without Ray: killed, stopped and continued."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
 def test_the_documented_search_continues_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With one tiny run; `test_search.py` of the unit tests has searches of several trials."""
+    """With one tiny trial; the unit tests cover searches of several trials."""
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     (tmp_path / "space.json").write_text(block("json"))
     _, command = block("bash").splitlines()
@@ -78,7 +78,7 @@ def test_the_documented_search_continues_after_a_kill(
         assert config[section] == params[section]
 
 
-def test_a_sweep_without_ray_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:
+def test_a_stopped_local_sweep_lets_its_runs_finish_their_epoch(tmp_path: Path) -> None:
     shared_before = set(SHARED_MEMORY.iterdir())
     endless = SMALL | {"train.num_epochs": 10**5, "train.save_interval": 10**5}
     driver = start(

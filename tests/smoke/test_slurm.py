@@ -1,4 +1,4 @@
-"""The batch script of the page on Slurm, with the signals that Slurm sends."""
+"""The batch script of docs/slurm.md, with the signals that Slurm sends."""
 
 import os
 import re
@@ -21,7 +21,7 @@ SETS = sets(SMALL)
 
 
 def script(folder: Path) -> Path:
-    """The first block of the page; ``scontrol`` writes down what it is asked."""
+    """The page's first code block, with a fake ``scontrol`` that records its arguments."""
     page = (ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
     block = re.search(r"```bash\n(#!/bin/bash\n.*?)```", page, re.DOTALL)
     assert block is not None
@@ -51,22 +51,22 @@ def start(path: Path, log_dir: Path, index: int = 1) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def reach(process: subprocess.Popen[str], epoch: int) -> None:
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
     assert process.stdout is not None
     assert any(line.startswith(f"epoch {epoch} ") for line in process.stdout)
 
 
 def training_of(run: Path) -> tuple[list[dict[str, str]], dict[str, object]]:
-    """Every number that no clock made."""
+    """All results that do not depend on the clock."""
     return results(run), result_of(run) | {"wall_time_s": 0}
 
 
 @pytest.mark.slow
-def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> None:
+def test_the_documented_script_survives_the_signals_of_slurm(tmp_path: Path) -> None:
     path, log = script(tmp_path), tmp_path / "log"
 
     first = start(path, log)
-    reach(first, 5)
+    wait_for_epoch(first, 5)
     members = session_of(first.pid)
     os.kill(first.pid, signal.SIGTERM)  # to the script alone, as with --signal=B:TERM
     first.communicate()
@@ -75,9 +75,9 @@ def test_the_script_of_the_page_survives_what_slurm_sends(tmp_path: Path) -> Non
     assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
 
     second = start(path, log)
-    reach(second, 10)
+    wait_for_epoch(second, 10)
     members = session_of(second.pid)
-    os.killpg(second.pid, signal.SIGKILL)  # the grace time is over
+    os.killpg(second.pid, signal.SIGKILL)  # as at the end of the grace period
     second.communicate()
     assert outlive(members, 30) == set()
 

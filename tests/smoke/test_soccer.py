@@ -1,7 +1,7 @@
-"""Two tasks of another package, with 45 and 39 observations and torques of up to 65.
+"""Two tasks of another package, with observations of 45 and 39 numbers and torques of up to 65.
 
-They need ``pip install -e .[soccer]``, in a virtual environment of their own: the package asks for
-an older Gymnasium.
+Needs ``pip install -e .[soccer]`` in a separate virtual environment: the package requires an older
+Gymnasium.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ TINY = SMALLEST | {
 }
 
 
-def test_both_tasks_train_with_one_policy_and_go_on_after_a_stop(tmp_path: Path) -> None:
+def test_one_policy_trains_on_both_tasks_and_resumes_bit_identically(tmp_path: Path) -> None:
     def run(name: str, *flags: str) -> Path:
         common = ["--config", str(CONFIG), "--log_dir", str(tmp_path / name), "--device", "cpu"]
         assert main("sac", [*common, *sets(TINY), *flags], multi_task=True) == 0

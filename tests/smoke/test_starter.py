@@ -1,4 +1,4 @@
-"""The real starter on real Meta-World: how it ends, how it is stopped, what a person sees."""
+"""The real starter on real Meta-World: finished and stopped runs, and the terminal output."""
 
 import fcntl
 import os
@@ -31,10 +31,10 @@ TOTAL = EPOCHS * FRAMES_PER_EPOCH
 
 
 def environment() -> dict[str, str]:
-    """Without what makes a library think that its output is, or is no, terminal."""
-    told = {"FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
+    """Without variables that override whether the output counts as a terminal."""
+    removed = {"FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
     own = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TERM": "xterm-256color"}
-    return {key: value for key, value in os.environ.items() if key not in told} | own
+    return {key: value for key, value in os.environ.items() if key not in removed} | own
 
 
 def flags(log_dir: Path, task: str = f"--task={TASK}", **changes: Any) -> list[str]:
@@ -55,7 +55,7 @@ def folder_of(log_dir: Path, task: str = TASK) -> Path:
 # --- a run that finishes -------------------------------------------------------------------------
 
 
-def test_a_process_with_workers_trains_as_this_one_and_prints_a_line_an_epoch(
+def test_a_process_with_workers_gives_the_same_run_and_prints_a_line_per_epoch(
     tmp_path: Path,
 ) -> None:
     args = command(tmp_path / "process", system__workers=1)
@@ -72,33 +72,38 @@ def test_a_process_with_workers_trains_as_this_one_and_prints_a_line_an_epoch(
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
 
 
-def test_a_terminal_shows_a_live_view_that_ends_with_everything_done(tmp_path: Path) -> None:
-    """Of 100 x 30, in a run of a task by its number."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+def test_a_terminal_shows_a_live_view_up_to_the_last_frame(tmp_path: Path) -> None:
+    """In a terminal of 100 x 30 characters, with the task given by number."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     args = command(tmp_path, "--task_id=2")
     process = subprocess.Popen(
-        args, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        args,
+        env=environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
     )
-    os.close(theirs)
+    os.close(terminal)
     shown = b""
     while True:
         try:
-            part = os.read(ours, 65536)
-        except OSError:  # Linux says so when the other end is closed
+            part = os.read(controller, 65536)
+        except OSError:  # Linux raises this when the other end is closed
             break
         if not part:
             break
         shown += part
-    os.close(ours)
+    os.close(controller)
 
     assert process.wait() == 0
     assert len(rows_of(folder_of(tmp_path, "pick-place-v3"))) == EPOCHS
     drawn = shown.decode()
-    assert re.search(r"\x1b\[\d*A", drawn)  # the cursor goes up and draws again
+    assert re.search(r"\x1b\[\d*A", drawn)  # the cursor moves up to redraw
     assert all(text in drawn for text in ("frames/s", "updates/s", f"{TOTAL}/{TOTAL}"))
     assert "success" in drawn.rpartition("\x1b[1A")[2]
-    assert -1 < drawn.rfind("\x1b[?25l") < drawn.rfind("\x1b[?25h")  # the cursor is given back
+    assert -1 < drawn.rfind("\x1b[?25l") < drawn.rfind("\x1b[?25h")  # the cursor is shown again
 
 
 # --- a run that is stopped -----------------------------------------------------------------------
@@ -107,7 +112,7 @@ def test_a_terminal_shows_a_live_view_that_ends_with_everything_done(tmp_path: P
 def stop_run(
     log_dir: Path, number: signal.Signals, *, after: str, group: bool = False, **changes: Any
 ) -> Stopped:
-    """A run without end, that gets a signal."""
+    """Sends a signal to an endless run."""
     endless = {"train__num_epochs": 100_000, "train__save_interval": 1} | changes
     args = command(log_dir, **endless)
     stopped = stop(args, number, after=after, group=group, env=environment())
@@ -115,8 +120,8 @@ def stop_run(
     return stopped
 
 
-def assert_goes_on(folder: Path) -> None:
-    """Two epochs more than the checkpoint has."""
+def assert_resumes(folder: Path) -> None:
+    """Trains for two epochs more than the checkpoint has."""
     end = torch.load(newest_checkpoint(folder), weights_only=True)["epoch"] + 2
     fields = sets({"train.num_epochs": end - 1, "system.workers": 0})
     log_dir = str(folder.parents[2])
@@ -125,8 +130,8 @@ def assert_goes_on(folder: Path) -> None:
     assert result_of(folder)["frames"] == end * FRAMES_PER_EPOCH
 
 
-def test_ctrl_c_lets_an_epoch_whose_end_is_near_finish(tmp_path: Path) -> None:
-    """SIGINT to the whole group."""
+def test_ctrl_c_lets_the_epoch_finish_within_the_grace_period(tmp_path: Path) -> None:
+    """SIGINT goes to the whole process group."""
     near = {"system__workers": 1, "train__save_interval": 10_000}
     stopped = stop_run(tmp_path, signal.SIGINT, after="epoch 6 ", group=True, **near)
     assert stopped.code == 130, stopped.err
@@ -137,17 +142,17 @@ def test_ctrl_c_lets_an_epoch_whose_end_is_near_finish(tmp_path: Path) -> None:
 
 
 def test_sigterm_without_grace_ends_a_run_at_once(tmp_path: Path) -> None:
-    """To the main process alone."""
+    """SIGTERM goes to the main process alone."""
     at_once = {"system__workers": 1, "system__grace_seconds": 0}
     stopped = stop_run(tmp_path, signal.SIGTERM, after="epoch 6 ", **at_once)
     assert stopped.code == 143, stopped.err
     last = stopped.err.splitlines()[-1]
     assert last == "stopped by SIGTERM; --resume continues from the last checkpoint"
-    assert_goes_on(folder_of(tmp_path))
+    assert_resumes(folder_of(tmp_path))
 
 
 def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path: Path) -> None:
     stopped = stop_run(tmp_path, signal.SIGKILL, after="epoch 4 ", system__workers=2)
     assert stopped.code == -signal.SIGKILL
     assert stopped.processes >= 3
-    assert_goes_on(folder_of(tmp_path))
+    assert_resumes(folder_of(tmp_path))

@@ -1,6 +1,6 @@
-"""Sweeps on a Ray of two nodes: what dies is done again, and nothing else.
+"""Sweeps on a Ray cluster of two nodes: only interrupted runs continue after a loss.
 
-They need ``pip install -e .[ray]`` and are skipped without it.
+Needs ``pip install -e .[ray]``; skipped without it.
 """
 
 import json
@@ -56,7 +56,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of the same runs, made one after the other without Ray."""
+    """The results table of the same runs, trained one after the other without Ray."""
     folder = tmp_path_factory.mktemp("single")
     flags = ["--config", str(CONFIG), "--log_dir", str(folder), "--device", "cpu", *SETS]
     for seed in SEEDS:
@@ -74,8 +74,8 @@ def start(cluster: Any, log_dir: Path, *flags: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def no_ctrl_c() -> None:
-    """What a shell does to what it starts in the background."""
+def ignore_ctrl_c() -> None:
+    """As a shell does for commands in the background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -84,7 +84,7 @@ def folders(log_dir: Path) -> list[Path]:
 
 
 def in_the_middle(folder: Path, node: str | None = None) -> bool:
-    """On that node where one is named."""
+    """Whether the run is unfinished and has a checkpoint; on ``node``, if given."""
     try:
         mark = json.loads((folder / "sweep.json").read_text())
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def in_the_middle(folder: Path, node: str | None = None) -> bool:
     return is_in_the_middle(folder) and node in (None, mark["node"])
 
 
-def assert_all_done_once(log_dir: Path, single: Path) -> None:
+def assert_each_ran_once(log_dir: Path, single: Path) -> None:
     for name in ("results.md", "results.csv"):
         assert (log_dir / "sweep" / name).read_bytes() == (single / name).read_bytes()
     assert (log_dir / "sweep" / "curves.png").exists()
@@ -102,7 +102,7 @@ def assert_all_done_once(log_dir: Path, single: Path) -> None:
         assert not (folder / "sweep.json").exists()
 
 
-def test_a_killed_driver_continues_where_it_was(cluster: Any, single: Path, tmp_path: Path) -> None:
+def test_a_sweep_survives_a_killed_driver(cluster: Any, single: Path, tmp_path: Path) -> None:
     driver = start(cluster, tmp_path, "--seeds", "1-3")
     middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
     driver.kill()
@@ -114,7 +114,7 @@ def test_a_killed_driver_continues_where_it_was(cluster: Any, single: Path, tmp_
     out, err = again.communicate()
     assert again.returncode == 0, err
     assert "resuming from frame" in (middle / "console.log").read_text()
-    assert_all_done_once(tmp_path, single)
+    assert_each_ran_once(tmp_path, single)
 
     before = [(folder / "console.log").read_bytes() for folder in folders(tmp_path)]
     third = start(cluster, tmp_path, "--seeds", "1-3")
@@ -124,23 +124,23 @@ def test_a_killed_driver_continues_where_it_was(cluster: Any, single: Path, tmp_
     assert [(folder / "console.log").read_bytes() for folder in folders(tmp_path)] == before
 
 
-def test_the_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Path) -> None:
+def test_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Path) -> None:
     node = cluster.list_all_nodes()[-1]
     driver = start(cluster, tmp_path, "--seeds", "1-3")
 
-    def on_it() -> list[Path]:
+    def on_node() -> list[Path]:
         return [folder for folder in folders(tmp_path) if in_the_middle(folder, node.node_id)]
 
-    (moved,) = until(on_it)
+    (moved,) = until(on_node)
     cluster.remove_node(node, allow_graceful=False)
     _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
     assert "resuming from frame" in (moved / "console.log").read_text()
-    assert_all_done_once(tmp_path, single)
+    assert_each_ran_once(tmp_path, single)
 
 
-def test_a_search_outlives_its_driver_and_a_node(cluster: Any, tmp_path: Path) -> None:
-    """Each trial ends once, as without Ray."""
+def test_a_search_survives_the_loss_of_its_driver_and_a_node(cluster: Any, tmp_path: Path) -> None:
+    """Each trial finishes once, with the same table as without Ray."""
     pytest.importorskip("optuna", reason="the extra [search] is not installed")
     space = tmp_path / "space.json"
     space.write_text('{"sac.tau": [0.01, 0.02, 0.05]}')
@@ -170,15 +170,15 @@ def test_a_search_outlives_its_driver_and_a_node(cluster: Any, tmp_path: Path) -
     assert table.count(b"done") == 3
 
 
-def test_a_sweep_in_the_background_lets_its_runs_finish_an_epoch(tmp_path: Path) -> None:
-    """On a Ray of its own, of which nothing is left."""
+def test_a_stopped_background_sweep_lets_its_runs_finish_their_epoch(tmp_path: Path) -> None:
+    """It starts its own Ray and leaves nothing of it behind."""
     shared_before = set(SHARED_MEMORY.iterdir())
     argv = ["--starter", "st_sac", "--config", str(CONFIG), "--log_dir", str(tmp_path), *SETS]
     argv += ["--set", "train.num_epochs=100000", "--set", "train.save_interval=10000"]
     driver = subprocess.Popen(
         [sys.executable, str(ROOT / "starter" / "sweep.py"), *argv],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=no_ctrl_c,
+        start_new_session=True, preexec_fn=ignore_ctrl_c,
     )  # fmt: skip
     folder = folders(tmp_path)[0]
     until(lambda: (folder / "log.csv").exists() and "\n5," in (folder / "log.csv").read_text())

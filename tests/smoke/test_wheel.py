@@ -1,4 +1,4 @@
-"""The wheel alone, away from the repository: it trains, resumes, plays and plots."""
+"""The installed wheel trains, resumes, plays and plots without the repository."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with nothing but the installed wheel, which is built from a copy of the sources."""
+    """A folder with only the wheel installed, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("wheel")
     source, target = folder / "source", folder / "target"
     for name in SOURCES:
@@ -35,7 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(installed: Path, folder: Path, *command: str) -> str:
-    """What a command prints that runs in ``folder`` and sees only the installed package."""
+    """The output of a command that runs in ``folder`` and sees only the installed package."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
@@ -74,11 +74,11 @@ def test_the_wheel_trains_plays_and_plots_from_another_directory(
     assert (tmp_path / "c.png").stat().st_size > 1000
 
 
-def test_the_wheel_has_every_shipped_file_and_no_test(installed: Path) -> None:
+def test_the_wheel_has_every_shipped_file_and_no_tests(installed: Path) -> None:
     for name in ("config", "pretrained"):
         inside = installed / "torchrl_lite" / "shipped" / name
-        ours = {path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*.*")}
-        assert {path.relative_to(inside) for path in inside.rglob("*.*")} == ours
+        expected = {path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*.*")}
+        assert {path.relative_to(inside) for path in inside.rglob("*.*")} == expected
     assert {path.name for path in installed.iterdir() if "." not in path.name} == {
         "bin",
         "torchrl_lite",
