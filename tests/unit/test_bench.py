@@ -1,4 +1,4 @@
-"""The bench counts what it says it counts."""
+"""The benchmarks measure what they report."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from torchrl_lite.bench import env as env_bench
 from torchrl_lite.bench import measure, solve, update
 
 
-def test_every_round_lets_all_take_a_turn_and_the_first_is_not_counted(
+def test_contenders_take_turns_and_the_first_round_is_not_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, turns = 0.0, []
@@ -40,8 +40,8 @@ def test_every_round_lets_all_take_a_turn_and_the_first_is_not_counted(
     assert turns == ["one", "other"] * 4
 
 
-def test_operations_of_an_update_are_those_that_pytorch_counts() -> None:
-    """But for the critic's column products with the head, which are no matrix products here."""
+def test_operations_of_an_update_match_the_count_of_pytorch() -> None:
+    """Except for the critics' heads, whose products are not matrix products here."""
     rows, hidden = 16, [40, 50, 60]
     spec = make_spec(obs_dim=update.OBS, act_dim=update.ACT)
     sac = make_sac(spec, hidden=hidden)
@@ -52,7 +52,7 @@ def test_operations_of_an_update_are_those_that_pytorch_counts() -> None:
     assert update.operations(hidden, rows) == counter.get_total_flops() + heads
 
 
-def test_a_report_has_ratios_to_its_baseline_and_a_file_its_rates_and_hardware(
+def test_a_report_shows_ratios_to_its_baseline_and_saves_rates_and_hardware(
     tmp_path: Path,
 ) -> None:
     rates = {"old": 2000.0, "new": 5000.0}
@@ -64,11 +64,11 @@ def test_a_report_has_ratios_to_its_baseline_and_a_file_its_rates_and_hardware(
     measure.write(tmp_path / "bench.json", [report])
     data = json.loads((tmp_path / "bench.json").read_text())
     assert (data["reports"][0]["rates"], data["hardware"]["cores"] >= 1) == (rates, True)
-    assert data["versions"]["torch"] == version("torch")  # without the CUDA version that torch adds
+    assert data["versions"]["torch"] == version("torch")  # without torch's CUDA suffix
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium, about stock Meta-World
-def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
+@pytest.mark.filterwarnings("ignore::UserWarning")  # from Gymnasium, about stock Meta-World
+def test_an_environment_is_compared_with_stock_and_the_simulator() -> None:
     report, mean = env_bench.measure(["reach-v3"], frames=5, rounds=1)
     assert set(report.rates) == {env_bench.STOCK, env_bench.OURS}
     assert report.floor is not None
@@ -76,8 +76,8 @@ def test_an_environment_is_measured_beside_stock_and_the_simulator() -> None:
     assert mean.rates == pytest.approx(report.rates)
 
 
-class Ended:
-    """A training whose process has ended by the time that anyone looks at its log."""
+class FinishedProcess:
+    """A training process that has ended before its log is first read."""
 
     returncode = 0
 
@@ -101,18 +101,18 @@ class Ended:
 def test_a_task_is_solved_by_three_good_evaluations_in_a_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Evaluations of 0.90, 0.95, 1.00 and 0.95; what comes after them does not count."""
-    monkeypatch.setattr(solve.subprocess, "Popen", Ended)
+    """After 0.90, these are 0.95, 1.00 and 0.95; later evaluations do not count."""
+    monkeypatch.setattr(solve.subprocess, "Popen", FinishedProcess)
     run = solve._ours("any", "reach-v3", minutes=60.0, seed=1)
     assert run.solved
     assert run == solve.Run("any", 3.5, 7, 70, [0.9, 0.95, 1.0, 0.95])
 
 
-def test_the_baseline_is_evaluated_in_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To make one takes time that its training would be charged with."""
+def test_the_baseline_evaluates_in_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Building one takes time, which would count as training time."""
 
     class Fake:
-        """The package, its SAC, and an environment."""
+        """Stands in for SAC and for the environment."""
 
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -137,7 +137,7 @@ def test_the_baseline_is_evaluated_in_one_environment(monkeypatch: pytest.Monkey
     callbacks = Mock(BaseCallback=object)
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.callbacks", callbacks)
     assert solve._stable_baselines("any", "reach-v3", minutes=60.0, seed=1).solved
-    assert made.call_count == 2  # the other one is trained in
+    assert made.call_count == 2  # the other one is for training
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_baseline_is_evaluated_in_one_environment(monkeypatch: pytest.Monkey
         (["update", "--frames", "9"], ["--frames: not for update"]),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(
+def test_a_usage_error_is_one_line_with_exit_code_2(
     arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_starter("bench", *arguments) == 2

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read without executing anything in them."""
+"""Checkpoints are written whole or not at all, and loading one never executes code."""
 
 import os
 import pickle
@@ -24,8 +24,8 @@ def write_state(path: Path) -> None:
     files.save(path, {"networks": {"weight": torch.zeros(2, 3)}, "epoch": 7})
 
 
-def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
-    """In a folder that is made, in UTF-8, for others to read."""
+def test_a_text_file_is_created_and_replaced(tmp_path: Path) -> None:
+    """In a new folder, in UTF-8, and readable by others."""
     path = tmp_path / "a" / "b" / "params.json"
     for text in ("first", "é→"):
         write_text(path, text)
@@ -35,10 +35,10 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "no space"), KeyboardInterrupt()], ids=repr)
-def test_a_write_that_fails_half_way_leaves_the_old_file(
+def test_a_write_that_fails_halfway_keeps_the_old_file(
     tmp_path: Path, error: BaseException
 ) -> None:
-    def half(file: BinaryIO) -> None:
+    def write_half(file: BinaryIO) -> None:
         file.write(b"n")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -47,19 +47,19 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
     with pytest.raises(type(error)):
-        write_atomically(path, half)
+        write_atomically(path, write_half)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["last.pt"]
 
 
-def test_a_full_disk_is_reported_as_such_when_weights_are_written(tmp_path: Path) -> None:
-    """Not in the words of torch's archive writer."""
+def test_a_full_disk_is_reported_as_such(tmp_path: Path) -> None:
+    """Not as an error of torch's archive writer."""
     with pytest.raises(OSError, match="File too large"), no_file_larger_than(20_000):
         files.save(tmp_path / "best.pt", {"weight": torch.zeros(100, 100)})
     assert names(tmp_path) == []
 
 
-def test_the_content_is_on_disk_before_the_name_points_to_it(
+def test_the_content_is_synced_before_the_file_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -72,21 +72,21 @@ def test_the_content_is_on_disk_before_the_name_points_to_it(
 
         monkeypatch.setattr(owner, step, logged)
     write_text(tmp_path / "params.json", "{}")
-    assert steps == ["fsync", "replace", "fsync"]  # the file, its name, the folder
+    assert steps == ["fsync", "replace", "fsync"]  # the file, then its name, then the folder
 
 
 def with_code(path: Path) -> dict[str, Any]:
     return {"learner": {"optimizers": [Payload(path.with_name("executed"))]}}
 
 
-def cut_near_the_end(path: Path) -> None:
+def truncate(path: Path) -> None:
     write_state(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(0.99 * len(content))])
 
 
-def flip(path: Path) -> None:
-    """Damages the pickle within the archive."""
+def corrupt_pickle(path: Path) -> None:
+    """Damages the pickle inside the archive."""
     write_state(path)
     content = bytearray(path.read_bytes())
     at = content.index(b"networks")
@@ -100,8 +100,8 @@ def zip_of(path: Path, entries: dict[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
-def bomb(path: Path) -> None:
-    """A checkpoint that torch would load, of a thousandth of its size."""
+def zip_bomb(path: Path) -> None:
+    """A checkpoint that torch would load, compressed to a thousandth of its size."""
     torch.save({"weight": torch.zeros(5_000_000)}, path)
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
@@ -109,7 +109,7 @@ def bomb(path: Path) -> None:
 
 
 def huge_header(path: Path) -> None:
-    """The directory claims that an entry has ten gigabytes."""
+    """The zip's directory claims that an entry has four gigabytes."""
     torch.save({"weight": torch.zeros(3)}, path)
     content = bytearray(path.read_bytes())
     entry = content.rindex(b"PK\x01\x02")
@@ -121,8 +121,8 @@ def holding(weight: Any) -> Callable[[Path], object]:
     return lambda path: torch.save({"weight": weight}, path)
 
 
-def laughs(part: Any) -> Any:
-    """Ten times the same part, in ten levels."""
+def billion_laughs(part: Any) -> Any:
+    """Ten levels, each of which holds the one below ten times."""
     for _ in range(10):
         part = type(part)([part]) * 10
     return part
@@ -130,38 +130,38 @@ def laughs(part: Any) -> Any:
 
 BAD: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
-    "cut near the end": cut_near_the_end,
-    "damaged inside": flip,
-    "another archive": lambda path: zip_of(path, {"readme.txt": b"nothing"}),
+    "truncated": truncate,
+    "corrupt pickle": corrupt_pickle,
+    "another zip file": lambda path: zip_of(path, {"readme.txt": b"nothing"}),
     "a folder": Path.mkdir,
     "a list": lambda path: torch.save([1, 2], path),
     "code": lambda path: torch.save(with_code(path), path),
-    "code, legacy": lambda path: torch.save(
+    "code, legacy format": lambda path: torch.save(
         with_code(path), path, _use_new_zipfile_serialization=False
     ),
-    "code, a pickle": lambda path: path.write_bytes(pickle.dumps(with_code(path), protocol=2)),
-    "a name that climbs": lambda path: zip_of(path, {"../../executed/data.pkl": b""}),
-    "an absolute name": lambda path: zip_of(path, {f"{path.parent}/executed/data.pkl": b""}),
-    "a bomb": bomb,
+    "code, plain pickle": lambda path: path.write_bytes(pickle.dumps(with_code(path), protocol=2)),
+    "a path that leaves the folder": lambda path: zip_of(path, {"../../executed/data.pkl": b""}),
+    "an absolute path": lambda path: zip_of(path, {f"{path.parent}/executed/data.pkl": b""}),
+    "a zip bomb": zip_bomb,
     "a huge header": huge_header,
     "a tensor beyond its storage": holding(torch.zeros(1).expand(10**12)),
     "a sparse tensor": holding(torch.zeros(3, 3).to_sparse()),
-    "a billion lists": holding(laughs(["x"])),
-    "a billion tuples": holding(laughs(("x",))),
+    "a billion lists": holding(billion_laughs(["x"])),
+    "a billion tuples": holding(billion_laughs(("x",))),
     "a complex tensor": holding([torch.zeros(3).to(torch.complex64)]),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_named_in_one_line_and_has_no_effect(tmp_path: Path, kind: str) -> None:
+def test_a_bad_file_is_rejected_in_one_line_without_side_effects(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "last.pt"
     BAD[kind](path)
     message = error_of(files.load, path)
     assert str(path) in message
-    assert "weights_only" not in message  # which would execute it
+    assert "weights_only" not in message  # torch's advice, which would execute the file
     assert names(tmp_path) == ["last.pt"]
 
 
-def test_the_code_of_these_files_would_run(tmp_path: Path) -> None:
+def test_unpickling_would_run_the_code_of_these_files(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(with_code(tmp_path / "last.pt")))
     assert names(tmp_path) == ["executed"]

@@ -1,4 +1,4 @@
-"""The command ``torchrl-lite``, from any directory, and every starter."""
+"""The ``torchrl-lite`` command, from any directory, and the help and errors of every starter."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from torchrl_lite.command import start
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request
 
-EACH = """
+RUN_EACH_LINE = """
 import io, json, runpy, sys
 from contextlib import redirect_stderr, redirect_stdout
 from torchrl_lite.cli.main import main
@@ -31,11 +31,11 @@ for line in sys.stdin:
             code = main()
         except SystemExit as end:
             code = end.code
-    told = [stream.seek(0) or stream.read() for stream in (out, err)]
+    output = [stream.seek(0) or stream.read() for stream in (out, err)]
     heavy = {"torch", "gymnasium", "metaworld", "ray", "optuna", "matplotlib"} & sys.modules.keys()
-    print(json.dumps([code, *told, sorted(heavy)]))
+    print(json.dumps([code, *output, sorted(heavy)]))
 """
-"""Runs the words in each line of its input, of the command or of a starter."""
+"""Runs the command or starter on each line of its input; prints its code, output and imports."""
 
 
 def run(folder: Path, *words: str, code: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -68,20 +68,20 @@ ANSWERS: dict[str, tuple[int, str]] = {
 STARTERS = sorted(map(str, (ROOT / "starter").glob("*.py")))
 
 
-def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
+def test_help_and_usage_errors_import_nothing_heavy(tmp_path: Path) -> None:
     cases = [(["torchrl-lite", *words.split()], *answer) for words, answer in ANSWERS.items()]
     for starter in STARTERS:
         cases += [([starter, "--help"], 0, "usage: "), ([starter, "--no_such_flag"], 2, "error: ")]
     stdin = "".join(json.dumps(words) + "\n" for words, *_ in cases)
-    done = run(tmp_path, code=EACH, stdin=stdin)
+    done = run(tmp_path, code=RUN_EACH_LINE, stdin=stdin)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    for (words, code, told), answer in zip(cases, answers, strict=True):
+    for (words, code, expected), answer in zip(cases, answers, strict=True):
         assert (answer[0], answer[3]) == (code, []), words
-        assert told in answer[2 if code else 1], words
+        assert expected in answer[2 if code else 1], words
         assert len(answer[2].splitlines()) == (1 if code else 0), words
 
 
-def test_it_knows_every_algorithm() -> None:
+def test_the_cli_knows_every_algorithm() -> None:
     assert tuple(ALGORITHMS) == cli.ALGORITHMS
 
 
@@ -106,14 +106,14 @@ def test_train_takes_one_task_or_many(
     assert asked.config.curriculum is None or asked.config.curriculum.first_stage == 1
 
 
-def test_train_without_a_task_or_curriculum_says_so() -> None:
+def test_train_names_a_missing_task_or_curriculum() -> None:
     for words, message in (("--seed 1", "env.tasks"), ("--config mt10 --stage 1", "--stage")):
         with pytest.raises(UserError, match=message):
             request(parse("sac", words.split(), multi_task=None), "sac", multi_task=None)
 
 
-def test_a_module_of_the_current_directory_is_imported(tmp_path: Path) -> None:
-    """By workers too, and although the command lies elsewhere."""
+def test_a_module_in_the_current_directory_can_be_imported(tmp_path: Path) -> None:
+    """By workers too, and although the command is installed elsewhere."""
     (tmp_path / "mine.py").write_text(
         "import gymnasium as gym\n"
         "from gymnasium.envs.classic_control import PendulumEnv\n"
@@ -126,7 +126,7 @@ def test_a_module_of_the_current_directory_is_imported(tmp_path: Path) -> None:
         "env.num_envs": 2,
         "system.workers": 1,
     }
-    script = Path(sys.executable).parent  # sys.path[0], as of an installed command
+    script = Path(sys.executable).parent  # sys.path[0] of an installed command
     code = f"import sys; sys.path[0] = {str(script)!r}; from torchrl_lite.cli.main import main; "
     code += "sys.exit(main())"
     done = run(tmp_path, "train", "sac", *sets(fields), code=code)
@@ -134,7 +134,7 @@ def test_a_module_of_the_current_directory_is_imported(tmp_path: Path) -> None:
     assert len([*tmp_path.rglob("result.json")]) == 1
 
 
-def test_windows_is_refused_in_one_line(
+def test_windows_is_rejected_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")

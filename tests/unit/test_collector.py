@@ -1,4 +1,4 @@
-"""Blocks hold what stock environments do, with the same bits for any number of workers."""
+"""Blocks match stock environments, bit-identically for any number of workers."""
 
 import os
 import signal
@@ -35,12 +35,12 @@ from torchrl_lite.types import Block, Spec
 TASKS = ["drawer-close-v3", "reach-v3"]
 BOTH = (0, 1)
 RUN_SEED = 11
-HORIZON, EPOCH_FRAMES = 7, 10  # epochs end in the middle of episodes, episodes within epochs
+HORIZON, EPOCH_FRAMES = 7, 10  # the ends of epochs and episodes do not coincide
 
 SHORT = EnvConfig(tasks=TASKS, num_envs=8, group_size=3, max_episode_frames=HORIZON)
-"""Three groups, which two workers hold in another order than one does; the last is not full."""
+"""Three groups, which two workers hold in a different order than one; the last is not full."""
 SMALL = EnvConfig(tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=HORIZON)
-"""For what needs no more."""
+"""For tests that need no more."""
 
 
 def make_actor(seed: int, hidden: Sequence[int] = (32, 32)) -> GaussianPolicy:
@@ -68,42 +68,42 @@ def make_collector(
 
 
 class Epoch(NamedTuple):
-    """What is asked of a collector."""
+    """One epoch to collect."""
 
     actor: GaussianPolicy = YOUNG
     tasks: tuple[int, ...] = BOTH
     random: bool = False
 
 
-class Taken(NamedTuple):
-    """What it answered, kept."""
+class Snapshot(NamedTuple):
+    """A copy of the collected epoch."""
 
     block: Block
     episodes: list[EpisodeStats]
     tasks: tuple[int, ...] = BOTH
-    """Whose rows of the block mean something."""
+    """The tasks whose rows are valid."""
 
 
-def keep(collected: Collected, tasks: tuple[int, ...] = BOTH) -> Taken:
+def keep(collected: Collected, tasks: tuple[int, ...] = BOTH) -> Snapshot:
     block = Block(*(tensor.clone() for tensor in collected.block))
-    return Taken(block, list(collected.episodes), tasks)
+    return Snapshot(block, list(collected.episodes), tasks)
 
 
-def collect(collector: Collector, epochs: Sequence[Epoch]) -> list[Taken]:
-    taken = []
+def collect(collector: Collector, epochs: Sequence[Epoch]) -> list[Snapshot]:
+    snapshots = []
     for actor, tasks, random in epochs:
         collector.submit(actor, tasks, random=random)
-        taken.append(keep(collector.result(), tasks))
-    return taken
+        snapshots.append(keep(collector.result(), tasks))
+    return snapshots
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def assert_same(ours: Sequence[Taken], expected: Sequence[Taken]) -> None:
-    assert len(ours) == len(expected)
-    for one, other in zip(ours, expected, strict=True):
+def assert_same(actual: Sequence[Snapshot], expected: Sequence[Snapshot]) -> None:
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
         assert one.tasks == other.tasks
         for name in Block._fields:
             for task in one.tasks:
@@ -111,8 +111,8 @@ def assert_same(ours: Sequence[Taken], expected: Sequence[Taken]) -> None:
         assert one.episodes == other.episodes
 
 
-def mine(before: Sequence[BaseProcess]) -> list[BaseProcess]:
-    """The workers that were started since, in their order."""
+def started_since(before: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """The workers started since then, in order."""
     return sorted((p for p in active_children() if p not in before), key=lambda p: p.name)
 
 
@@ -125,20 +125,20 @@ CONTINUATION = [Epoch(OLD, tasks=(1,)), Epoch(), Epoch(tasks=(0,), random=True),
 class Session(NamedTuple):
     collector: Collector
     processes: list[BaseProcess]
-    told: list[str]
-    beginning: list[Taken]
+    messages: list[str]
+    beginning: list[Snapshot]
     state: dict[str, Any]
-    """After the beginning: every environment is in the middle of an episode."""
-    untaken_state: dict[str, Any]
-    """The same after one epoch more, which was not taken yet."""
-    continuation: list[Taken]
+    """After the beginning, with every environment in the middle of an episode."""
+    pending_state: dict[str, Any]
+    """The same after submitting one more epoch, before its result was fetched."""
+    continuation: list[Snapshot]
     evaluations: list[list[EpisodeStats]]
 
 
 def record(workers: int) -> Session:
-    others, told = active_children(), list[str]()
-    collector = make_collector(workers=workers, say=told.append)
-    processes = mine(others)
+    others, messages = active_children(), list[str]()
+    collector = make_collector(workers=workers, say=messages.append)
+    processes = started_since(others)
     evaluations = [collector.evaluate(OLD, BOTH, 3)]
     beginning = collect(collector, BEGINNING)
     state = through_a_file(collector.state_dict())
@@ -146,16 +146,17 @@ def record(workers: int) -> Session:
     first = CONTINUATION[0]
     collector.submit(first.actor, first.tasks, random=first.random)
     evaluations.append(collector.evaluate(YOUNG, (1,), 5))
-    untaken = through_a_file(collector.state_dict())
+    pending = through_a_file(collector.state_dict())
     continuation = [keep(collector.result(), first.tasks), *collect(collector, CONTINUATION[1:])]
     evaluations.append(collector.evaluate(OLD, BOTH, 3))
-    return Session(collector, processes, told, beginning, state, untaken, continuation, evaluations)
+    return Session(
+        collector, processes, messages, beginning, state, pending, continuation, evaluations
+    )
 
 
 @pytest.fixture(scope="module")
 def sessions() -> Iterator[Callable[[int], Session]]:
-    """The session of a number of workers, recorded when first asked for, and again where a test
-    ended its workers."""
+    """The session for a number of workers, recorded on first use and again if its workers died."""
     recorded: dict[int, Session] = {}
 
     def get(workers: int) -> Session:
@@ -174,26 +175,28 @@ def sessions() -> Iterator[Callable[[int], Session]]:
 Sessions = Callable[[int], Session]
 
 
-def assert_same_sites(ours: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert ours["sites"].keys() == expected["sites"].keys()
+def assert_same_sites(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert actual["sites"].keys() == expected["sites"].keys()
     for site, saved in expected["sites"].items():
-        assert ours["sites"][site]["episode"] == saved["episode"]
+        assert actual["sites"][site]["episode"] == saved["episode"]
         for part in ("actions", "obs"):
-            assert same_bits(ours["sites"][site]["position"][part], saved["position"][part])
+            assert same_bits(actual["sites"][site]["position"][part], saved["position"][part])
 
 
-def test_nothing_depends_on_workers(sessions: Sessions) -> None:
-    ours, reference = sessions(2), sessions(0)
-    assert_same(ours.beginning + ours.continuation, reference.beginning + reference.continuation)
-    assert ours.evaluations == reference.evaluations
-    assert_same_sites(ours.state, reference.state)
-    for old, new in zip(ours.beginning[-1].block, ours.continuation[0].block, strict=True):
-        assert same_bits(old[0], new[0])  # the rows of a task that is left out
+def test_results_do_not_depend_on_the_number_of_workers(sessions: Sessions) -> None:
+    actual, reference = sessions(2), sessions(0)
+    assert_same(
+        actual.beginning + actual.continuation, reference.beginning + reference.continuation
+    )
+    assert actual.evaluations == reference.evaluations
+    assert_same_sites(actual.state, reference.state)
+    for old, new in zip(actual.beginning[-1].block, actual.continuation[0].block, strict=True):
+        assert same_bits(old[0], new[0])  # a task left out keeps its rows
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_duration_of_an_epoch_is_reported_and_kept(sessions: Sessions, workers: int) -> None:
-    """The main process counts its own CPU seconds itself."""
+def test_the_cost_of_an_epoch_is_reported_and_saved(sessions: Sessions, workers: int) -> None:
+    """Without workers, ``cpu_s`` is 0: the main process counts its own CPU time."""
     collector, other = sessions(workers).collector, sessions(2 - workers).collector
     collector.submit(YOUNG, BOTH, random=False)
     state = through_a_file(collector.state_dict())
@@ -226,10 +229,10 @@ def group_of(order: Sequence[tuple[int, int]], place: int) -> tuple[int, torch.T
     return row, torch.tensor(tasks + [0] * (size - len(tasks)))
 
 
-def computed(
+def action_in_group(
     call: Callable[..., torch.Tensor], group: tuple[int, torch.Tensor], *inputs: torch.Tensor
 ) -> torch.Tensor:
-    """One environment's action among as many rows as its group has: bits depend on their number."""
+    """One environment's action, computed with its whole group: bits depend on the batch size."""
     row, tasks = group
     obs, *noise = (one.repeat(len(tasks), 1, 1) for one in inputs)
     with torch.no_grad():
@@ -237,7 +240,7 @@ def computed(
 
 
 class StockSite:
-    """One environment of a collector, done again with stock Meta-World and the stored actions."""
+    """Replays one environment of a collector in stock Meta-World with the stored actions."""
 
     def __init__(self, order: Sequence[tuple[int, int]], place: int) -> None:
         self.task, self.copy = order[place]
@@ -256,14 +259,14 @@ class StockSite:
         return self.plan
 
     def step(self, epoch: Epoch, stored: np.ndarray) -> tuple[tuple, EpisodeStats | None]:
-        """The frame that a Block should hold, and an episode that ended with it."""
+        """The expected frame of the Block, and the episode if it ended there."""
         plan = self.plan or self.begin()
         obs = torch.from_numpy(self.obs).float()
         if epoch.random:
             act = torch.from_numpy(plan.uniform[self.frame].copy())
         else:
             noise = torch.from_numpy(plan.normal[self.frame])
-            act = computed(epoch.actor.explore, self.group, obs, noise)
+            act = action_in_group(epoch.actor.explore, self.group, obs, noise)
         first = float(self.frame == 0)
         self.obs, rew, _, truncated, info = self.env.step(stored)
         self.frame += 1
@@ -276,14 +279,14 @@ class StockSite:
         return (obs, act, float(rew), torch.from_numpy(self.obs).float(), 1.0, first), ended
 
 
-def in_stock(epochs: Sequence[Epoch], taken: Sequence[Taken]) -> list[Taken]:
-    """What these epochs are when stock environments take the stored actions."""
+def replay_in_stock(epochs: Sequence[Epoch], snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """These epochs as stock environments produce them with the stored actions."""
     order = [(task, copy) for copy in range(SHORT.copies) for task in BOTH]
     sites = [StockSite(order, place) for place in range(len(order))]
-    block = Block(*(torch.zeros_like(tensor) for tensor in taken[0].block))
+    block = Block(*(torch.zeros_like(tensor) for tensor in snapshots[0].block))
     expected = []
-    for epoch, ours in zip(epochs, taken, strict=True):
-        block = Block(*(tensor.clone() for tensor in block))  # who is left out keeps its rows
+    for epoch, actual in zip(epochs, snapshots, strict=True):
+        block = Block(*(tensor.clone() for tensor in block))  # a task left out keeps its rows
         episodes = []
         for site in sites:
             if site.task not in epoch.tasks:
@@ -291,23 +294,21 @@ def in_stock(epochs: Sequence[Epoch], taken: Sequence[Taken]) -> list[Taken]:
                 continue
             for frame in range(EPOCH_FRAMES):
                 at = site.task, frame, site.copy
-                values, ended = site.step(epoch, ours.block.act[at].numpy().copy())
+                values, ended = site.step(epoch, actual.block.act[at].numpy().copy())
                 for tensor, value in zip(block, values, strict=True):
                     tensor[at] = value
                 episodes += [ended] if ended else []
         episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
-        expected.append(Taken(block, episodes))
+        expected.append(Snapshot(block, episodes))
     return expected
 
 
-def test_what_is_stored_is_what_stock_metaworld_did(sessions: Sessions) -> None:
-    """Observations, rewards, ends and episodes, and the policy's or the episode's random actions.
-
-    A task that is left out keeps its rows and returns with a reset."""
+def test_blocks_and_episodes_match_stock_metaworld(sessions: Sessions) -> None:
+    """With the policy's and with random actions. A task left out returns with a reset."""
     session = sessions(0)
-    ours = session.beginning + session.continuation
-    stock = in_stock(BEGINNING + CONTINUATION, ours)
-    for one, other in zip(ours, stock, strict=True):
+    actual = session.beginning + session.continuation
+    stock = replay_in_stock(BEGINNING + CONTINUATION, actual)
+    for one, other in zip(actual, stock, strict=True):
         for name in Block._fields:
             assert same_bits(getattr(one.block, name), getattr(other.block, name)), name
         assert one.episodes == other.episodes != []
@@ -317,14 +318,14 @@ def test_what_is_stored_is_what_stock_metaworld_did(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(("saved_by", "loaded_by"), [(0, 2), (2, 0)])
-def test_a_saved_state_continues_with_any_number_of_workers(
+def test_a_saved_state_resumes_with_any_number_of_workers(
     sessions: Sessions, saved_by: int, loaded_by: int
 ) -> None:
-    """Also with an epoch that was not taken."""
+    """Also with an epoch whose result was not fetched."""
     saved, collector = sessions(saved_by), sessions(loaded_by).collector
     collector.load_state_dict(saved.state)
     assert_same(collect(collector, CONTINUATION), saved.continuation)
-    collector.load_state_dict(saved.untaken_state)
+    collector.load_state_dict(saved.pending_state)
     assert collector.busy
     first = keep(collector.result(), CONTINUATION[0].tasks)
     assert_same([first, *collect(collector, CONTINUATION[1:])], saved.continuation)
@@ -337,8 +338,8 @@ def test_a_diverging_replay_restarts_and_is_reported_once(sessions: Sessions, wo
     for _ in range(2):
         session.collector.load_state_dict(state)
     sites = session.collector.state_dict()["sites"]
-    (told,) = session.told
-    assert "reach-v3 (copy 2): the replay was not bit-identical" in told
+    (message,) = session.messages
+    assert "reach-v3 (copy 2): the replay was not bit-identical" in message
     assert len(sites["1/2"]["position"]["actions"]) == 0
     assert sites["1/2"]["episode"] == state["sites"]["1/2"]["episode"]
     del sites["1/2"], state["sites"]["1/2"]
@@ -361,7 +362,7 @@ def stock_evaluation(
         env.set_task(benchmark(task).train_tasks[number * 50 // episodes])
         obs, ret, success = env.reset()[0], 0.0, 0.0
         for _ in range(HORIZON):
-            action = computed(actor.act, group, torch.from_numpy(obs).float())
+            action = action_in_group(actor.act, group, torch.from_numpy(obs).float())
             obs, rew, _, _, info = env.step(action.numpy())
             ret, success = ret + float(rew), max(success, float(info["success"]))
         stats.append(EpisodeStats(task, ret, HORIZON, success))
@@ -374,7 +375,7 @@ def test_evaluation_spreads_its_episodes_over_the_goals(sessions: Sessions) -> N
     assert of_one_task == stock_evaluation(YOUNG, (1,), 5)
 
 
-def test_an_epoch_keeps_the_weights_of_its_submission(sessions: Sessions) -> None:
+def test_an_epoch_uses_the_weights_at_its_submission(sessions: Sessions) -> None:
     session = sessions(2)
     session.collector.load_state_dict(session.state)
     actor = make_actor(2)
@@ -392,25 +393,25 @@ def test_an_epoch_keeps_the_weights_of_its_submission(sessions: Sessions) -> Non
 def test_actions_are_computed_by_one_thread_in_full_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the main process has, which has it again behind."""
+    """Whatever the settings of the main process, which are restored afterwards."""
 
     def settings() -> tuple[int, str]:
         return torch.get_num_threads(), torch.get_float32_matmul_precision()
 
     step, seen, (threads, precision) = GuardedEnv.step, set(), settings()
 
-    def look(env: GuardedEnv, action: Any) -> Any:
+    def record_settings(env: GuardedEnv, action: Any) -> Any:
         seen.add(settings())
         return step(env, action)
 
-    monkeypatch.setattr(GuardedEnv, "step", look)
+    monkeypatch.setattr(GuardedEnv, "step", record_settings)
     torch.set_num_threads(2)
     torch.set_float32_matmul_precision("medium")
     try:
         one_goal = SMALL.model_copy(update={"num_goals": 1})
         with make_collector(one_goal) as collector:
             collect(collector, [Epoch()])
-            assert len(collector.evaluate(YOUNG, (1,), 3)) == 1  # more would be the same
+            assert len(collector.evaluate(YOUNG, (1,), 3)) == 1  # more would be identical
         assert settings() == (2, "medium")
         assert all(parameter.requires_grad for parameter in YOUNG.parameters())
     finally:
@@ -419,24 +420,24 @@ def test_actions_are_computed_by_one_thread_in_full_precision(
     assert seen == {(1, "highest")}
 
 
-# --- misuse and misfortune -----------------------------------------------------------------------
+# --- errors and dead workers ---------------------------------------------------------------------
 
 
 NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
 
 
 @pytest.mark.parametrize(("workers", "error"), [(0, UserError), (1, WorkerError)])
-def test_environments_that_cannot_be_made_are_an_error_and_leave_no_process(
+def test_a_failure_to_build_environments_leaves_no_process(
     workers: int, error: type[Exception]
 ) -> None:
     before = active_children()
     with pytest.raises(error, match="reach-v9"):
         make_collector(NO_SUCH_TASK, spec=make_spec(SMALL), workers=workers)
-    assert mine(before) == []
+    assert started_since(before) == []
 
 
 def test_a_signal_while_a_worker_starts_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits until the process is there, and arrives before anyone else knows of it."""
+    """It is held back until the process exists, and arrives before the collector knows of it."""
     before, starts, start = active_children(), [0], SpawnProcess.start
 
     def signalled(self: SpawnProcess) -> None:
@@ -448,27 +449,27 @@ def test_a_signal_while_a_worker_starts_leaves_no_process(monkeypatch: pytest.Mo
     monkeypatch.setattr(SpawnProcess, "start", signalled)
     with SignalGuard(20.0), pytest.raises(Interrupted):
         make_collector(workers=3)
-    assert starts == [2] and mine(before) == []
+    assert starts == [2] and started_since(before) == []
 
 
 def kill_one(others: Sequence[BaseProcess], number: int = 0) -> None:
-    """Ends a worker of those started after ``others``, and waits for its end."""
-    victim = mine(others)[number]
+    """Kills one of the workers started after ``others`` and waits for its end."""
+    victim = started_since(others)[number]
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
 
 
-def die_within_an_answer(pipe: Connection) -> None:
+def die_mid_reply(pipe: Connection) -> None:
     os.write(pipe.fileno(), struct.pack("!i", 1000) + b"too few")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_killed_within_its_answer_is_a_dead_worker(
+def test_a_worker_killed_mid_reply_counts_as_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         "torchrl_lite.collector.worker._serve_main_process",
-        lambda pipe, _setup, _block: die_within_an_answer(pipe),
+        lambda pipe, _setup, _block: die_mid_reply(pipe),
     )
     monkeypatch.setattr("torchrl_lite.collector.worker.get_context", lambda _: get_context("fork"))
     setup, block = Mock(spec=RolloutSetup), Mock(spec=Block)
@@ -476,18 +477,18 @@ def test_a_worker_killed_within_its_answer_is_a_dead_worker(
         ProcessWorker(7, setup, block).receive()
 
 
-def test_a_worker_killed_changes_no_bit_until_environments_kill_three_workers(
+def test_killed_workers_change_no_bit_until_the_third_death(
     sessions: Sessions,
 ) -> None:
-    """In the middle of episodes and of an epoch, before positions are saved, and once they are
-    loaded. The third death of the same environments stops the run."""
+    """Killed in the middle of an epoch, before a save and after a load. The third death of workers
+    with the same environments stops the run."""
     reference, session = sessions(0), sessions(2)
     others = [process for process in active_children() if process not in session.processes]
     collector = session.collector
     collector.load_state_dict(reference.state)
-    session.told.clear()
+    session.messages.clear()
     victim = session.processes[1]
-    os.kill(victim.pid, signal.SIGSTOP)  # so that it dies in the middle of the epoch
+    os.kill(victim.pid, signal.SIGSTOP)  # so that it dies mid-epoch
     collector.submit(CONTINUATION[0].actor, CONTINUATION[0].tasks, random=False)
     os.kill(victim.pid, signal.SIGKILL)
     first = keep(collector.result(), CONTINUATION[0].tasks)
@@ -499,7 +500,7 @@ def test_a_worker_killed_changes_no_bit_until_environments_kill_three_workers(
     kill_one(others, 1)
     assert_same(collect(collector, CONTINUATION), reference.continuation)
     assert collector.evaluate(OLD, BOTH, 3) == reference.evaluations[-1]
-    assert [line.split(":")[0] for line in session.told] == [
+    assert [line.split(":")[0] for line in session.messages] == [
         f"rollout worker {number} died (exit code -9)" for number in (1, 0, 1)
     ]
 
@@ -507,4 +508,4 @@ def test_a_worker_killed_changes_no_bit_until_environments_kill_three_workers(
     with pytest.raises(WorkerError, match=r"worker 1 died .*, the 3rd death of .*reach-v3 \(copy"):
         collect(collector, [Epoch()])
     collector.close()
-    assert mine(others) == []
+    assert started_since(others) == []

@@ -1,4 +1,4 @@
-"""Methods with the same budget: what runs, what counts as done, and the table."""
+"""Methods compared on the same budget: their runs, when these are finished, and the table."""
 
 import csv
 import json
@@ -34,16 +34,16 @@ PLAN: dict[str, Any] = {
 }
 
 
-def saved(folder: Path, **changes: Any) -> str:
+def save_plan(folder: Path, **changes: Any) -> str:
     path = folder / "plan.json"
     path.write_text(json.dumps(PLAN | changes))
     return str(path)
 
 
-# --- what runs -----------------------------------------------------------------------------------
+# --- runs ----------------------------------------------------------------------------------------
 
 
-def test_the_comparison_that_ships_has_every_method_and_changes_nothing_else(
+def test_the_shipped_comparison_has_every_method_and_changes_nothing_else(
     tmp_path: Path,
 ) -> None:
     found = trials(tmp_path, "--plan", "compare_mt10", "--seeds", "1")
@@ -57,10 +57,10 @@ def test_the_comparison_that_ships_has_every_method_and_changes_nothing_else(
         assert config.env == configs["mlp"].env
         assert config.replay_buffer == configs["mlp"].replay_buffer
         assert config.net.hidden_shapes == configs["mlp"].net.hidden_shapes
-        assert config.train.lr_schedule == "constant"  # does not depend on where a run stops
+        assert config.train.lr_schedule == "constant"  # independent of where a run stops
 
 
-def test_the_ablation_that_ships_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
+def test_the_shipped_ablation_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
     found = trials(tmp_path, "--plan", "compare_fast_st", "--tasks", "push-v3", "--seeds", "1")
     configs = {trial.folder.parts[-3]: config_of(trial).model_dump() for trial in found}
     recipe = configs.pop("fast_st")
@@ -77,8 +77,8 @@ def differing(one: Any, other: Any, name: str = "") -> set[str]:
     return {field for key in one for field in differing(one[key], other[key], key)}
 
 
-def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
-    plan = saved(tmp_path, methods=PLAN["methods"] | {"slow": {"train.num_epochs": 2}})
+def test_a_run_gets_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
+    plan = save_plan(tmp_path, methods=PLAN["methods"] | {"slow": {"train.num_epochs": 2}})
     small, large, slow = trials(tmp_path, "--plan", plan)
     assert small.folder == tmp_path / "plan" / "small" / "Pendulum-v1" / "1"
     assert [config_of(t).net.hidden_shapes for t in (small, large, slow)] == [[8], [16], [8]]
@@ -94,7 +94,7 @@ def test_a_run_has_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> No
 
 
 def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
-    flags = ["--plan", saved(tmp_path, seeds="1-2"), "--until", "1.5h"]
+    flags = ["--plan", save_plan(tmp_path, seeds="1-2"), "--until", "1.5h"]
     new, *_ = trials(tmp_path, *flags)
     new.folder.mkdir(parents=True)
     (new.folder / "params.json").write_text(config_of(new).model_dump_json())
@@ -125,14 +125,14 @@ def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
         ({}, ["--starter", "st_sac"], ["--starter: not with --plan"]),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_a_usage_error_is_one_line(
     tmp_path: Path,
     changes: Any,
     argv: list[str],
     words: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ["--plan", saved(tmp_path, **changes), "--log_dir", str(tmp_path / "log"), *argv]
+    flags = ["--plan", save_plan(tmp_path, **changes), "--log_dir", str(tmp_path / "log"), *argv]
     assert command.main(flags) == 2
     one_line(capsys.readouterr().err, *words)
     assert not (tmp_path / "log").exists()
@@ -141,10 +141,8 @@ def test_a_mistake_is_one_line(
 # --- the table -----------------------------------------------------------------------------------
 
 
-def test_the_table_has_what_runs_had_reached_within_the_budget(
-    write: Write, tmp_path: Path
-) -> None:
-    """Of the log, whose evaluations are after 1.5, 3 and 4.5 core hours; not of the result."""
+def test_the_table_shows_what_runs_reached_within_the_budget(write: Write, tmp_path: Path) -> None:
+    """From the log, with evaluations after 1.5, 3 and 4.5 core hours, not from the result."""
     for seed, last in ((1, 0.5), (2, 0.7)):
         folder = write({"a-v3": [0.0, 0.4, 1.0], "b-v3": [0.2, last, 1.0]}, seed=seed)
     write({"a-v3": [0.3], "b-v3": [0.6]}, experiment="slow", finished=False)
@@ -172,7 +170,7 @@ def test_the_table_has_what_runs_had_reached_within_the_budget(
 
 
 def test_experiments_are_compared_over_the_same_tasks(write: Write, tmp_path: Path) -> None:
-    """A method without a run on the hard task has no mean, instead of the best one."""
+    """A method without a run on the hard task gets no mean, rather than the best one."""
     write({"easy": [1.0]}, experiment="A")
     write({"hard": [0.0]}, experiment="A")
     folder = write({"easy": [0.9]}, experiment="B")
@@ -193,7 +191,7 @@ def test_experiments_are_compared_over_the_same_tasks(write: Write, tmp_path: Pa
 def test_a_comparison_continues_with_the_same_command_and_repeats_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = saved(tmp_path, methods={"small": {}})
+    plan = save_plan(tmp_path, methods={"small": {}})
     flags = ["--plan", plan, "--log_dir", str(tmp_path), "--jobs", "1"]
 
     def compare(*more: str) -> tuple[str, list[Trial], list[list[str]]]:

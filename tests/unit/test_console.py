@@ -1,4 +1,4 @@
-"""What a person sees of each task: a table with bars on a terminal, a line elsewhere."""
+"""The progress of each task: a table with bars on a terminal, a line elsewhere."""
 
 import io
 import re
@@ -61,7 +61,7 @@ def line_of(task: str, lines: list[str]) -> str:
     return line
 
 
-def test_every_task_has_a_line_with_a_bar_as_long_as_its_success() -> None:
+def test_every_task_has_a_line_with_a_bar_for_its_success() -> None:
     lines = shown(TASKS, evaluated(TASKS, SUCCESS))
     for number, (task, success) in enumerate(zip(TASKS, SUCCESS, strict=True)):
         line = line_of(task, lines)
@@ -69,12 +69,12 @@ def test_every_task_has_a_line_with_a_bar_as_long_as_its_success() -> None:
         assert line.split()[-3:] == [f"{success:.2f}", f"{100 * number}", f"{0.25 * number:.3g}"]
 
 
-def test_before_an_evaluation_there_is_a_table_without_numbers() -> None:
+def test_before_the_first_evaluation_the_table_has_no_numbers() -> None:
     assert line_of("push-v3", shown(TASKS)).split() == ["push-v3", "-", "-", "-"]
-    assert not any("push-v3" in line for line in shown(["push-v3"]))  # one task has none
+    assert not any("push-v3" in line for line in shown(["push-v3"]))  # a single task has no table
 
 
-def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> None:
+def test_a_resumed_view_shows_the_last_evaluation_and_the_current_temperatures() -> None:
     with live(TASKS) as view:
         later: Row = {"epoch": 5, "total_frames": 900, "train_alpha/push-v3": 0.125}
         view.resume([evaluated(TASKS, SUCCESS), later], best=0.75)
@@ -86,30 +86,30 @@ def test_a_resumed_view_has_the_last_evaluation_and_todays_temperatures() -> Non
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "many"), [(80, 24, 3), (200, 14, 10), (120, 24, 50), (120, 45, 50)]
+    ("width", "height", "num_tasks"), [(80, 24, 3), (200, 14, 10), (120, 24, 50), (120, 45, 50)]
 )
 def test_the_view_fits_the_terminal_and_shows_the_worst_tasks(
-    width: int, height: int, many: int
+    width: int, height: int, num_tasks: int
 ) -> None:
-    tasks = list(MW_TASKS[:many])
-    successes = [(7 * number % many) / many for number in range(many)]
+    tasks = list(MW_TASKS[:num_tasks])
+    successes = [(7 * number % num_tasks) / num_tasks for number in range(num_tasks)]
     lines = shown(tasks, evaluated(tasks, successes), width=width, height=height)
     assert len(lines) < height
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    there = [task for task in tasks if re.search(rf"(^|\s){task}\s", text, re.M)]
+    visible = [task for task in tasks if re.search(rf"(^|\s){task}\s", text, re.M)]
     worst = sorted(tasks, key=lambda task: successes[tasks.index(task)])
-    assert set(there) == set(worst[: len(there)])
-    assert there
+    assert set(visible) == set(worst[: len(visible)])
+    assert visible
     rest = re.search(r"and (\d+) more, success ([\d.]+) to ([\d.]+)", text)
-    assert len(there) + (int(rest[1]) if rest else 0) == many
+    assert len(visible) + (int(rest[1]) if rest else 0) == num_tasks
     if rest:
-        others = [successes[tasks.index(task)] for task in worst[len(there) :]]
+        others = [successes[tasks.index(task)] for task in worst[len(visible) :]]
         assert (rest[2], rest[3]) == (f"{min(others):.2f}", f"{max(others):.2f}")
 
 
 def epochs(count: int, *, evaluation_s: float, start: int = 1) -> list[Row]:
-    """Of 100 frames in 2 s, with an evaluation in every tenth; the first three are random."""
+    """100 frames in 2 s each; every tenth has an evaluation, the first three random actions."""
     rows: list[Row] = []
     for epoch in range(start, start + count):
         evaluated_s = evaluation_s if epoch % 10 == 0 else 0.0
@@ -127,8 +127,8 @@ def epochs(count: int, *, evaluation_s: float, start: int = 1) -> list[Row]:
 
 
 @pytest.mark.parametrize(("evaluation_s", "seen"), [(0.0, 20), (5.0, 25), (80.0, 400)])
-def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> None:
-    """Whether one was just made, or long ago."""
+def test_the_forecast_includes_evaluations(evaluation_s: float, seen: int) -> None:
+    """Whether the last one was recent or long ago."""
     forecast = Forecast()
     for row in epochs(seen, evaluation_s=evaluation_s):
         forecast.add(row)
@@ -139,8 +139,8 @@ def test_the_time_left_has_evaluations_in_it(evaluation_s: float, seen: int) -> 
     assert forecast.evaluation_share == (pytest.approx(share) if evaluation_s else None)
 
 
-def test_epochs_that_a_resumed_run_does_not_know_count_for_nothing() -> None:
-    """So that its forecast needs two epochs, and no epoch has 49,000 frames."""
+def test_the_forecast_of_a_resumed_run_ignores_unknown_epochs() -> None:
+    """It needs two epochs since the resume, and counts no epoch as 49,000 frames."""
     forecast = Forecast()
     first, *later = [*epochs(1, evaluation_s=0, start=10), *epochs(3, evaluation_s=0, start=500)]
     forecast.add(first)
@@ -150,13 +150,13 @@ def test_epochs_that_a_resumed_run_does_not_know_count_for_nothing() -> None:
     assert forecast.seconds(100) == pytest.approx(2.0)
 
 
-def test_a_core_time_is_converted_to_frames_at_the_pace_of_the_latest_epochs() -> None:
+def test_core_hours_are_converted_to_frames_at_the_pace_of_the_latest_epochs() -> None:
     budget = Budget(Until("core_hours", 0.02))  # 72 s
     rows: list[Row] = [
         row | {"time/cpu_s": 10 * float(row["time/update_s"] or 0.5), "time/eval_s": 7.0}
         for row in epochs(5, evaluation_s=5)
     ]
-    for row in rows[:3]:  # random actions, 5 s each, tell nothing
+    for row in rows[:3]:  # random actions, 5 s each, do not count
         budget.add(row)
     assert budget.total_frames(10_000, done=300) == 10_000
     budget.add(rows[3])
@@ -171,7 +171,7 @@ def test_a_core_time_is_converted_to_frames_at_the_pace_of_the_latest_epochs() -
     assert resumed.total_frames(10_000, done=600) == 600
 
 
-def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_phase_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
     with live(TASKS) as view:
@@ -183,7 +183,7 @@ def test_a_long_part_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
         assert lines_of(view)[1].split()[-1] == "saving"
 
 
-def test_a_pipe_gets_a_line_of_all_tasks_with_every_evaluation(
+def test_a_pipe_gets_a_line_with_all_tasks_after_every_evaluation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     view = PlainView("sac MT3 seed 1", TASKS, 1200)

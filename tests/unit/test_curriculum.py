@@ -1,4 +1,4 @@
-"""The stages of a curriculum against histories that were worked out by hand."""
+"""The stages of a curriculum against histories worked out by hand."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ THREE: dict[str, Any] = {
 }
 UNCHECKED = None
 Epoch = tuple[int, float | None, int]
-"""Frames, the success that a check would find (None: none is expected), and the stage after it."""
+"""Frames, the success at the check (None: no check is due), and the stage afterwards."""
 
 
-def machine(curriculum: dict[str, Any] | None = THREE, **fields: Any) -> Stages:
+def make_stages(curriculum: dict[str, Any] | None = THREE, **fields: Any) -> Stages:
     env = {"tasks": TASKS, "num_envs": len(TASKS)}
     section = None if curriculum is None else curriculum | fields
     tree = {"env": env, "train": {"batch_size": len(TASKS)}, "curriculum": section}
@@ -35,55 +35,55 @@ def train(stages: Stages, frames: int) -> None:
     stages.collected(frames)
 
 
-def found(stages: Stages, success: float) -> Check:
+def run_check(stages: Stages, success: float) -> Check:
     return stages.check([EpisodeStats(stages.decided_tasks[0], 0.0, 1, success)])
 
 
 def follow(stages: Stages, epochs: list[Epoch]) -> None:
-    """Each epoch, with the check at its end where one is expected."""
+    """Goes through these epochs, with a check at the end of each where one is due."""
     for frames, success, stage in epochs:
         train(stages, frames)
         assert stages.is_due() == (success is not None), stages.state_dict()
         if success is not None:
-            found(stages, success)
+            run_check(stages, success)
         assert stages.decided == stage, stages.state_dict()
 
 
 HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
-    "passed at the first check, with exactly the smallest number of frames": (
+    "passed at the first check, with exactly min_frames_per_stage": (
         {},
         [(50, UNCHECKED, 0), (50, 0.7, 1)],
     ),
     "just below the threshold": ({}, [(100, 0.699, 0), (30, 0.7, 1)]),
-    "checks follow each other by frames, not by epochs": (
+    "checks are spaced by frames, not by epochs": (
         {},
         [(100, 0.0, 0), (20, UNCHECKED, 0), (20, 0.1, 0), (20, UNCHECKED, 0), (10, 0.8, 1)],
     ),
-    "no smallest number: the first check is still after stage_eval_frames": (
+    "without min_frames_per_stage, the first check is after stage_eval_frames": (
         {"min_frames_per_stage": 0},
         [(29, UNCHECKED, 0), (1, 0.7, 1), (30, 0.5, 2)],
     ),
-    "the second threshold holds for the second stage and all after it": (
+    "the last threshold applies to all later stages": (
         {},
         [(100, 0.7, 1), (100, 0.49, 1), (30, 0.5, 2), (100, 0.49, 2)],
     ),
-    "no way back, whatever happens to success": (
+    "no way back, however low the success": (
         {},
         [(100, 0.7, 1), (100, 0.0, 1), (30, 0.0, 1), (30, 0.5, 2), (100, 0.0, 2), (30, 0.0, 2)],
     ),
-    "frames are counted anew in each stage": (
+    "frames are counted from the start of a stage": (
         {},
         [(190, 1.0, 1), (99, UNCHECKED, 1), (1, 1.0, 2)],
     ),
-    "the largest number of frames ends a stage without success": (
+    "max_frames_per_stage ends a stage without success": (
         {"max_frames_per_stage": 130},
         [(100, 0.0, 0), (29, UNCHECKED, 0), (1, 0.0, 1), (100, 0.0, 1), (30, 0.1, 2)],
     ),
-    "the largest number brings a check between two": (
+    "max_frames_per_stage adds a check between two others": (
         {"max_frames_per_stage": 110},
         [(100, 0.0, 0), (10, 0.0, 1)],
     ),
-    "the last stage has no largest number": (
+    "max_frames_per_stage does not apply to the last stage": (
         {"max_frames_per_stage": 110, "first_stage": 2},
         [(100, 0.0, 2), (10, UNCHECKED, 2), (20, 0.0, 2), (500, 0.0, 2)],
     ),
@@ -91,36 +91,36 @@ HISTORIES: dict[str, tuple[dict[str, Any], list[Epoch]]] = {
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_history_gives_the_same_stages_to_a_resumed_run(name: str) -> None:
-    """What a checkpoint keeps is all that there is to know."""
+def test_stages_follow_their_history_also_when_resumed_after_every_epoch(name: str) -> None:
+    """The saved state is all that a resumed run needs."""
     fields, epochs = HISTORIES[name]
-    follow(machine(**fields), epochs)
-    state = machine(**fields).state_dict()
+    follow(make_stages(**fields), epochs)
+    state = make_stages(**fields).state_dict()
     for epoch in epochs:
-        resumed = machine(**fields)
+        resumed = make_stages(**fields)
         resumed.load_state_dict(state)
         follow(resumed, [epoch])
         state = resumed.state_dict()
 
 
 def test_passing_the_last_stage_completes_the_curriculum_and_ends_the_checks() -> None:
-    stages = machine()
+    stages = make_stages()
     follow(stages, [(100, 0.7, 1), (100, 0.5, 2), (100, 0.4, 2)])
     assert not stages.complete
     follow(stages, [(30, 0.5, 2), *10 * [(1000, UNCHECKED, 2)]])
     assert stages.complete
 
 
-def test_stages_hold_indices_into_the_set() -> None:
-    stages = machine(stages=[["c"], ["c", "a"]])
+def test_stages_hold_indices_into_the_task_set() -> None:
+    stages = make_stages(stages=[["c"], ["c", "a"]])
     assert stages.tasks == (2,)
     follow(stages, [(100, 0.7, 1)])
     assert stages.submit() == (0, 2)
-    assert stages.arrive() == []  # no task left
+    assert stages.arrive() == []  # no task was dropped
 
 
 def test_without_a_curriculum_all_tasks_are_trained_and_nothing_is_checked() -> None:
-    stages = machine(None)
+    stages = make_stages(None)
     train(stages, 10**9)
     assert stages.tasks == (0, 1, 2)
     assert stages.decided == 0
@@ -138,9 +138,9 @@ def test_without_a_curriculum_all_tasks_are_trained_and_nothing_is_checked() -> 
 def test_the_end_of_a_stage_is_reported(
     stage: int, frames: int, success: float, parts: list[str]
 ) -> None:
-    stages = machine(max_frames_per_stage=200, first_stage=stage)
+    stages = make_stages(max_frames_per_stage=200, first_stage=stage)
     train(stages, frames)
-    result = found(stages, success)
+    result = run_check(stages, success)
     assert (result.stage, result.success) == (stage, success)
     assert [part for part in parts if part not in str(result.story)] == []
 
@@ -148,15 +148,15 @@ def test_the_end_of_a_stage_is_reported(
 # --- forgetting ----------------------------------------------------------------------------------
 
 
-def test_forgetting_is_the_best_success_before_minus_the_success_now() -> None:
-    stages = machine()
+def test_forgetting_is_the_best_earlier_success_minus_the_current_one() -> None:
+    stages = make_stages()
 
-    def forgotten(**success: float | None) -> dict[str, Any]:
+    def forgetting(**success: float | None) -> dict[str, Any]:
         row = stages.forgotten({f"eval_success/{task}": success.get(task) for task in TASKS})
         return {name.removeprefix("forgetting/"): value for name, value in row.items()}
 
-    assert forgotten(a=0.5, b=0.0) == {}
-    assert forgotten(a=0.75, b=0.0) == {"a": -0.25, "b": 0.0}
-    assert forgotten(a=0.25, b=1.0) == {"a": 0.5, "b": -1.0}
-    assert forgotten(a=0.5, b=1.0) == {"a": 0.25, "b": 0.0}
-    assert forgotten(a=0.5, b=1.0, c=0.5) == {"a": 0.25, "b": 0.0}  # c: never measured before
+    assert forgetting(a=0.5, b=0.0) == {}
+    assert forgetting(a=0.75, b=0.0) == {"a": -0.25, "b": 0.0}
+    assert forgetting(a=0.25, b=1.0) == {"a": 0.5, "b": -1.0}
+    assert forgetting(a=0.5, b=1.0) == {"a": 0.25, "b": 0.0}
+    assert forgetting(a=0.5, b=1.0, c=0.5) == {"a": 0.25, "b": 0.0}  # c: first measured now

@@ -1,4 +1,4 @@
-"""The curriculum section: stages that follow from a kind and a set, and what is refused."""
+"""The curriculum section: the stages for a kind and a task set, and what is rejected."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ EASIEST_FIRST = [
 
 
 def stages(kind: str, tasks: list[str] = MT10, **fields: Any) -> list[set[str]]:
-    """Short names of the tasks of each stage."""
+    """The short names of the tasks in each stage."""
     made = CurriculumConfig(kind=kind, **fields).stages_of(tasks)
     return [{task.removesuffix("-v3") for task in stage} for stage in made]
 
@@ -31,7 +31,7 @@ def config_with(curriculum: dict[str, Any] | None, tasks: list[str] = MT10) -> C
 # --- stages --------------------------------------------------------------------------------------
 
 
-def test_sequential_is_one_task_after_the_other_easiest_first() -> None:
+def test_sequential_takes_one_task_at_a_time_easiest_first() -> None:
     assert stages("sequential") == [{name} for name in EASIEST_FIRST]
 
 
@@ -44,18 +44,18 @@ def test_progressive_grows_level_by_level() -> None:
     assert stages("progressive") == [reach, three, six, eight, ten]
 
 
-def test_mixed_begins_with_three_and_takes_one_more_each_time() -> None:
+def test_mixed_starts_with_three_tasks_and_adds_one_per_stage() -> None:
     assert stages("mixed") == [set(EASIEST_FIRST[:count]) for count in range(3, 11)]
     assert len(stages("mixed", MT10[:3])) == len(stages("mixed", MT10[:1])) == 1
 
 
-def test_custom_stages_are_those_that_are_listed() -> None:
+def test_custom_stages_are_taken_as_listed() -> None:
     listed = [["push-v3", "reach-v3"], ["window-open-v3"], ["push-v3"]]
     made = CurriculumConfig(kind="custom", stages=listed).stages_of(MT10)
     assert made == [["reach-v3", "push-v3"], ["window-open-v3"], ["push-v3"]]  # in the set's order
 
 
-def test_a_levels_tasks_that_are_not_in_the_set_leave_no_gap() -> None:
+def test_a_level_without_tasks_in_the_set_is_skipped() -> None:
     tasks = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
     both = {"drawer-close", "window-close", "window-open"}
     assert stages("progressive", tasks) == [{"drawer-close"}, both]
@@ -67,21 +67,24 @@ def test_difficulty_can_be_overridden() -> None:
     assert stages("progressive", difficulty=easy)[0] == {"peg-insert-side"}
     assert stages("mixed", difficulty=easy)[0] == {"peg-insert-side", *EASIEST_FIRST[:2]}
     assert "pick-place" in stages("progressive", difficulty={"pick-place-v3": 4})[3]
-    beside = ["assembly-v3", "reach-v3"]
-    assert stages("sequential", beside, difficulty={"assembly-v3": 9}) == [{"reach"}, {"assembly"}]
+    with_assembly = ["assembly-v3", "reach-v3"]
+    assert stages("sequential", with_assembly, difficulty={"assembly-v3": 9}) == [
+        {"reach"},
+        {"assembly"},
+    ]
 
 
 # --- the section ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("old_data", "weight"), [("keep", 1.0), ("drop", 0.0), (0.25, 0.25)])
-def test_old_data_is_a_word_or_a_weight(old_data: Any, weight: float) -> None:
+def test_old_data_is_a_keyword_or_a_weight(old_data: Any, weight: float) -> None:
     config = config_with({"kind": "mixed", "old_data": old_data}).curriculum
     assert config is not None
     assert config.old_weight == weight
 
 
-MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
+ERRORS: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["curriculum.kind: is missing", '"sequential" or "progressive"']),
     ({"kind": "custom"}, ["curriculum.stages: ", 'required for kind "custom"']),
     ({"kind": "mixed", "stages": [["reach-v3"]]}, ["curriculum.stages: "]),
@@ -110,12 +113,12 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("section", "told"), MISTAKES, ids=lambda value: str(value)[:60])
-def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], told: list[str]) -> None:
+@pytest.mark.parametrize(("section", "parts"), ERRORS, ids=lambda value: str(value)[:60])
+def test_an_error_is_one_line_that_names_the_key(section: dict[str, Any], parts: list[str]) -> None:
     with pytest.raises(UserError) as error:
         config_with(section)
     assert "\n" not in str(error.value)
-    assert [part for part in told if part not in str(error.value)] == []
+    assert [part for part in parts if part not in str(error.value)] == []
 
 
 def test_a_task_without_a_difficulty_is_named() -> None:
@@ -123,8 +126,8 @@ def test_a_task_without_a_difficulty_is_named() -> None:
         config_with({"kind": "sequential"}, ["reach-v3", "assembly-v3"])
 
 
-def test_names_may_have_a_namespace() -> None:
-    """As Gymnasium's ids of other packages have."""
+def test_task_names_may_have_a_namespace() -> None:
+    """As Gymnasium ids from other packages do."""
     tasks = ["box/Push-v0", "box/Pull-v0"]
     config_with({"kind": "custom", "stages": [tasks[:1], tasks]}, tasks)
     config_with({"kind": "sequential", "difficulty": dict(zip(tasks, (2, 1), strict=True))}, tasks)

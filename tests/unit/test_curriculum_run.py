@@ -1,4 +1,4 @@
-"""Tiny runs with a curriculum: who trains when, what is written, and how they go on."""
+"""Tiny runs with a curriculum: which tasks train when, what is written, and resuming."""
 
 import io
 import json
@@ -35,8 +35,8 @@ from torchrl_lite.reporting.console import PlainView
 A, B, C = TASKS = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
 FRAMES, HORIZON, CHECKS = 10, 15, 2
 EPOCHS = 10
-# The stages of the epochs: two epochs of 10 frames, one of 20, three of 10, then 30 each. Task A
-# leaves with the third stage and returns with the last.
+# Two epochs of 10 frames, one of 20, two of 10, then 30 each. Task A leaves in the third stage and
+# returns in the last.
 STAGES = [[A], [B, A], [C], [A, B, C]]
 STAGE_OF_EPOCH = [0, 0, 1, 2, 2, 3, 3, 3, 3, 3]
 FRAMES_OF_EPOCH = [10, 10, 20, 10, 10, 30, 30, 30, 30, 30]
@@ -60,7 +60,7 @@ SMALL = TINY | {
 
 
 def run(log_dir: Path, *argv: str, **changes: Any) -> int:
-    """The exit code. Changes are ``section__field=value``, in a file made at the first call."""
+    """The exit code. ``section__field=value`` changes the file written by the first call."""
     path = log_dir / "x.json"
     if not path.exists():
         log_dir.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def run(log_dir: Path, *argv: str, **changes: Any) -> int:
 
 
 def start(log_dir: Path, *argv: str, **changes: Any) -> Path:
-    """Runs, and returns the directory."""
+    """Trains, and returns the run directory."""
     assert run(log_dir, *argv, **changes) == 0
     return log_dir / "x" / "MT3" / "1"
 
@@ -94,9 +94,9 @@ class Recorded(NamedTuple):
     folder: Path
     shown: list[str]
     updates: list[tuple[list[int], int]]
-    """Tasks and transitions of each, epoch by epoch."""
+    """The tasks and the transitions per task, epoch by epoch."""
     evaluations: list[tuple[list[int], int]]
-    """Tasks and episodes of each."""
+    """The tasks and the episodes per task of each."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     def recorded_evaluate(
         self: Collector, actor: Actor, tasks: Sequence[int], number: int, **goals: Any
     ) -> list[EpisodeStats]:
-        if goals["goals"] is None:  # not held-out ones
+        if goals["goals"] is None:  # not the held-out goals
             evaluations.append((list(tasks), number))
         return evaluate(self, actor, tasks, number, **goals)
 
@@ -132,10 +132,10 @@ def whole(recorded: Recorded) -> Path:
     return recorded.folder
 
 
-# --- who trains when -----------------------------------------------------------------------------
+# --- which tasks train when ----------------------------------------------------------------------
 
 
-def test_an_epoch_brings_the_frames_of_its_stages_tasks(whole: Path) -> None:
+def test_an_epoch_collects_frames_of_its_stages_tasks_only(whole: Path) -> None:
     frames = [sum(FRAMES_OF_EPOCH[: count + 1]) for count in range(EPOCHS)]
     assert column(whole, "stage") == STAGE_OF_EPOCH
     assert column(whole, "total_frames") == frames
@@ -146,7 +146,7 @@ def test_an_epoch_brings_the_frames_of_its_stages_tasks(whole: Path) -> None:
     assert state["buffer"]["written"] == state["frames"] == [80, 60, 70]
 
 
-def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Recorded) -> None:
+def test_a_stage_trains_its_own_tasks_with_their_share_of_the_batch(recorded: Recorded) -> None:
     assert recorded.updates == [(indices(STAGES[stage]), 4) for stage in STAGE_OF_EPOCH[1:]]
 
 
@@ -155,7 +155,7 @@ def test_a_stage_trains_its_own_tasks_with_its_share_of_the_batch(recorded: Reco
 EPOCHS_WITH_CHECKS = [2, 3, 5, 6]  # the ends of the four stages; the last one is passed at once
 
 
-def test_checks_run_where_a_stage_can_pass_and_their_cost_is_reported(whole: Path) -> None:
+def test_checks_run_when_a_stage_can_pass_and_their_frames_are_reported(whole: Path) -> None:
     cost = [CHECKS * HORIZON * len(STAGES[stage]) for stage in range(4)]
     so_far = [0, cost[0], *2 * [sum(cost[:2])], sum(cost[:3]), *5 * [sum(cost)]]
     assert epochs_with(whole, "stage/success") == EPOCHS_WITH_CHECKS
@@ -163,7 +163,7 @@ def test_checks_run_where_a_stage_can_pass_and_their_cost_is_reported(whole: Pat
     assert result_of(whole)["stage/check_frames"] == sum(cost)
 
 
-def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all(
+def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks(
     recorded: Recorded, whole: Path
 ) -> None:
     everything = ([0, 1, 2], 1)
@@ -181,10 +181,10 @@ def test_forgetting_is_logged_from_the_second_evaluation_on(whole: Path) -> None
         assert isinstance(result_of(whole)[f"forgetting/{task}"], float)
 
 
-def test_tasks_without_success_are_refused_when_the_first_episode_ends(
+def test_tasks_that_report_no_success_are_rejected_after_the_first_episode(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not after all the frames that a stage needs before its first check."""
+    """Not only after the frames that a stage needs before its first check."""
     pendulum = {"env__suite": "gymnasium", "env__tasks": ["Pendulum-v1"], "env__num_envs": 1}
     stage = {"curriculum__stages": [["Pendulum-v1"]], "curriculum__min_frames_per_stage": 1000}
     assert run(tmp_path, **pendulum, **stage) == 2
@@ -195,10 +195,13 @@ def test_tasks_without_success_are_refused_when_the_first_episode_ends(
 # --- what is written -----------------------------------------------------------------------------
 
 
-def test_each_stage_that_is_passed_leaves_its_weights(whole: Path) -> None:
+def test_each_passed_stage_saves_its_weights(whole: Path) -> None:
     for stage, epoch in enumerate(EPOCHS_WITH_CHECKS):
-        ours, there = state_of(whole, f"transfer_stage{stage}"), state_of(whole, f"epoch_{epoch}")
-        assert_same_bits(ours, there)
+        transfer, snapshot = (
+            state_of(whole, f"transfer_stage{stage}"),
+            state_of(whole, f"epoch_{epoch}"),
+        )
+        assert_same_bits(transfer, snapshot)
 
 
 def marks(folder: Path) -> list[int]:
@@ -207,7 +210,7 @@ def marks(folder: Path) -> list[int]:
     return [event.step for event in events.Tensors("curriculum/text_summary")]
 
 
-def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> None:
+def test_each_passed_stage_is_printed_and_marked_in_tensorboard(recorded: Recorded) -> None:
     lines = [line for line in recorded.shown if " passed " in line]
 
     assert [line.split(" after ")[0] for line in lines] == [
@@ -221,8 +224,8 @@ def test_each_change_is_a_line_and_a_mark_in_tensorboard(recorded: Recorded) -> 
     assert marks(recorded.folder) == [20, 40, 60, 90]
 
 
-def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
-    """Until then, it is of a run that stays in the stage decided last: from the third epoch on,
+def test_the_progress_ends_at_the_true_total(recorded: Recorded) -> None:
+    """Until then, the total assumes that the run stays in the latest stage: after the third epoch,
     seven epochs of one task."""
     lines = [line for line in recorded.shown if line.startswith("epoch ")]
     progress = [line.split("frames ")[1].split()[0] for line in lines]
@@ -232,22 +235,22 @@ def test_the_progress_ends_at_the_end(recorded: Recorded) -> None:
 def test_waiting_for_the_compiler_is_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the first update of each set of tasks."""
+    """At the first update of each set of tasks."""
     shown: list[str] = []
     monkeypatch.setattr(PlainView, "phase", lambda _, name: shown.append(name))
     monkeypatch.setattr(torch, "compile", lambda update, **_: update)
     monkeypatch.setattr(accel, "prepare", lambda _: None)
-    monkeypatch.setenv("CXX", "true")  # there, and never called
+    monkeypatch.setenv("CXX", "true")  # exists, but is never called
     start(tmp_path, "--until", "80", system__accel="compile")
     phases = [name for name in shown if name in ("compiling", "updating")]
     assert phases == [*3 * ["compiling"], "updating", "compiling"]
 
 
-# --- going on ------------------------------------------------------------------------------------
+# --- resuming ------------------------------------------------------------------------------------
 
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
-    """Stops within stages, at their changes, within episodes."""
+    """It stops within stages, at changes of stage, and within episodes."""
     start(tmp_path, "--until", "1")
     for count in (4, 6, EPOCHS):
         folder = start(tmp_path, "--resume", "--until", str(sum(FRAMES_OF_EPOCH[:count])))
@@ -256,7 +259,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path, whole: P
     assert same_results(folder, whole)
 
 
-def test_a_run_can_start_at_a_later_stage_but_not_change_it_on_the_way(
+def test_a_run_can_start_at_a_later_stage_but_not_change_it_on_resume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = start(tmp_path, "--stage", "2", "--until", "50")
@@ -284,8 +287,8 @@ def test_with_overlap_a_stage_change_takes_effect_an_epoch_later(tmp_path: Path)
     assert epochs_with(folder, "stage/success") == [2, 4, 7, 9]
 
 
-def test_what_a_task_left_behind_can_have_a_weight(tmp_path: Path, whole: Path) -> None:
-    """A and B leave with the third stage and return with the fourth."""
+def test_old_data_of_a_task_can_have_a_weight(tmp_path: Path, whole: Path) -> None:
+    """A and B leave in the third stage and return in the fourth."""
     folder = start(tmp_path, curriculum__old_data=0.25)
     assert state_of(folder)["buffer"]["retired"] == [30, 10, 0]
     assert results(folder)[:5] == results(whole)[:5]

@@ -1,4 +1,4 @@
-"""Every command that the pages print is one: its flags, files and fields are there."""
+"""Every command in the docs is valid: its flags, files and fields exist."""
 
 import json
 import re
@@ -24,7 +24,7 @@ PAGES = [
     *sorted((ROOT / "pretrained").glob("*.md")),
 ]
 NOT_SHIPPED = ("params.json", "drawers.json", "best.json", "my_task.json")
-"""Configurations that a reader makes."""
+"""Configurations that the reader creates."""
 
 
 def text_of(page: Path) -> str:
@@ -36,9 +36,9 @@ def text_of(page: Path) -> str:
 
 
 def commands() -> list[str]:
-    """What stands in a block of shell or in a code span, without dots that stand for anything.
+    """The commands in shell blocks and code spans, without a placeholder ``--set ...``.
 
-    A line with variables is part of a script, which is tried as a whole.
+    Lines with variables belong to scripts, which are tested as a whole.
     """
     found = []
     for page in PAGES:
@@ -53,12 +53,12 @@ def commands() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def test_there_are_commands() -> None:
+def test_commands_are_found() -> None:
     assert len(commands()) > 30
 
 
 def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads the command's flags, configuration and names as its starter does."""
+    """Parses the command's flags, configuration and names as its starter does."""
     monkeypatch.chdir(ROOT)
     program, starter, *words = shlex.split(command, comments=True)
     if program == "torchrl-lite":
@@ -95,5 +95,5 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_printed_command_can_be_run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_documented_command_is_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(command, monkeypatch)

@@ -1,4 +1,4 @@
-"""TensorBoard as people use it: hyperparameters beside results, all tasks on one page."""
+"""What TensorBoard shows: hyperparameters with results, and all tasks on one page."""
 
 import errno
 import json
@@ -33,9 +33,7 @@ def hparams(events: EventAccumulator) -> dict[str, HParamsPluginData]:
     return {tag: HParamsPluginData.FromString(data) for tag, data in content.items()}
 
 
-def test_the_hyperparameters_are_those_of_the_configuration(
-    plain: Path, events: EventAccumulator
-) -> None:
+def test_the_hyperparameters_match_the_configuration(plain: Path, events: EventAccumulator) -> None:
     params = json.loads((plain / "params.json").read_text())
     shown = hparams(events)["_hparams_/session_start_info"].session_start_info.hparams
     assert len(hparams(events)) == 3
@@ -51,7 +49,7 @@ def test_the_hyperparameters_are_those_of_the_configuration(
     assert hyperparameters(changed)["net.norm"] == "layer" and "net.norm" not in shown
 
 
-def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+def test_only_a_finished_run_is_marked_as_ended(tmp_path: Path) -> None:
     for end in (False, True):
         board = Board(tmp_path / str(end))
         board.describe({"sac.tau": 0.1}, ["final/return"])
@@ -84,7 +82,7 @@ def test_one_page_shows_all_tasks_together(events: EventAccumulator) -> None:
     assert charts["all tasks together", "loss of the critics"] == losses
 
 
-def test_the_final_metrics_stand_beside_them(plain: Path, events: EventAccumulator) -> None:
+def test_the_final_metrics_are_shown_too(plain: Path, events: EventAccumulator) -> None:
     described = hparams(events)
     experiment = described["_hparams_/experiment"].experiment
     metrics = {metric.name.tag: metric.name.group for metric in experiment.metric_infos}
@@ -101,10 +99,10 @@ def test_the_final_metrics_stand_beside_them(plain: Path, events: EventAccumulat
     assert {info.name for info in experiment.hparam_infos} == set(shown)
 
 
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The thread that writes prints no traceback of its own."""
+    """The writer thread prints no traceback of its own."""
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(RecordWriter, "write", Mock(side_effect=full))
     code, folder = start(tmp_path)
@@ -116,7 +114,7 @@ def test_a_full_disk_is_one_line(
 def test_a_clock_that_is_set_back_hides_no_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[int]
 ) -> None:
-    """Files are read by name, which begins with the time."""
+    """Event files are read in the order of their names, which begin with the time."""
     for part, jump in enumerate(jumps):
         monkeypatch.setattr("time.time", lambda jump=jump: 1.7e9 + jump)
         board = Board(tmp_path, keep_until=10 * part)
