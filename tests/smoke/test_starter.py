@@ -74,18 +74,13 @@ def test_a_process_with_workers_gives_the_same_run_and_prints_a_line_per_epoch(
 
 def test_a_terminal_shows_a_live_view_up_to_the_last_frame(tmp_path: Path) -> None:
     """In a terminal of 100 x 30 characters, with the task given by number."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    controller, tty = pty.openpty()
+    fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     args = command(tmp_path, "--task_id=2")
     process = subprocess.Popen(
-        args,
-        env=environment(),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
+        args, env=environment(), stdin=tty, stdout=tty, stderr=tty, start_new_session=True
     )
-    os.close(terminal)
+    os.close(tty)
     shown = b""
     while True:
         try:

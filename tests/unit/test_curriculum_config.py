@@ -67,11 +67,8 @@ def test_difficulty_can_be_overridden() -> None:
     assert stages("progressive", difficulty=easy)[0] == {"peg-insert-side"}
     assert stages("mixed", difficulty=easy)[0] == {"peg-insert-side", *EASIEST_FIRST[:2]}
     assert "pick-place" in stages("progressive", difficulty={"pick-place-v3": 4})[3]
-    with_assembly = ["assembly-v3", "reach-v3"]
-    assert stages("sequential", with_assembly, difficulty={"assembly-v3": 9}) == [
-        {"reach"},
-        {"assembly"},
-    ]
+    pair = ["assembly-v3", "reach-v3"]
+    assert stages("sequential", pair, difficulty={"assembly-v3": 9}) == [{"reach"}, {"assembly"}]
 
 
 # --- the section ---------------------------------------------------------------------------------

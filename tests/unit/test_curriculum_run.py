@@ -197,11 +197,8 @@ def test_tasks_that_report_no_success_are_rejected_after_the_first_episode(
 
 def test_each_passed_stage_saves_its_weights(whole: Path) -> None:
     for stage, epoch in enumerate(EPOCHS_WITH_CHECKS):
-        transfer, snapshot = (
-            state_of(whole, f"transfer_stage{stage}"),
-            state_of(whole, f"epoch_{epoch}"),
-        )
-        assert_same_bits(transfer, snapshot)
+        one, other = state_of(whole, f"transfer_stage{stage}"), state_of(whole, f"epoch_{epoch}")
+        assert_same_bits(one, other)
 
 
 def marks(folder: Path) -> list[int]:
