@@ -1,4 +1,4 @@
-"""Tasks are solved: ``pytest -m slow tests/learn``, minutes each on one core."""
+"""Training solves tasks: ``pytest -m slow tests/learn``, minutes each on one core."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
 def result_of(starter: str, log_dir: Path, *flags: str, **train: int) -> dict[str, Any]:
-    """Of a run in a process of its own; another number of threads rounds differently."""
+    """Trains in a subprocess, with one thread since rounding depends on their number."""
     fields = {"system.threads": 1} | {f"train.{key}": value for key, value in train.items()}
     sets = [part for key, value in fields.items() for part in ("--set", f"{key}={value}")]
     starter = str(ROOT / "starter" / f"{starter}.py")
@@ -34,7 +34,7 @@ def test_drawer_close_is_solved_within_30k_frames(tmp_path: Path) -> None:
     ("task", "updates", "success"),
     [("button-press-topdown-v3", 20_000, 0.9), ("pick-place-v3", 60_000, 0.8)],
 )
-def test_hard_tasks_are_solved_within_so_many_updates(
+def test_hard_tasks_are_solved_within_the_given_updates(
     task: str, updates: int, success: float, seed: int, tmp_path: Path
 ) -> None:
     """About 7 and 20 minutes."""
@@ -47,7 +47,7 @@ def test_hard_tasks_are_solved_within_so_many_updates(
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_pendulum_is_solved_within_20k_frames(algo: str, tmp_path: Path) -> None:
-    """-1200 is what a random policy gets, about -150 the best there is."""
+    """A random policy returns about -1200, the best one about -150."""
     config = str(ROOT / "config" / "mujoco" / "pendulum.json")
     result = result_of(f"st_{algo}", tmp_path, "--config", config)
     assert result["frames"] == 20_000

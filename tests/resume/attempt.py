@@ -1,4 +1,4 @@
-"""An attempt with a bad input: a command, run in this process on a copy of a small run."""
+"""One attempt with a bad input: a command run in this process on a copy of a small run."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from torchrl_lite.sweep import command as sweep
 from torchrl_lite.sweep.plan import plan
 
 TASK = "Pendulum-v1"
-"""It is made at once, unlike what MuJoCo has to compile."""
+"""Quick to create: there is nothing for MuJoCo to compile."""
 TINY_RUN = TINY | {
     "env.suite": "gymnasium",
     "env.tasks": [TASK],
@@ -27,9 +27,9 @@ TINY_RUN = TINY | {
     "train.save_interval": 1,
 }
 RUN = Path("x", TASK, "1")
-"""In the folder of an attempt."""
-ITS_TASK = ["--set", 'env.suite="gymnasium"', "--set", f'env.tasks=["{TASK}"]']
-TRAIN = [*ITS_TASK, "--device", "cpu", "--id", "x", "--log_dir", "."]
+"""Relative to the folder of an attempt."""
+TASK_FLAGS = ["--set", 'env.suite="gymnasium"', "--set", f'env.tasks=["{TASK}"]']
+TRAIN = [*TASK_FLAGS, "--device", "cpu", "--id", "x", "--log_dir", "."]
 NEW = ["--device", "cpu", "--id", "new", "--log_dir", "."]
 
 
@@ -37,14 +37,14 @@ class Attempt(NamedTuple):
     command: str
     argv: list[str]
     names: tuple[str, ...]
-    """The line of a refusal contains one of them."""
+    """The error line must contain one of them."""
     may_fail: bool = False
-    """Exit code 1 with one line is an answer too."""
+    """Whether exit code 1 with one error line is allowed too."""
     trains: bool = True
-    """Else all is checked, and no training begins."""
+    """If False, all input is checked, but no training starts."""
 
     def run(self) -> int:
-        """The exit code."""
+        """Runs the command and returns its exit code."""
         if self.command == "train":
             with patch.object(launch, "work", launch.work if self.trains else lambda *_: {}):
                 return launch.main("sac", self.argv, multi_task=None)
@@ -53,18 +53,18 @@ class Attempt(NamedTuple):
         mains = {"play": play.main, "plot": plot.main, "diagnose": diagnose.main}
         with (
             patch.object(sys, "argv", [self.command, *self.argv]),
-            patch.object(play, "min", lambda *_: 0, create=True),  # workers: none
+            patch.object(play, "min", lambda *_: 0, create=True),  # no workers
         ):
             return mains[self.command]()
 
 
 class Example:
-    """A small finished run, in ``folder``; made in this process, which then has all imports."""
+    """A small finished run in ``folder``, made in this process so that it has all imports."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
-        argv = [*TRAIN[len(ITS_TASK) :], *sets(TINY_RUN)]
+        argv = [*TRAIN[len(TASK_FLAGS) :], *sets(TINY_RUN)]
         argv[argv.index(".")] = str(folder)
         assert launch.main("sac", argv) == 0
         write_zip(folder / "agent.zip", {}, AGENT)
@@ -83,7 +83,7 @@ AGENT = {
     **_linear("actor.mu", 8, 1),
     **_linear("actor.log_std", 8, 1),
 }
-"""Of Stable-Baselines3."""
+"""Weights of a Stable-Baselines3 agent."""
 
 
 def write_zip(path: Path, data: Any, tensors: Any) -> None:

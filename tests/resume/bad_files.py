@@ -1,4 +1,4 @@
-"""Bad files: every file that a command reads, damaged."""
+"""Damages each kind of file that a command reads."""
 
 import json
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from helpers import newest_checkpoint, sign, write_manifest
 from resume.attempt import AGENT, NEW, RUN, TASK, TINY_RUN, TRAIN, Attempt, write_zip
-from resume.mutations import as_text, in_bytes, in_state, in_tree
+from resume.mutations import as_json, mutate_bytes, mutate_state, mutate_tree
 from tiny_runs import sets
 
 ON_RUN = {
@@ -19,69 +19,69 @@ ON_RUN = {
 }
 
 
-def _on_run(rng: random.Random, path: Path, *names: str) -> Attempt:
-    """Any command on the run; every second goes on with it."""
+def _any_command(rng: random.Random, path: Path, *names: str) -> Attempt:
+    """Any command on the run; half of them resume it."""
     command = rng.choice(["train", "train", "train", "play", "plot", "diagnose"])
-    told = (path.name, *names, "--resume", "env.", "--metric")
-    return Attempt(command, ON_RUN[command], told, may_fail=True)
+    expected = (path.name, *names, "--resume", "env.", "--metric")
+    return Attempt(command, ON_RUN[command], expected, may_fail=True)
 
 
-def _restored(rng: random.Random, path: Path) -> Attempt:
-    """Goes on with the run, or takes over its transitions."""
-    told = (path.name, "checkpoint", TASK, "--resume", "transfer.load")
+def _resume_or_transfer(rng: random.Random, path: Path) -> Attempt:
+    """Resumes the run, or loads its transitions into a new one."""
+    expected = (path.name, "checkpoint", TASK, "--resume", "transfer.load")
     if rng.random() < 0.7:
-        return Attempt("train", ON_RUN["train"], told, may_fail=True)
+        return Attempt("train", ON_RUN["train"], expected, may_fail=True)
     fields = TINY_RUN | {"transfer.load": ["buffer"], "transfer.init_from": str(path.parents[1])}
     argv = [*NEW, *sets(fields), "--until", "30"]
-    return Attempt("train", argv, told, may_fail=True)
+    return Attempt("train", argv, expected, may_fail=True)
 
 
 def records(rng: random.Random, folder: Path) -> Attempt:
     path = folder / RUN / rng.choice(["result.json", "versions.json", "params.json"])
-    path.write_bytes(as_text(rng, in_tree(rng, json.loads(path.read_text()))))
-    return _on_run(rng, path)
+    path.write_bytes(as_json(rng, mutate_tree(rng, json.loads(path.read_text()))))
+    return _any_command(rng, path)
 
 
 def logs(rng: random.Random, folder: Path) -> Attempt:
     path = folder / RUN / "log.csv"
     if rng.random() < 0.5:
-        path.write_bytes(in_bytes(rng, path.read_bytes()))
+        path.write_bytes(mutate_bytes(rng, path.read_bytes()))
     else:
         rows = [line.split(",") for line in path.read_text().splitlines()]
-        changed = in_tree(rng, rows)
+        changed = mutate_tree(rng, rows)
         rows = changed if isinstance(changed, list) else [changed]
         cells = [row if isinstance(row, list) else [row] for row in rows]
         text = "\n".join(",".join(str(cell) for cell in row) for row in cells)
         path.write_bytes(text.encode(errors="surrogatepass") + b"\n" * rng.randrange(2))
-    return _on_run(rng, path)
+    return _any_command(rng, path)
 
 
 def manifests(rng: random.Random, folder: Path) -> Attempt:
     path = newest_checkpoint(folder / RUN).with_suffix(".json")
     tree = json.loads(path.read_text())
     if rng.random() < 0.5:
-        files = in_tree(rng, tree["files"])
+        files = mutate_tree(rng, tree["files"])
         write_manifest(path, files)
     else:
-        path.write_bytes(as_text(rng, in_tree(rng, tree)))
-    return _restored(rng, path)
+        path.write_bytes(as_json(rng, mutate_tree(rng, tree)))
+    return _resume_or_transfer(rng, path)
 
 
 def states(rng: random.Random, folder: Path) -> Attempt:
-    """Complete checkpoints; where a manifest vouches for them, what is in them is wrong."""
+    """Complete checkpoints with wrong content, most of them with a valid checksum."""
     path = newest_checkpoint(folder / RUN)
     if rng.random() < 0.2:
         path = path.with_suffix(".rows")
-        path.write_bytes(in_bytes(rng, path.read_bytes()))
+        path.write_bytes(mutate_bytes(rng, path.read_bytes()))
     else:
-        torch.save(in_state(rng, torch.load(path, weights_only=True)), path)
+        torch.save(mutate_state(rng, torch.load(path, weights_only=True)), path)
     if rng.random() < 0.9:
         sign(path)
-    return _restored(rng, path)
+    return _resume_or_transfer(rng, path)
 
 
-def _elsewhere(rng: random.Random, path: Path) -> Attempt:
-    """A file of weights: played, or started from."""
+def _play_or_start(rng: random.Random, path: Path) -> Attempt:
+    """Plays weights, or starts a run from them."""
     if rng.random() < 0.5:
         task = ["--task", TASK] if rng.random() < 0.5 or path.suffix == ".zip" else []
         argv = ["--episodes", "1", "--checkpoint", str(path), *task]
@@ -93,40 +93,40 @@ def _elsewhere(rng: random.Random, path: Path) -> Attempt:
 def weights(rng: random.Random, folder: Path) -> Attempt:
     path = folder / RUN / "checkpoint" / "best.pt"
     if rng.random() < 0.3:
-        path.write_bytes(in_bytes(rng, path.read_bytes()))
+        path.write_bytes(mutate_bytes(rng, path.read_bytes()))
     else:
         state = torch.load(path, weights_only=True)
         tree = rng.choice([state, state, state["networks"]])
-        torch.save(in_state(rng, tree), path)
-    return _elsewhere(rng, path)
+        torch.save(mutate_state(rng, tree), path)
+    return _play_or_start(rng, path)
 
 
 def agents(rng: random.Random, folder: Path) -> Attempt:
     path = folder / "agent.zip"
     if rng.random() < 0.3:
-        path.write_bytes(in_bytes(rng, path.read_bytes()))
+        path.write_bytes(mutate_bytes(rng, path.read_bytes()))
     else:
         data = {"policy_kwargs": {"activation_fn": "<class 'ReLU'>"}, "num_timesteps": 100}
-        write_zip(path, in_tree(rng, data), in_state(rng, AGENT))
-    return _elsewhere(rng, path)
+        write_zip(path, mutate_tree(rng, data), mutate_state(rng, AGENT))
+    return _play_or_start(rng, path)
 
 
 def policies(rng: random.Random, folder: Path) -> Attempt:
-    """Policy files: the header of safetensors, ours within it, and the tensors."""
+    """Policy files: any bytes, the safetensors header, or our metadata in it."""
     path = folder / RUN / "policy.safetensors"
     whole = path.read_bytes()
     size = struct.unpack("<Q", whole[:8])[0]
     tree, body = json.loads(whole[8 : 8 + size]), whole[8 + size :]
     kind = rng.randrange(4)
     if kind == 0:
-        path.write_bytes(in_bytes(rng, whole))
-        return _elsewhere(rng, path)
+        path.write_bytes(mutate_bytes(rng, whole))
+        return _play_or_start(rng, path)
     if kind == 1:
-        tree = in_tree(rng, tree)
+        tree = mutate_tree(rng, tree)
     else:
-        own = in_tree(rng, json.loads(tree["__metadata__"]["policy"]))
-        tree["__metadata__"]["policy"] = as_text(rng, own).decode(errors="replace")
+        metadata = mutate_tree(rng, json.loads(tree["__metadata__"]["policy"]))
+        tree["__metadata__"]["policy"] = as_json(rng, metadata).decode(errors="replace")
     header = json.dumps(tree).encode()
     claimed = len(header) if rng.random() < 0.9 else rng.choice([0, 1, 2**40, 2**64 - 1, size])
     path.write_bytes(struct.pack("<Q", claimed) + header + body)
-    return _elsewhere(rng, path)
+    return _play_or_start(rng, path)

@@ -9,19 +9,19 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from resume.attempt import NEW, TINY_RUN, Attempt
-from resume.mutations import SMALL, as_text, in_tree, odd
+from resume.mutations import SMALL, as_json, mutate_tree, odd
 from tiny_runs import ROOT, sets
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import model, read_tree, reference
 
 FIELDS = [key for key, *_ in reference(model("sac", SECTIONS))]
-META = ["--task", "reach-v3"]
+METAWORLD_TASK = ["--task", "reach-v3"]
 CONFIGS = [read_tree(path) for path in sorted((ROOT / "config").rglob("*.json"))]
 
 
 def _word(rng: random.Random) -> str:
-    """As a shell could give it: no zero byte."""
+    """A value as a shell could pass it, without NUL bytes."""
     value = odd(rng)
     text = value if isinstance(value, str) else json.dumps(value)
     return text.replace("\0", "0").encode(errors="replace").decode()
@@ -32,7 +32,7 @@ def flags(rng: random.Random, _folder: Path) -> Attempt:
              "--until", "--stage", "--resume", "--init_from", "--track", "--run_name", "--ta",
              "--help_config", "-x", "--num_epochs"]  # fmt: skip
     words = ["mt10", "mt3", "reach-v3", "cuda:7", "agent.zip", "x", "train.num_epochs=1", "cpu"]
-    argv = NEW + META * rng.randrange(2)
+    argv = NEW + METAWORLD_TASK * rng.randrange(2)
     for _ in range(rng.randint(1, 3)):
         value = rng.choice([[], [_word(rng)], [rng.choice(words)]])
         argv = [*argv, rng.choice(known), *value]
@@ -40,7 +40,7 @@ def flags(rng: random.Random, _folder: Path) -> Attempt:
 
 
 def settings(rng: random.Random, _folder: Path) -> Attempt:
-    argv = [*NEW, *META]
+    argv = [*NEW, *METAWORLD_TASK]
     for _ in range(rng.randint(1, 3)):
         key = rng.choice([*FIELDS] * 20 + ["", "=", "env", "net", "td3", "a.b.c", "train."])
         argv += ["--set", f"{key}={_word(rng)}" if rng.random() < 0.95 else _word(rng)]
@@ -48,14 +48,14 @@ def settings(rng: random.Random, _folder: Path) -> Attempt:
 
 
 def configurations(rng: random.Random, folder: Path) -> Attempt:
-    tree = in_tree(rng, rng.choice(CONFIGS))
+    tree = mutate_tree(rng, rng.choice(CONFIGS))
     path = folder / rng.choice(["a.json", "a.json", "a.yaml", "a.yml"])
-    path.write_bytes(as_text(rng, tree))
+    path.write_bytes(as_json(rng, tree))
     return Attempt("train", [*NEW, "--config", str(path)], (path.name, "env."), trains=False)
 
 
 def odd_runs(rng: random.Random, _folder: Path) -> Attempt:
-    """Valid or not: fields with small numbers, and all that follows from them."""
+    """Trains with fields set to small numbers, valid or not."""
     changes = {rng.choice(FIELDS): rng.choice(SMALL) for _ in range(rng.randint(1, 2))}
     changes = {key: value for key, value in changes.items() if key != "system.workers"}
     argv = [*NEW, *sets(TINY_RUN | changes), "--until", "30"]
@@ -79,7 +79,7 @@ def sweeps(rng: random.Random, _folder: Path) -> Attempt:
 
 
 def spaces(rng: random.Random, _folder: Path) -> Attempt:
-    """Environments with other spaces; they answer with what their spaces promise."""
+    """Environments with odd spaces, which return samples of these."""
     observations, actions = _space(rng), _space(rng) if rng.random() < 0.7 else Box(-1, 1, (2,))
     name = f"Odd{rng.randrange(10**9)}-v0"
     limit = rng.choice([5, 5, 5, 1, None, 0, 10**7])

@@ -4,8 +4,8 @@ Use `Crashes` from a test, or run this file for hours::
 
     python tests/resume/crash.py --minutes 120 --seed 0
 
-It prints what it does, and at the end how many kills there were, by phase and by kind of run, and
-how many runs differed. The directory of a run that differs is kept. SIGTERM ends it early.
+It prints its progress and, at the end, the number of kills by phase and by setup, and how many runs
+differed. The directory of a run that differs is kept. SIGTERM ends it early.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tiny_runs import tree_of  # noqa: E402
 
 
 class Crashes:
-    """One configuration, run once without a crash and then with many."""
+    """One configuration, run once uninterrupted and then with kills."""
 
     def __init__(self, server: Server, folder: Path, changes: dict[str, Any]) -> None:
         self._server, self.folder = server, folder
@@ -41,35 +41,35 @@ class Crashes:
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.json"
         self._config.write_text(json.dumps(tree_of(settings)))
-        self.said, self.kills = "", 0
-        """What the last run printed, and how often it was killed."""
+        self.output, self.kills = "", 0
+        """Output of the last run, and how often it was killed."""
         self.reference = folder / "reference"
-        self._whole_s = 0.0
+        self._uninterrupted_s = 0.0
         began = time.monotonic()
         self._start(self.reference, None, resume=False)
-        self._whole_s = time.monotonic() - began
+        self._uninterrupted_s = time.monotonic() - began
 
     def run_of(self, log_dir: Path) -> Path:
         return log_dir / "x" / (self._tasks[0] if len(self._tasks) == 1 else "MT2") / "1"
 
     def _start(self, log_dir: Path, at: Moment | None, *, resume: bool) -> bool:
-        """Whether it came to its end; else it was killed."""
+        """Starts or resumes a run; returns whether it finished, else it was killed."""
         log_dir.mkdir(exist_ok=True)
         argv = ["--config", str(self._config), *(["--resume"] if resume else [])]
         many = len(self._tasks) > 1
         code = self._server.run(
-            log_dir, *argv, algo=self._algo, many=many, at=at, whole_s=self._whole_s
+            log_dir, *argv, algo=self._algo, many=many, at=at, uninterrupted_s=self._uninterrupted_s
         )
         assert code == 0 or (at and code == -signal.SIGKILL), (log_dir / "output").read_text()
         return code == 0
 
     def crash(self, name: str, moments: Sequence[Moment]) -> int:
-        """Kills a run at these moments, each after a resume, and compares it with the reference.
+        """Kills a run at these moments, resumes it after each and compares it with the reference.
 
-        Returns how many kills there were: a moment that a part of a run does not reach is none.
+        Returns the number of kills: a run that finishes before a moment is not killed any more.
 
         Raises:
-            AssertionError: it differs, or ended with an error; its directory is kept.
+            AssertionError: the run differs or failed; its directory is kept.
         """
         log_dir, self.kills = self.folder / name, 0
         for moment in moments:
@@ -79,21 +79,21 @@ class Crashes:
         else:
             self._start(log_dir, None, resume=True)
         compare(self.run_of(log_dir), self.run_of(self.reference))
-        self.said = (log_dir / "output").read_text()
+        self.output = (log_dir / "output").read_text()
         shutil.rmtree(log_dir)
         return self.kills
 
 
 def _weight(changes: dict[str, Any]) -> int:
-    """How often a kind of run is chosen: less often what takes long to start, as a worker does,
-    which is a new process that imports everything."""
+    """How often a setup is chosen: rarely if it has workers, which start slowly because each is a
+    new process that imports everything."""
     if changes.get("system.workers"):
         return 1
     return 10 if len(changes.get("env.tasks", [])) > 1 else 40
 
 
 def campaign(minutes: float, seed: int) -> int:
-    """How many runs differed from their references."""
+    """Returns how many runs differed from their references."""
     rng, server, folder = random.Random(seed), Server(), Path(tempfile.mkdtemp())
     crashes: dict[str, Crashes] = {}
     end, runs, differences = time.monotonic() + 60 * minutes, 0, 0

@@ -1,4 +1,4 @@
-"""Whether two run directories are equal to the last bit."""
+"""Checks that two run directories are bit-identical."""
 
 import csv
 import json
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def compare(run: Path, reference: Path) -> None:
-    """File by file, to the last bit: weights, moments, temperatures, transitions, logs, result.
+    """Compares weights, optimiser moments, temperatures, transitions, logs and results bit by bit.
 
     Raises:
-        AssertionError: something differs, or a file is there that should not be.
+        AssertionError: something differs, or a file is missing or unexpected.
     """
     import torch
     from helpers import complete_state, newest_checkpoint
     from tiny_runs import assert_same_bits
 
-    def plain(path: Path) -> Any:
+    def comparable(path: Path) -> Any:
         if path.suffix == ".csv":
             with path.open(newline="") as file:
                 rows = list(csv.DictReader(file))
@@ -29,7 +29,7 @@ def compare(run: Path, reference: Path) -> None:
     assert "epoch_5.pt" in weights
     for name in ("params.json", "versions.json", "log.csv", "result.json",
                  *(f"checkpoint/{name}" for name in weights)):  # fmt: skip
-        assert_same_bits(plain(run / name), plain(reference / name), name)
+        assert_same_bits(comparable(run / name), comparable(reference / name), name)
     policies = [(path / "policy.safetensors").read_bytes() for path in (run, reference)]
     assert policies[0] == policies[1], "policy.safetensors"
     states = [complete_state(path) for path in (run, reference)]

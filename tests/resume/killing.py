@@ -1,7 +1,7 @@
-"""Runs a starter in a child process and ends it with SIGKILL at a chosen moment.
+"""Runs a starter in a child process and kills it with SIGKILL at a chosen moment.
 
-The package is imported once, by a server; every run is a fork of it, with the command's own
-``main`` and files of its own.
+A server imports the package once. Every run is a fork of it that calls the command's own ``main``
+on its own files.
 """
 
 import json
@@ -21,8 +21,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
 class Moment(NamedTuple):
-    """``phase`` for the ``count``-th time since the process began. The phase "instant" is a time:
-    as many thousandths of what the uninterrupted run took."""
+    """The ``count``-th time that the process reaches ``phase``. For the phase "instant", it is a
+    time instead, in thousandths of the uninterrupted run's duration."""
 
     phase: str
     count: int
@@ -35,7 +35,7 @@ class Moment(NamedTuple):
 
 
 def kill_at(moment: Moment) -> None:
-    """From here on, this process kills itself at that moment, or one of its workers."""
+    """Makes this process kill itself, or one of its workers, at that moment."""
     left = moment.count
 
     def reached() -> None:
@@ -78,19 +78,19 @@ def _hook(phase: str, reached: Callable[[], None]) -> None:
     from torchrl_lite.reporting.logger import Logger
     from torchrl_lite.training.rl_algo import RLAlgo
 
-    if phase == "collect":  # a step of an environment in this process, or the wait for workers
+    if phase == "collect":  # an environment step in this process, or the wait for workers
         _before(EpisodeRunner, "step", reached)
         _before(Collector, "result", reached)
     elif phase == "worker":  # while the workers collect
         _after(Collector, "submit", reached)
-    elif phase == "update":  # between two updates, or between two optimisers of one
+    elif phase == "update":  # between two updates, or two optimiser steps of one
         _before(Learner, "step", reached)
-    elif phase == "evaluate":  # before it begins, or when all is over and nothing is written yet
+    elif phase == "evaluate":  # before it starts, or after it ends with nothing written yet
         _before(Collector, "evaluate", reached)
         _after(Collector, "evaluate", reached)
-    elif phase == "log":  # a row is written, and no checkpoint that belongs to it
+    elif phase == "log":  # after a row is written, before its checkpoint
         _after(Logger, "dump", reached)
-    elif phase == "stage":  # at its end: decided and not told, told, and its weights written
+    elif phase == "stage":  # at its end: decided, logged, and its weights written
         _before(Logger, "mark", reached)
         _after(Logger, "mark", reached)
         _after(RLAlgo, "_check_stage", reached)
@@ -99,7 +99,7 @@ def _hook(phase: str, reached: Callable[[], None]) -> None:
 
 
 def _save(reached: Callable[[], None]) -> None:
-    """Within a file: when half of it is written, when all is, when it has its name."""
+    """Within a save: after half of a file, after all of it, and after its renaming."""
     fdopen = os.fdopen
 
     def half(handle: int, *args: Any) -> Any:
@@ -121,7 +121,7 @@ def _save(reached: Callable[[], None]) -> None:
     _after(os, "fsync", reached)
 
 
-# How often each is reached in a run of `TINY`, about; a stage is for curricula alone.
+# Roughly how often a run of `TINY` reaches each; only curricula have stages.
 PHASES = {"collect": 100, "update": 60, "evaluate": 7, "log": 9, "save": 80, "instant": 1000}
 
 
@@ -137,9 +137,9 @@ def _child(request: dict[str, Any]) -> int:
 
 
 def _serve() -> None:
-    """Answers requests, one JSON a line, with exit codes as a shell counts them."""
+    """Reads one JSON request per line; prints the run's exit code, negative for a signal."""
     import torch
-    import torch._dynamo  # The first optimiser would, in every run.
+    import torch._dynamo  # else the first optimiser of every run imports it
     from resume.setups import TASKS
 
     import torchrl_lite.command.launch  # noqa: F401
@@ -177,7 +177,7 @@ def _kill_after(child: int, seconds: float) -> None:
 
 
 class Server:
-    """Starts runs in processes that have imported everything already."""
+    """Starts runs in processes that have already imported everything."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -195,10 +195,10 @@ class Server:
         algo: str,
         many: bool,
         at: Moment | None = None,
-        whole_s: float = 0.0,
+        uninterrupted_s: float = 0.0,
     ) -> int:
-        """The exit code; what was printed is added to ``output`` in ``log_dir``. ``whole_s`` is
-        what the run takes without a kill, in seconds."""
+        """Returns the exit code and appends what is printed to ``output`` in ``log_dir``;
+        ``uninterrupted_s`` is how long an uninterrupted run takes."""
         timed = at is not None and at.phase == "instant"
         assert self._process.stdin and self._process.stdout
         request = {
@@ -206,7 +206,7 @@ class Server:
             "algo": algo,
             "multi_task": many,
             "moment": None if timed else at,
-            "seconds": at.count / 1000 * whole_s if at and timed else None,
+            "seconds": at.count / 1000 * uninterrupted_s if at and timed else None,
             "output": str(log_dir / "output"),
         }
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -220,7 +220,7 @@ class Server:
 
 
 def random_moments(rng: random.Random, number: int) -> list[Moment]:
-    """``number`` of them, more of them early: each is within what is left of a run."""
+    """``number`` random moments, mostly early ones, since each is relative to a resumed run."""
     phases = [rng.choice(list(PHASES)) for _ in range(number)]
     return [Moment(phase, 1 + int(PHASES[phase] * rng.random() ** 2)) for phase in phases]
 

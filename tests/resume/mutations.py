@@ -14,7 +14,7 @@ ODD: list[Any] = [
     "/dev/zero", "a\nb", "a\0b", "é", "\U0001f600", "\ud800", "%s{x}", "x" * 5000, [], {}, [[]],
     [None], [1, 2], ["a", "a"], {"a": 1}, {"": 0}, {"x" * 300: {}},
 ]  # fmt: skip
-"""Values that a field may not expect."""
+"""Values that few fields expect."""
 SMALL = [0, 1, 2, 3, 5, 8, 0.1, 0.5, 0.9, 1e-8, True, False, None]
 """Values that are odd for some fields and keep a run small."""
 TOKENS = [b"", b"-1", b"nan", b"1e999", b"99999999999999999999", b'"', b",", b"\n", b"\r", b"\0",
@@ -23,11 +23,11 @@ TOKENS = [b"", b"-1", b"nan", b"1e999", b"99999999999999999999", b'"', b",", b"\
 
 
 def odd(rng: random.Random) -> Any:
-    """One in three is a small number, so that some of them are allowed."""
+    """An odd value; one in three is from `SMALL`, so that some are valid."""
     return copy.deepcopy(rng.choice(rng.choice([ODD, ODD, SMALL])))
 
 
-def in_bytes(rng: random.Random, whole: bytes) -> bytes:
+def mutate_bytes(rng: random.Random, whole: bytes) -> bytes:
     """One to four small changes."""
     data = bytearray(whole)
     for _ in range(rng.randint(1, 4)):
@@ -49,12 +49,12 @@ def in_bytes(rng: random.Random, whole: bytes) -> bytes:
     return bytes(data)
 
 
-def in_tree(
+def mutate_tree(
     rng: random.Random, tree: Any, value: Callable[[random.Random, Any], Any] | None = None
 ) -> Any:
-    """A copy with one to three changes: a value replaced, a key or item lost, added or renamed.
+    """A copy with one to three changes: values replaced, keys or items removed, added or renamed.
 
-    ``value`` makes a new value from an old one; by default it is one of `ODD`.
+    ``value`` makes a new value from an old one; by default it is an `odd` one.
     """
     tree, new = copy.deepcopy(tree), value or (lambda rng, _: odd(rng))
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
@@ -82,15 +82,15 @@ def _change(rng: random.Random, node: Any, new: Callable[[random.Random, Any], A
         node[key] = new(rng, child)
 
 
-def in_state(rng: random.Random, state: Any) -> Any:
-    """The same for what `torch.save` writes: tensors become other tensors, too."""
-    return in_tree(rng, state, _other)
+def mutate_state(rng: random.Random, state: Any) -> Any:
+    """Like `mutate_tree`, for what `torch.save` writes: also replaces tensors by others."""
+    return mutate_tree(rng, state, _other)
 
 
 def _other(rng: random.Random, old: Any) -> Any:
     if not isinstance(old, torch.Tensor) or rng.random() < 0.2:
         return rng.choice([odd(rng), torch.zeros(2, 3), torch.tensor(float("nan"))])
-    old = old.to_dense()  # it may be sparse, of an earlier change
+    old = old.to_dense()  # an earlier change may have made it sparse
     changes: list[Callable[[], Any]] = [
         lambda: old.double(),
         lambda: old.to(torch.int8),
@@ -106,7 +106,7 @@ def _other(rng: random.Random, old: Any) -> Any:
     return rng.choice(changes)()
 
 
-def as_text(rng: random.Random, tree: Any) -> bytes:
-    """As JSON, with everything that Python writes and JSON does not have; one in five damaged."""
+def as_json(rng: random.Random, tree: Any) -> bytes:
+    """JSON text, including Python's extensions such as NaN; one in five is damaged."""
     text = json.dumps(tree, indent=rng.choice([None, 2])).encode()
-    return in_bytes(rng, text) if rng.random() < 0.2 else text
+    return mutate_bytes(rng, text) if rng.random() < 0.2 else text

@@ -1,10 +1,10 @@
-"""Small runs of every kind, each of which is killed and resumed."""
+"""Small runs of every kind, to be killed and resumed."""
 
 from typing import Any
 
 TASK = "reach-v3"
 TASKS = ["reach-v3", "drawer-close-v3"]
-# An episode is longer than an epoch and no multiple of it; the ring goes round in epoch 6.
+# Episodes are longer than an epoch and no multiple of it; the replay buffer wraps in epoch 6.
 TINY: dict[str, Any] = {
     "env.max_episode_frames": 15,
     "net.hidden_shapes": [8],
@@ -31,8 +31,8 @@ MANY = {
     "env.reward_normalization": "ema",
 }
 
-AHEAD = {"system.workers": 1, "system.overlap": True}
-# A task leaves and returns, and what is left of its old transitions counts less.
+OVERLAP = {"system.workers": 1, "system.overlap": True}
+# A task leaves and returns, and its remaining old transitions are weighted less.
 CURRICULUM = MANY | {
     "train.num_epochs": 14,
     "curriculum.kind": "custom",
@@ -43,9 +43,9 @@ CURRICULUM = MANY | {
     "curriculum.stage_eval_episodes": 1,
     "curriculum.old_data": 0.25,
 }
-# Tasks padded to one another's size, updates that do not divide by the delay, a ring as long as
-# an epoch, one checkpoint, no evaluation.
-SHAPES = MANY | {
+# Padded tasks, updates per epoch not divisible by the policy delay, a buffer as long as an epoch,
+# a single checkpoint, no evaluation before the last.
+DIFFERENT_SHAPES = MANY | {
     "algo": "td3",
     "env.suite": "gymnasium",
     "env.tasks": ["Hopper-v5", "Pendulum-v1"],
@@ -84,12 +84,12 @@ OLD_REWARDS = {
 SETUPS: dict[str, dict[str, Any]] = {
     "one task": {},
     "two tasks": MANY,
-    "a worker": MANY | {"system.workers": 1},
+    "one worker": MANY | {"system.workers": 1},
     "two workers": MANY | {"system.workers": 2},
     "td3": {"algo": "td3"},
     "ddpg": MANY | {"algo": "ddpg"},
     "halfcheetah": {"env.suite": "gymnasium", "env.tasks": ["HalfCheetah-v5"]},
-    # Its policy stands still until the middle of epoch 6; a save is in the middle of that.
+    # Its policy is frozen until the middle of epoch 6; a save falls within that time.
     "transfer": MANY
     | {
         "source": {"train.num_epochs": 3},
@@ -97,10 +97,10 @@ SETUPS: dict[str, dict[str, Any]] = {
         "transfer.task_map": {TASKS[1]: TASK},
         "transfer.freeze_updates": 10,
     },
-    "overlap": MANY | AHEAD,
+    "overlap": MANY | OVERLAP,
     "curriculum": CURRICULUM,
-    "curriculum ahead": CURRICULUM | AHEAD,
-    "shapes": SHAPES,
+    "curriculum, overlap": CURRICULUM | OVERLAP,
+    "different shapes": DIFFERENT_SHAPES,
     "old rewards": MANY | OLD_REWARDS,
     "few updates": FEW_UPDATES,
 }
