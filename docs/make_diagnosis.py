@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from broken_runs import GOOD, LOGS, REAL, found, train, write  # noqa: E402
+from broken_runs import GOOD, LOGS, REAL, rules_found, train, write  # noqa: E402
 
 PAGE = ROOT / "docs" / "diagnose.md"
 
@@ -21,10 +21,10 @@ def cases(folder: Path) -> Iterator[tuple[str, str, str | None, list[str]]]:
     for index, (name, real) in enumerate(REAL.items()):
         with contextlib.redirect_stdout(sys.stderr):
             path = train(real, folder / f"real{index}")
-        yield name, "trained", real.rule, found(path)
+        yield name, "trained", real.rule, rules_found(path)
     for index, (name, log) in enumerate(LOGS.items()):
-        yield name, "log by hand", log.rule, found(write(log, folder / f"log{index}"))
-    stored = {path: found(path) for path in GOOD}
+        yield name, "log by hand", log.rule, rules_found(write(log, folder / f"log{index}"))
+    stored = {path: rules_found(path) for path in GOOD}
     alarms = {path: names for path, names in stored.items() if names}
     yield f"nothing: {len(stored) - len(alarms)} runs in `docs/results`", "trained", None, []
     for path, names in alarms.items():

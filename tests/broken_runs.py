@@ -1,5 +1,5 @@
-"""Runs broken on purpose, each with the rule that must find it: real ones of seconds on Pendulum,
-and logs by hand where training would take hours."""
+"""Deliberately broken runs, each with the diagnosis rule that must detect it: real Pendulum runs
+of a few seconds, and handwritten logs where training would take hours."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from torchrl_lite.command.launch import main
 
 _STORED = ROOT / "docs" / "results"
 STUCK_IN_AN_OPTIMUM = _STORED / "min_99" / "drawer-open-v3" / "1"
-"""It pushes against the closed drawer."""
+"""The policy pushes against the closed drawer."""
 _SHORT = (
     "mt10",
     "mt10_multihead",
@@ -40,8 +40,8 @@ GOOD = sorted(
 """Logs of runs that learned their tasks."""
 
 
-def found(folder: Path) -> list[str]:
-    """The names of the rules that found something, in the order of the report."""
+def rules_found(folder: Path) -> list[str]:
+    """Names of the rules with a finding, in report order."""
     return [name for name, _ in diagnose(Evidence.of(Run(folder)))]
 
 
@@ -63,19 +63,19 @@ PENDULUM: dict[str, Any] = {
     "log.console": "plain",
 }
 LONGER = {"train.num_epochs": 24}
-"""Enough to swing up, for SAC."""
+"""Enough for SAC to learn the swing-up."""
 
 
-class Real(NamedTuple):
+class RealRun(NamedTuple):
     fields: Mapping[str, Any]
     rule: str | None
     algo: str = "sac"
-    broken: Callable[[], AbstractContextManager[object]] = nullcontext
-    """What is broken in the code while it trains."""
+    bug: Callable[[], AbstractContextManager[object]] = nullcontext
+    """A bug patched into the code during training."""
 
 
 MIRRORED = "MirroredPendulum-v1"
-"""Where a torque turns the other way, so that a policy must know which of the two it acts in."""
+"""Pendulum with inverted torque, so that a policy must know which of the two tasks it is in."""
 TWO_TASKS = LONGER | {
     "env.tasks": ["Pendulum-v1", MIRRORED],
     "env.num_envs": 2,
@@ -91,7 +91,7 @@ def mirrored(**arguments: Any) -> gym.Env:
 
 
 def wrong_task_id() -> AbstractContextManager[object]:
-    """The transitions of each of two tasks are stored under the id of the other."""
+    """Stores the transitions of each of two tasks under the id of the other."""
     add = ReplayBuffer.add_block
 
     def swapped(buffer: ReplayBuffer, block: Any, tasks: Any) -> None:
@@ -101,52 +101,52 @@ def wrong_task_id() -> AbstractContextManager[object]:
 
 
 REAL = {
-    "nothing": Real(LONGER, None),
-    "nothing, TD3": Real(LONGER, None, "td3"),
-    "no updates": Real({"train.opt_steps": 0}, "no_updates"),
-    "learning rate 1": Real({"sac.qlr": 1, "sac.plr": 1}, "learning_rate"),
-    "learning rate 1e-8": Real({"sac.qlr": 1e-8, "sac.plr": 1e-8}, "learning_rate"),
-    "no target network": Real({"sac.tau": 1}, "no_target_network"),
-    "discount 0": Real({"sac.discount": 0}, "discount"),
-    "no noise, TD3": Real({"td3.noise_std": 0}, "no_exploration", "td3"),
-    "temperature fixed at 10": Real({"sac.alpha": 10}, "fixed_temperature"),
-    "rewards times 1e-4": Real({"sac.reward_scale": 1e-4}, "reward_scale"),
-    "rewards times 1e4": Real({"sac.reward_scale": 1e4}, "reward_scale"),
-    "temperature of 1, categorical critics": Real(
+    "nothing": RealRun(LONGER, None),
+    "nothing, TD3": RealRun(LONGER, None, "td3"),
+    "no updates": RealRun({"train.opt_steps": 0}, "no_updates"),
+    "learning rate 1": RealRun({"sac.qlr": 1, "sac.plr": 1}, "learning_rate"),
+    "learning rate 1e-8": RealRun({"sac.qlr": 1e-8, "sac.plr": 1e-8}, "learning_rate"),
+    "no target network": RealRun({"sac.tau": 1}, "no_target_network"),
+    "discount 0": RealRun({"sac.discount": 0}, "discount"),
+    "no noise, TD3": RealRun({"td3.noise_std": 0}, "no_exploration", "td3"),
+    "temperature fixed at 10": RealRun({"sac.alpha": 10}, "fixed_temperature"),
+    "rewards times 1e-4": RealRun({"sac.reward_scale": 1e-4}, "reward_scale"),
+    "rewards times 1e4": RealRun({"sac.reward_scale": 1e4}, "reward_scale"),
+    "temperature of 1, categorical critics": RealRun(
         {"net.critic.kind": "hl_gauss", "env.reward_normalization": "return"}, "bins_too_narrow"
     ),
-    "buffer of 600": Real({"replay_buffer.size": 600}, "small_buffer"),
-    "one update per epoch": Real({"train.opt_steps": 1}, "updates_per_frame"),
-    "10 updates per frame": Real(
+    "buffer of 600": RealRun({"replay_buffer.size": 600}, "small_buffer"),
+    "one update per epoch": RealRun({"train.opt_steps": 1}, "updates_per_frame"),
+    "10 updates per frame": RealRun(
         {"train.epoch_frames": 20, "train.pretrain_epochs": 20, "train.opt_steps": 200},
         "updates_per_frame",
     ),
-    "entropy target 5": Real({"sac.target_entropy": 5}, "temperature_at_bound"),
-    "nothing, two tasks": Real(TWO_TASKS, None),
-    "wrong task id": Real(
-        TWO_TASKS | {"train.num_epochs": 26}, "no_learning", broken=wrong_task_id
+    "entropy target 5": RealRun({"sac.target_entropy": 5}, "temperature_at_bound"),
+    "nothing, two tasks": RealRun(TWO_TASKS, None),
+    "wrong task id": RealRun(
+        TWO_TASKS | {"train.num_epochs": 26}, "no_learning", bug=wrong_task_id
     ),
 }
 
 
-def train(case: Real, log_dir: Path) -> Path:
-    """The directory of such a run. A number that is not finite ends it; its log stays."""
+def train(case: RealRun, log_dir: Path) -> Path:
+    """Returns the run directory. A non-finite value may end the run; its log is kept."""
     config = str(ROOT / "config" / "mujoco" / "pendulum.json")
     fields = sets(PENDULUM | dict(case.fields))
     common = ["--config", config, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
     if MIRRORED not in gym.registry:
         gym.register(MIRRORED, mirrored, max_episode_steps=200)
-    with case.broken():
+    with case.bug():
         many = len(case.fields.get("env.tasks", [])) > 1
         assert main(case.algo, [*common, *fields], multi_task=many) in (0, 1)
     (params,) = (log_dir / "x").rglob("params.json")
     return params.parent
 
 
-# --- logs by hand --------------------------------------------------------------------------------
+# --- handwritten logs ----------------------------------------------------------------------------
 
 Column = Callable[[float], float | None]
-"""From the share of the run that is over, 0 to 1, to a cell."""
+"""Maps the run's progress, 0 to 1, to a cell."""
 EPOCHS = 41
 
 
@@ -154,16 +154,16 @@ def line(start: float, end: float) -> Column:
     return lambda share: start + (end - start) * share
 
 
-def falls_by(share: float, start: float, end: float) -> Column:
-    """Linear until then, constant afterwards."""
+def ramp(share: float, start: float, end: float) -> Column:
+    """Linear up to this share of the run, constant afterwards."""
     return lambda now: start + (end - start) * min(1.0, now / share)
 
 
 LEARNS: dict[str, Column] = {
     "train/q1_loss": line(1, 20),
     "train/critic_grad_norm": line(1, 60),
-    "train/alpha": falls_by(0.5, 1, 0.01),
-    "train/entropy": falls_by(0.5, 2.5, -4),
+    "train/alpha": ramp(0.5, 1, 0.01),
+    "train/entropy": ramp(0.5, 2.5, -4),
     "train/q": line(1, 400),
     "eval/q": line(1, 400),
     "eval/q_bias": line(0.5, -20),
@@ -181,10 +181,10 @@ LEARNS: dict[str, Column] = {
 """What SAC logs on push-v3 when it learns."""
 NO_SUCCESS = {"eval/success_rate": line(0, 0), "rollout/success_rate": line(0, 0)}
 STUCK = NO_SUCCESS | {
-    "eval/return": falls_by(0.3, 50, 900),
-    "rollout/ep_rew_mean": falls_by(0.3, 30, 800),
-    "train/q": falls_by(0.3, 1, 180),
-    "eval/q": falls_by(0.3, 1, 180),
+    "eval/return": ramp(0.3, 50, 900),
+    "rollout/ep_rew_mean": ramp(0.3, 30, 800),
+    "train/q": ramp(0.3, 1, 180),
+    "eval/q": ramp(0.3, 1, 180),
     "eval/q_bias": line(0, 0),
     "train/entropy": line(2.5, -4),
     "info_mean/near_object/push-v3": line(0, 0.9),
@@ -199,16 +199,16 @@ FLAT = NO_SUCCESS | {
     "eval/q_bias": line(0, 0),
     "train/entropy": line(2.5, -3),
 }
-VANISHING = {"train/alpha": line(1e-3, 1e-3)}
-"""A temperature whose bonus explains no bias."""
+TINY_ALPHA = {"train/alpha": line(1e-3, 1e-3)}
+"""A temperature too small for its entropy bonus to explain a bias."""
 
 
 class Log(NamedTuple):
     columns: Mapping[str, Column]
     rule: str | None
     fields: Mapping[str, Any] = {}
-    says: str = ""
-    """Part of the first finding."""
+    text: str = ""
+    """Part of the first finding's text."""
 
 
 def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
@@ -222,7 +222,7 @@ PUSH_AND_REACH = {
 }
 
 
-def of_tasks(**columns: tuple[Column, Column]) -> dict[str, Column]:
+def of_both(**columns: tuple[Column, Column]) -> dict[str, Column]:
     """Columns of push-v3 and reach-v3."""
     return {
         f"{name}/{task}": column
@@ -234,7 +234,7 @@ def of_tasks(**columns: tuple[Column, Column]) -> dict[str, Column]:
 LOGS = {
     "nothing": Log({}, None),
     "nothing, two tasks": Log(
-        of_tasks(
+        of_both(
             eval_return=(line(50, 4200), line(50, 4200)),
             rollout_return=(line(30, 3900), line(30, 3900)),
             eval_success=(line(0, 1), line(0, 1)),
@@ -245,7 +245,7 @@ LOGS = {
     ),
     "nothing, DDPG": Log({}, None, {"algo": "ddpg"}),
     "nothing, first stage": Log(
-        of_tasks(
+        of_both(
             eval_return=(line(50, 4200), line(50, 50)),
             rollout_return=(line(30, 3900), lambda _: None),
             eval_success=(line(0, 1), line(0, 0)),
@@ -256,22 +256,22 @@ LOGS = {
         None,
         PUSH_AND_REACH | {"curriculum.kind": "sequential"},
     ),
-    "nothing, from other weights": Log({}, None, {"train.pretrain_epochs": 0}),
+    "nothing, transferred weights": Log({}, None, {"train.pretrain_epochs": 0}),
     "critics diverge": Log(
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
         "diverging_critics",
-        says="train/q is 5.96e+08",
+        text="train/q is 5.96e+08",
     ),
     "rewards beyond the bins": Log(
-        VANISHING | {"train/q": line(1, 19.8), "eval/q": line(1, 19.8), "eval/q_bias": line(0, 0)},
+        TINY_ALPHA | {"train/q": line(1, 19.8), "eval/q": line(1, 19.8), "eval/q_bias": line(0, 0)},
         "bins_too_narrow",
         {"net.critic.kind": "two_hot", "net.critic.bound": 20},
-        says="end at 20, but the rewards so far can add up to 819",
+        text="end at 20, but the rewards so far can add up to 819",
     ),
     "gradients explode": Log(
         FLAT | {"train/critic_grad_norm": lambda share: 10 ** (7 * share)},
         "diverging_critics",
-        says="grew from",
+        text="grew from",
     ),
     "temperature vanishes": Log(
         FLAT | {"train/alpha": lambda share: 10 ** (-6 * share)}, "temperature_at_bound"
@@ -279,23 +279,23 @@ LOGS = {
     "temperature explodes": Log(
         FLAT | {"train/alpha": lambda share: 10 ** (3 * share)}, "temperature_at_bound"
     ),
-    "actor dead": Log(FLAT | {"eval/dead_actor": line(0.1, 0.99)}, "dead_networks", says="actor"),
+    "actor dead": Log(FLAT | {"eval/dead_actor": line(0.1, 0.99)}, "dead_networks", text="actor"),
     "policy saturated": Log(FLAT | {"eval/saturated": line(0.5, 1)}, "saturated_policy"),
     "values too high": Log(
-        FLAT | VANISHING | {"eval/q": line(1, 90), "eval/q_bias": line(0, 85)},
+        FLAT | TINY_ALPHA | {"eval/q": line(1, 90), "eval/q_bias": line(0, 85)},
         "biased_critics",
-        says="overestimate",
+        text="overestimate",
     ),
     "values too low": Log(
-        STUCK | VANISHING | {"eval/q": line(1, -500), "eval/q_bias": line(0, -680)},
+        STUCK | TINY_ALPHA | {"eval/q": line(1, -500), "eval/q_bias": line(0, -680)},
         "biased_critics",
-        says="underestimate",
+        text="underestimate",
     ),
-    "values that stay behind": Log(
-        STUCK | VANISHING | {"eval/q": line(1, 10), "eval/q_bias": line(0, -190)},
+    "values lag behind": Log(
+        STUCK | TINY_ALPHA | {"eval/q": line(1, 10), "eval/q_bias": line(0, -190)},
         "biased_critics",
         {"sac.tau": 0.02},
-        says="lag behind",
+        text="lag behind",
     ),
     "critics overfit": Log(FLAT | {"eval/td_error": line(1, 900)}, "overfitting"),
     "one task dominates": Log(
@@ -306,35 +306,35 @@ LOGS = {
             "env.num_envs": 3,
             "train.batch_size": 768,
         },
-        says="push-v3 has 99%",
+        text="push-v3 has 99%",
     ),
     "stuck before the object": Log(
-        STUCK | {"info_mean/near_object/push-v3": line(0, 0.02)}, "local_optimum", says="never near"
+        STUCK | {"info_mean/near_object/push-v3": line(0, 0.02)}, "local_optimum", text="never near"
     ),
-    "stuck at the grasp": Log(STUCK, "local_optimum", says="does not grasp"),
+    "stuck at the grasp": Log(STUCK, "local_optimum", text="does not grasp"),
     "stuck with the object": Log(
         STUCK | {"info_mean/grasp_success/push-v3": line(0, 0.6)},
         "local_optimum",
-        says="not placed: at the end it is 0.25 m",
+        text="not placed: at the end it is 0.25 m",
     ),
     "entropy falls at once": Log(
-        FLAT | {"train/entropy": falls_by(0.1, 2.5, -4)},
+        FLAT | {"train/entropy": ramp(0.1, 2.5, -4)},
         "early_certainty",
-        says="-4.0 at frame 2,500 of 20,500",
+        text="-4.0 at frame 2,500 of 20,500",
     ),
-    "noise ruins training": Log({"rollout/success_rate": line(0, 0.1)}, "noise", says="ruins"),
+    "noise ruins training": Log({"rollout/success_rate": line(0, 0.1)}, "noise", text="ruins"),
     "evaluation fails": Log(
-        {"eval/success_rate": line(0, 0.1)}, "noise", says="worse than the noisy one"
+        {"eval/success_rate": line(0, 0.1)}, "noise", text="worse than the noisy one"
     ),
     "noise ruins one task": Log(
-        of_tasks(eval_success=(line(0, 1), line(0, 1)), rollout_success=(line(0, 1), line(0, 0.2))),
+        of_both(eval_success=(line(0, 1), line(0, 1)), rollout_success=(line(0, 1), line(0, 0.2))),
         "noise",
         PUSH_AND_REACH,
-        says="success in reach-v3 is 0.93 in evaluation and 0.20 in training",
+        text="success in reach-v3 is 0.93 in evaluation and 0.20 in training",
     ),
     "nothing is learned": Log(FLAT, "no_learning"),
     "nothing is learned in one task": Log(
-        of_tasks(
+        of_both(
             eval_return=(line(30, 30), line(50, 4200)),
             rollout_return=(line(30, 30), line(30, 3900)),
             eval_success=(line(0, 0), line(0, 1)),
@@ -342,26 +342,26 @@ LOGS = {
         ),
         "no_learning",
         PUSH_AND_REACH,
-        says="1 of 2 tasks. In push-v3, the return is 30",
+        text="1 of 2 tasks. In push-v3, the return is 30",
     ),
     "two tasks are stuck": Log(
         STUCK
-        | of_tasks(
-            eval_return=(falls_by(0.3, 50, 900), falls_by(0.3, 50, 700)),
-            rollout_return=(falls_by(0.3, 30, 800), falls_by(0.3, 30, 600)),
+        | of_both(
+            eval_return=(ramp(0.3, 50, 900), ramp(0.3, 50, 700)),
+            rollout_return=(ramp(0.3, 30, 800), ramp(0.3, 30, 600)),
             eval_success=(line(0, 0), line(0, 0)),
             rollout_success=(line(0, 0), line(0, 0)),
         ),
         "local_optimum",
         PUSH_AND_REACH,
-        says="reach-v3 is in a local optimum: the return grew from 30 (random actions) to 700",
+        text="reach-v3 is in a local optimum: the return grew from 30 (random actions) to 700",
     ),
 }
 
 
 def write(case: Log, folder: Path) -> Path:
-    """A run directory with this log: one random epoch, then as many updates and frames in each as
-    the fields say (500), and an evaluation in every second one."""
+    """Writes a run directory with this log: one random epoch, then epochs with the configured
+    frames and updates (default 500), and an evaluation in every second one."""
     folder.mkdir(parents=True)
     fields = {"algo": "sac", "env.suite": "metaworld", "env.tasks": ["push-v3"]}
     fields |= {"train.pretrain_epochs": 1, "train.batch_size": 256, "env.num_envs": 1}
@@ -380,12 +380,12 @@ def write(case: Log, folder: Path) -> Path:
         frames *= int(fields["env.num_envs"])
         for epoch in range(1, EPOCHS + 1):
             row = {"epoch": epoch, "total_frames": frames * epoch, "updates": updates * (epoch - 1)}
-            names = [name for name in columns if _measured(name, epoch)]
+            names = [name for name in columns if _is_logged(name, epoch)]
             writer.writerow(row | {n: columns[n]((epoch - 1) / (EPOCHS - 1)) for n in names})
     return folder
 
 
-def _measured(name: str, epoch: int) -> bool:
+def _is_logged(name: str, epoch: int) -> bool:
     if name.startswith("train"):
         return epoch > 1
     return not name.startswith("eval") or epoch % 2 == 0

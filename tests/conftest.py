@@ -1,4 +1,4 @@
-"""Checks the shapes in the project's signatures at run time, in every test."""
+"""Checks the array shapes in the package's signatures at run time, in every test."""
 
 import signal
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def modules_with_shapes() -> list[str]:
-    """The others have only hints that mypy checks; checking those at every call takes long."""
+    """All other hints are left to mypy: checking them at every call is slow."""
     files = (ROOT / "torchrl_lite").rglob("*.py")
     return [
         ".".join(file.relative_to(ROOT).with_suffix("").parts)
@@ -19,9 +19,9 @@ def modules_with_shapes() -> list[str]:
     ]
 
 
-# Before anything imports the package.
+# Must run before anything imports the package.
 check_shapes(modules_with_shapes())
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup: tests send it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, but tests send it
 
 torch.set_num_threads(1)

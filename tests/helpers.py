@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 KINDS = get_args(NetConfig.model_fields["kind"].annotation)
 """Every architecture."""
 FULL = "critic+policy+target"
-"""The variant of SAC's update with all its parts."""
+"""SAC's update with all its parts."""
 
 
 def make_spec(num_tasks: int = 1, *, obs_dim: int = 5, act_dim: int = 2) -> Spec:
@@ -50,12 +50,12 @@ def make_sac(
     net: dict[str, Any] | None = None,
     **config: Any,
 ) -> SAC:
-    """A learner whose weights and noise follow from ``seed``; ``config`` is its section, ``net``
-    more of its networks'."""
+    """A learner with seeded weights and noise; ``config`` are fields of its config section, ``net``
+    of its networks'."""
     torch.manual_seed(seed)
     section = NetConfig.model_validate({"hidden_shapes": list(hidden), "init": init} | (net or {}))
     learner = SAC(SACConfig(**config), section, spec, device=CPU, seed=seed)
-    return learner.to(dtype)  # the parameters stay the objects that the optimisers hold
+    return learner.to(dtype)  # in place: the optimisers keep their parameters
 
 
 def make_learner(
@@ -73,12 +73,12 @@ def make_learner(
     net: dict[str, Any] | None = None,
     **config: Any,
 ) -> Any:
-    """A learner of any algorithm; fields of ``config`` that it does not have are left out."""
+    """A learner of any algorithm; ignores fields of ``config`` that it does not have."""
     torch.manual_seed(seed)
     learner, section = ALGORITHMS[algo]
     own = {key: value for key, value in config.items() if key in section.model_fields}
     networks = {"kind": kind, "task_input": task_input, "hidden_shapes": list(hidden)}
-    networks |= {"soft_module": {"module_hidden": 6, "gating_hidden": 7}}  # 256 are slow
+    networks |= {"soft_module": {"module_hidden": 6, "gating_hidden": 7}}  # 256 would be slow
     made = NetConfig.model_validate(networks | (net or {}))
     built = learner(
         section(**own), made, spec, device=device, seed=seed, accel=accel, gradients=gradients
@@ -88,9 +88,9 @@ def make_learner(
     return built.to(dtype)
 
 
-def rows_of_tasks(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:
-    """The parameters with a row per task, told by their shape alone: the second dimension, or the
-    only one. Nothing else of the learner may have that size there."""
+def per_task_parameters(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:
+    """The parameters with a row per task, recognised by the size of their second or only dimension.
+    No other parameter may have that size there."""
     return {
         name: parameter
         for name, parameter in learner.named_parameters()
@@ -136,7 +136,7 @@ def random_noise(batch: Batch, *, seed: int = 0) -> Noise:
 
 
 def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> Block:
-    """What ``copies`` environments per task might have produced in ``frames`` steps."""
+    """Random transitions of ``copies`` environments per task over ``frames`` steps."""
     generator = torch.Generator().manual_seed(seed)
     shape = (spec.num_tasks, frames, copies)
 
@@ -154,7 +154,7 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
-    """The one line of the mistake or the damaged file that ``call`` tells."""
+    """The one-line message of the `UserError` or `CheckpointError` that ``call`` raises."""
     with pytest.raises((UserError, CheckpointError)) as caught:
         call(*args, **kwargs)
     message = str(caught.value)
@@ -164,7 +164,7 @@ def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    """``state`` as a checkpoint gives it back: written, then read without executing anything."""
+    """``state`` after a round trip through a checkpoint file, loaded without executing code."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -182,7 +182,7 @@ def complete_state(run: Path) -> dict[str, Any]:
     path = newest_checkpoint(run)
     state = torch.load(path, weights_only=True)
     if state["collector"]["ready"] is not None:
-        del state["collector"]["ready"]["cost"]  # what clocks said
+        del state["collector"]["ready"]["cost"]  # timings
     config = json.loads((run / "params.json").read_text())
     written = state["buffer"]["written"]
     capacity = config["replay_buffer"]["size"] // len(written)
@@ -200,7 +200,7 @@ def complete_state(run: Path) -> dict[str, Any]:
 
 
 def sign(changed: Path) -> None:
-    """Makes a changed file of the newest checkpoint one that its manifest vouches for."""
+    """Updates the newest checkpoint's manifest with the checksum of a changed file."""
     manifest = newest_checkpoint(changed.parents[1]).with_suffix(".json")
     files = json.loads(manifest.read_text())["files"]
     content = changed.read_bytes()
@@ -215,7 +215,7 @@ def write_manifest(path: Path, files: dict[str, Any]) -> None:
 
 
 class Payload:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -226,7 +226,7 @@ class Payload:
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """The system writes what fits, and then refuses."""
+    """The OS writes what fits, and then fails."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -236,7 +236,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def damaged(whole: bytes, *, count: int = 300) -> Iterator[bytes]:
-    """The same with three bytes changed, one in five of them cut off as well."""
+    """Copies with three bytes changed, one in five of them also truncated."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         cut = rng.integers(1, len(whole) + 1) if rng.random() < 0.2 else len(whole)
@@ -248,7 +248,7 @@ def damaged(whole: bytes, *, count: int = 300) -> Iterator[bytes]:
 
 @cache
 def renderer() -> str:
-    """What draws here without a screen; empty where nothing does."""
+    """The headless MuJoCo backend that works here; empty if none does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUJOCO_GL", "")
         with suppress(UserError):
@@ -257,5 +257,5 @@ def renderer() -> str:
 
 
 def choose_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skips where nothing draws."""
-    monkeypatch.setenv("MUJOCO_GL", renderer() or pytest.skip("nothing draws here"))
+    """Selects a headless backend; skips the test if none works."""
+    monkeypatch.setenv("MUJOCO_GL", renderer() or pytest.skip("no headless renderer"))

@@ -14,12 +14,12 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def session_of(leader: int) -> set[int]:
-    """Living processes of a session: whatever a run started, and the run."""
+    """Live processes of a session: a run and everything it started."""
     members = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = stat.read_text()
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has ended
             continue
         state, _parent, _group, session = text.rpartition(")")[2].split()[:4]
         if int(session) == leader and state not in "ZX":
@@ -27,8 +27,8 @@ def session_of(leader: int) -> set[int]:
     return members
 
 
-def outlive(pids: set[int], seconds: float) -> set[int]:
-    """Those that are still there after so long; returns as soon as there is none."""
+def still_alive(pids: set[int], seconds: float) -> set[int]:
+    """The processes still alive after so many seconds; returns early once all have ended."""
     alive = set()
     for pid in pids:
         try:
@@ -44,7 +44,7 @@ def outlive(pids: set[int], seconds: float) -> set[int]:
 
 
 def is_free(folder: Path) -> bool:
-    """No process holds the run directory."""
+    """Whether no process holds the lock of the run directory."""
     try:
         with locked(folder):
             return True
@@ -52,17 +52,17 @@ def is_free(folder: Path) -> bool:
         return False
 
 
-def until(true: Callable[[], Any], seconds: float = 500) -> Any:
-    """The first value that holds; looks again every twentieth of a second."""
+def wait_for(condition: Callable[[], Any], seconds: float = 500) -> Any:
+    """Polls ``condition`` until it returns a true value, and returns that."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := true():
+        if value := condition():
             return value
         time.sleep(0.05)
     raise TimeoutError
 
 
-def is_in_the_middle(folder: Path) -> bool:
-    """Whether a run has a checkpoint and goes on."""
+def is_midway(folder: Path) -> bool:
+    """Whether a run has a checkpoint, but no result yet."""
     saved = any((folder / "checkpoint").glob("last_*.json"))
     return saved and not (folder / "result.json").exists()

@@ -12,13 +12,13 @@ from jaxtyping import AbstractArray, install_import_hook, jaxtyped
 
 
 def check_shapes(modules: list[str]) -> None:
-    """Checks what is imported from these modules from now on.
+    """Checks the functions of these modules, which must not have been imported yet.
 
-    jaxtyping's own decorator binds the arguments of every function at every call, with shapes or
-    without; training in tests would take half as long again.
+    jaxtyping's own decorator binds the arguments of every function at every call, even without
+    shapes, which would make training in tests 50% slower.
     """
-    # The hook decorates every function, below its other decorators, and every class with what this
-    # name stands for. `test_shapes_that_do_not_fit_a_signature_are_caught` fails if it does not.
+    # The import hook applies what this name refers to: to every class and, below its other
+    # decorators, to every function. `test_shapes_that_do_not_fit_a_signature_are_caught` tests it.
     jaxtyping.jaxtyped = lambda *, typechecker: _checked  # noqa: ARG005 - as the hook calls it
     install_import_hook(modules, None)
 
@@ -41,7 +41,7 @@ def _has_shape(hint: Any) -> bool:
 def _function(checked: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(checked)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with jaxtyped("context"):  # The sizes of one call's dimensions.
+        with jaxtyped("context"):  # dimension sizes hold for one call
             return checked(*args, **kwargs)
 
     return call

@@ -1,5 +1,5 @@
-"""What critics predict, as textbooks have it: one return and one bin at a time, on flat batches;
-and the plain networks of the textbook algorithms."""
+"""Textbook critics, which treat one return and one bin at a time on flat batches, and the plain
+networks of the textbook algorithms."""
 
 from collections.abc import Sequence
 from math import floor
@@ -15,7 +15,7 @@ OBS, ACT, HIDDEN = 5, 2, (16, 12)
 
 
 def mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
-    """With several tasks the columns of the one-hot are the first layer's bias."""
+    """With several tasks, the columns of the one-hot act as the first layer's bias."""
     sizes = [inputs, *HIDDEN, outputs]
     layers: list[nn.Module] = []
     for depth in range(len(sizes) - 1):
@@ -24,11 +24,11 @@ def mlp(inputs: int, outputs: int, first_bias: bool) -> nn.Sequential:
     return nn.Sequential(*layers[:-1]).double()
 
 
-def in_textbook_order(values: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
-    """One member's values (weights or gradients) as the textbook's layers hold them.
+def in_textbook_layout(values: Sequence[Tensor], member: int, tasks: int) -> list[Tensor]:
+    """One ensemble member's weights or gradients in the layout of the textbook's layers.
 
     Ours are ``[E, 1, in, out]`` and ``[E, rows, out]``. The rows of the first bias become the
-    one-hot's columns, which stand between the observation and the action.
+    one-hot's columns, which lie between the observation and the action.
     """
     result: list[Tensor] = []
     for weight, bias in zip(values[::2], values[1::2], strict=True):
@@ -41,15 +41,15 @@ def in_textbook_order(values: Sequence[Tensor], member: int, tasks: int) -> list
 
 
 def shift_biases(*networks: nn.Module) -> None:
-    """Biases that are not zero, so that a lost one shows."""
+    """Makes all biases nonzero, so that a missing one shows."""
     generator = torch.Generator().manual_seed(7)
     for module in (part for network in networks for part in network.modules()):
         if isinstance(module, EnsembleLinear):
             module.bias.data += 0.1 * torch.randn(module.bias.shape, generator=generator)
 
 
-class Number:
-    """A critic that says one number, trained by the squared error."""
+class Scalar:
+    """A critic that predicts one number, trained with the squared error."""
 
     outputs = 1
 
@@ -72,8 +72,8 @@ class Number:
         return mse_loss(out[:, 0], target)
 
 
-class Bins(Number):
-    """A distribution over bins around ``centres``, trained by the cross-entropy."""
+class Bins(Scalar):
+    """A distribution over bins around ``centres``, trained with the cross-entropy."""
 
     def __init__(
         self, kind: str, *, bins: int, bound: float, sigma: float = 0.75, combine: str = "min"
@@ -104,7 +104,7 @@ class Bins(Number):
         return torch.tensor(rows, dtype=rew.dtype)
 
     def distribution(self, outs: Sequence[Tensor]) -> list[float]:
-        """That of the member with the smaller mean, or the mean of all."""
+        """The distribution of the member with the smaller mean, or the average of all."""
         shares = [out.softmax(1)[0].tolist() for out in outs]
         if self.mean:
             return [sum(column) / len(outs) for column in zip(*shares, strict=True)]
@@ -121,7 +121,7 @@ class Bins(Number):
         return result
 
     def gauss(self, y: float) -> list[float]:
-        """Farebrother et al. 2024, eq. 3.1, the normal cut where the first and last bin end."""
+        """Farebrother et al. 2024, eq. 3.1, with the normal truncated at the outer bin edges."""
         normal = NormalDist(min(max(y, -self.bound), self.bound), self.sigma)
         half = self.width / 2
         shares = [normal.cdf(z + half) - normal.cdf(z - half) for z in self.centres]

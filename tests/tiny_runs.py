@@ -1,4 +1,4 @@
-"""Runs that take a second: their configuration, their start in this process, what they leave."""
+"""Runs of about a second: how to configure and start them in this process, and their output."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import complete_state
-from processes import SHARED_MEMORY, outlive, session_of
+from processes import SHARED_MEMORY, session_of, still_alive
 
 from torchrl_lite.command.launch import main
 from torchrl_lite.config.files import merge, nest
@@ -47,14 +47,14 @@ SHORT = TINY | {
     "train.eval_episodes": 2,
     "train.final_eval_episodes": 2,
 }
-"""Longer, and without an evaluation on the way."""
+"""Longer, and evaluated only at the end."""
 SAVED = TINY | {"train.num_epochs": 4, "train.eval_interval": 10, "train.save_interval": 1}
 """Four epochs, each with a checkpoint, and one evaluation at the end."""
 Row = dict[str, str]
 
 
 def tree_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with these fields."""
+    """A nested configuration with these dotted fields."""
     tree: dict[str, Any] = {}
     for key, value in fields.items():
         tree = merge(tree, nest(key.split("."), value))
@@ -62,12 +62,12 @@ def tree_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sets(fields: Mapping[str, Any]) -> list[str]:
-    """``--set`` for each of these fields."""
+    """``--set`` flags for these fields."""
     return [part for k, v in fields.items() for part in ("--set", f"{k}={json.dumps(v)}")]
 
 
 def start(log_dir: Path, *argv: str, task: str = TASK) -> int:
-    """The exit code of a run of the experiment x; 1 where an exception comes out, as in a process
+    """Runs the experiment x and returns the exit code: 1 for an uncaught exception, as in a process
     of its own."""
     common = ["--task", task, "--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
     try:
@@ -78,7 +78,7 @@ def start(log_dir: Path, *argv: str, task: str = TASK) -> int:
 
 
 def run_starter(name: str, *arguments: object) -> Any:
-    """The exit code of a starter that runs in this process."""
+    """Runs a starter in this process and returns its exit code."""
     path = str(ROOT / "starter" / f"{name}.py")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.setattr(sys, "argv", [path, *map(str, arguments)])
@@ -87,7 +87,7 @@ def run_starter(name: str, *arguments: object) -> Any:
 
 
 def short(log_dir: Path, *flags: object, **changes: Any) -> list[str]:
-    """What a starter is called with: `SHORT`, where ``section__field=value`` changes a field."""
+    """Arguments of a starter for a run of `SHORT`; ``section__field=value`` changes a field."""
     fields = SHORT | {key.replace("__", "."): value for key, value in changes.items()}
     common = ["--device", "cpu", "--id", "x", "--log_dir", str(log_dir)]
     return [*common, *map(str, flags), *sets(fields)]
@@ -96,7 +96,7 @@ def short(log_dir: Path, *flags: object, **changes: Any) -> list[str]:
 def train(
     log_dir: Path, *flags: object, algo: str = "sac", many: bool = False, **changes: Any
 ) -> Path:
-    """The directory of a run that came to its end."""
+    """Trains to the end and returns the run directory."""
     assert main(algo, short(log_dir, *flags, **changes), multi_task=many) == 0
     (params,) = (log_dir / "x").rglob("params.json")
     return params.parent
@@ -107,7 +107,7 @@ class Stopped(NamedTuple):
     out: str
     err: str
     processes: int
-    """How many there were."""
+    """How many there were before the signal."""
 
 
 def stop(
@@ -118,10 +118,10 @@ def stop(
     group: bool = False,
     env: Mapping[str, str],
 ) -> Stopped:
-    """Starts a process and sends it, or all its group, a signal when it has printed ``after``.
+    """Starts a process and sends it, or its whole group, a signal once it has printed ``after``.
 
     Raises:
-        AssertionError: a process or shared memory is left.
+        AssertionError: a process or shared memory is left behind.
     """
     shared_before = set(SHARED_MEMORY.iterdir())
     with tempfile.TemporaryFile("w+") as err:
@@ -137,15 +137,15 @@ def stop(
         members = session_of(process.pid)
         (os.killpg if group else os.kill)(process.pid, number)
         code = process.wait()
-        survivors = outlive(members | session_of(process.pid), 30)
+        survivors = still_alive(members | session_of(process.pid), 30)
         shared = set(SHARED_MEMORY.iterdir()) - shared_before
         for pid in survivors:
             os.kill(pid, signal.SIGKILL)
         out += process.stdout.read()
         err.seek(0)
-        said = err.read()
-    assert survivors == shared == set(), said
-    return Stopped(code, out, said, len(members))
+        errors = err.read()
+    assert survivors == shared == set(), errors
+    return Stopped(code, out, errors, len(members))
 
 
 def folder_in(log_dir: Path, task: str = TASK) -> Path:
@@ -153,7 +153,7 @@ def folder_in(log_dir: Path, task: str = TASK) -> Path:
 
 
 def one_line(error: str, *parts: str) -> None:
-    """Asserts that it is one line with all these parts."""
+    """Asserts that ``error`` is one line that contains all these parts."""
     assert error.endswith("\n") and len(error.splitlines()) == 1, error
     assert all(part in error for part in parts), error
 
@@ -164,7 +164,7 @@ def rows_of(folder: Path) -> list[Row]:
 
 
 def results(folder: Path) -> list[Row]:
-    """The rows without what depends on the clock."""
+    """The rows of the log without timings."""
     return [
         {key: value for key, value in row.items() if not key.startswith(("time/", "rate/"))}
         for row in rows_of(folder)
@@ -176,7 +176,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def same_results(ours: Path, theirs: Path) -> bool:
-    """Whether two runs ended with the same ``result.json``, clocks aside."""
+    """Whether two runs ended with the same ``result.json``, wall time aside."""
     one, other = (result_of(folder) | {"wall_time_s": 0} for folder in (ours, theirs))
     return one == other
 
@@ -188,7 +188,7 @@ def state_of(folder: Path, name: str = "last") -> dict[str, Any]:
 
 
 def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
-    """Equal to the last bit, tensors and arrays anywhere in them included."""
+    """Asserts that nested states are bit-identical, including tensors and arrays."""
     assert type(a) is type(b), where
     if isinstance(a, dict):
         assert a.keys() == b.keys(), where
@@ -205,10 +205,10 @@ def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
         assert a == b, f"{where}: {a!r}, not {b!r}"
 
 
-def assert_same_run(folder: Path, whole: Path) -> None:
-    """The same numbers and the same final state as an uninterrupted run."""
-    assert results(folder) == results(whole)
-    ours, theirs = state_of(folder), state_of(whole)
+def assert_same_run(folder: Path, uninterrupted: Path) -> None:
+    """Asserts the same log and final state as those of an uninterrupted run."""
+    assert results(folder) == results(uninterrupted)
+    ours, theirs = state_of(folder), state_of(uninterrupted)
     for state in (ours, theirs):
         state.pop("wall_time")
         state.pop("config")
@@ -216,7 +216,7 @@ def assert_same_run(folder: Path, whole: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Everything below a folder, with the time of its last change."""
+    """Every path below a folder, with its bytes and modification time."""
     return {
         str(path.relative_to(folder)): (
             path.read_bytes() if path.is_file() else b"",

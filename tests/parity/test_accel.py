@@ -1,4 +1,4 @@
-"""Compiled and captured updates are the eager ones. Eager is the reference."""
+"""Compiled and CUDA-graph updates match those of eager mode."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from torchrl_lite.algo.accel import Stepper, check
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.errors import UserError
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def test_an_eager_step_is_one_call() -> None:
+def test_eager_mode_calls_each_step_once() -> None:
     calls: list[int] = []
     stepper = Stepper("eager", CPU)
     for number in range(5):
@@ -40,34 +40,34 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def told(case: str, accel: str) -> list[dict[str, float]]:
-    """Metrics and norms of all parameters after each of some updates."""
+def trajectory(case: str, accel: str) -> list[dict[str, float]]:
+    """Metrics and parameter norms after each of four updates."""
     algo, config = CASES[case]
     spec = make_spec(2 if "gradients" in config else 1)
     learner = make_learner(algo, spec, hidden=(16,), accel=accel, grad_clip=1.0, **config)
     buffer = ReplayBuffer(spec, 500, CPU)
     tasks = range(spec.num_tasks)
     buffer.add_block(random_block(spec, 400), tasks)
-    found = []
+    rows = []
     for update in range(4):
         learner.optimizers.schedule(0.5**update)
         learner.run(buffer, tasks, opt_steps=1, batch_size=16, n_step=3 if "net" in config else 1)
         weights = {name: float(p.detach().norm()) for name, p in learner.named_parameters()}
-        found.append(learner.flush() | weights)
-    return found
+        rows.append(learner.flush() | weights)
+    return rows
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "cases", [["sac"], pytest.param(list(CASES), marks=pytest.mark.slow)], ids=["sac", "all"]
 )
-def test_a_compiled_update_gives_the_numbers_of_eager_mode(cases: list[str]) -> None:
-    """In a process of its own, since the compiler cannot trace the shape checks of the tests, and
-    in one, since what is compiled serves all delays."""
+def test_compiled_updates_match_eager_mode(cases: list[str]) -> None:
+    """In a subprocess, since the compiler cannot trace the shape checks of the tests; in only one,
+    since all delays share the compiled code."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),
-        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # the CPU has what it says; asking the compiler takes long
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # trusts the CPU flags; compiling a check is slow
     }
     printed = subprocess.run(
         [sys.executable, __file__, *cases], env=environment, check=True, capture_output=True
@@ -89,21 +89,21 @@ def test_a_compiled_update_gives_the_numbers_of_eager_mode(cases: list[str]) -> 
         ("compile", "cuda", "compile needs a compiler, but none-for-c is missing"),
     ],
 )
-def test_what_cannot_run_here_is_refused(
+def test_an_unavailable_mode_is_rejected(
     mode: str, device: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "none-for-c++")
     monkeypatch.setenv("CC", "none-for-c")
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as rejected:
         check(mode, torch.device(device))
-    assert str(refused.value) == f"system.accel: {message}"
+    assert str(rejected.value) == f"system.accel: {message}"
 
 
 def assert_close(
     eager: tuple[dict[str, float], list[torch.Tensor]],
     other: tuple[dict[str, float], list[torch.Tensor]],
 ) -> None:
-    """The same metrics and the same weights."""
+    """Compares metrics and weights."""
     assert other[0] == pytest.approx(eager[0], rel=1e-4, abs=1e-5)
     for one, same in zip(eager[1], other[1], strict=True):
         torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-6)
@@ -114,7 +114,7 @@ def assert_close(
 @pytest.mark.parametrize("mode", ["graph", "compile"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_every_mode_gives_the_updates_of_eager_mode(algo: str, kind: str, mode: str) -> None:
+def test_every_mode_matches_eager_mode(algo: str, kind: str, mode: str) -> None:
     device, spec = torch.device("cuda:0"), make_spec(3)
     results = []
     for accel in ("eager", mode):
@@ -137,8 +137,8 @@ def test_every_mode_gives_the_updates_of_eager_mode(algo: str, kind: str, mode: 
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
-def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None:
-    """As a curriculum has them: tasks join, leave with data that gets old, and return."""
+def test_graphs_match_eager_mode_when_tasks_change(kind: str) -> None:
+    """As in a curriculum: tasks join, leave while their data gets old, and return."""
     device, spec = torch.device("cuda:0"), make_spec(3)
     results = []
     for accel in ("eager", "graph"):
@@ -155,5 +155,5 @@ def test_graphs_of_other_tasks_give_the_updates_of_eager_mode(kind: str) -> None
 
 
 if __name__ == "__main__":
-    print(json.dumps({case: [told(case, accel) for accel in ("eager", "compile")]
+    print(json.dumps({case: [trajectory(case, accel) for accel in ("eager", "compile")]
                       for case in sys.argv[1:]}))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Architectures for many tasks against the single-task learner and against literal loops."""
+"""Multi-task architectures against single-task learners and naive loops."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def make_learner(kind: str, tasks: int, *, net: dict[str, Any] | None = None, **
 
 
 def row(batch: Batch, noise: Noise, place: int) -> tuple[Batch, Noise]:
-    """One task's part, as a learner of that task alone sees it."""
+    """One task's part, as a learner of only that task sees it."""
     rows = slice(place, place + 1)
     parts = [tensor[rows] for tensor in batch[:-1]]
     alone = Batch(*parts, task=torch.zeros(1, dtype=torch.int64))
@@ -41,7 +41,7 @@ def row(batch: Batch, noise: Noise, place: int) -> tuple[Batch, Noise]:
     ids=str,
 )
 def test_independent_agents_equal_separate_learners(clip: float, net: dict[str, Any]) -> None:
-    """Also where the clip leaves the gradients alone."""
+    """Also if gradients are too small to be clipped."""
     tasks = 3
     together = make_learner("independent", tasks, net=net, grad_clip=clip)
     alone = [make_learner("mlp", 1, net=net, grad_clip=clip) for _ in range(tasks)]
@@ -51,7 +51,7 @@ def test_independent_agents_equal_separate_learners(clip: float, net: dict[str, 
             own = tensor[task : task + 1] if tensor.ndim == 1 else tensor[:, task : task + 1]
             state[name] = own.clone()
         learner.load_state_dict(state)
-    for step in range(8):  # in the end, the second agent rests
+    for step in range(8):  # at the end, the second agent is inactive
         tasks = [0, 1, 2] if step < 5 else [2, 0]
         batch = random_batch(together.spec, tasks=tasks, seed=step)
         noise = random_noise(batch, seed=step)
@@ -67,9 +67,9 @@ def test_independent_agents_equal_separate_learners(clip: float, net: dict[str, 
             torch.testing.assert_close(own, tensor, rtol=1e-9, atol=1e-9, msg=name)
 
 
-def test_temperature_weights_are_those_of_gradients_but_for_the_temperatures_own() -> None:
-    """A softmax over 1/alpha: the gradient of all tasks from those of each task alone, at steps
-    too small to matter."""
+def test_temperature_weights_scale_all_gradients_but_the_temperatures_own() -> None:
+    """Weights proportional to 1/alpha: the joint gradient is the weighted sum of those of each task
+    alone. The learning rates are too small to matter."""
     learner = make_learner("mlp", 3, temperature_weights=True, plr=1e-12, qlr=1e-12)
     learner.log_alpha.data = torch.tensor([0.0, -1.0, 2.0], dtype=torch.float64)
     seen: dict[str, list[Tensor]] = {}
@@ -100,8 +100,8 @@ def test_temperature_weights_are_those_of_gradients_but_for_the_temperatures_own
 
 
 @pytest.mark.parametrize(("layers", "norm"), [(1, "none"), (2, "layer"), (4, "none")])
-def test_a_soft_module_network_equals_a_literal_loop(layers: int, norm: str) -> None:
-    """One row at a time, one module at a time, from the equations and the listed deviations."""
+def test_a_soft_module_network_matches_a_naive_loop(layers: int, norm: str) -> None:
+    """One row and one module at a time, from the equations and the documented deviations."""
     spec: Spec = make_spec(3)
     config = {"kind": "soft_module", "hidden_shapes": [10, 8], "norm": norm}
     net = NetConfig.model_validate(config | {"soft_module": SMALL | {"num_layers": layers}})
@@ -116,8 +116,8 @@ def test_a_soft_module_network_equals_a_literal_loop(layers: int, norm: str) -> 
     for member in range(2):
         for row, task in enumerate(tasks):
             for sample in range(4):
-                literal = _literal(body, x[0, row, sample], member, task)
-                torch.testing.assert_close(out[member, row, sample], literal)
+                naive = _naive(body, x[0, row, sample], member, task)
+                torch.testing.assert_close(out[member, row, sample], naive)
 
 
 def _linear(layer: nn.Module, x: Tensor, member: int) -> Tensor:
@@ -125,11 +125,11 @@ def _linear(layer: nn.Module, x: Tensor, member: int) -> Tensor:
 
 
 def _normed(x: Tensor, norms: nn.ModuleList) -> Tensor:
-    """As it is where there are no norms."""
+    """Unchanged if there are no norms."""
     return layer_norm(x, x.shape) if len(norms) else x
 
 
-def _literal(body: SoftModuleNetwork, x: Tensor, member: int, task: int) -> Tensor:
+def _naive(body: SoftModuleNetwork, x: Tensor, member: int, task: int) -> Tensor:
     f = _linear(body.observation.layers[0], x, member)
     f = _normed(f, body.observation.norms).relu()
     f = _linear(body.observation.layers[1], f, member)

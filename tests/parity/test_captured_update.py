@@ -1,4 +1,4 @@
-"""What a CUDA graph asks of an update, shown without a GPU."""
+"""Updates meet the requirements of CUDA graphs, tested without a GPU."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +23,8 @@ TO_THE_HOST = {
 FROM_THE_HOST = {"as_tensor", "asarray", "from_numpy", "frombuffer", "tensor"}
 
 
-class NothingButTheDevice(TorchFunctionMode):
-    """Refuses what waits for a GPU or copies to it: neither can be captured."""
+class DeviceOnly(TorchFunctionMode):
+    """Fails on what waits for a GPU or copies to it: a graph can capture neither."""
 
     def __torch_function__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ class NothingButTheDevice(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
+def filled_buffer(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
     buffer = ReplayBuffer(spec, 100, CPU, old_weight=0.25)
     buffer.add_block(random_block(spec, 60, seed=seed), range(spec.num_tasks))
     buffer.retire([0])
@@ -60,7 +60,7 @@ def filled(spec: Spec, *, seed: int = 0) -> ReplayBuffer:
     ],
 )
 def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str, gradients: str) -> None:
-    """Sampling, update and metrics; with all tasks and with some, frozen and not."""
+    """Sampling, update and metrics; with all or some tasks, with a frozen policy or not."""
     spec = make_spec(3)
     learner = make_learner(
         algo, spec, kind=kind, grad_clip=1.0, policy_delay=2, target_update_interval=3,
@@ -68,23 +68,23 @@ def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str, gradie
         net={"critic": {"kind": critic, "bins": 11}, "norm": "layer"},
     )  # fmt: skip
     learner.start_gently(lr_multiplier=0.5, frozen_updates=2)
-    buffer = filled(spec)
+    buffer = filled_buffer(spec)
 
-    def watched(_key: object, step: Callable[[], None]) -> None:
-        with NothingButTheDevice():
+    def checked(_key: object, step: Callable[[], None]) -> None:
+        with DeviceOnly():
             step()
 
     learner.run(buffer, range(3), opt_steps=1, batch_size=8)  # a graph's warm-up fills Adam's state
-    learner._stepper = watched
+    learner._stepper = checked
     for tasks, n_step in ((range(3), 1), ((0, 2), 1), ((0, 2), 3)):
         learner.run(buffer, tasks, opt_steps=6, batch_size=8, n_step=n_step)
 
 
 class FakeCuda:
-    """What `Stepper` uses of CUDA: a graph is the step that was captured, which replaying runs."""
+    """The parts of CUDA that `Stepper` uses; replaying a graph runs the step it captured."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.device_now: torch.device | None = None
         self.graph_now: Any = None
         for name in ("device", "stream", "graph", "Stream", "CUDAGraph", "current_stream"):
@@ -98,18 +98,18 @@ class FakeCuda:
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
-        self.told.append(f"warm-up on {stream.device}")
+        self.calls.append(f"warm-up on {stream.device}")
         yield
 
     @contextmanager
     def graph(self, graph: Any, *, stream: Any) -> Iterator[None]:
-        self.told.append(f"capture on {stream.device}")
+        self.calls.append(f"capture on {stream.device}")
         self.graph_now = graph
         yield
         self.graph_now = None
 
     def step(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A step on the device: captured, it is not run."""
+        """A step on the device, which does not run while it is captured."""
 
         def run() -> None:
             if self.graph_now is not None:
@@ -126,14 +126,14 @@ class FakeCuda:
 
     def CUDAGraph(self) -> Any:  # noqa: N802 - torch's name
         def replay(graph: Any) -> None:
-            self.told.append("replay")
+            self.calls.append("replay")
             graph.work()
 
         return type("Graph", (), {"replay": replay})()
 
 
-def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with the numbers of eager mode."""
+def test_each_kind_of_batch_has_its_own_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds differ in size, buffer, tasks or n-step; results are those of eager mode."""
     spec = make_spec(2)
     cuda = FakeCuda(monkeypatch)
     results = []
@@ -141,7 +141,7 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
         learner = make_learner("td3", spec, policy_delay=2)
         stepper = Stepper(accel, torch.device("cuda:1"))
         learner._stepper = lambda key, step, stepper=stepper: stepper(key, cuda.step(step))
-        buffers = filled(spec), filled(spec, seed=7)
+        buffers = filled_buffer(spec), filled_buffer(spec, seed=7)
         for tasks, batch_size, buffer, n_step in (
             ((0, 1), 8, buffers[0], 1),
             ((0, 1), 12, buffers[0], 1),
@@ -152,26 +152,26 @@ def test_other_batches_buffers_and_tasks_are_other_graphs(monkeypatch: pytest.Mo
         ):
             learner.run(buffer, tasks, opt_steps=10, batch_size=batch_size, n_step=n_step)
             results.append((learner.flush(), [p.detach().clone() for p in learner.parameters()]))
-    graphs = 5 * 2  # of five batches, for two kinds of update
-    assert cuda.told.count("capture on cuda:1") == graphs
-    assert cuda.told.count("warm-up on cuda:1") == 3 * graphs
-    assert cuda.told.count("replay") == 6 * 10 - 3 * graphs
+    graphs = 5 * 2  # five kinds of batch, two kinds of update
+    assert cuda.calls.count("capture on cuda:1") == graphs
+    assert cuda.calls.count("warm-up on cuda:1") == 3 * graphs
+    assert cuda.calls.count("replay") == 6 * 10 - 3 * graphs
     for eager, graph in zip(results[:6], results[6:], strict=True):
         assert eager[0] == graph[0]
         assert all(torch.equal(one, other) for one, other in zip(eager[1], graph[1], strict=True))
 
 
-def test_a_batch_has_the_size_that_is_asked_for() -> None:
+def test_a_batch_has_the_requested_size() -> None:
     learner, spec = make_learner("ddpg", make_spec()), make_spec()
     sizes = []
     learner._update = lambda batch, *_: sizes.append(batch.rew.shape[1]) or {}
     for size in (4, 6, 4):
-        learner.run(filled(spec), [0], opt_steps=1, batch_size=size)
+        learner.run(filled_buffer(spec), [0], opt_steps=1, batch_size=size)
     assert sizes == [4, 6, 4]
 
 
-def test_a_learning_rate_moves_to_the_learners_device() -> None:
-    """A file's tensors are on the CPU, also those of a run on a GPU, where the rate is a tensor."""
+def test_a_stored_learning_rate_tensor_loads_as_a_float() -> None:
+    """A run on a GPU stores its learning rate as a tensor; loading moves it to the CPU."""
     learner = make_learner("ddpg", make_spec())
     state = learner.training_state()
     for optimizer in state["optimizers"].values():

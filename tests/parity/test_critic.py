@@ -1,4 +1,4 @@
-"""Critics against textbooks and against numbers made by hand."""
+"""Critics against textbook code and hand-computed numbers."""
 
 from itertools import product
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_learner, make_spec
-from textbook_critics import Bins, Number
+from textbook_critics import Bins, Scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
@@ -15,7 +15,7 @@ from torchrl_lite.network.build import build_critic
 from torchrl_lite.network.critic import Critic
 
 E, T, B = 2, 3, 40
-GRID = {"bins": 41, "bound": 5.0}  # a width of 1/4, which has no rounding
+GRID = {"bins": 41, "bound": 5.0}  # a bin width of 1/4, which is exact
 KINDS = ("hl_gauss", "two_hot", "c51")
 COMBINE = ("min", "mean")
 
@@ -32,7 +32,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def returns(seed: int = 0) -> dict[str, Tensor]:
-    """Rewards, discounts (one in four 0) and bonuses; some lead beyond the bins' ends."""
+    """Rewards, discounts (one in four is 0) and bonuses; some targets lie outside the bins."""
     return {
         "rew": 3 * normal(T, B, seed=seed),
         "discount": 0.9 * (normal(T, B, seed=seed + 1) > -0.7).double(),
@@ -40,7 +40,7 @@ def returns(seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def book_target(book: Number, prediction: Tensor, given: dict[str, Tensor]) -> Tensor:
+def book_target(book: Scalar, prediction: Tensor, given: dict[str, Tensor]) -> Tensor:
     return torch.stack(
         [
             book.target(list(prediction[:, row]), *(given[name][row] for name in given))
@@ -61,9 +61,7 @@ def test_a_target_matches_the_textbook(kind: str, combine: str, grid: dict[str, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_divergence(
-    kind: str,
-) -> None:
+def test_the_loss_is_the_cross_entropy_with_the_gradient_of_the_kl_divergence(kind: str) -> None:
     critic = critic_of(kind=kind, **GRID)
     target = critic.target(normal(E, T, B, 41), **returns())
     prediction = (5 * normal(E, T, B, 41, seed=9)).requires_grad_()
@@ -72,13 +70,13 @@ def test_the_loss_is_pytorchs_cross_entropy_and_its_gradient_that_of_the_diverge
     for member, row in product(range(E), range(T)):
         own = prediction[member, row]
         torch.testing.assert_close(loss[member, row], cross_entropy(own, target[row]))
-        by_divergence = kl_div(own.log_softmax(-1), target[row], reduction="batchmean")
+        divergence = kl_div(own.log_softmax(-1), target[row], reduction="batchmean")
         (mine,) = torch.autograd.grad(loss[member, row], prediction, retain_graph=True)
-        (theirs,) = torch.autograd.grad(by_divergence, prediction, retain_graph=True)
+        (theirs,) = torch.autograd.grad(divergence, prediction, retain_graph=True)
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
-def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:
+def test_bins_are_not_saved_and_follow_the_critics_dtype() -> None:
     learner = make_learner("sac", make_spec(), net={"critic": {"kind": "hl_gauss", "bins": 5}})
     assert not any("atoms" in name or "edges" in name for name in learner.state_dict())
     assert learner.double().critic.atoms.dtype == torch.float64
@@ -86,8 +84,8 @@ def test_bins_are_no_part_of_a_file_and_go_where_the_critic_goes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["scalar", *KINDS])
-def test_what_is_not_finite_becomes_a_loss_that_is_not(kind: str) -> None:
-    """The run finds it there and names it; a NaN as an index would end in a traceback."""
+def test_non_finite_inputs_give_a_non_finite_loss(kind: str) -> None:
+    """The run detects and names it there; a NaN used as an index would raise instead."""
     critic = critic_of(kind=kind, bins=11)
     prediction = normal(E, T, B, 1 if kind == "scalar" else 11)
     for where in ("prediction", "rew", "bonus"):

@@ -1,4 +1,4 @@
-"""Combined gradients against textbook loops: a backward pass per task, and flat vectors."""
+"""Combined gradients against textbook loops, with a backward pass per task and flat vectors."""
 
 import pickle
 from copy import deepcopy
@@ -14,10 +14,10 @@ from helpers import (
     KINDS,
     make_learner,
     make_spec,
+    per_task_parameters,
     random_batch,
     random_block,
     random_noise,
-    rows_of_tasks,
     through_a_file,
 )
 from scipy.optimize import minimize
@@ -41,7 +41,7 @@ SMALL = {"soft_module": {"module_hidden": 6, "gating_hidden": 7}, "hidden_shapes
 
 
 class Mean:
-    """What textbooks have in common: an update of their state after the step, by default none."""
+    """Base class of the textbooks, which may update their state after a step."""
 
     def __init__(self, tasks: int, method: Any = None) -> None:
         self.tasks, self.method = tasks, method
@@ -95,7 +95,7 @@ class Adaptive(Mean):
         self.adam = Adam([self.xi], lr=0.025, weight_decay=0.01)
 
     def direction(self, grads: list[Tensor], losses: Tensor) -> Tensor:
-        """The gradient of sum_i z_i log l_i, with c."""
+        """The gradient of sum_i z_i log l_i, normalised by c."""
         z = self.xi.detach().softmax(0)
         logs = sum(z[i] / (losses[i] + 1e-8) * grads[i] for i in range(self.tasks))
         return logs / (z / (losses + 1e-8)).sum()
@@ -132,9 +132,9 @@ class Normed(Mean):
 BOOKS = {"mean": Mean, "pcgrad": Surgery, "cagrad": Averse, "famo": Adaptive, "gradnorm": Normed}
 
 
-def teach(learner: Any, other: Any, name: str, cosines: dict[str, float]) -> None:
-    """Makes every step of ``learner`` a textbook's, with the random orders of ``other``."""
-    own = {id(p) for p in rows_of_tasks(learner, 3).values()}
+def use_textbook(learner: Any, other: Any, name: str, cosines: dict[str, float]) -> None:
+    """Makes ``learner`` take textbook steps, with the random projection orders of ``other``."""
+    own = {id(p) for p in per_task_parameters(learner, 3).values()}
     plain, books = learner.step, {}
 
     def step(
@@ -203,17 +203,17 @@ def test_updates_match_the_textbook(
         )  # fmt: skip
 
     ours, book, cosines = make(name), make("mean"), {}
-    teach(book, ours, name, cosines)
+    use_textbook(book, ours, name, cosines)
     for step in range(4):
         batch = random_batch(ours.spec, seed=step)
         noise = random_noise(batch, seed=step)
         generator = torch.Generator().manual_seed(step)
         for combiner in ours._combiners.values():
             combiner.method.draw(generator)
-        told = ours.update(batch, noise, ours.variant(step))
+        logged = ours.update(batch, noise, ours.variant(step))
         expected = book.update(batch, noise, book.variant(step))
         for key, value in expected.items():
-            torch.testing.assert_close(told[key], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(logged[key], value, rtol=1e-7, atol=1e-9)
         if name in ("pcgrad", "cagrad", "gradnorm"):
             for part, cosine in cosines.items():
                 measured = ours._cosines[f"{part}_grad_cosine"]
@@ -222,11 +222,11 @@ def test_updates_match_the_textbook(
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
 
 
-# --- by hand --------------------------------------------------------------------------------------
+# --- hand-computed cases --------------------------------------------------------------------------
 
 
-def test_the_order_of_projections_is_drawn() -> None:
-    """Two projections turn the first gradient against itself, which is no conflict."""
+def test_pcgrad_draws_the_order_of_its_projections() -> None:
+    """Two projections turn the first gradient against its original, which is no conflict."""
     method, generator = PCGrad(3).double(), torch.Generator().manual_seed(0)
     angles = torch.tensor([0.0, 170.0, 250.0], dtype=F64).deg2rad()
     grads = torch.stack((angles.cos(), angles.sin()), dim=1)
@@ -254,27 +254,27 @@ def test_cagrad_stays_close_to_the_mean_and_helps_the_worst_task(n: int, spread:
 
     one = {"type": "eq", "fun": lambda w: 1 - w.sum()}
     best = minimize(dual, np.ones(n) / n, bounds=[(0, 1)] * n, constraints=one).fun
-    worst = (grads @ d).min().item()  # at the optimum, as large as the dual
-    start = (1.5 * grads @ mean).min().item()  # of the longest step along the mean
+    worst = (grads @ d).min().item()  # equal to the dual at the optimum
+    start = (1.5 * grads @ mean).min().item()  # for the longest step along the mean
     assert worst <= best * (1 + 1e-6) + 1e-9
     assert worst > start
     assert best - worst < 0.2 * (best - start)
 
 
-def test_opposite_gradients_leave_nothing_to_follow() -> None:
+def test_opposite_gradients_cancel_and_degenerate_ones_stay_finite() -> None:
     grads = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     for method in (PCGrad(2), CAGrad(2)):
         w = method.weights(torch.ones(2), grads @ grads.T, torch.arange(2))
         assert (w @ grads).norm() < 1e-6
     zero = torch.zeros(2, 2)
     assert mean_cosine(zero) == 0
-    rounded = torch.tensor([[1.0, -1.0000001], [-1.0000001, 1.0]])  # a mean gradient below 0 long
+    rounded = torch.tensor([[1.0, -1.0000001], [-1.0000001, 1.0]])  # squared norm of the mean < 0
     assert all(m.weights(zero[0], products, torch.arange(2)).isfinite().all()
                for m in (PCGrad(2), CAGrad(2)) for products in (zero, rounded))  # fmt: skip
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3"])
-def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None:
+def test_progress_is_measured_by_the_critics_losses_on_half_the_batch(algo: str) -> None:
     learner = make_learner(algo, make_spec(3), dtype=F64, gradients="famo", plr=1e-2, qlr=1e-2)
     batch = random_batch(learner.spec, batch_size=9)
     half = batch._replace(**{f: getattr(batch, f)[:, ::2] for f in batch._fields if f != "task"})
@@ -284,14 +284,14 @@ def test_progress_is_that_of_the_critics_on_half_of_the_batch(algo: str) -> None
     def losses() -> Tensor:
         return learner.critic.loss(learner.critic(half.obs, half.act, half.task), target).mean(0)
 
-    told, before = {}, losses()
-    method.learn = lambda *_, progress: told.update(found=progress())
+    logged, before = {}, losses()
+    method.learn = lambda *_, progress: logged.update(found=progress())
     learner.update(batch, noise, "critic")
     assert not torch.equal(before, losses())
-    torch.testing.assert_close(told["found"], (before.detach(), losses().detach()))
+    torch.testing.assert_close(logged["found"], (before.detach(), losses().detach()))
 
 
-def test_a_task_that_learns_slowly_gains_weight_by_hand() -> None:
+def test_gradnorm_gives_more_weight_to_a_slow_task() -> None:
     """One loss falls to a half, the other to a quarter."""
     method, task = GradNorm(2), torch.arange(2)
     for left in (1.0, 0.5):
@@ -300,7 +300,7 @@ def test_a_task_that_learns_slowly_gains_weight_by_hand() -> None:
     assert method.task_weights[0] > 1 > method.task_weights[1]
 
 
-def test_no_task_loses_all_its_weight() -> None:
+def test_gradnorm_keeps_a_minimum_weight_for_each_task() -> None:
     method, products = GradNorm(2), torch.diag(torch.tensor([1.0, 1e8]))
     for _ in range(60):
         method.learn(torch.ones(2), products, torch.arange(2), progress=None)
@@ -308,8 +308,8 @@ def test_no_task_loses_all_its_weight() -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_tasks_of_four_are_combined_as_if_there_were_two(name: str) -> None:
-    """Whatever the method knows about the tasks that rest, in a curriculum."""
+def test_two_active_tasks_of_four_are_combined_like_two_tasks(name: str) -> None:
+    """Whatever the state of the method is for inactive tasks of a curriculum."""
     four, two, training = METHODS[name](4), METHODS[name](2), torch.tensor([3, 1])
     for known in four.state_dict().values():
         known[[0, 2]] = 3.0
@@ -328,8 +328,8 @@ def test_two_tasks_of_four_are_combined_as_if_there_were_two(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_single_task_in_training_has_nothing_to_combine(name: str) -> None:
-    """The last of a curriculum's tasks, for example."""
+def test_a_single_active_task_trains_as_with_the_mean(name: str) -> None:
+    """For example, the last task of a curriculum."""
     ours, plain = (
         make_learner("sac", make_spec(3), kind="multihead", dtype=F64, gradients=gradients)
         for gradients in (name, "mean")
@@ -358,8 +358,8 @@ def run(learner: Any, tasks: list[int], updates: int) -> Any:
     return learner
 
 
-def test_the_mean_is_what_it_always_was_to_the_last_bit() -> None:
-    """The gradient of the mean loss; and the noise of a run is picks and actions alone."""
+def test_the_mean_is_the_gradient_of_the_mean_loss_to_the_last_bit() -> None:
+    """It also draws no random numbers beyond those for picks and actions."""
     learner = make_learner("sac", make_spec(3), kind="multihead")
     seen: dict[str, tuple[Tensor, ...]] = {}
     plain = learner.step
@@ -395,15 +395,15 @@ def test_the_mean_is_what_it_always_was_to_the_last_bit() -> None:
         ("td3", "multihead", "mean"),
     ],
 )
-def test_what_does_not_train_does_not_move(algo: str, kind: str, name: str) -> None:
-    """Parameters of a resting task, their moments, and what the method knows about it."""
+def test_training_leaves_inactive_tasks_unchanged(algo: str, kind: str, name: str) -> None:
+    """Their parameters, optimiser moments and task weights."""
     net = {"norm": "layer"} | ({"task_input": "embedding"} if kind in ("mlp", "multihead") else {})
     learner = make_learner(algo, make_spec(4), kind=kind, net=net, gradients=name, grad_clip=1.0)
     run(learner, [0, 1, 2, 3], 3)
-    assert any(name.startswith("target") for name in rows_of_tasks(learner, 4))
+    assert any(name.startswith("target") for name in per_task_parameters(learner, 4))
 
     def rows(task: int) -> list[Tensor]:
-        own = list(rows_of_tasks(learner, 4).values())
+        own = list(per_task_parameters(learner, 4).values())
         states = [
             opt.state[p] for opt in learner.optimizers.values() for p in own if p in opt.state
         ]
@@ -430,18 +430,18 @@ def test_a_restored_learner_continues_bit_identically(name: str) -> None:
         return make_learner("sac", make_spec(3), gradients=name, seed=seed, policy_delay=2)
 
     learner = run(make(0), [0, 1, 2], 5)
-    restored = run(make(1), [0, 1, 2], 2)  # with a past of its own
+    restored = run(make(1), [0, 1, 2], 2)  # with a history of its own
     restored.load_training_state(through_a_file(learner.training_state()))
     learner.flush(), restored.flush()
     for one in (learner, restored):
         run(one, [0, 1, 2], 5)
     state, other = learner.state_dict(), restored.state_dict()
     assert all(torch.equal(state[key], other[key]) for key in state)
-    told = learner.flush()
-    assert restored.flush() == told
-    assert list(told) == learner.metrics.columns
+    logged = learner.flush()
+    assert restored.flush() == logged
+    assert list(logged) == learner.metrics.columns
     measures = name != "famo"
-    assert all((f"train/{part}_grad_cosine" in told) == measures for part in ("critic", "actor"))
+    assert all((f"train/{part}_grad_cosine" in logged) == measures for part in ("critic", "actor"))
 
 
 def test_a_frozen_policy_keeps_its_task_weights() -> None:
@@ -453,8 +453,8 @@ def test_a_frozen_policy_keeps_its_task_weights() -> None:
     assert not torch.equal(weights["critic"], torch.ones(3))
 
 
-def test_a_copied_policy_is_a_plain_one() -> None:
-    """As the collector traces it; what the last update left over would prevent that."""
+def test_a_copied_policy_has_no_gradient_copies() -> None:
+    """The collector traces a copy; leftovers of the last update would prevent that."""
     learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 2)
     assert not learner.actor.copies.take() and not learner.critic.copies.take()
     batch = random_batch(learner.spec, dtype=torch.float32)

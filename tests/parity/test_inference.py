@@ -1,4 +1,4 @@
-"""The traced policy of the collector computes what the actor does, to the last bit."""
+"""The collector's traced policy is bit-identical to the actor."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ ROWS = torch.tensor([2, 0, 0, 1])
 def test_actions_are_bit_identical_to_the_actors(algo: str, kind: str, explore: bool) -> None:
     actor = make_learner(algo, SPEC, kind=kind).actor.requires_grad_(False)
     infer = Inference(actor, SPEC, len(ROWS))
-    for seed in range(4):  # torch optimises a traced method on its second and third call
+    for seed in range(4):  # torch optimises a traced method in its second and third call
         generator = torch.Generator().manual_seed(seed)
         obs = torch.randn(len(ROWS), 1, 5, generator=generator)
         noise = torch.randn(len(ROWS), 1, 2, generator=generator)

@@ -1,4 +1,4 @@
-"""Initial weights are those of the two baselines that the configurations mirror, or PyTorch's."""
+"""Initial weights match the two baselines that the configurations mirror, or PyTorch."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -14,7 +14,7 @@ from torchrl_lite.network.layers import EnsembleLinear
 
 OBS, ACT, HIDDEN = 39, 4, 256
 HEADS = {"actor": 1e-3, "critic": 3e-3}
-"""Bounds of metaworld-algorithms' heads."""
+"""Bounds of the head weights in metaworld-algorithms."""
 TASKS = pytest.mark.parametrize("tasks", [1, 10])
 NETWORKS = pytest.mark.parametrize("network", ["actor", "critic"])
 
@@ -33,13 +33,13 @@ def head(sac: SAC, network: str) -> EnsembleLinear:
 
 
 def fan_ins(network: str, tasks: int) -> list[int]:
-    """Inputs of the first layer (a one-hot included, where there is a choice) and the second."""
+    """Inputs of the first layer (including a one-hot of several tasks) and the second."""
     inputs = OBS + (ACT if network == "critic" else 0) + (tasks if tasks > 1 else 0)
     return [inputs, HIDDEN]
 
 
 def assert_uniform(values: Tensor, bound: float) -> None:
-    """Fills ±bound to its edges, with a uniform's mean and standard deviation."""
+    """Covers ±bound up to its edges, with the mean and standard deviation of a uniform."""
     count = values.numel()
     assert values.abs().max() <= bound
     assert values.abs().max() > bound * (1 - 20 / count)
@@ -103,10 +103,7 @@ def test_hidden_layers(
 
 
 def test_garage_draws_mean_and_log_std_as_two_heads() -> None:
-    """Each is a linear layer with as many outputs as there are action dimensions.
-
-    There are many of those here: with few, a head drawn for both at once would look the same.
-    """
+    """Each has one output per action dimension; with few, a joint head would look the same."""
     many = 200
     sac = make_sac(make_spec(obs_dim=OBS, act_dim=many), hidden=[50])
     weight = head(sac, "actor").weight.detach()[0, 0]
@@ -115,7 +112,7 @@ def test_garage_draws_mean_and_log_std_as_two_heads() -> None:
         assert_uniform(part, sqrt(6 / (50 + many)))
 
 
-def test_garages_other_heads() -> None:
+def test_garage_draws_the_other_heads_like_hidden_layers() -> None:
     sac = learner("garage", policy="deterministic")
     (weight,) = members(head(sac, "actor"))
     assert_uniform(weight, sqrt(6 / (HIDDEN + ACT)))
@@ -138,7 +135,7 @@ def test_metaworld_algorithms_draws_small_heads(network: str) -> None:
 
 @NETWORKS
 @TASKS
-def test_torch_draws_as_wide_as_a_torch_linear(tasks: int, network: str) -> None:
+def test_torch_draws_like_a_torch_linear(tasks: int, network: str) -> None:
     sac = learner("torch", tasks)
     layers = [*hidden_layers(sac, network), head(sac, network)]
     for layer, fan_in in zip(layers, [*fan_ins(network, tasks), HIDDEN], strict=True):
@@ -155,8 +152,8 @@ def test_torch_draws_as_wide_as_a_torch_linear(tasks: int, network: str) -> None
 
 
 @NETWORKS
-def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
-    """Differences of the rows are those of uniform weights; their mean is as wide as the bias."""
+def test_torch_adds_a_shared_bias_to_all_one_hot_weights(network: str) -> None:
+    """Rows vary like uniform weights around a mean that varies like the bias."""
     bias = hidden_layers(learner("torch", 10), network)[0].bias.detach()
     variance = 1 / (3 * fan_ins(network, 10)[0])
     assert bias.var(1).mean().item() == pytest.approx(variance, rel=0.1)
@@ -164,7 +161,7 @@ def test_torch_adds_one_bias_to_all_one_hot_weights(network: str) -> None:
 
 
 @pytest.mark.parametrize("init", ["garage", "metaworld_algorithms", "torch"])
-def test_two_critics_start_apart_and_their_targets_as_copies(init: str) -> None:
+def test_two_critics_start_different_and_their_targets_as_copies(init: str) -> None:
     sac = learner(init)
     for layer in [*hidden_layers(sac, "critic"), head(sac, "critic")]:
         first, second = members(layer)
@@ -178,7 +175,7 @@ MANY, WIDTH = 10, 128
 
 
 def of_kind(kind: str, **net: Any) -> SAC:
-    """An architecture for many tasks, which starts with metaworld-algorithms' values."""
+    """A multi-task architecture with metaworld-algorithms' initialisation."""
     spec = make_spec(MANY, obs_dim=OBS, act_dim=ACT)
     init = "metaworld_algorithms"
     return make_sac(spec, hidden=[WIDTH, WIDTH], init=init, net={"kind": kind, **net})
@@ -186,7 +183,7 @@ def of_kind(kind: str, **net: Any) -> SAC:
 
 @NETWORKS
 @pytest.mark.parametrize("kind", ["multihead", "independent"])
-def test_every_tasks_head_is_drawn_by_itself(kind: str, network: str) -> None:
+def test_every_task_draws_its_own_head(kind: str, network: str) -> None:
     layer = getattr(of_kind(kind), network).body.head
     for tensor in (layer.weight.detach(), layer.bias.detach()):
         assert tensor.shape[1] == MANY
@@ -197,8 +194,8 @@ def test_every_tasks_head_is_drawn_by_itself(kind: str, network: str) -> None:
 
 
 @NETWORKS
-def test_independent_agents_start_as_single_ones(network: str) -> None:
-    """Without the inputs of a one-hot, which they do not have."""
+def test_independent_agents_start_like_single_task_agents(network: str) -> None:
+    """They have no one-hot inputs."""
     layers = getattr(of_kind("independent"), network).body.trunk.layers
     for layer, fan_in in zip(layers, [fan_ins(network, 1)[0], WIDTH], strict=True):
         assert not layer.bias.any()
@@ -208,7 +205,7 @@ def test_independent_agents_start_as_single_ones(network: str) -> None:
 
 @NETWORKS
 def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
-    """He for all layers but the routes, which begin near uniform, and the head."""
+    """He initialisation of all layers but the head and the routes, which start near uniform."""
     size = {"num_layers": 3, "num_modules": 3, "module_hidden": 64, "gating_hidden": 96}
     body = getattr(of_kind("soft_module", soft_module=size), network).body
     fans = {
@@ -243,7 +240,7 @@ DIRECTIONS = {
 
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
-def test_a_tasks_vector_starts_in_any_direction(kind: str) -> None:
+def test_task_vectors_start_in_different_directions(kind: str) -> None:
     name, fields = DIRECTIONS[kind]
     critic = of_kind(kind, **fields).critic.body
     unit = torch.nn.functional.normalize(critic.get_parameter(name).detach(), dim=-1)
@@ -258,7 +255,7 @@ def test_a_tasks_vector_starts_in_any_direction(kind: str) -> None:
 
 @NETWORKS
 @pytest.mark.parametrize("kind", ["film", "paco", "moore", "care"])
-def test_heads_start_small_and_mixtures_as_layers_on_a_onehot(kind: str, network: str) -> None:
+def test_heads_start_small_and_mixtures_like_layers_on_a_one_hot(kind: str, network: str) -> None:
     body = getattr(of_kind(kind), network).body
     for member in body.head.weight.detach():
         assert_uniform(member, HEADS[network])

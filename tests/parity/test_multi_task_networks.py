@@ -27,7 +27,7 @@ F64 = torch.float64
 
 
 def body_of(kind: str, *, role: Any = "critic", spec: Spec = SPEC, **net: Any) -> Any:
-    """A body in float64 whose parameters are all of some size, biases and modulations too."""
+    """A body in float64 with random parameters, including biases and modulations."""
     torch.manual_seed(1)
     config = NetConfig.model_validate({"kind": kind} | SMALL | net)
     members = MEMBERS if role == "critic" else 1
@@ -43,7 +43,7 @@ def inputs(role: str = "critic", seed: int = 0) -> Tensor:
     return torch.randn(1, 3, 4, width, generator=generator, dtype=F64)
 
 
-# --- the same, literally --------------------------------------------------------------------------
+# --- textbook code --------------------------------------------------------------------------------
 
 
 def linear(layer: Any, x: Tensor, member: int, row: int = 0) -> Tensor:
@@ -51,7 +51,7 @@ def linear(layer: Any, x: Tensor, member: int, row: int = 0) -> Tensor:
 
 
 def mlp(layers: Any, norms: Any, x: Tensor, member: int) -> Tensor:
-    """Without a norm and a ReLU behind the last layer."""
+    """Without a norm or ReLU after the last layer."""
     for depth, layer in enumerate(layers):
         if depth > 0:
             x = (layer_norm(x, x.shape) if len(norms) else x).relu()
@@ -110,7 +110,7 @@ def care(body: Any, x: Tensor, member: int, task: int) -> Tensor:
     return linear(body.head, z, member)
 
 
-LITERAL: dict[str, Callable[[Any, Tensor, int, int], Tensor]] = {
+BOOKS: dict[str, Callable[[Any, Tensor, int, int], Tensor]] = {
     "paco": paco,
     "moore": moore,
     "film": film,
@@ -120,39 +120,39 @@ LITERAL: dict[str, Callable[[Any, Tensor, int, int], Tensor]] = {
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("role", ["actor", "critic"])
-@pytest.mark.parametrize("kind", LITERAL)
-def test_a_network_is_its_textbook_form(kind: str, role: str, norm: str) -> None:
-    """Outputs and the gradient of every parameter, for tasks in another order."""
+@pytest.mark.parametrize("kind", BOOKS)
+def test_a_network_matches_its_textbook_form(kind: str, role: str, norm: str) -> None:
+    """Outputs and the gradient of every parameter, with tasks in another order."""
     body, x, task = body_of(kind, role=role, norm=norm), inputs(role), [2, 0, 1]
     out = body(x, torch.tensor(task))
-    literal = torch.stack(
+    textbook = torch.stack(
         [
             torch.stack(
                 [
-                    torch.stack([LITERAL[kind](body, state, member, index) for state in x[0, row]])
+                    torch.stack([BOOKS[kind](body, state, member, index) for state in x[0, row]])
                     for row, index in enumerate(task)
                 ]
             )
             for member in range(len(out))
         ]
     )
-    torch.testing.assert_close(out, literal, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(out, textbook, rtol=1e-9, atol=1e-9)
     by = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=F64)
     names, parameters = zip(*body.named_parameters(), strict=True)
     mine = torch.autograd.grad((out * by).sum(), parameters)
-    theirs = torch.autograd.grad((literal * by).sum(), parameters)
+    theirs = torch.autograd.grad((textbook * by).sum(), parameters)
     for name, one, other in zip(names, mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7, msg=name)
         assert one.any(), name
 
 
 def plain(mlp_: nn.Module, other: nn.Module) -> nn.Module:
-    """An MLP with the tensors that ``other`` has of the same names."""
+    """Loads the tensors of ``other`` with the same names into an MLP."""
     mlp_.load_state_dict({name: other.state_dict()[name] for name in mlp_.state_dict()})
     return mlp_
 
 
-def test_film_starts_as_a_network_without_tasks() -> None:
+def test_film_starts_as_a_plain_mlp() -> None:
     task = torch.arange(3)
     learner = make_learner("sac", SPEC, kind="film", dtype=F64)
     one = make_learner("sac", make_spec(1), dtype=F64)
@@ -164,7 +164,7 @@ def test_film_starts_as_a_network_without_tasks() -> None:
 
 
 @pytest.mark.parametrize("num_tasks", [3, 50])
-def test_composed_layers_start_with_the_variance_of_the_initialisation(num_tasks: int) -> None:
+def test_composed_layers_start_with_the_variance_of_he_initialisation(num_tasks: int) -> None:
     net = {"paco": {"num_sets": 20}, "hidden_shapes": [128]}
     torch.manual_seed(0)
     config = NetConfig.model_validate({"kind": "paco"} | net)
@@ -177,7 +177,7 @@ def test_composed_layers_start_with_the_variance_of_the_initialisation(num_tasks
 
 @pytest.mark.parametrize("kind", ["moore", "care"])
 def test_experts_and_encoders_start_independently(kind: str) -> None:
-    """As ensemble members do, by the initialisation that is configured."""
+    """Like ensemble members, with the configured initialisation."""
     net = {"kind": kind, "hidden_shapes": [64, 64], "care": {"encoder_hidden": 64}}
     torch.manual_seed(0)
     spec = make_spec(3, obs_dim=64)
@@ -191,7 +191,7 @@ def test_experts_and_encoders_start_independently(kind: str) -> None:
     assert not first.bias.any()
 
 
-def test_cares_networks_have_the_sizes_that_are_configured() -> None:
+def test_cares_networks_have_the_configured_sizes() -> None:
     net = SMALL["care"] | {"encoder_layers": 3}
     trunk = body_of("care", care=net).trunk
     for part, inputs, outputs in (("encoders", OBS, 5), ("context", 5, 5), ("attention", 5, 4)):
@@ -203,8 +203,8 @@ def test_cares_networks_have_the_sizes_that_are_configured() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_representations_without_a_direction_of_their_own_break_nothing(dtype: torch.dtype) -> None:
-    """Zeros, a copy and a sum of the others: what is left of them is at most of unit length."""
+def test_linearly_dependent_representations_stay_bounded(dtype: torch.dtype) -> None:
+    """Zeros, a copy and a sum of others: their remainders have at most unit length."""
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 400, generator=generator, dtype=dtype)
     u = torch.stack((a, torch.zeros_like(a), b, a, a + b)).requires_grad_()
@@ -216,8 +216,8 @@ def test_representations_without_a_direction_of_their_own_break_nothing(dtype: t
     assert grad.isfinite().all() and float(grad.abs().max()) <= 1000
 
 
-def test_rounded_inner_products_of_almost_parallel_representations_break_nothing() -> None:
-    """As with ``system.matmul_precision`` "medium", whose products are those of bfloat16."""
+def test_nearly_parallel_representations_with_rounded_products_stay_bounded() -> None:
+    """As with ``system.matmul_precision`` "medium", which multiplies in bfloat16."""
     generator = torch.Generator().manual_seed(0)
     a, *noise = torch.randn(4, 100, 1, 400, generator=generator)
     u = torch.cat((a, *(a + 0.03 * one for one in noise)), dim=1)

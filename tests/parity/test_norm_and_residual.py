@@ -13,7 +13,7 @@ from torchrl_lite.network.build import build
 from torchrl_lite.network.layers import EnsembleLinear
 
 E, B, OUT = 2, 6, 3
-HOW: dict[str, dict[str, str]] = {
+TASK_INPUTS: dict[str, dict[str, str]] = {
     "onehot": {},
     "embedding": {"task_input": "embedding"},
     "heads": {"kind": "multihead"},
@@ -29,7 +29,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def body_of(tasks: int, **net: Any) -> Any:
-    """A critic's body of random weights."""
+    """A critic's body with random weights."""
     config = NetConfig.model_validate({"embedding_dim": 4, **net})
     body = build(config, make_spec(tasks), role="critic", outputs=OUT, ensemble=E).double()
     generator = torch.Generator().manual_seed(1)
@@ -39,7 +39,7 @@ def body_of(tasks: int, **net: Any) -> Any:
 
 
 def own(parameter: Tensor, member: int, task: int) -> Tensor:
-    """One member's and one task's: tasks that share a row have the first."""
+    """The part of one member and task; tasks that share a row use the first."""
     return parameter[member, task if parameter.shape[1] > 1 else 0]
 
 
@@ -69,11 +69,11 @@ def plain(body: Any, x: Tensor, member: int, task: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("tasks", "rows"), [(1, [0]), (3, [2, 0])], ids=str)
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", TASK_INPUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[int]) -> None:
-    """Values and gradients, for all tasks and for some of them in another order."""
-    body = body_of(tasks, **SHAPES[shape], **HOW[how])
+def test_a_trunk_matches_plain_pytorch(shape: str, how: str, tasks: int, rows: list[int]) -> None:
+    """Values and gradients, for one task and for some of several in another order."""
+    body = body_of(tasks, **SHAPES[shape], **TASK_INPUTS[how])
     x = torch.randn(1, len(rows), B, 7, generator=torch.Generator().manual_seed(2)).double()
     mine = body(x, torch.tensor(rows))
     expected = torch.stack(
@@ -90,7 +90,7 @@ def test_a_trunk_is_plain_pytorch(shape: str, how: str, tasks: int, rows: list[i
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
 
 
-def test_norms_change_no_initial_weight() -> None:
+def test_norms_do_not_change_initial_weights() -> None:
     plain, normed = (
         make_learner("sac", make_spec(3), net={"norm": norm}).state_dict()
         for norm in ("none", "layer")
@@ -100,7 +100,7 @@ def test_norms_change_no_initial_weight() -> None:
 
 
 @pytest.mark.parametrize(("algo", "kind"), [("sac", "soft_module"), ("td3", "mlp")])
-def test_an_actor_may_have_other_sizes_than_the_critics(kind: str, algo: str) -> None:
+def test_actor_and_critics_may_have_different_sizes(kind: str, algo: str) -> None:
     net = {"hidden_shapes": [12, 11], "actor_hidden_shapes": [7, 6, 5]}
     learner = make_learner(algo, make_spec(2), kind=kind, net=net)
 

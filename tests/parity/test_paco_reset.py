@@ -21,7 +21,7 @@ from torchrl_lite.algo.replay_buffer import ReplayBuffer
 
 
 def paco(algo: str = "sac", *, reset_loss: float | None = 1e5, **more: Any) -> Any:
-    """A learner of three tasks whose random numbers for a reset are drawn."""
+    """A learner of three tasks that has drawn the random numbers of a reset."""
     net = {"paco": {"num_sets": 4, "reset_loss": reset_loss}}
     learner = make_learner(algo, make_spec(3), kind="paco", net=net, **more)
     learner._reset.draw(learner._generator)
@@ -29,20 +29,20 @@ def paco(algo: str = "sac", *, reset_loss: float | None = 1e5, **more: Any) -> A
 
 
 def update_critic(learner: Any, *exploding: int, tasks: tuple[int, ...] = (0, 1, 2)) -> Any:
-    """Where a task is ``exploding``, its loss is about 1e10, elsewhere 100."""
+    """The loss of ``exploding`` tasks is about 1e10, that of the others 100."""
     batch = random_batch(learner.spec, tasks=tasks, dtype=torch.float32)
     scale = torch.tensor([[1e4 if task in exploding else 1.0] for task in tasks])
     return learner.update_critic(batch._replace(rew=batch.rew * scale), random_noise(batch).act[0])
 
 
 def w_of(learner: Any) -> dict[str, Tensor]:
-    """``[E, T, K]`` of every network."""
+    """``w`` of every network, ``[E, T, K]``."""
     state = learner.state_dict()
     return {name: state[name].clone() for name in state if name.endswith(".w")}
 
 
 def moments(learner: Any, name: str) -> Tensor:
-    """Both of Adam's ``[2, E, T, K]`` of a network's ``w``."""
+    """Both of Adam's moments of a network's ``w``, ``[2, E, T, K]``."""
     w = dict(learner.named_parameters())[f"{name}.body.w"]
     state = learner.optimizers[name].state[w]
     return torch.stack((state["exp_avg"], state["exp_avg_sq"]))
@@ -54,7 +54,7 @@ def differences(one: Any, other: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("algo", "networks"), [("sac", 3), ("td3", 4)])
-def test_a_task_starts_again_between_the_others_in_every_network(algo: str, networks: int) -> None:
+def test_a_reset_mixes_the_other_tasks_in_every_network(algo: str, networks: int) -> None:
     learner = paco(algo)
     update_critic(learner, 1)
     found = w_of(learner)
@@ -66,7 +66,7 @@ def test_a_task_starts_again_between_the_others_in_every_network(algo: str, netw
         torch.testing.assert_close(w[:, 1], share * w[:, 0] + (1 - share) * w[:, 2])
 
 
-def test_the_others_learn_as_if_its_loss_were_zero() -> None:
+def test_the_other_tasks_learn_as_if_its_loss_were_zero() -> None:
     learner, plain = paco(), paco(reset_loss=None)
     update_critic(learner, 1)
     batch = random_batch(plain.spec, dtype=torch.float32)
@@ -77,7 +77,7 @@ def test_the_others_learn_as_if_its_loss_were_zero() -> None:
         assert torch.equal(w[:, [0, 2]], w_of(plain)[name][:, [0, 2]])
 
 
-def test_its_moments_start_from_zero() -> None:
+def test_a_reset_clears_the_moments_of_adam() -> None:
     learner = paco()
     for _ in range(2):
         update_critic(learner)
@@ -90,16 +90,16 @@ def test_its_moments_start_from_zero() -> None:
 @pytest.mark.parametrize(
     ("exploding", "tasks"),
     [((), (0, 1, 2)), ((0, 1, 2), (0, 1, 2)), ((1,), (1,)), ((0, 2), (2, 0))],
-    ids=["none", "all", "the only one in training", "all in training"],
+    ids=["none explodes", "all explode", "the only active one explodes", "all active ones explode"],
 )
-def test_nothing_is_reset_where(exploding: tuple[int, ...], tasks: tuple[int, ...]) -> None:
+def test_no_task_is_reset_if(exploding: tuple[int, ...], tasks: tuple[int, ...]) -> None:
     learner, plain = paco(), paco(reset_loss=None)
     for one in (learner, plain):
         update_critic(one, *exploding, tasks=tasks)
     assert differences(learner, plain) == []
 
 
-def test_only_tasks_in_training_are_mixed_or_moved() -> None:
+def test_only_active_tasks_are_mixed_or_reset() -> None:
     learner = paco()
     before = w_of(learner)
     update_critic(learner, 2, tasks=(0, 2))
@@ -108,7 +108,7 @@ def test_only_tasks_in_training_are_mixed_or_moved() -> None:
         assert torch.equal(w[:, 1], before[name][:, 1])
 
 
-def test_nothing_is_reset_while_the_policy_is_frozen() -> None:
+def test_no_task_is_reset_while_the_policy_is_frozen() -> None:
     learner, plain = paco(), paco(reset_loss=None)
     for one in (learner, plain):
         one._frozen = True
@@ -131,15 +131,15 @@ def run(learner: Any, updates: int) -> Any:
 
 @pytest.mark.parametrize("gradients", ["mean", *METHODS])
 def test_the_log_has_the_share_of_updates_with_a_reset(gradients: str) -> None:
-    told = run(paco(gradients=gradients), 4).flush()
-    assert [told[f"train_reset/task{index}"] for index in range(3)] == [0, 1, 0]
-    assert told["train/reset"] == pytest.approx(1 / 3)
-    assert all(map(isfinite, told.values()))
+    logged = run(paco(gradients=gradients), 4).flush()
+    assert [logged[f"train_reset/task{index}"] for index in range(3)] == [0, 1, 0]
+    assert logged["train/reset"] == pytest.approx(1 / 3)
+    assert all(map(isfinite, logged.values()))
     assert "train/reset" not in run(paco(reset_loss=None), 1).flush()
 
 
 def test_a_restored_learner_continues_bit_identically() -> None:
-    learner, restored = run(paco(), 5), run(paco(seed=1), 2)  # with a past of its own
+    learner, restored = run(paco(), 5), run(paco(seed=1), 2)  # with a history of its own
     restored.load_training_state(through_a_file(learner.training_state()))
     run(learner, 5), run(restored, 5)
     assert differences(learner, restored) == []

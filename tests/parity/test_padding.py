@@ -1,4 +1,4 @@
-"""Tasks of different shapes: what stands in the padding of a smaller task reaches nothing."""
+"""Tasks of different shapes: the padding of a smaller task has no effect."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from torchrl_lite.types import Batch, Noise
 
 
 def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict[str, Tensor]:
-    """Five updates on a large and a small task, whose padding holds ``padding``."""
+    """Five updates on a large task and a small one, whose padding contains ``padding``."""
     spec = padded_spec([6, 3], [4, 1])
     learner = make_learner(algo, spec, kind=kind, dtype=torch.float64, **config)
-    told: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     for step in range(5):
         batch = random_batch(spec, seed=step)
         noise = random_noise(batch, seed=step)
@@ -26,8 +26,8 @@ def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict
         batch.act[1, :, 1:] = in_act
         noise.act[:, 1, :, 1:] = in_act
         metrics = learner.update(batch, noise, learner.variant(step))
-        told |= {f"{step} {name}": value for name, value in metrics.items()}
-    return told | learner.state_dict()
+        results |= {f"{step} {name}": value for name, value in metrics.items()}
+    return results | learner.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def train(algo: str, kind: str, padding: Sequence[float], **config: Any) -> dict
         ("td3", "mlp", {"policy_delay": 1}),
     ],
 )
-def test_padding_reaches_nothing(algo: str, kind: str, config: dict[str, Any]) -> None:
+def test_padding_has_no_effect(algo: str, kind: str, config: dict[str, Any]) -> None:
     clean = train(algo, kind, (0.0, 0.0), **config)
     dirty = train(algo, kind, (123.0, -0.7), **config)
     for name, value in clean.items():
@@ -47,8 +47,8 @@ def test_padding_reaches_nothing(algo: str, kind: str, config: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("order", [[1, 0], [1]], ids=str)
-def test_the_entropy_of_each_task_is_led_to_minus_its_own_dimensions(order: list[int]) -> None:
-    """The gradient of log alpha is what the entropy is above its target, over the tasks."""
+def test_each_tasks_target_entropy_is_minus_its_own_action_dimensions(order: list[int]) -> None:
+    """The gradient of log alpha is the entropy's excess over its target, averaged over tasks."""
     learner = make_learner("sac", padded_spec([6, 3], [4, 1]), dtype=torch.float64)
     seen: list[Tensor] = []
     learner.optimizers["alpha"].register_step_pre_hook(
@@ -62,8 +62,8 @@ def test_the_entropy_of_each_task_is_led_to_minus_its_own_dimensions(order: list
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_a_padded_task_learns_as_without_padding(algo: str) -> None:
-    """A small task beside a large one, of independent agents, against a learner of its own."""
+def test_a_padded_task_learns_as_if_alone(algo: str) -> None:
+    """The smaller of two independent agents' tasks, against a learner of only that task."""
     both = make_learner(algo, padded_spec([6, 3], [4, 1]), kind="independent", dtype=torch.float64)
     alone = make_learner(algo, make_spec(obs_dim=3, act_dim=1), dtype=torch.float64)
     own = small_rows(both)

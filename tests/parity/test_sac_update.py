@@ -1,4 +1,4 @@
-"""One SAC update against a textbook: plain layers, two critics, one Adam each, a one-hot input."""
+"""SAC updates against a textbook: plain layers, two critics, one Adam each, a one-hot input."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import FULL, make_sac, make_spec, random_batch, random_noise
-from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
+from textbook_critics import ACT, HIDDEN, OBS, Bins, Scalar, in_textbook_layout, mlp, shift_biases
 from torch import Tensor
 from torch.distributions import Normal
 from torch.nn.functional import one_hot
@@ -26,7 +26,7 @@ class Textbook:
     It shares no code with the project, only two conventions: the critics' loss is the mean over
     both of them (so the gradient of each is half of what a sum would give), and the temperature
     is learned by the gradient of log alpha. With several tasks the first layers have no bias of
-    their own, because the columns of the one-hot already are one.
+    their own, because the columns of the one-hot already act as one.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class Textbook:
         alpha: float | None,
         deterministic: bool,
         clip: float | None,
-        says: Number,
+        head: Scalar,
     ) -> None:
-        self.tasks, self.deterministic, self.clip, self.says = tasks, deterministic, clip, says
+        self.tasks, self.deterministic, self.clip, self.head = tasks, deterministic, clip, head
         inputs = OBS + (tasks if tasks > 1 else 0)
-        self.q1, self.q2 = (mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(2))
+        self.q1, self.q2 = (mlp(inputs + ACT, head.outputs, tasks == 1) for _ in range(2))
         self.pi = mlp(inputs, ACT if deterministic else 2 * ACT, tasks == 1)
         self.learned = alpha is None and not deterministic
         self.log_alpha = torch.zeros(tasks, dtype=torch.float64, requires_grad=self.learned)
         self.fixed = 0.0 if deterministic else alpha
 
     def start(self) -> None:
-        """Targets and optimisers, once the weights are in."""
+        """Creates targets and optimisers, once the weights are set."""
         self.t1, self.t2 = deepcopy(self.q1), deepcopy(self.q2)
         self.opt = {
             name: Adam(params, lr=3e-4, eps=1e-8, foreach=False)
@@ -81,17 +81,17 @@ class Textbook:
         with torch.no_grad():
             next_act, next_logp = self.sample(next_obs, noise.act[0].flatten(0, 1))
             x = torch.cat((next_obs, next_act), 1)
-            y = self.says.target([self.t1(x), self.t2(x)], rew, discount, -alpha * next_logp)
+            y = self.head.target([self.t1(x), self.t2(x)], rew, discount, -alpha * next_logp)
 
         x = torch.cat((obs, act), 1)
-        q1_loss, q2_loss = self.says.loss(self.q1(x), y), self.says.loss(self.q2(x), y)
+        q1_loss, q2_loss = self.head.loss(self.q1(x), y), self.head.loss(self.q2(x), y)
         grads = self.descend((q1_loss + q2_loss) / 2, ["q1", "q2"])
         if not policy:
             return {"q1_loss": q1_loss, "q2_loss": q2_loss}, grads
 
         new_act, logp = self.sample(obs, noise.act[1].flatten(0, 1))
         x = torch.cat((obs, new_act), 1)
-        actor_loss = (alpha * logp - self.says.combined([self.q1(x), self.q2(x)])).mean()
+        actor_loss = (alpha * logp - self.head.combined([self.q1(x), self.q2(x)])).mean()
         grads |= self.descend(actor_loss, ["actor"])
         if self.learned:
             alpha_loss = -(self.log_alpha[rows] * (logp.detach() - ACT)).mean()
@@ -106,7 +106,7 @@ class Textbook:
         if clip and self.clip is not None:
             total = sum(p.grad.square().sum() for p in params).sqrt()
             for p in params:
-                p.grad *= min(1.0, self.clip / (total + 1e-6))  # torch's margin
+                p.grad *= min(1.0, self.clip / (total + 1e-6))  # torch's epsilon
         for name in names:
             self.opt[name].step()
         return {name: [p.grad.clone() for p in self.params()[name]] for name in names}
@@ -123,9 +123,9 @@ class Textbook:
 def ours_as_textbook(learner: SAC, values: dict[str, Sequence[Tensor]]) -> Grads:
     """``values`` has an entry for each of our optimisers (or parameter groups)."""
     tasks = learner.spec.num_tasks
-    result = {"actor": in_textbook_order(values["actor"], 0, tasks)}
+    result = {"actor": in_textbook_layout(values["actor"], 0, tasks)}
     for member, name in enumerate(("q1", "q2")):
-        result[name] = in_textbook_order(values["critic"], member, tasks)
+        result[name] = in_textbook_layout(values["critic"], member, tasks)
     if "alpha" in values:
         result["alpha"] = list(values["alpha"])
     return result
@@ -137,7 +137,7 @@ def our_weights(learner: SAC) -> dict[str, Sequence[Tensor]]:
 
 
 def record_gradients(learner: SAC) -> dict[str, list[Tensor]]:
-    """Filled at every step with the gradients that the optimisers are given."""
+    """Filled at every step with the gradients that the optimisers receive."""
     seen: dict[str, list[Tensor]] = {}
     for name, optimizer in learner.optimizers.items():
 
@@ -151,7 +151,7 @@ def record_gradients(learner: SAC) -> dict[str, list[Tensor]]:
 def make_pair(
     tasks: int = 1, critic: dict[str, Any] | None = None, **config: object
 ) -> tuple[SAC, Textbook]:
-    """Our learner and a textbook with its weights; ``critic`` is what both critics predict."""
+    """Our learner and a textbook with its weights; ``critic`` configures the critics of both."""
     learner = make_sac(
         make_spec(tasks, obs_dim=OBS, act_dim=ACT),
         hidden=HIDDEN,
@@ -163,14 +163,14 @@ def make_pair(
     learner.target.load_state_dict(learner.critic.state_dict())
     alpha = None
     if "alpha" in config:
-        alpha = learner.log_alpha[0].exp().item()  # what is left of it as a float32 logarithm
+        alpha = learner.log_alpha[0].exp().item()  # after rounding to a float32 logarithm
         assert alpha == pytest.approx(config["alpha"], rel=1e-7)
     book = Textbook(
         tasks=tasks,
         alpha=alpha,
         deterministic=config.get("policy") == "deterministic",
         clip=config.get("grad_clip"),
-        says=Bins(**critic) if critic and "kind" in critic else Number(**critic or {}),
+        head=Bins(**critic) if critic and "kind" in critic else Scalar(**critic or {}),
     )
     weights = ours_as_textbook(learner, our_weights(learner))
     for name, params in book.params().items():
@@ -190,7 +190,7 @@ def assert_same(ours: Grads, books: Grads) -> None:
 def assert_update_agrees(
     learner: SAC, book: Textbook, batch: Batch, seed: int = 0, tau: float = 0.005
 ) -> Grads:
-    """Updates both on the same numbers, compares all that comes out; returns our gradients."""
+    """Updates both on the same batch, compares all results and returns our gradients."""
     noise = random_noise(batch, seed=seed)
     seen = record_gradients(learner)
     metrics = learner.update(batch, noise, learner.variant(0))
@@ -209,11 +209,11 @@ def assert_state_agrees(learner: SAC, book: Textbook) -> None:
     assert_same(ours, {name: [p.detach() for p in ps] for name, ps in book.params().items()})
     targets = list(learner.target.parameters())
     for member, target in enumerate((book.t1, book.t2)):
-        mine = in_textbook_order(targets, member, learner.spec.num_tasks)
+        mine = in_textbook_layout(targets, member, learner.spec.num_tasks)
         assert_same({"target": mine}, {"target": [p.detach() for p in target.parameters()]})
 
 
-GRID = {"bins": 33, "bound": 16.0}  # rewards of a batch are about ten
+GRID = {"bins": 33, "bound": 16.0}  # a batch's rewards are about 10
 CASES = {
     "automatic temperature": {},
     "fixed temperature": {"alpha": 0.2},
@@ -236,7 +236,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object]) -> None:
+def test_five_updates_with_soft_targets_match_the_textbook(case: dict[str, object]) -> None:
     learner, book = make_pair(**case, tau=0.1)
     for step in range(5):
         batch = random_batch(learner.spec, seed=step)
@@ -249,7 +249,7 @@ def test_five_updates_with_soft_targets_are_the_textbooks(case: dict[str, object
 def test_delayed_parts_match_the_textbook(
     tasks: int, tau: float, delay: int, interval: int
 ) -> None:
-    """Targets at every one or third; policy and temperature at every one, second or third."""
+    """Targets move at every update or every third; policy and temperature at every one to third."""
     learner, book = make_pair(tasks, tau=tau, policy_delay=delay, target_update_interval=interval)
     for step in range(1, 8):
         batch = random_batch(learner.spec, seed=step)
@@ -264,7 +264,7 @@ def test_delayed_parts_match_the_textbook(
         assert_state_agrees(learner, book)
 
 
-def test_the_norms_that_are_logged_are_those_before_the_clip() -> None:
+def test_logged_gradient_norms_are_those_before_clipping() -> None:
     learner, book = make_pair(grad_clip=0.5)
     book.clip = None
     batch = random_batch(learner.spec)

@@ -1,4 +1,4 @@
-"""The log-density of squashed actions against fifty decimal digits."""
+"""The log-density of squashed actions against 50-digit arithmetic."""
 
 from itertools import product
 

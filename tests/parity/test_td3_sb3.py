@@ -1,4 +1,4 @@
-"""TD3 and DDPG beside Stable-Baselines3's own ``train`` and its way of exploring."""
+"""TD3 and DDPG updates and exploration against those of Stable-Baselines3."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -21,27 +21,27 @@ LOW, HIGH = np.array([0, -1], np.float32), np.array([10, 3], np.float32)
 CONFIG = {"tau": 0.1, "noise_std": 0.3, "target_noise": 0.4, "target_noise_clip": 0.3}
 
 
-class Sheet(gym.Env):
-    """Has spaces, and writes down what is done."""
+class Recorder(gym.Env):
+    """Records the actions that are taken."""
 
     observation_space = Box(-np.inf, np.inf, (OBS,), np.float32)
     action_space = Box(LOW, HIGH)
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
-        self.done: list[np.ndarray] = []
+        self.taken: list[np.ndarray] = []
 
     def reset(self, **_: Any) -> tuple[np.ndarray, dict]:
         return np.zeros(OBS, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.done.append(action)
+        self.taken.append(action)
         return np.zeros(OBS, np.float32), 0.0, False, False, {}
 
 
 @pytest.fixture(autouse=True)
 def float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their policies make every observation a float32."""
+    """Their policies would convert every observation to float32."""
     monkeypatch.setattr(sb3.common.policies, "preprocess_obs", lambda obs, *_, **__: obs)
 
 
@@ -51,7 +51,7 @@ def make_pair(algo: str, delay: int = 2) -> tuple[Any, Any]:
                            dtype=torch.float64, policy_delay=delay, **CONFIG)  # fmt: skip
     own = {"policy_delay": delay, "target_policy_noise": 0.4, "target_noise_clip": 0.3}
     agent = getattr(sb3, algo.upper())(
-        "MlpPolicy", Sheet(), learning_rate=3e-4, tau=0.1, device="cpu", buffer_size=10,
+        "MlpPolicy", Recorder(), learning_rate=3e-4, tau=0.1, device="cpu", buffer_size=10,
         policy_kwargs={"net_arch": HIDDEN}, **(own if algo == "td3" else {}),
     )  # fmt: skip
     agent.set_logger(sb3.common.logger.Logger(None, []))
@@ -67,7 +67,7 @@ def networks(policy: Any) -> list[nn.Module]:
 
 
 def values(learner: Any) -> list[list[Tensor]]:
-    """Weights and biases of the same networks, as plain layers hold them."""
+    """Weights and biases of the same networks, in the layout of plain layers."""
     parts = [learner.actor, learner.critic, learner.target_actor, learner.target]
     return [
         [
@@ -85,7 +85,7 @@ def values(learner: Any) -> list[list[Tensor]]:
     ("algo", "delay"), [("td3", 1), ("td3", 2), ("td3", 3), ("ddpg", 1)], ids=str
 )
 def test_seven_updates_match_stable_baselines3(algo: str, delay: int) -> None:
-    """A step of Adam is 3e-4; that they sum the critics' losses shows only beside its epsilon."""
+    """An Adam step is 3e-4. Theirs sums the critics' losses, which changes it only by epsilon."""
     learner, agent = make_pair(algo, delay)
     for step in range(7):
         batch = random_batch(learner.spec, batch_size=BATCH, seed=step)
@@ -106,10 +106,10 @@ def test_seven_updates_match_stable_baselines3(algo: str, delay: int) -> None:
 
 
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
-def test_noise_is_scaled_to_the_bounds_as_theirs_is(algo: str) -> None:
-    gym.register("Sheet-v0", Sheet, max_episode_steps=500)
-    env = make_env("gymnasium", "Sheet-v0")
-    del gym.registry["Sheet-v0"]
+def test_exploration_noise_is_scaled_to_the_action_bounds_like_theirs(algo: str) -> None:
+    gym.register("Recorder-v0", Recorder, max_episode_steps=500)
+    env = make_env("gymnasium", "Recorder-v0")
+    del gym.registry["Recorder-v0"]
     env.reset()
     learner, agent = make_pair(algo)
     rng = np.random.default_rng(0)
@@ -122,6 +122,6 @@ def test_noise_is_scaled_to_the_bounds_as_theirs_is(algo: str) -> None:
             act = learner.actor.explore(torch.tensor(obs)[None], task, torch.tensor(noise)[None])
         env.step(act[0, 0].numpy().astype(np.float32))
         np.testing.assert_allclose(act[0, 0], stored[0], atol=1e-6)
-        np.testing.assert_allclose(env.unwrapped._env.unwrapped.done[-1], theirs[0], atol=1e-5)
+        np.testing.assert_allclose(env.unwrapped._env.unwrapped.taken[-1], theirs[0], atol=1e-5)
         at_the_bound += int((np.abs(stored) == 1).any())
     assert 0 < at_the_bound < 50

@@ -1,4 +1,4 @@
-"""TD3 and DDPG against a textbook: plain layers, one Adam a network, a one-hot input."""
+"""TD3 and DDPG against a textbook: plain layers, one Adam per network, a one-hot input."""
 
 from copy import deepcopy
 from math import inf
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_learner, make_spec, random_batch, random_noise
-from textbook_critics import ACT, HIDDEN, OBS, Bins, Number, in_textbook_order, mlp, shift_biases
+from textbook_critics import ACT, HIDDEN, OBS, Bins, Scalar, in_textbook_layout, mlp, shift_biases
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.nn.utils import clip_grad_norm_
@@ -34,13 +34,13 @@ class Textbook:
         bound: float,
         delay: int,
         clip: float | None,
-        says: Number,
+        head: Scalar,
     ) -> None:
         self.tasks, self.noise, self.bound, self.delay, self.count = tasks, noise, bound, delay, 0
-        self.clip, self.says = inf if clip is None else clip, says
+        self.clip, self.head = inf if clip is None else clip, head
         inputs = OBS + (tasks if tasks > 1 else 0)
         self.pi = mlp(inputs, ACT, tasks == 1)
-        self.qs = nn.ModuleList(mlp(inputs + ACT, says.outputs, tasks == 1) for _ in range(critics))
+        self.qs = nn.ModuleList(mlp(inputs + ACT, head.outputs, tasks == 1) for _ in range(critics))
 
     def start(self) -> None:
         self.pi_target, self.q_targets = deepcopy(self.pi), deepcopy(self.qs)
@@ -58,45 +58,45 @@ class Textbook:
         with torch.no_grad():
             smoothing = (self.noise * noise.act[0].flatten(0, 1)).clamp(-self.bound, self.bound)
             a2 = (self.pi_target(s2).tanh() + smoothing).clamp(-1, 1)
-            said = [q(torch.cat((s2, a2), 1)) for q in self.q_targets]
-            y = self.says.target(said, r, discount, torch.zeros_like(r))
-        losses = [self.says.loss(q(torch.cat((s, a), 1)), y) for q in self.qs]
+            predicted = [q(torch.cat((s2, a2), 1)) for q in self.q_targets]
+            y = self.head.target(predicted, r, discount, torch.zeros_like(r))
+        losses = [self.head.loss(q(torch.cat((s, a), 1)), y) for q in self.qs]
         self.q_opt.zero_grad()
         (sum(losses) / len(losses)).backward()
         clip_grad_norm_(self.qs.parameters(), self.clip)
         self.q_opt.step()
-        told = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)}
+        metrics = {f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)}
         if self.count % self.delay == 0:
-            said = self.qs[0](torch.cat((s, self.pi(s).tanh()), 1))
-            told["actor_loss"] = -self.says.value(said).mean()
+            predicted = self.qs[0](torch.cat((s, self.pi(s).tanh()), 1))
+            metrics["actor_loss"] = -self.head.value(predicted).mean()
             self.pi_opt.zero_grad()
-            told["actor_loss"].backward()
+            metrics["actor_loss"].backward()
             clip_grad_norm_(self.pi.parameters(), self.clip)
             self.pi_opt.step()
             for net, target in ((self.pi, self.pi_target), (self.qs, self.q_targets)):
                 for p, t in zip(net.parameters(), target.parameters(), strict=True):
                     t.data = (1 - TAU) * t.data + TAU * p.data
-        return told
+        return metrics
 
 
 def make_pair(
     algo: str, tasks: int = 1, critic: dict[str, Any] | None = None, **config: Any
 ) -> tuple[DDPG, Textbook]:
-    """Our learner, and a textbook with its weights."""
+    """Our learner and a textbook with its weights."""
     spec = make_spec(tasks, obs_dim=OBS, act_dim=ACT)
     net = {"hidden_shapes": list(HIDDEN), "critic": critic or {}}
     learner = make_learner(algo, spec, net=net, dtype=torch.float64, tau=TAU, **config)
-    says = Bins(**critic) if critic and "kind" in critic else Number(**critic or {})
+    head = Bins(**critic) if critic and "kind" in critic else Scalar(**critic or {})
     shift_biases(learner.actor, learner.critic)
     learner.target.load_state_dict(learner.critic.state_dict())
     learner.target_actor.load_state_dict(learner.actor.state_dict())
     own = learner.config
     if algo == "ddpg":
-        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1, clip=own.grad_clip, says=says)
+        book = Textbook(tasks, 1, noise=0.0, bound=0.0, delay=1, clip=own.grad_clip, head=head)
     else:
         book = Textbook(
             tasks, 2, noise=own.target_noise, bound=own.target_noise_clip,
-            delay=own.policy_delay, clip=own.grad_clip, says=says,
+            delay=own.policy_delay, clip=own.grad_clip, head=head,
         )  # fmt: skip
     for net, values in pairs(learner, book):
         for p, value in zip(net.parameters(), values, strict=True):
@@ -106,12 +106,12 @@ def make_pair(
 
 
 def pairs(learner: DDPG, book: Textbook) -> list[tuple[nn.Module, list[Tensor]]]:
-    """The textbook's networks, with their targets once there are any, and our values for them."""
+    """The textbook's networks, including existing targets, each with our values for it."""
 
     def values(module: nn.Module) -> list[Tensor]:
         own, tasks = list(module.parameters()), learner.spec.num_tasks
         members = range(len(own[0]))
-        return [value for member in members for value in in_textbook_order(own, member, tasks)]
+        return [value for member in members for value in in_textbook_layout(own, member, tasks)]
 
     networks = [(book.pi, learner.actor), (book.qs, learner.critic)]
     if hasattr(book, "pi_target"):
@@ -125,7 +125,7 @@ def assert_agree(learner: DDPG, book: Textbook) -> None:
             torch.testing.assert_close(mine, theirs.detach(), rtol=0, atol=1e-10)
 
 
-GRID = {"bins": 33, "bound": 16.0}  # rewards of a batch are about ten
+GRID = {"bins": 33, "bound": 16.0}  # a batch's rewards are about 10
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpg, three tasks": ("ddpg", {"tasks": 3}),
     "td3, delay 1": ("td3", {"policy_delay": 1}),

@@ -67,7 +67,7 @@ def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Sol
     cont = (data.discount / GAMMA).float()[:, :, None]
     buffer.add_block(Block(**fields, cont=cont, first=torch.ones_like(cont)), [0])
     learner.run(buffer, [0], opt_steps=200, batch_size=64)
-    for optimizer in learner.optimizers.values():  # let Adam come to rest
+    for optimizer in learner.optimizers.values():  # let Adam converge
         optimizer.param_groups[0]["lr"] = 1e-3
     learner.run(buffer, [0], opt_steps=50, batch_size=64)
     data = batch(solution)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import complete_state, through_a_file
-from processes import outlive
+from processes import still_alive
 from tiny_runs import ROOT, assert_same_bits, result_of, results, sets
 from tiny_runs import TINY as SMALLEST
 
@@ -309,5 +309,5 @@ def test_a_run_moved_to_a_cluster_equals_one_in_a_single_process(
     assert_same_bits(everything(tmp_path), single_process, "run")
     params = json.loads((folder_of(tmp_path) / "params.json").read_text())
     assert params["system"]["ray"]["address"] == cluster.address
-    assert outlive(set(hosts()), 30) == set()
+    assert still_alive(set(hosts()), 30) == set()
     assert all(node.any_processes_alive() for node in cluster.list_all_nodes())

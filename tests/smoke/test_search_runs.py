@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, is_free, is_in_the_middle, outlive, session_of, until
+from processes import SHARED_MEMORY, is_free, is_midway, session_of, still_alive, wait_for
 from tiny_runs import ROOT, TINY, rows_of, sets
 
 pytestmark = pytest.mark.timeout(540)
@@ -55,12 +55,12 @@ def test_the_documented_search_continues_after_a_kill(
 
     driver = start(tmp_path, *words)
     try:
-        until(lambda: is_in_the_middle(run) or driver.poll() is not None)
+        wait_for(lambda: is_midway(run) or driver.poll() is not None)
     finally:
         driver.kill()
     driver.communicate()
-    until(lambda: is_free(run))
-    assert is_in_the_middle(run)
+    wait_for(lambda: is_free(run))
+    assert is_midway(run)
 
     driver = start(tmp_path, *words)
     out, err = driver.communicate()
@@ -86,12 +86,12 @@ def test_a_stopped_local_sweep_lets_its_runs_finish_their_epoch(tmp_path: Path) 
         "--seeds", "1-3", "--id", "x", "--jobs", "2", *sets(endless), start_new_session=True,
     )  # fmt: skip
     folders = [tmp_path / "log" / "x" / "reach-v3" / seed for seed in "123"]
-    until(lambda: all((f / "log.csv").exists() and len(rows_of(f)) > 3 for f in folders[:2]))
+    wait_for(lambda: all((f / "log.csv").exists() and len(rows_of(f)) > 3 for f in folders[:2]))
     members = session_of(driver.pid)
     assert len(members) > 2
     os.killpg(driver.pid, signal.SIGTERM)
     _, err = driver.communicate()
-    survivors = outlive(members | session_of(driver.pid), 30)
+    survivors = still_alive(members | session_of(driver.pid), 30)
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
     assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command continues\n")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import outlive, session_of
+from processes import session_of, still_alive
 from test_interrupted import TINY
 from tiny_runs import ROOT, result_of, results, sets
 
@@ -71,7 +71,7 @@ def test_the_documented_script_survives_the_signals_of_slurm(tmp_path: Path) -> 
     os.kill(first.pid, signal.SIGTERM)  # to the script alone, as with --signal=B:TERM
     first.communicate()
     assert first.returncode == 143
-    assert outlive(members, 30) == set()
+    assert still_alive(members, 30) == set()
     assert (tmp_path / "asked").read_text() == "requeue 77_1\n"
 
     second = start(path, log)
@@ -79,7 +79,7 @@ def test_the_documented_script_survives_the_signals_of_slurm(tmp_path: Path) -> 
     members = session_of(second.pid)
     os.killpg(second.pid, signal.SIGKILL)  # as at the end of the grace period
     second.communicate()
-    assert outlive(members, 30) == set()
+    assert still_alive(members, 30) == set()
 
     third = start(path, log)
     out, _ = third.communicate()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import SHARED_MEMORY, is_free, is_in_the_middle, outlive, session_of, until
+from processes import SHARED_MEMORY, is_free, is_midway, session_of, still_alive, wait_for
 from tiny_runs import ROOT, TINY, sets
 
 from torchrl_lite.analysis.runs import Run
@@ -89,7 +89,7 @@ def in_the_middle(folder: Path, node: str | None = None) -> bool:
         mark = json.loads((folder / "sweep.json").read_text())
     except FileNotFoundError:
         return False
-    return is_in_the_middle(folder) and node in (None, mark["node"])
+    return is_midway(folder) and node in (None, mark["node"])
 
 
 def assert_each_ran_once(log_dir: Path, single: Path) -> None:
@@ -104,10 +104,10 @@ def assert_each_ran_once(log_dir: Path, single: Path) -> None:
 
 def test_a_sweep_survives_a_killed_driver(cluster: Any, single: Path, tmp_path: Path) -> None:
     driver = start(cluster, tmp_path, "--seeds", "1-3")
-    middle = until(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
+    middle = wait_for(lambda: [f for f in folders(tmp_path) if in_the_middle(f)])[0]
     driver.kill()
     driver.communicate()
-    until(lambda: all(is_free(folder) for folder in folders(tmp_path) if folder.exists()))
+    wait_for(lambda: all(is_free(folder) for folder in folders(tmp_path) if folder.exists()))
     assert not (middle / "result.json").exists()
 
     again = start(cluster, tmp_path, "--seeds", "1-3")
@@ -131,7 +131,7 @@ def test_runs_of_a_dead_node_are_moved(cluster: Any, single: Path, tmp_path: Pat
     def on_node() -> list[Path]:
         return [folder for folder in folders(tmp_path) if in_the_middle(folder, node.node_id)]
 
-    (moved,) = until(on_node)
+    (moved,) = wait_for(on_node)
     cluster.remove_node(node, allow_graceful=False)
     _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
@@ -151,15 +151,15 @@ def test_a_search_survives_the_loss_of_its_driver_and_a_node(cluster: Any, tmp_p
     flags += ["--out", str(tmp_path / "ray")]
     trials = [tmp_path / "ray" / f"trial_{n:04d}" / "Pendulum-v1" / "1" for n in range(3)]
     driver = start(cluster, tmp_path, *flags)
-    middle = until(lambda: [trial for trial in trials if in_the_middle(trial)])[0]
+    middle = wait_for(lambda: [trial for trial in trials if in_the_middle(trial)])[0]
     driver.kill()
     driver.communicate()
-    until(lambda: all(is_free(trial) for trial in trials if trial.exists()))
+    wait_for(lambda: all(is_free(trial) for trial in trials if trial.exists()))
     assert not (middle / "result.json").exists()
 
     node = cluster.add_node(num_cpus=1)
     driver = start(cluster, tmp_path, *flags)
-    (moved,) = until(lambda: [t for t in trials if in_the_middle(t, node.node_id)])
+    (moved,) = wait_for(lambda: [t for t in trials if in_the_middle(t, node.node_id)])
     cluster.remove_node(node, allow_graceful=False)
     _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
@@ -181,12 +181,12 @@ def test_a_stopped_background_sweep_lets_its_runs_finish_their_epoch(tmp_path: P
         start_new_session=True, preexec_fn=ignore_ctrl_c,
     )  # fmt: skip
     folder = folders(tmp_path)[0]
-    until(lambda: (folder / "log.csv").exists() and "\n5," in (folder / "log.csv").read_text())
+    wait_for(lambda: (folder / "log.csv").exists() and "\n5," in (folder / "log.csv").read_text())
     members = session_of(driver.pid)
     assert len(members) > 4
     os.killpg(driver.pid, signal.SIGTERM)  # as a scheduler does, to Ray's processes too
     _, err = driver.communicate()
-    survivors = outlive(members | session_of(driver.pid), 30)
+    survivors = still_alive(members | session_of(driver.pid), 30)
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
     assert (driver.returncode, err) == (143, "stopped by SIGTERM; the same command continues\n")

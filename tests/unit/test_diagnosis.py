@@ -10,8 +10,8 @@ from broken_runs import (
     REAL,
     STUCK_IN_AN_OPTIMUM,
     Log,
-    Real,
-    found,
+    RealRun,
+    rules_found,
     train,
     write,
 )
@@ -28,19 +28,19 @@ from torchrl_lite.config import flat, read_tree
 def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> None:
     findings = diagnose(Evidence.of(Run(write(case, tmp_path / "x"))))
     assert [name for name, _ in findings[:1]] == ([case.rule] if case.rule else [])
-    assert not case.says or case.says in findings[0][1].problem
+    assert not case.text or case.text in findings[0][1].problem
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", REAL.values(), ids=REAL)
-def test_a_real_run_is_found_by_its_rule_first(case: Real, tmp_path: Path) -> None:
-    assert found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
+def test_a_real_run_is_found_by_its_rule_first(case: RealRun, tmp_path: Path) -> None:
+    assert rules_found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
 
 
 @pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
 def test_a_good_run_raises_no_finding(folder: Path) -> None:
-    assert found(folder) == []
+    assert rules_found(folder) == []
 
 
 def test_a_run_in_a_local_optimum_is_recognized() -> None:
@@ -88,7 +88,7 @@ def test_the_settings_that_ship_are_no_findings(tmp_path: Path) -> None:
             continue  # a plan of several runs
         fields = {"env.tasks": ["push-v3"]} | flat(tree) | {"train.pretrain_epochs": 1}
         folder = write(Log({}, None, fields), tmp_path / "_".join(path.parts[-2:]))
-        assert found(folder) == [], path
+        assert rules_found(folder) == [], path
 
 
 def test_the_starter_reports_the_problem_and_what_to_try(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import until
+from processes import wait_for
 from tiny_runs import ROOT, result_of, rows_of, short
 
 pytestmark = pytest.mark.wandb
@@ -124,13 +124,13 @@ def test_training_continues_when_the_service_is_killed(tmp_path: Path) -> None:
     checkpoints = tmp_path / RUN / "checkpoint"
     endless = {"train__num_epochs": 100_000, "train__save_interval": 1}
     process = start(tmp_path, **endless, train__keep_checkpoints=1000)
-    until((checkpoints / "last_3.json").exists)
+    wait_for((checkpoints / "last_3.json").exists)
     victims = services(process.pid)
     assert victims
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     now = max(int(path.stem[5:]) for path in checkpoints.glob("last_*.json"))
-    until((checkpoints / f"last_{now + 5}.json").exists)
+    wait_for((checkpoints / f"last_{now + 5}.json").exists)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
     assert process.returncode == 143
