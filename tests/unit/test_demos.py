@@ -1,4 +1,4 @@
-"""Demonstrations: recorded, in files, in batches, imitated, and in runs that resume."""
+"""Demonstrations: recording, files, batches, behaviour cloning and resume."""
 
 import hashlib
 import json
@@ -33,14 +33,14 @@ TASKS = ["reach-v3", "drawer-close-v3"]
 FRAMES, EPISODES = 12, 3
 
 
-def env_of(tasks: list[str] = TASKS, **changes: Any) -> EnvConfig:
+def env_config(tasks: list[str] = TASKS, **changes: Any) -> EnvConfig:
     fields = {"tasks": tasks, "num_envs": len(tasks), "max_episode_frames": FRAMES} | changes
     return EnvConfig.model_validate(fields)
 
 
 @pytest.fixture(scope="module")
 def recorded() -> Demonstrations:
-    return record(env_of(), episodes=EPISODES, seed=3)
+    return record(env_config(), episodes=EPISODES, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def file(recorded: Demonstrations, tmp_path_factory: pytest.TempPathFactory) -> 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_stock_meta_world_gives_the_same_for_the_same_actions(recorded: Demonstrations) -> None:
+def test_recorded_transitions_match_stock_meta_world(recorded: Demonstrations) -> None:
     for task in TASKS:
         env: Any = ALL_V3_ENVIRONMENTS[task](reward_function_version="v2")
         block, row = recorded.tensors[task], 0
@@ -72,11 +72,11 @@ def test_stock_meta_world_gives_the_same_for_the_same_actions(recorded: Demonstr
         env.close()
 
 
-def test_the_expert_acts_alike_when_what_is_recorded_is_wrapped_or_hides_the_goal(
+def test_wrappers_and_hidden_goals_do_not_change_what_the_expert_does(
     recorded: Demonstrations,
 ) -> None:
     wrappers = [{"name": "RescaleObservation"}, {"name": "FrameStackObservation", "stack_size": 2}]
-    seen = record(env_of(wrappers=wrappers, hide_goal=True), episodes=EPISODES, seed=3)
+    seen = record(env_config(wrappers=wrappers, hide_goal=True), episodes=EPISODES, seed=3)
     for task in TASKS:
         plain, block = recorded.tensors[task], seen.tensors[task]
         assert torch.equal(block.act, plain.act)
@@ -84,19 +84,19 @@ def test_the_expert_acts_alike_when_what_is_recorded_is_wrapped_or_hides_the_goa
         assert block.obs.shape == (len(plain.rew), 78)
         assert not block.obs[:, [36, 37, 38, 75, 76, 77]].any()
     with pytest.raises(UserError, match=r"env\.wrappers .*'RescaleObservation'.*run \[\]"):
-        seen.check_fit(env_of(), make_spec(), "x")
+        seen.check_fit(env_config(), make_spec(), "x")
 
 
-def test_demonstrations_that_show_the_time_fit_no_other_limit() -> None:
+def test_time_aware_demonstrations_need_the_same_time_limit() -> None:
     timed = [{"name": "TimeAwareObservation", "normalize_time": True}]
     for wrappers, fits in ((timed, False), ([], True)):
-        own = record(env_of(wrappers=wrappers), episodes=1, seed=3)
-        longer = env_of(wrappers=wrappers, max_episode_frames=FRAMES + 1)
+        demos = record(env_config(wrappers=wrappers), episodes=1, seed=3)
+        longer = env_config(wrappers=wrappers, max_episode_frames=FRAMES + 1)
         with nullcontext() if fits else pytest.raises(UserError, match="max_episode_frames"):
-            own.check_fit(longer, spec_of(longer), "x")
+            demos.check_fit(longer, spec_of(longer), "x")
 
 
-def test_a_file_gives_back_what_was_recorded(
+def test_demonstrations_round_trip_through_a_file(
     recorded: Demonstrations, file: Path, tmp_path: Path
 ) -> None:
     again = read(file)
@@ -112,8 +112,8 @@ def test_a_file_gives_back_what_was_recorded(
 Edit = Callable[[dict, dict], object]
 
 
-def changed(file: Path, path: Path, edit: Edit) -> None:
-    """A copy with other tensors or another header."""
+def write_edited(file: Path, path: Path, edit: Edit) -> None:
+    """Writes a copy with edited tensors or header."""
     content = file.read_bytes()
     size = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["demonstrations"])
@@ -122,7 +122,7 @@ def changed(file: Path, path: Path, edit: Edit) -> None:
     save_file(tensors, path, metadata={"demonstrations": json.dumps(header)})
 
 
-WRONG: list[tuple[Edit, str]] = [
+INVALID: list[tuple[Edit, str]] = [
     (lambda tensors, _: tensors.pop("reach-v3/rew"), "lacks reach-v3/rew"),
     (lambda tensors, _: tensors["reach-v3/act"].mul_(2), "reach-v3/act leaves [-1, 1]"),
     (lambda tensors, _: tensors["reach-v3/obs"].fill_(np.nan), "reach-v3/obs is not finite"),
@@ -153,22 +153,22 @@ WRONG: list[tuple[Edit, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("edit", "words"), WRONG, ids=[words for _, words in WRONG])
-def test_a_wrong_file_is_one_line(
+@pytest.mark.parametrize(("edit", "message"), INVALID, ids=[message for _, message in INVALID])
+def test_an_invalid_file_is_a_one_line_error(
     edit: Edit,
-    words: str,
+    message: str,
     file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "wrong.safetensors"
-    changed(file, path, edit)
+    write_edited(file, path, edit)
     assert main("sac", ["--task", "reach-v3", *short(tmp_path, train__demos=str(path))]) == 2
-    one_line(capsys.readouterr().err, "train.demos", str(path), words)
+    one_line(capsys.readouterr().err, "train.demos", str(path), message)
     assert not (tmp_path / "x").exists()
 
 
-def test_no_file_half_a_file_and_other_tasks_are_one_line(
+def test_missing_truncated_and_unrelated_files_are_one_line_errors(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     half = tmp_path / "half.safetensors"
@@ -181,16 +181,16 @@ def test_no_file_half_a_file_and_other_tasks_are_one_line(
         ("reach-v3", policy, "no demonstrations"),
         ("drawer-open-v3", file, "no demonstrations of drawer-open-v3"),
     ]
-    for task, path, words in given:
+    for task, path, message in given:
         assert main("sac", ["--task", task, *short(tmp_path, train__demos=str(path))]) == 2
-        one_line(capsys.readouterr().err, "train.demos", words)
+        one_line(capsys.readouterr().err, "train.demos", message)
 
 
 # --- batches -------------------------------------------------------------------------------------
 
 
-def test_each_task_gets_half_of_its_batch_from_its_demonstrations() -> None:
-    """With the scale of collected rewards, and returns of several steps within each buffer."""
+def test_half_of_each_tasks_batch_comes_from_its_demonstrations() -> None:
+    """They use the scale of collected rewards, and n-step returns stay within each buffer."""
     spec = make_spec(3)
     buffers = [ReplayBuffer(spec, 50, CPU, copies=copies) for copies in (2, 1)]
     for index, buffer in enumerate(buffers):
@@ -217,34 +217,34 @@ def test_each_task_gets_half_of_its_batch_from_its_demonstrations() -> None:
         assert rew.item() == pytest.approx(3 * total, rel=1e-5)
 
 
-def test_the_scale_of_returns_counts_the_demonstrations(recorded: Demonstrations) -> None:
+def test_the_return_scale_includes_the_demonstrations(recorded: Demonstrations) -> None:
     spec = make_spec(2, obs_dim=41, act_dim=4)._replace(tasks=tuple(reversed(TASKS)))
     spec = spec._replace(obs_dims=(39, 41))  # padded
     buffer = ReplayBuffer(spec, 100, CPU, copies=4)
     scale = ReturnScale(2, 4, discount=0.9, bound=5.0)
     sampler = with_demos(buffer, recorded, make_learner("sac", spec), scale=scale)
     for index, task in enumerate(spec.tasks):
-        own = recorded.tensors[task]
+        block = recorded.tensors[task]
         total, largest = 0.0, 0.0
-        for rew, first in zip(own.rew.tolist(), own.first.tolist(), strict=True):
+        for rew, first in zip(block.rew.tolist(), block.first.tolist(), strict=True):
             total = 0.9 * (1 - first) * total + rew
             largest = max(largest, abs(total))
         assert buffer.reward_scale[index].item() == pytest.approx(5 / largest, rel=1e-6)
         rows = sampler.demos.rows(index, 0)
-        assert torch.equal(rows[:, :39], own.obs)
+        assert torch.equal(rows[:, :39], block.obs)
         assert not rows[:, 39:41].any()
-        assert torch.equal(rows[:, 41:45], own.act)
+        assert torch.equal(rows[:, 41:45], block.act)
     before = buffer.reward_scale.clone()
     quiet = random_block(spec, 5, 4)
     quiet.first[:, 0] = 1
     scaled = scale.update(quiet._replace(rew=torch.zeros_like(quiet.rew)), [0, 1])
-    assert torch.equal(scaled, before)  # no return goes on from a demonstration
+    assert torch.equal(scaled, before)  # no return continues from a demonstration
 
 
-def test_observations_are_normalised_by_the_demonstrations_before_imitation(
+def test_observation_statistics_include_the_demonstrations_before_imitation(
     recorded: Demonstrations,
 ) -> None:
-    """A policy cloned on raw observations would be lost with the first epoch's statistics."""
+    """Otherwise the first epoch's statistics would ruin a policy cloned on raw observations."""
     spec = make_spec(2, obs_dim=39, act_dim=4)._replace(tasks=tuple(TASKS))
     learner = make_learner("sac", spec, net={"normalize_obs": True})
     with_demos(ReplayBuffer(spec, 100, CPU), recorded, learner, scale=None)
@@ -260,8 +260,8 @@ def test_observations_are_normalised_by_the_demonstrations_before_imitation(
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None:
-    """Adam's first moment after one step is a tenth of the gradient: compare that."""
+def test_bc_weight_adds_the_gradient_of_the_squared_error(algo: str) -> None:
+    """Adam's first moment after one step is a tenth of the gradient."""
     spec = make_spec(2)
     batch = random_batch(spec, batch_size=8)
     noise = random_noise(batch)
@@ -272,7 +272,7 @@ def test_the_weight_adds_the_gradient_of_the_squared_distance(algo: str) -> None
         learners.append(learner)
         if weight:
             act = learner.actor.act(batch.obs, batch.task)[:, 4:]
-            loss = ((act - batch.act[:, 4:]) ** 2).sum(-1).mean(1)  # of a task's demonstrations
+            loss = ((act - batch.act[:, 4:]) ** 2).sum(-1).mean(1)  # per task
             wanted = torch.autograd.grad(weight * loss.mean(), list(learner.actor.parameters()))
         metrics = learner.update(batch, noise, variant)
         state = learner.optimizers["actor"].state
@@ -293,7 +293,7 @@ def filled(spec: Any) -> ReplayBuffer:
     return buffer
 
 
-def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
+def test_imitation_fits_the_actions_and_changes_only_the_actor() -> None:
     spec = make_spec(2)
     learner = make_learner("td3", spec, hidden=(64, 64), plr=3e-3)
     demos = filled(spec)
@@ -309,7 +309,7 @@ def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
     ):
         assert torch.equal(ours, theirs)
     after = bc_loss(learner.actor, everything, demos=64)
-    learner.imitate(demos, updates=300, batch_size=32)  # they are done
+    learner.imitate(demos, updates=300, batch_size=32)  # already done: no effect
     assert torch.equal(bc_loss(learner.actor, everything, demos=64), after)
     assert (learner.imitations, learner.updates) == (300, 0)
 
@@ -317,7 +317,7 @@ def test_imitation_learns_the_actions_and_changes_the_actor_alone() -> None:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def both_tasks(log_dir: Path, demos: Path, *flags: object) -> list[str]:
+def two_task_flags(log_dir: Path, demos: Path, *flags: object) -> list[str]:
     env = {"tasks": TASKS, "num_envs": 4, "group_size": 2, "reward_normalization": "return"}
     fields: dict[str, Any] = {f"env__{key}": value for key, value in env.items()}
     fields["env__name"] = "two"
@@ -326,25 +326,25 @@ def both_tasks(log_dir: Path, demos: Path, *flags: object) -> list[str]:
     return short(log_dir, "--config", "mt3", *flags, **fields)
 
 
-def test_a_run_resumes_to_the_last_bit_and_only_with_its_demonstrations(
+def test_a_run_resumes_bit_identically_and_only_with_its_demonstrations(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = tmp_path / "own.safetensors"
-    own.write_bytes(file.read_bytes())
-    assert main("sac", both_tasks(tmp_path / "whole", own), multi_task=True) == 0
+    copy = tmp_path / "own.safetensors"
+    copy.write_bytes(file.read_bytes())
+    assert main("sac", two_task_flags(tmp_path / "whole", copy), multi_task=True) == 0
     whole, cut = (tmp_path / name / "x" / "two" / "1" for name in ("whole", "cut"))
-    flags = both_tasks(tmp_path / "cut", own)
+    flags = two_task_flags(tmp_path / "cut", copy)
     assert main("sac", [*flags, "--until", "100"], multi_task=True) == 0
     assert state_of(cut)["epoch"] < 5
     capsys.readouterr()
 
-    other = record(env_of(), episodes=EPISODES, seed=4)
-    for content, words in ((None, "cannot be read"), (other, "is not what the run began with")):
-        own.unlink() if content is None else write(own, content)
+    other = record(env_config(), episodes=EPISODES, seed=4)
+    for content, message in ((None, "cannot be read"), (other, "is not what the run began with")):
+        copy.unlink() if content is None else write(copy, content)
         assert main("sac", [*flags, "--resume"], multi_task=True) == 2
-        one_line(capsys.readouterr().err, "train.demos", words)
-    own.unlink()
-    moved = both_tasks(tmp_path / "cut", file)
+        one_line(capsys.readouterr().err, "train.demos", message)
+    copy.unlink()
+    moved = two_task_flags(tmp_path / "cut", file)
     assert main("sac", [*moved, "--resume"], multi_task=True) == 0
     assert_same_run(cut, whole)
     assert state_of(cut)["learner"]["imitations"] == 4
@@ -353,23 +353,23 @@ def test_a_run_resumes_to_the_last_bit_and_only_with_its_demonstrations(
 def test_the_starter_overwrites_nothing_and_needs_a_task_with_an_expert(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That it records is shown by the page about demonstrations, in `test_pages_run`."""
+    """The test of docs/demonstrations.md covers recording itself."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demos").mkdir()
     (tmp_path / "demos" / "reach-v3.safetensors").touch()
-    for flags, words in (
+    for flags, message in (
         (["--task", "reach-v3"], "exists"),
         (["--task", "reech-v3"], "did you mean"),
         ([], "--task"),
         (["--config", "mujoco/halfcheetah"], "env.suite"),
     ):
         assert run_starter("demos", *flags) == 2
-        one_line(capsys.readouterr().err, words)
+        one_line(capsys.readouterr().err, message)
 
 
 @pytest.mark.parametrize("config", [(), ("--config", "mt10"), ("--config", "mt10_moore")])
 @pytest.mark.parametrize("tasks", [TASKS[:1], [*TASKS, "push-v3"]], ids=len)
-def test_the_starter_takes_any_tasks_whatever_they_would_be_trained_with(
+def test_the_starter_accepts_any_tasks_with_any_configuration(
     config: tuple[str, ...], tasks: list[str]
 ) -> None:
     flags = [*config, *(word for task in tasks for word in ("--task", task))]
@@ -388,17 +388,17 @@ def test_minari_reads_every_episode(
     config.write_text(json.dumps({"env": {"tasks": ["reach-v3"], "max_episode_frames": 5}}))
     argv = ["--config", config, "--episodes", 3, "--seed", 3, "--format", "minari"]
     assert run_starter("demos", *argv) == 0
-    env = env_of(["reach-v3"], max_episode_frames=5)
-    own = record(env, episodes=3, seed=3).tensors["reach-v3"]
+    env = env_config(["reach-v3"], max_episode_frames=5)
+    expected = record(env, episodes=3, seed=3).tensors["reach-v3"]
     dataset = minari.load_dataset("metaworld/reach-v3/expert-v0")
     episodes = list(dataset.iterate_episodes())
     assert (len(episodes), dataset.total_steps) == (3, 15)
     for episode, start in zip(episodes, (0, 5, 10), strict=True):
         rows = slice(start, start + 5)
-        assert np.array_equal(episode.observations[:-1], own.obs[rows])
-        assert np.array_equal(episode.observations[1:], own.next_obs[rows])
-        assert np.array_equal(episode.actions, own.act[rows])
-        assert np.array_equal(episode.rewards, own.rew[rows])
+        assert np.array_equal(episode.observations[:-1], expected.obs[rows])
+        assert np.array_equal(episode.observations[1:], expected.next_obs[rows])
+        assert np.array_equal(episode.actions, expected.act[rows])
+        assert np.array_equal(episode.rewards, expected.rew[rows])
         assert episode.truncations.tolist() == [False] * 4 + [True]
         assert not episode.terminations.any()
     capsys.readouterr()

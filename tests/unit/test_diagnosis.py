@@ -1,4 +1,4 @@
-"""Each broken run is found by its rule first; good ones are left in peace."""
+"""Every broken run is diagnosed by its own rule first; healthy runs have no findings."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from torchrl_lite.config import flat, read_tree
 
 
 @pytest.mark.parametrize("case", LOGS.values(), ids=LOGS)
-def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> None:
+def test_a_handwritten_log_is_diagnosed_by_its_rule_first(case: Log, tmp_path: Path) -> None:
     findings = diagnose(Evidence.of(Run(write(case, tmp_path / "x"))))
     assert [name for name, _ in findings[:1]] == ([case.rule] if case.rule else [])
     assert not case.text or case.text in findings[0][1].problem
@@ -34,12 +34,12 @@ def test_a_log_by_hand_is_found_by_its_rule_first(case: Log, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", REAL.values(), ids=REAL)
-def test_a_real_run_is_found_by_its_rule_first(case: RealRun, tmp_path: Path) -> None:
+def test_a_real_run_is_diagnosed_by_its_rule_first(case: RealRun, tmp_path: Path) -> None:
     assert rules_found(train(case, tmp_path))[:1] == ([case.rule] if case.rule else [])
 
 
 @pytest.mark.parametrize("folder", GOOD, ids=lambda folder: "-".join(folder.parts[-3:]))
-def test_a_good_run_raises_no_finding(folder: Path) -> None:
+def test_a_healthy_run_has_no_findings(folder: Path) -> None:
     assert rules_found(folder) == []
 
 
@@ -47,17 +47,17 @@ def test_a_run_in_a_local_optimum_is_recognized() -> None:
     ((name, finding),) = diagnose(Evidence.of(Run(STUCK_IN_AN_OPTIMUM)))
     assert name == "local_optimum"
     assert "env.noise_spread" in finding.advice
-    assert "env.noise_repeat" not in finding.advice, "it is used already"
+    assert "env.noise_repeat" not in finding.advice, "already in use"
 
 
-@pytest.mark.parametrize(("others", "said"), [([], False), (["reach-v3"], True)])
-def test_several_tasks_that_do_not_learn_may_be_mixed_up(
-    others: list[str], said: bool, tmp_path: Path
+@pytest.mark.parametrize(("others", "mentioned"), [([], False), (["reach-v3"], True)])
+def test_advice_mentions_a_wrong_task_id_only_with_several_tasks(
+    others: list[str], mentioned: bool, tmp_path: Path
 ) -> None:
     fields = {"env.tasks": ["push-v3", *others], "env.num_envs": 2, "train.batch_size": 512}
     ((name, finding),) = diagnose(Evidence.of(Run(write(Log(FLAT, None, fields), tmp_path / "x"))))
     assert name == "no_learning"
-    assert ("wrong id" in finding.advice) == said
+    assert ("wrong id" in finding.advice) == mentioned
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,7 @@ def test_several_tasks_that_do_not_learn_may_be_mixed_up(
     ["stuck at the grasp", "noise ruins training", "evaluation fails", "one task dominates"],
 )
 @pytest.mark.parametrize("algo", ["sac", "td3"])
-def test_advice_about_the_entropy_is_for_runs_that_have_one(
-    name: str, algo: str, tmp_path: Path
-) -> None:
+def test_only_sac_gets_advice_about_the_entropy(name: str, algo: str, tmp_path: Path) -> None:
     case = LOGS[name]
     case = case._replace(fields={**case.fields, "algo": algo})
     findings = dict(diagnose(Evidence.of(Run(write(case, tmp_path / "x")))))
@@ -80,8 +78,8 @@ def test_every_rule_has_a_broken_run() -> None:
     assert rules == {rule.__name__ for rule in RULES}
 
 
-def test_the_settings_that_ship_are_no_findings(tmp_path: Path) -> None:
-    """As far as settings alone can tell: the log is that of a run that learns."""
+def test_shipped_configurations_have_no_findings(tmp_path: Path) -> None:
+    """Judged by their settings alone: the log is that of a run that learns."""
     for path in sorted((ROOT / "config").rglob("*.json")):
         tree = read_tree(path)
         if "methods" in tree:
@@ -107,15 +105,15 @@ def test_the_starter_reports_the_problem_and_what_to_try(
     assert f"nothing found by {len(RULES)} rules" in capsys.readouterr().out
 
 
-def test_the_starter_asks_every_rule_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path] = []
-    monkeypatch.setattr(rules, "RULES", [lambda run: asked.append(run.path)])
+def test_the_starter_runs_every_rule_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Path] = []
+    monkeypatch.setattr(rules, "RULES", [lambda run: calls.append(run.path)])
     folder = write(LOGS["nothing"], tmp_path / "x")
     assert run_starter("diagnose", folder) == 0
-    assert asked == [folder]
+    assert calls == [folder]
 
 
-def test_a_run_that_only_acts_at_random_is_too_young(
+def test_a_run_with_only_random_actions_is_too_early_to_diagnose(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Log({}, None, {"train.pretrain_epochs": 50}), tmp_path / "x")

@@ -1,4 +1,4 @@
-"""What the pages promise to be complete about is complete."""
+"""The documentation is complete and agrees with the code."""
 
 import re
 import runpy
@@ -19,12 +19,12 @@ DOCS, TESTS = ROOT / "docs", ROOT / "tests"
 PAGES = sorted(DOCS.glob("*.md"))
 
 
-def test_the_configuration_page_is_what_the_models_say() -> None:
+def test_the_configuration_page_matches_the_models() -> None:
     made = runpy.run_path(str(DOCS / "make_configuration.py"))["page"]()
     assert made == (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
-def test_tables_of_runs_are_what_the_stored_runs_say() -> None:
+def test_result_tables_match_the_stored_runs() -> None:
     filled = runpy.run_path(str(DOCS / "make_results.py"))["filled"]
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -40,13 +40,13 @@ def test_pages_state_the_size_of_a_transition() -> None:
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_an_algorithm_has_a_page_with_every_metric(algo: str) -> None:
+def test_every_algorithm_has_a_page_with_all_its_metrics(algo: str) -> None:
     text = (DOCS / f"{algo}.md").read_text(encoding="utf-8")
     missing = [name for name in ALGORITHMS[algo][0].METRICS if f"`train/{name}`" not in text]
     assert not missing
 
 
-def test_every_column_is_explained() -> None:
+def test_every_log_column_is_documented() -> None:
     text = (DOCS / "logs.md").read_text(encoding="utf-8")
     learner = make_learner("sac", make_spec(2))
     more = curriculum.columns(["a", "b"])
@@ -56,11 +56,11 @@ def test_every_column_is_explained() -> None:
     assert not [name for name in general if f"`{name}`" not in text]
 
 
-LINKING = [*PAGES, DOCS / "tour.ipynb", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+LINKED = [*PAGES, DOCS / "tour.ipynb", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 
 
-@pytest.mark.parametrize("page", LINKING, ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
+@pytest.mark.parametrize("page", LINKED, ids=lambda path: path.name)
+def test_links_resolve(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     anchors = {
         file: {
@@ -81,28 +81,28 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def pins(name: str) -> set[str]:
-    """Packages of a requirements file, each of which has its exact version."""
+    """The packages of a requirements file; asserts that each has an exact version."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if not line.startswith(("#", "-"))]
     assert all("==" in line for line in wanted)
     return {re.split(r"[\[=]", line)[0].lower() for line in wanted}
 
 
-def test_what_is_needed_is_what_is_pinned() -> None:
+def test_every_dependency_is_pinned_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {re.split("[<>=]", one)[0] for one in project["dependencies"]} == pins(
         "requirements.txt"
     )
 
 
-def test_every_package_has_its_reason() -> None:
+def test_the_readme_gives_a_reason_for_every_package() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").lower()
     rows = re.findall(r"^\| (.*?) \|", readme.partition("\n## dependencies\n")[2], re.MULTILINE)
-    told = {name.split(" (")[0] for row in rows for name in row.split(", ")}
-    assert not (pins("requirements.txt") | pins("requirements-dev.txt")) - told
+    explained = {name.split(" (")[0] for row in rows for name in row.split(", ")}
+    assert not (pins("requirements.txt") | pins("requirements-dev.txt")) - explained
 
 
-def test_every_test_that_is_named_is_there() -> None:
+def test_every_test_named_in_the_docs_exists() -> None:
     files = {file.name: file.read_text(encoding="utf-8") for file in TESTS.rglob("*.py")}
     tests = re.findall(r"def (test_\w+)", "\n".join(files.values()))
     for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:

@@ -1,4 +1,4 @@
-"""Any continuous Gymnasium environment: actions in [-1, 1], ends and episodes as they come."""
+"""Gymnasium environments with continuous actions: scaling, episodes, unsupported spaces."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ ACTIONS, OBSERVATIONS = Box(-1, 1, (1,), np.float32), Box(-np.inf, np.inf, (2,),
 
 
 class Toy(gym.Env):
-    """Remembers what it is told."""
+    """Remembers its last action and reset options."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Toy(gym.Env):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Registers a toy; ``limit`` is its time limit."""
+    """Registers a `Toy` with the time limit ``limit`` and returns its id."""
 
     def add(name: str = "Toy-v0", limit: int | None = 5, entry: Any = Toy, **kwargs: Any) -> str:
         spec = EnvSpec(name, entry_point=entry, max_episode_steps=limit, kwargs=kwargs)
@@ -56,12 +56,12 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return add
 
 
-def refusal(task: str, **options: Any) -> str:
+def rejection(task: str, **options: Any) -> str:
     return error_of(make_env, "gymnasium", task, **options)
 
 
-def test_an_id_that_is_registered_again_has_its_new_sizes(toy: Any) -> None:
-    """In a notebook; a policy for the old sizes does not act in it."""
+def test_an_id_that_is_registered_again_has_the_new_sizes(toy: Any) -> None:
+    """As in a notebook; a policy for the old sizes is rejected."""
     config = EnvConfig(suite="gymnasium", tasks=[toy()])
     old = make_spec(config)
     actor = make_learner("sac", old).actor
@@ -99,7 +99,7 @@ def test_actions_are_scaled_to_their_bounds(
     assert space.contains(taken)
 
 
-def test_a_rounded_action_stays_in_its_bounds(toy: Any) -> None:
+def test_a_rounded_action_stays_within_bounds(toy: Any) -> None:
     low, high = -0.7, 0.3
     assert (low + high) / 2 + (high - low) / 2 > high
     env = make_env("gymnasium", toy(action_space=Box(low, high, (1,), np.float64)))
@@ -111,32 +111,32 @@ def test_a_rounded_action_stays_in_its_bounds(toy: Any) -> None:
 # --- episodes -------------------------------------------------------------------------------------
 
 
-def test_goals_are_not_handed_to_an_environment_that_has_none(toy: Any) -> None:
+def test_goals_are_not_passed_to_an_environment_without_goals(toy: Any) -> None:
     env = make_env("gymnasium", toy())
-    for options, own in (({"goal": 3}, None), ({"goal": 3, "low": -1}, {"low": -1})):
+    for options, expected in (({"goal": 3}, None), ({"goal": 3, "low": -1}, {"low": -1})):
         env.reset(seed=0, options=options)
-        assert env.unwrapped._env.unwrapped.options == own
+        assert env.unwrapped._env.unwrapped.options == expected
 
 
 def test_a_constructor_without_arguments_is_enough(toy: Any) -> None:
     task = toy(entry=lambda: Toy())
     make_env("gymnasium", task).reset(seed=1)
-    assert "render_mode" in refusal(task, render_mode="rgb_array")
+    assert "render_mode" in rejection(task, render_mode="rgb_array")
 
 
-def test_a_constructor_that_ends_the_process_is_named(toy: Any) -> None:
+def test_a_constructor_that_exits_is_an_error_that_names_the_task(toy: Any) -> None:
     task = toy(entry=lambda **_: sys.exit("first\nsecond"))
-    assert task in refusal(task)
+    assert task in rejection(task)
 
 
-def test_a_time_limit_of_null_is_the_tasks_own() -> None:
-    own = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1", "HalfCheetah-v5"], num_envs=2)
-    assert [task_horizon(own, task) for task in (0, 1)] == [200, 1000]
-    assert task_horizon(own.model_copy(update={"max_episode_frames": 7}), 0) == 7
+def test_a_null_time_limit_means_the_tasks_own() -> None:
+    config = EnvConfig(suite="gymnasium", tasks=["Pendulum-v1", "HalfCheetah-v5"], num_envs=2)
+    assert [task_horizon(config, task) for task in (0, 1)] == [200, 1000]
+    assert task_horizon(config.model_copy(update={"max_episode_frames": 7}), 0) == 7
     assert task_horizon(EnvConfig(tasks=["reach-v3"]), 0) == 500
 
 
-# --- what is not supported ------------------------------------------------------------------------
+# --- unsupported environments ---------------------------------------------------------------------
 
 
 LARGEST = np.finfo(np.float32).max
@@ -155,41 +155,41 @@ LARGEST = np.finfo(np.float32).max
         ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),
     ],
 )
-def test_other_spaces_are_a_mistake_in_one_line(
+def test_unsupported_spaces_are_one_line_errors(
     toy: Any, spaces: dict[str, gym.Space], needles: list[str]
 ) -> None:
     task = toy(**spaces)
-    message = refusal(task)
+    message = rejection(task)
     assert all(needle in message for needle in ["env.tasks", task, *needles])
 
 
 def test_an_unknown_id_suggests_the_nearest() -> None:
-    assert "did you mean 'HalfCheetah-v5'?" in refusal("HalfCheeta-v5")
+    assert "did you mean 'HalfCheetah-v5'?" in rejection("HalfCheeta-v5")
 
 
-@pytest.mark.parametrize(("limit", "told"), [(None, "no time limit"), (10**9, "1000000000 steps")])
-def test_a_null_time_limit_needs_another(toy: Any, limit: int | None, told: str) -> None:
+@pytest.mark.parametrize(("limit", "hint"), [(None, "no time limit"), (10**9, "1000000000 steps")])
+def test_a_task_without_a_time_limit_needs_one(toy: Any, limit: int | None, hint: str) -> None:
     task = toy(limit=limit)
-    message = refusal(task)
+    message = rejection(task)
     assert "env.max_episode_frames" in message
-    assert told in message
+    assert hint in message
     assert make_env("gymnasium", task, horizon=4).reset(seed=0)[0].shape == (2,)
 
 
 # --- other packages -------------------------------------------------------------------------------
 
 
-def test_an_import_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it would end the process. An id imports nothing, as Gymnasium's could."""
+def test_a_failing_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the module exits. An id imports no module, unlike in Gymnasium."""
     (tmp_path / "foreign_script.py").write_text("import sys; sys.exit('usage')")
     monkeypatch.syspath_prepend(str(tmp_path))
     for module, why in (("foreign_script", "(SystemExit: usage)"), ("no_such_package", "")):
-        message = refusal("Foreign-v0", imports=[module])
+        message = rejection("Foreign-v0", imports=[module])
         assert f"env.imports: {module!r} cannot be imported {why}" in message
-    assert "not a registered Gymnasium id" in refusal("foreign_script:Foreign-v0")
+    assert "not a registered Gymnasium id" in rejection("foreign_script:Foreign-v0")
 
 
-def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sai_mujoco", None)
     with pytest.raises(UserError, match=r"env\.imports: 'sai_mujoco' .*pip install .*\[soccer\]"):
         make_spec(EnvConfig(suite="gymnasium", tasks=["Any-v0"], imports=["sai_mujoco"]))

@@ -1,4 +1,4 @@
-"""The Meta-World environment is the stock one to the last bit, by the multi-task protocol."""
+"""The Meta-World environment is bit-identical to stock, with the multi-task protocol."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from torchrl_lite.env.make import make_env
 FEW_TASKS = ["pick-place-v3", "peg-insert-side-v3"]
 SEED = 3
 
-# Meta-World's experts ask for more than an action can be; what is stepped with is clipped.
+# Actions of Meta-World's experts leave the bounds; those passed to step are clipped.
 pytestmark = pytest.mark.filterwarnings("ignore:Constant:UserWarning")
 
 
@@ -30,7 +30,7 @@ class Trace(NamedTuple):
     success: list[float]
 
 
-def follow(env: Any, first_obs: np.ndarray, actions: np.ndarray) -> Trace:
+def rollout(env: Any, first_obs: np.ndarray, actions: np.ndarray) -> Trace:
     observations, rewards, terminated, truncated, success = [first_obs], [], [], [], []
     for action in actions:
         obs, reward, ended, cut, info = env.step(action)
@@ -60,11 +60,11 @@ def stock_env(task: str, goal: int, *, seed: int = SEED, reward_version: str = "
 
 def stock_trace(task: str, goal: int, actions: np.ndarray, **options: Any) -> Trace:
     env = stock_env(task, goal, **options)
-    return follow(env, env.reset()[0], actions)
+    return rollout(env, env.reset()[0], actions)
 
 
 def our_trace(env: gym.Env, goal: int, actions: np.ndarray) -> Trace:
-    return follow(env, env.reset(seed=0, options={"goal": goal})[0], actions)
+    return rollout(env, env.reset(seed=0, options={"goal": goal})[0], actions)
 
 
 def assert_same_bits(ours: Trace, stock: Trace) -> None:
@@ -75,7 +75,7 @@ def assert_same_bits(ours: Trace, stock: Trace) -> None:
 
 
 def scripted_actions(task: str, goal: int, steps: int) -> np.ndarray:
-    """What Meta-World's own expert does: it solves the task."""
+    """The actions of Meta-World's own expert, which solves the task."""
     env, expert = stock_env(task, goal), ENV_POLICY_MAP[task]()
     obs, actions = env.reset()[0], []
     for _ in range(steps):
@@ -85,8 +85,8 @@ def scripted_actions(task: str, goal: int, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", FEW_TASKS)
-def test_every_goal_leads_where_stock_metaworld_leads(task: str) -> None:
-    """In environments that are used, and beside another one that steps elsewhere."""
+def test_every_goal_gives_the_same_episode_as_stock_metaworld(task: str) -> None:
+    """Also in a reused environment, and while another one steps."""
     env, other = (make_env("metaworld", task, seed=SEED) for _ in range(2))
     other.reset(seed=0, options={"goal": 2})
     for goal in (0, 7, 49, 7):
@@ -95,8 +95,8 @@ def test_every_goal_leads_where_stock_metaworld_leads(task: str) -> None:
         other.step(-actions[0])
 
 
-def test_a_solved_episode_ends_by_the_time_limit_alone() -> None:
-    """Meta-World's own, 500 steps; no state is terminal, not even a solved one."""
+def test_a_solved_episode_ends_only_at_the_time_limit() -> None:
+    """Meta-World's own limit is 500 steps; not even a solved state is terminal."""
     actions = scripted_actions("drawer-close-v3", 2, 500)
     trace = our_trace(make_env("metaworld", "drawer-close-v3", seed=SEED), 2, actions)
     assert 1.0 in trace.success
@@ -120,7 +120,7 @@ def test_types_and_spaces() -> None:
     assert info["task"] == "pick-place-v3"
 
 
-def test_an_unknown_suite_or_task_is_refused_with_what_is_near() -> None:
+def test_an_unknown_suite_or_task_is_rejected_with_suggestions() -> None:
     assert "'metawrld' is unknown; did you mean 'metaworld'?" in error_of(make_env, "metawrld", "x")
     assert "0 reach-v3, 1 push-v3" in error_of(make_env, "metaworld", "qqqq")
 
@@ -135,7 +135,7 @@ def test_reward_v1_equals_stock_v1() -> None:
 
 
 @pytest.mark.parametrize("task", FEW_TASKS)
-def test_one_goal_is_the_frozen_goal_of_garage(task: str) -> None:
+def test_a_single_goal_is_garages_frozen_goal(task: str) -> None:
     env = make_env("metaworld", task, seed=SEED, num_goals=1)
     frozen = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-goal-observable"](seed=SEED)
     for reset_seed in (0, 1, 2):
@@ -155,7 +155,7 @@ def test_a_reset_draws_one_of_the_first_goals_from_its_seed() -> None:
         assert stock_env("reach-v3", goal).reset()[0].tobytes() == obs.tobytes()
 
 
-def test_numpys_global_random_state_stays_as_it_was() -> None:
+def test_numpys_global_random_state_is_unchanged() -> None:
     np.random.seed(5)
     before = np.random.get_state()
     env = make_env("metaworld", "door-open-v3", seed=4321)  # no other test draws these goals

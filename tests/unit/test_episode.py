@@ -1,4 +1,4 @@
-"""Episodes are drawn from an address and are replayed from their actions."""
+"""Episodes are derived from a key and replayed from their actions."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def plan_of(key: EpisodeKey, *, horizon: int = HORIZON, num_goals: int = 50) -> 
 
 
 class ScriptedEnv(gym.Env):
-    """Counts its steps in its observation; ends and succeeds where it is told to."""
+    """Observes its step count; ends and succeeds at given frames."""
 
     def __init__(self, **at: int) -> None:
         """The frames at which it ``terminates``, ``truncates`` and ``succeeds``."""
@@ -44,7 +44,7 @@ class ScriptedEnv(gym.Env):
         return np.full(3, float(self.frame)), 0.5 + float(action[0]), ended, cut, info
 
 
-def begun(**options: int) -> EpisodeRunner:
+def started(**options: int) -> EpisodeRunner:
     runner = EpisodeRunner(ScriptedEnv(**options), task=1, name="scripted (copy 0)")
     runner.begin(plan_of(KEY))
     return runner
@@ -52,7 +52,7 @@ def begun(**options: int) -> EpisodeRunner:
 
 @pytest.fixture(scope="module")
 def runners() -> list[EpisodeRunner]:
-    """Two of the same real environment."""
+    """Two runners of the same real environment."""
     return [
         EpisodeRunner(make_env("metaworld", "drawer-close-v3", seed=1, horizon=HORIZON), 0, "real")
         for _ in range(2)
@@ -60,8 +60,8 @@ def runners() -> list[EpisodeRunner]:
 
 
 @pytest.mark.parametrize("part", EpisodeKey._fields)
-def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
-    """Training and evaluation are parts of it."""
+def test_each_part_of_the_key_changes_the_plan(part: str) -> None:
+    """Including its purpose, training or evaluation."""
     plan = plan_of(KEY)
     for step in (1, 2**20):
         other = plan_of(KEY._replace(**{part: getattr(KEY, part) + step}))
@@ -73,15 +73,15 @@ def test_each_part_of_the_address_changes_the_plan(part: str) -> None:
 
 @pytest.mark.parametrize(("succeeds_at", "success"), [(1, 1.0), (4, 0.0)])
 def test_an_episode_counts_return_length_and_success(succeeds_at: int, success: float) -> None:
-    runner = begun(truncates=3, succeeds=succeeds_at)
+    runner = started(truncates=3, succeeds=succeeds_at)
     ended = [runner.step(np.zeros(4, np.float32))[1] for _ in range(3)]
     assert ended[:2] == [None, None]
     assert ended[2] == EpisodeStats(task=1, ret=1.5, length=3, success=success)
     assert runner.plan is None
 
 
-def test_the_next_episode_starts_its_statistics_anew() -> None:
-    runner = begun(truncates=2, succeeds=1)
+def test_statistics_are_reset_between_episodes() -> None:
+    runner = started(truncates=2, succeeds=1)
     for _ in range(2):
         runner.step(np.zeros(4, np.float32))
     del runner.env.unwrapped.at["succeeds"]
@@ -90,9 +90,9 @@ def test_the_next_episode_starts_its_statistics_anew() -> None:
     assert stats == EpisodeStats(task=1, ret=1.0, length=2, success=0.0)
 
 
-def test_an_episode_that_passes_its_time_limit_is_an_error() -> None:
-    """A wrapper may have hidden the end, so that an evaluation would never come to one."""
-    runner = begun()
+def test_an_episode_that_exceeds_its_time_limit_is_an_error() -> None:
+    """A wrapper may have hidden the end, and an evaluation would never finish."""
+    runner = started()
     for _ in range(HORIZON - 1):
         runner.step(np.zeros(4, np.float32))
     with pytest.raises(EpisodeError, match=r"^scripted \(copy 0\): .* limit of 12 steps"):
@@ -100,14 +100,14 @@ def test_an_episode_that_passes_its_time_limit_is_an_error() -> None:
 
 
 class Halves(gym.ActionWrapper):
-    """In place, as a wrapper must not."""
+    """Modifies the action in place, which a wrapper must not do."""
 
     def action(self, action: np.ndarray) -> np.ndarray:
         action *= 0.5
         return action
 
 
-def test_a_wrapper_that_changes_the_action_in_place_changes_no_record() -> None:
+def test_a_wrapper_that_modifies_actions_in_place_does_not_change_the_record() -> None:
     runner = EpisodeRunner(Halves(ScriptedEnv()), task=1, name="halved")
     runner.begin(plan_of(KEY))
     action = np.ones(4, np.float32)
@@ -136,7 +136,7 @@ def test_a_replayed_episode_continues_like_the_original(
     assert ended == same_ended
 
 
-def test_a_position_stays_while_the_episode_continues(runners: list[EpisodeRunner]) -> None:
+def test_a_saved_position_does_not_change(runners: list[EpisodeRunner]) -> None:
     runner = runners[0]
     plan = plan_of(KEY)
     runner.begin(plan)
@@ -144,7 +144,7 @@ def test_a_position_stays_while_the_episode_continues(runners: list[EpisodeRunne
     runner.step(action)
     position = runner.position()
     obs = position["obs"].clone()
-    action[:] = 9  # no view of it is kept
+    action[:] = 9  # the runner keeps no view of it
     runner.step(plan.uniform[1])
     assert np.array_equal(position["actions"], plan.uniform[:1])
     assert torch.equal(position["obs"], obs)
@@ -152,7 +152,7 @@ def test_a_position_stays_while_the_episode_continues(runners: list[EpisodeRunne
 
 
 def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
-    runner = begun()
+    runner = started()
     for action in plan_of(KEY).uniform[:5]:
         runner.step(action)
     other = EpisodeRunner(ScriptedEnv(terminates=3), task=1, name="scripted")

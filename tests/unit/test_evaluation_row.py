@@ -1,4 +1,4 @@
-"""What a row of the log says of each task's episodes, and of all of them."""
+"""A log row's statistics of episodes, per task and overall."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.training.evaluation import by_task, evaluation_row, training_row
 
 TASKS = ["reach-v3", "push-v3", "pick-place-v3"]
-# task, return, length, success; in the order in which workers may bring them
+# task, return, length, success; in any order, as from workers
 EPISODES = [
     EpisodeStats(2, 7.0, 30, 0.0),
     EpisodeStats(0, 100.0, 10, 1.0),
@@ -18,7 +18,7 @@ EPISODES = [
 ]
 
 
-def test_every_task_is_reported_and_their_mean() -> None:
+def test_a_row_has_every_task_and_their_mean() -> None:
     assert evaluation_row(by_task(EPISODES), TASKS) == {
         "eval/success_rate": 0.5,
         "eval/return": pytest.approx(472 / 6),
@@ -35,7 +35,7 @@ def test_every_task_is_reported_and_their_mean() -> None:
     }
 
 
-def test_a_task_without_success_does_not_count_as_failed() -> None:
+def test_a_task_that_reports_no_success_does_not_count_as_failed() -> None:
     silent = [EpisodeStats(2, 7.0, 30, None)]
     row = evaluation_row(by_task([*silent, *EPISODES[1:3]]), TASKS)
     assert row["eval_success/pick-place-v3"] is None
@@ -43,8 +43,8 @@ def test_a_task_without_success_does_not_count_as_failed() -> None:
     assert evaluation_row(by_task(silent), TASKS)["eval/success_rate"] is None
 
 
-def test_episodes_that_report_no_success_have_failed_if_others_of_the_task_report_it() -> None:
-    """As environments do that report it only when they are solved, or only at a terminal state."""
+def test_a_missing_success_is_a_failure_if_another_episode_of_the_task_has_one() -> None:
+    """Some environments report it only when solved, or only in a terminal state."""
     mixed = [EpisodeStats(0, 1.0, 10, 1.0), *(EpisodeStats(0, 1.0, 10, None) for _ in range(3))]
     row = evaluation_row(by_task([*mixed, EpisodeStats(1, 1.0, 10, None)]), TASKS)
     assert row["eval/success_rate"] == row["eval_success/reach-v3"] == 0.25
@@ -60,6 +60,6 @@ def test_training_episodes_have_success_and_return_per_task() -> None:
         assert row[f"rollout_return/{TASKS[stats.task]}"] == stats.ret
 
 
-def test_an_epoch_in_which_no_episode_ended_has_empty_cells() -> None:
+def test_an_epoch_without_finished_episodes_has_empty_cells() -> None:
     empty = ("success_rate", "ep_rew_mean", "ep_len_mean")
     assert training_row({}, TASKS) == {f"rollout/{name}": None for name in empty}

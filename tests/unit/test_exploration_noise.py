@@ -1,4 +1,4 @@
-"""Exploration noise: how long it is held, how it differs between copies, what it leaves alone."""
+"""Exploration noise: repetition, spread over copies, and what stays bit-identical."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ def same_plan(one: EpisodePlan, other: EpisodePlan) -> bool:
 
 
 def starts(noise: ndarray) -> ndarray:
-    """Steps whose noise is not that of the step before."""
+    """Steps whose noise differs from that of the step before."""
     return np.flatnonzero(np.append(True, (noise[1:] != noise[:-1]).any(axis=1)))
 
 
 @pytest.mark.parametrize("longest", [2, 16])
-def test_runs_of_n_steps_come_with_a_probability_of_one_over_n_squared(longest: int) -> None:
+def test_repeat_lengths_follow_an_inverse_square_law(longest: int) -> None:
     noise = plan_of(horizon=60_000, noise_repeat=longest).normal
-    lengths = np.diff(starts(noise))  # without the last run, which the horizon cuts
+    lengths = np.diff(starts(noise))  # without the last one, which the horizon cuts
     counts = np.bincount(lengths, minlength=longest + 1)
     assert (counts[0], len(counts)) == (0, longest + 1)
     weights = [1 / n**2 for n in range(1, longest + 1)]
@@ -43,17 +43,17 @@ def test_runs_of_n_steps_come_with_a_probability_of_one_over_n_squared(longest: 
 
 
 @pytest.mark.parametrize("longest", [2, 1000])
-def test_a_run_has_the_noise_that_its_first_step_has_anyway(longest: int) -> None:
-    """All else of an episode has the same bits."""
+def test_repeated_noise_is_that_of_the_first_step(longest: int) -> None:
+    """Everything else in the plan is bit-identical."""
     plain, held = plan_of(), plan_of(noise_repeat=longest)
-    begin = starts(held.normal)
-    assert np.array_equal(held.normal[begin], plain.normal[begin])
-    assert 1 < len(begin) < 500
+    firsts = starts(held.normal)
+    assert np.array_equal(held.normal[firsts], plain.normal[firsts])
+    assert 1 < len(firsts) < 500
     for name in ("seed", "goal", "uniform"):
         assert np.array_equal(getattr(held, name), getattr(plain, name)), name
 
 
-def test_without_repetition_a_plan_is_the_one_of_always() -> None:
+def test_plans_without_repetition_keep_the_original_random_stream() -> None:
     assert same_plan(plan_of(noise_repeat=1), plan_of())
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(KEY))))
     assert (plan_of().seed, plan_of().goal) == (rng.integers(2**31), rng.integers(50))
@@ -63,7 +63,7 @@ def test_without_repetition_a_plan_is_the_one_of_always() -> None:
     assert np.array_equal(plan_of().normal, normal)
 
 
-def test_an_environment_does_what_its_plan_says() -> None:
+def test_the_collector_acts_with_the_noise_of_its_plans() -> None:
     config = EnvConfig(
         suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
     )
@@ -85,7 +85,7 @@ def test_an_environment_does_what_its_plan_says() -> None:
     assert block.first[0, :, 0].nonzero().flatten().tolist() == [0, 30]
 
 
-def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -> None:
+def test_noise_scales_are_spread_geometrically_over_a_tasks_environments() -> None:
     config = EnvConfig(
         suite="gymnasium", tasks=["Pendulum-v1", "MountainCarContinuous-v0"], num_envs=10,
         max_episode_frames=20, noise_repeat=4, noise_spread=16,
@@ -105,6 +105,6 @@ def test_the_noise_of_a_tasks_environments_is_spread_evenly_in_its_logarithm() -
             torch.testing.assert_close(block.act[[task], :, copy], expected)
 
 
-def test_a_spread_needs_several_environments_of_a_task() -> None:
+def test_noise_spread_needs_several_environments_per_task() -> None:
     with pytest.raises(ValueError, match="noise_spread: needs several environments"):
         EnvConfig(tasks=["reach-v3"], noise_spread=2)

@@ -1,4 +1,4 @@
-"""Policies elsewhere: ONNX against torch, and the Hub with a stand-in for its client."""
+"""Exported policies: ONNX against PyTorch, and the Hub with a fake client."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ from torchrl_lite.policies.shipped import FOLDER
 
 
 def policy_of(algo: str = "sac", tasks: int = 3, **net: Any) -> Policy:
-    """With random weights, and tasks of different sizes if there are several."""
+    """A policy with random weights; several tasks have different sizes."""
     names = [f"task{index}" for index in range(tasks)]
     tree = {"env": {"suite": "gymnasium", "tasks": names, "num_envs": tasks}, "net": net}
     tree["train"] = {"batch_size": 8 * tasks}
@@ -30,9 +30,9 @@ def policy_of(algo: str = "sac", tasks: int = 3, **net: Any) -> Policy:
     spec = padded_spec([5, 4, 5][:tasks], [2, 2, 1][:tasks])
     torch.manual_seed(0)
     actor = config.agent.make_actor(config.net, spec)
-    for parameter in actor.parameters():  # heads begin close to 0, biases at 0
+    for parameter in actor.parameters():  # heads start close to 0, biases at 0
         parameter.data.normal_(std=0.5)
-    if actor.normalizer is not None:  # its limit is met by a few of the tests' observations
+    if actor.normalizer is not None:  # so that a few test observations are clipped
         obs = torch.randn(tasks, 1, 50, spec.obs_dim) * torch.linspace(0.1, 1, spec.obs_dim)
         actor.normalizer.update(obs + 0.5, range(tasks))
     return Policy(actor, config, spec._replace(tasks=tuple(names)), frames=0)
@@ -52,7 +52,7 @@ NETS: list[tuple[str, int, dict[str, Any]]] = [
 
 @pytest.mark.onnx
 @pytest.mark.parametrize(("algo", "tasks", "net"), NETS)
-def test_onnxruntime_acts_as_the_policy_does(
+def test_onnxruntime_matches_the_policy(
     algo: str, tasks: int, net: dict[str, Any], tmp_path: Path
 ) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
@@ -62,20 +62,20 @@ def test_onnxruntime_acts_as_the_policy_does(
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(30, 5)).astype(np.float32)
     task = rng.integers(0, tasks, 30)
-    given = {"obs": obs, "task": task} if tasks > 1 else {"obs": obs}
-    (act,) = session.run(["act"], given)
+    inputs = {"obs": obs, "task": task} if tasks > 1 else {"obs": obs}
+    (act,) = session.run(["act"], inputs)
     assert act.shape == (30, 2)
     for row in range(30):
         index = int(task[row])
         size = policy.act_dims[index]
-        own = policy(obs[row, : policy.obs_dims[index]], index)
-        np.testing.assert_allclose(act[row, :size], own, atol=1e-6)
+        expected = policy(obs[row, : policy.obs_dims[index]], index)
+        np.testing.assert_allclose(act[row, :size], expected, atol=1e-6)
         assert not act[row, size:].any()
-    told = session.get_modelmeta().custom_metadata_map
-    assert told["act_dims"] == str(list(policy.act_dims))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["act_dims"] == str(list(policy.act_dims))
 
 
-def test_an_architecture_that_onnx_is_not_written_for_is_one_line(tmp_path: Path) -> None:
+def test_an_architecture_without_onnx_export_is_a_one_line_error(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
     with pytest.raises(UserError, match=r'net.kind "film" .* only mlp, multihead, independent'):
         onnx.write(tmp_path / "policy.onnx", policy_of(kind="film"))
@@ -86,12 +86,12 @@ def test_an_architecture_that_onnx_is_not_written_for_is_one_line(tmp_path: Path
 
 
 class Hub:
-    """Repositories in a folder, with the part of huggingface_hub that we use."""
+    """A fake of the part of huggingface_hub that we use, with repositories in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def HfApi(self) -> "Hub":  # noqa: N802 - its name there
+    def HfApi(self) -> "Hub":  # noqa: N802 - its real name
         return self
 
     def create_repo(self, *, repo_id: str, exist_ok: bool) -> None:
@@ -113,16 +113,14 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    stand_in = Hub(tmp_path / "hub")
+    fake = Hub(tmp_path / "hub")
     module = ModuleType("huggingface_hub")
-    vars(module).update(HfApi=stand_in.HfApi, hf_hub_download=stand_in.hf_hub_download)
+    vars(module).update(HfApi=fake.HfApi, hf_hub_download=fake.hf_hub_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-    return stand_in
+    return fake
 
 
-def test_a_policy_goes_to_the_hub_and_comes_back(
-    hub: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_policy_round_trips_through_the_hub(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0]
     assert run_starter("play", *argv, "--push_to_hub", "me/door") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "hf://me/door"
@@ -133,25 +131,25 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     assert "# door\n" in text
     assert "torchrl-lite play --pretrained hf://me/door --episodes 1" in text
 
-    own, back = load_policy("door-open-v3"), load_policy("hf://me/door")
+    original, back = load_policy("door-open-v3"), load_policy("hf://me/door")
     obs = np.random.default_rng(0).normal(size=(7, 39))
-    assert np.array_equal(own(obs), back(obs))
+    assert np.array_equal(original(obs), back(obs))
     assert run_starter("play", "--pretrained", "hf://me/door", *argv[2:]) == 0
 
 
-def test_mistakes_with_the_hub_are_one_line(
+def test_hub_mistakes_are_one_line_errors(
     hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = ["--pretrained", "door-open-v3", "--episodes", 1, "--workers", 0, "--push_to_hub"]
-    for name, words in (("door", "not USER/NAME"), ("other/mine", "403 Forbidden: you are")):
+    for name, message in (("door", "not USER/NAME"), ("other/mine", "403 Forbidden: you are")):
         assert run_starter("play", *argv, name) == 2
-        one_line(capsys.readouterr().err, "--push_to_hub", words)
-    for source, words in (
+        one_line(capsys.readouterr().err, "--push_to_hub", message)
+    for source, message in (
         ("hf://me/none", "hf://me/none: 404 Not Found: me/none"),
         ("hf://me", "not USER/NAME"),
         ("hf://me/../none", "not USER/NAME"),
     ):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=message):
             load_policy(source)
     folder = hub.folder / "me" / "pickle"
     folder.mkdir(parents=True)

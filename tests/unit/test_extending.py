@@ -1,4 +1,4 @@
-"""An algorithm and a network of one's own need no more than the page on extending says."""
+"""A custom algorithm and a custom network, with no more than docs/extending.md describes."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -37,7 +37,7 @@ class RedqConfig(AgentConfig):
 
 
 class Redq(Learner):
-    """The minimum of two random critics is the target, the mean of all trains the actor."""
+    """The target is the minimum of two random critics; the mean of all trains the actor."""
 
     config: RedqConfig
     actor: GaussianPolicy
@@ -82,7 +82,7 @@ class Redq(Learner):
 
 
 def body_with(activation: Callable[[Tensor], Tensor]) -> Callable[..., nn.Module]:
-    """A network of one's own."""
+    """A custom network."""
 
     class Body(nn.Module):
         def __init__(self, _net: NetConfig, shape: Any) -> None:
@@ -111,7 +111,7 @@ def run(log_dir: Path, *flags: str, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.functional.silu], ids=["relu", "silu"])
-def test_an_algorithm_trains_resumes_exactly_and_its_policy_acts(
+def test_a_custom_algorithm_trains_resumes_bit_identically_and_acts(
     activation: Callable[[Tensor], Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only ReLU units can be dead."""
@@ -131,12 +131,12 @@ def test_an_algorithm_trains_resumes_exactly_and_its_policy_acts(
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
+    ("measured", "message"),
     [({"entropi": torch.zeros(1)}, "'entropi' is not in METRICS"), ({"q": torch.zeros(())}, "'q'")],
 )
-def test_a_metric_that_cannot_be_logged_is_named(
+def test_the_error_names_a_metric_that_cannot_be_logged(
     measured: dict[str, Tensor],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,5 +144,5 @@ def test_a_metric_that_cannot_be_logged_is_named(
         return measured
 
     monkeypatch.setattr(Redq, "update", update)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         run(tmp_path)

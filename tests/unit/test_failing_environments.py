@@ -1,4 +1,4 @@
-"""Environments that raise, exit or answer nonsense anywhere: named, in few lines, exit code 1."""
+"""Environments that raise, exit or return nonsense: a short error that names them, exit code 1."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def train(log_dir: Path, **changes: Any) -> int:
         ("step", "raise", 0),
     ],
 )
-def test_a_failing_environment_is_named_with_its_own_frames(
+def test_a_failing_environment_is_named_with_its_own_stack_frames(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -108,12 +108,12 @@ def test_a_failing_environment_is_named_with_its_own_frames(
 
     err = capsys.readouterr().err
     *frames, last = err.splitlines()
-    said = "SystemExit: 0" if failure == "exit" else "ArithmeticError: first second"
-    assert "Failing-v0" in last and said in last
-    own = [line for line in frames if line.startswith("  File ")]
-    assert [line.rpartition(" ")[2] for line in own if "failing_envs.py" in line][-1] == "failure"
-    assert not any("/gymnasium/" in line or "/torchrl_lite/" in line for line in own)
-    if where != "close":  # that fails as the shapes are asked for, before there is a directory
+    cause = "SystemExit: 0" if failure == "exit" else "ArithmeticError: first second"
+    assert "Failing-v0" in last and cause in last
+    shown = [line for line in frames if line.startswith("  File ")]
+    assert [line.rpartition(" ")[2] for line in shown if "failing_envs.py" in line][-1] == "failure"
+    assert not any("/gymnasium/" in line or "/torchrl_lite/" in line for line in shown)
+    if where != "close":  # fails while shapes are read, before there is a directory
         assert "(copy 0)" in last
         (trace,) = tmp_path.rglob("error.txt")
         assert "Traceback" in trace.read_text() and str(trace) in last
@@ -122,7 +122,7 @@ def test_a_failing_environment_is_named_with_its_own_frames(
 def test_a_failed_start_does_not_block_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And its traceback goes when the run is begun."""
+    """And its traceback is deleted when the run starts."""
     monkeypatch.setenv("FAILURE", "raise")
     for where, code in (("step", 1), ("nowhere", 2)):
         monkeypatch.setenv("WHERE", where)
@@ -134,7 +134,7 @@ def test_a_failed_start_does_not_block_the_next(
 
 
 @pytest.mark.parametrize("success", ["nan", "0.3"])
-def test_a_success_that_is_neither_0_nor_1_is_named(
+def test_a_success_that_is_neither_0_nor_1_is_an_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -148,7 +148,7 @@ def test_a_success_that_is_neither_0_nor_1_is_named(
 
 
 @pytest.mark.parametrize("key", ["success", "is_success", "achieved"])
-def test_success_is_read_under_either_name(
+def test_success_may_have_either_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     for name, value in (("WHERE", "success"), ("SUCCESS", "1"), ("KEY", key)):
@@ -166,7 +166,7 @@ def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) ->
     assert r"m\udcfcll.xml" in (tmp_path / "error.txt").read_text()
 
 
-def test_an_environment_that_changes_the_directory_moves_no_file(
+def test_an_environment_that_changes_the_working_directory_moves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHERE", "elsewhere")
@@ -176,7 +176,7 @@ def test_an_environment_that_changes_the_directory_moves_no_file(
     assert [path.parents[3].name for path in tmp_path.rglob("result.json")] == ["relative_logs"]
 
 
-def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exit_during_rendering_names_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILURE", "exit")
     monkeypatch.setenv("WHERE", "render")
     actor = make_learner("sac", make_spec(CONFIG)).actor
@@ -188,7 +188,7 @@ def test_an_environment_that_exits_while_it_draws_is_named(monkeypatch: pytest.M
 def test_an_environment_that_cannot_be_closed_is_named_at_the_start(
     monkeypatch: pytest.MonkeyPatch, wrappers: list[str]
 ) -> None:
-    """Also from a script, as one of the two errors that `train` documents."""
+    """From a script, as one of the two errors that `train` documents."""
     monkeypatch.setenv("FAILURE", "raise")
     monkeypatch.setenv("WHERE", "close")
     with pytest.raises(RunError, match="Failing-v0: ArithmeticError: first second"):

@@ -1,4 +1,4 @@
-"""The fast Meta-World is the stock one: every number, every type, every key of ``info``."""
+"""The fast Meta-World equals stock: every number, every type, every key of ``info``."""
 
 import inspect
 from typing import Any
@@ -40,8 +40,8 @@ def assert_equal_steps(fast: tuple[Any, ...], stock: tuple[Any, ...]) -> None:
 
 
 def assert_same_episodes(task: str, version: str, *, steps: int, goal_ids: list[int]) -> None:
-    """Random actions first, partly of double precision and too large, then Meta-World's expert,
-    which grasps and moves things."""
+    """First random actions, some of them float64 and out of bounds, then those of Meta-World's
+    expert, which grasps and moves objects."""
     fast, stock, expert = fast_env(task, version), stock_env(task, version), ENV_POLICY_MAP[task]()
     rng = np.random.default_rng(0)
     for scripted in (False, True):
@@ -61,12 +61,12 @@ def assert_same_episodes(task: str, version: str, *, steps: int, goal_ids: list[
                 obs = transition[0]
 
 
-# Meta-World's experts ask for more than an action can be; what is stepped with is clipped.
+# Actions of Meta-World's experts leave the bounds; those passed to step are clipped.
 pytestmark = pytest.mark.filterwarnings("ignore:Constant:UserWarning")
 
 
 @pytest.mark.parametrize("task", TEN_TASKS)
-def test_the_ten_tasks_equal_stock(task: str) -> None:
+def test_the_mt10_tasks_equal_stock(task: str) -> None:
     assert_same_episodes(task, "v2", steps=80, goal_ids=[0, 31])
 
 
@@ -77,7 +77,7 @@ def test_all_50_tasks_equal_stock(task: str, version: str) -> None:
     assert_same_episodes(task, version, steps=500, goal_ids=[0, 7, 49, 7])
 
 
-def test_a_step_outside_of_an_episode_is_refused() -> None:
+def test_a_step_outside_an_episode_is_rejected() -> None:
     env = fast_env("reach-v3")
     with pytest.raises(ValueError, match="reset"):
         env.step(np.zeros(4, np.float32))
@@ -89,22 +89,22 @@ def test_a_step_outside_of_an_episode_is_refused() -> None:
         env.step(np.zeros(4, np.float32))
 
 
-def test_a_task_that_hides_its_goal_unlike_the_first_is_refused() -> None:
-    """Its observations would have other bounds."""
+def test_switching_to_a_task_with_a_hidden_goal_is_rejected() -> None:
+    """Its observations would have different bounds."""
     env = fast_env("reach-v3")
     env.set_task(goals("reach-v3", SEED, hidden=True)[0])
     with pytest.raises(ValueError, match=r"reach-v3: hides its goal"):
         env.reset()
 
 
-def test_an_action_of_another_size_is_refused() -> None:
+def test_an_action_of_the_wrong_size_is_rejected() -> None:
     env = fast_env("reach-v3")
     env.reset()
     with pytest.raises(ValueError, match="size 4, got 3"):
         env.step(np.zeros(3, np.float32))
 
 
-def test_what_a_caller_does_to_an_observation_stays_with_the_caller() -> None:
+def test_modifying_a_returned_observation_does_not_affect_the_environment() -> None:
     env = fast_env("push-v3")
     first = env.reset()[0]
     kept = first.copy()
@@ -115,8 +115,8 @@ def test_what_a_caller_does_to_an_observation_stays_with_the_caller() -> None:
     assert env.reset()[0].tobytes() == kept.tobytes()
 
 
-def test_stock_metaworld_in_the_same_process_stays_as_it_is() -> None:
-    """Neither its source on disk nor any global of its modules changes."""
+def test_stock_metaworld_in_the_same_process_is_unchanged() -> None:
+    """No global of its modules and no method changes."""
     modules = {inspect.getmodule(cls) for cls in (*ALL_V3_ENVIRONMENTS.values(), SawyerXYZEnv)}
     before = {module: dict(vars(module)) for module in modules}
     methods = dict(vars(SawyerXYZEnv))
@@ -129,7 +129,7 @@ def test_stock_metaworld_in_the_same_process_stays_as_it_is() -> None:
     assert dict(vars(SawyerXYZEnv)) == methods
 
 
-def test_rendering_and_fast_false_use_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_and_fast_false_use_the_full_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "egl")
     for options in ({"render_mode": "rgb_array"}, {"fast": False}):
         env: Any = make_env("metaworld", "reach-v3", **options)
@@ -143,5 +143,5 @@ def test_rendering_and_fast_false_use_the_whole_model(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "task", [*TEN_TASKS[1::4], *(pytest.param(task, marks=pytest.mark.slow) for task in ALL_TASKS)]
 )
-def test_the_goals_are_those_of_the_benchmark(task: str) -> None:
+def test_goals_equal_those_of_the_benchmark(task: str) -> None:
     assert list(goals(task, 11)) == metaworld.MT1(task, seed=11).train_tasks

@@ -1,4 +1,4 @@
-"""Numbers that are none, environments that hang or answer nonsense, and what they leave behind."""
+"""Non-finite numbers, hangs, full disks and too little memory: the error and what is left."""
 
 import math
 import os
@@ -32,7 +32,7 @@ NAMES = ["reach-v3", "push-v3"]
 
 
 def command(log_dir: Path, **changes: Any) -> list[str]:
-    """Of a run of six epochs, each with a checkpoint."""
+    """Flags of a run of six epochs, each with a checkpoint."""
     fields = {"train__num_epochs": 5, "train__save_interval": 1, "train__final_eval_episodes": 1}
     return short(log_dir, "--task", TASK, **fields | changes)
 
@@ -51,7 +51,7 @@ def block_with(value: float, name: str, *place: int) -> Block:
 
 
 @pytest.mark.parametrize(
-    ("value", "name", "said"),
+    ("value", "name", "message"),
     [
         (math.nan, "obs", "observation"),
         (math.inf, "act", "action"),
@@ -59,14 +59,14 @@ def block_with(value: float, name: str, *place: int) -> Block:
         (math.nan, "next_obs", "next observation"),
     ],
 )
-def test_task_frame_and_quantity_are_named(value: float, name: str, said: str) -> None:
+def test_a_fault_names_task_frame_and_quantity(value: float, name: str, message: str) -> None:
     place = (1, 4, 2, 1) if name != "rew" else (1, 4, 2)
-    with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {said} at frame 25 is"):
+    with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {message} at frame 25 is"):
         check_block(block_with(value, name, *place), [0, 1], NAMES, before=[70, 20])
 
 
-def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
-    """An observation that is none makes the action none, and that the rest."""
+def test_the_error_names_the_first_frame_and_its_cause() -> None:
+    """A NaN observation makes the action NaN, which makes the rest NaN."""
     block = block_with(math.nan, "rew", 0, 5, 0)
     for name in ("next_obs", "act", "obs"):
         getattr(block, name)[1, 3, 1] = math.nan
@@ -74,7 +74,7 @@ def test_the_first_frame_and_the_cause_in_it_are_named() -> None:
         check_block(block, [0, 1], NAMES, before=[0, 0])
 
 
-def test_large_numbers_and_rows_of_other_tasks_are_no_fault() -> None:
+def test_large_numbers_and_rows_of_other_tasks_are_accepted() -> None:
     check_block(block_with(3e38, "obs", 0), [0, 1], NAMES, before=[0, 0])
     check_block(block_with(math.nan, "obs", 1, 0, 0, 0), [0], NAMES, before=[0, 0])
 
@@ -109,16 +109,16 @@ def test_a_non_finite_evaluation_names_its_task(value: float) -> None:
 
 
 class Broken(gym.Wrapper):
-    """Answers as it is told to at its ``at``-th step, counted over episodes."""
+    """Passes the result of its ``at``-th step, counted over episodes, through ``fault``."""
 
     def __init__(self, env: gym.Env, at: int, fault: Callable[..., Any]) -> None:
         super().__init__(env)
         self.left, self.fault = at, fault
 
     def step(self, action: Any) -> Any:
-        answer = self.env.step(action)
+        result = self.env.step(action)
         self.left -= 1
-        return self.fault(*answer) if self.left == 0 else answer
+        return self.fault(*result) if self.left == 0 else result
 
 
 def with_nan(obs: np.ndarray) -> np.ndarray:
@@ -140,25 +140,25 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
+def test_a_broken_environment_is_named_and_its_data_is_not_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     healthy: dict[str, torch.Tensor],
     fault: str,
 ) -> None:
-    answer, said = FAULTS[fault]
+    make_faulty, message = FAULTS[fault]
 
     def broken(*args: Any, **options: Any) -> gym.Env:
-        return Broken(make_task_env(*args, **options), 25, answer)
+        return Broken(make_task_env(*args, **options), 25, make_faulty)
 
     with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)  # MuJoCo writes down where a number was none
+        patch.chdir(tmp_path)  # MuJoCo logs non-finite numbers here
         patch.setattr(environments, "make_task_env", broken)
         assert main("sac", command(tmp_path)) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert f"{TASK} (copy 0): " in told and said in told
-    assert told == f"error: {(folder_in(tmp_path) / NOT_FINITE).read_text()}".rstrip()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{TASK} (copy 0): " in error and message in error
+    assert error == f"error: {(folder_in(tmp_path) / NOT_FINITE).read_text()}".rstrip()
     state = newest_state(tmp_path)
     assert state["epoch"] == 2
     assert state["buffer"]["written"] == [20]
@@ -166,10 +166,10 @@ def test_a_broken_environment_stops_the_run_by_name_and_spoils_nothing(
         assert torch.equal(state["learner"]["networks"][key], weights)
 
 
-def test_an_evaluation_without_numbers_chooses_no_best_weights(
+def test_a_non_finite_evaluation_selects_no_best_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The environment of the evaluation alone is broken."""
+    """Only the environment of the evaluation is broken."""
     made = 0
 
     def second_broken(*args: Any, **options: Any) -> gym.Env:
@@ -179,14 +179,14 @@ def test_an_evaluation_without_numbers_chooses_no_best_weights(
 
     monkeypatch.setattr(environments, "make_task_env", second_broken)
     assert main("sac", command(tmp_path, train__eval_interval=2)) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"error: {TASK}: ") and "in the evaluation at frame 20" in told
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {TASK}: ") and "in the evaluation at frame 20" in error
     assert not (folder_in(tmp_path) / "checkpoint" / "best.pt").exists()
     assert newest_state(tmp_path)["epoch"] == 1
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
-def test_a_non_finite_loss_or_gradient_never_reaches_the_disk(
+def test_a_non_finite_loss_or_gradient_is_never_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -245,12 +245,12 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
         check=False,
     )
     assert done.returncode == 1
-    said = f"{TASK} (copy 0): no response for 1 s (system.env_timeout_s)"
-    assert said in done.stderr.splitlines()[-1]
+    message = f"{TASK} (copy 0): no response for 1 s (system.env_timeout_s)"
+    assert message in done.stderr.splitlines()[-1]
 
 
 class FailsToStart:
-    """A worker whose process imports a script that starts a run at once."""
+    """A worker that imports a script without a main guard, which starts another run."""
 
     def receive(self) -> None:
         death = WorkerDiedError("rollout worker 0 died (exit code 1)")
@@ -258,23 +258,23 @@ class FailsToStart:
         raise death
 
 
-def test_a_script_without_a_guard_is_told_of_it_at_the_first_death() -> None:
-    said: list[str] = []
+def test_the_first_worker_death_suggests_a_main_guard() -> None:
+    output: list[str] = []
     worker = SupervisedWorker(
         FailsToStart,  # type: ignore[arg-type]
         "reach-v3 (copy 0)",
-        say=said.append,
-        restarted=said.extend,
+        say=output.append,
+        restarted=output.extend,
     )
     with pytest.raises(WorkerError, match=r'worker 0 died .* needs if __name__ == "__main__":'):
         worker.receive()
-    assert said == []
+    assert output == []
 
 
-# --- a disk that refuses -------------------------------------------------------------------------
+# --- a full disk ---------------------------------------------------------------------------------
 
 
-def test_a_disk_that_refuses_a_checkpoint_stops_the_run_with_the_cause(
+def test_a_failed_checkpoint_write_stops_the_run_with_the_cause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with no_file_larger_than(40_000):
@@ -289,7 +289,7 @@ def test_a_disk_that_refuses_a_checkpoint_stops_the_run_with_the_cause(
 ADVICE = "lower replay_buffer.size, train.batch_size or net.hidden_shapes"
 
 
-def test_too_little_memory_names_what_to_lower(
+def test_too_little_memory_names_what_to_reduce(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("sac", command(tmp_path, replay_buffer__size=10**13)) == 1
@@ -298,7 +298,7 @@ def test_too_little_memory_names_what_to_lower(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (torch.OutOfMemoryError("CUDA out of memory.\nAnd more"), "CUDA out of memory."),
         (RuntimeError("can't start new thread"), "can't start new thread"),
@@ -306,15 +306,15 @@ def test_too_little_memory_names_what_to_lower(
     ],
     ids=["GPU", "thread", "Python"],
 )
-def test_other_memory_that_runs_out_is_told_alike(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any, said: str
+def test_other_kinds_of_memory_give_the_same_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any, message: str
 ) -> None:
     monkeypatch.setattr(launch, "_main", Mock(side_effect=error))
     assert main("sac", []) == 1
-    assert capsys.readouterr().err.startswith(f"error: {said}\n{ADVICE}")
+    assert capsys.readouterr().err.startswith(f"error: {message}\n{ADVICE}")
 
 
-def test_full_shared_memory_is_named_in_one_line(
+def test_full_shared_memory_is_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def share(_: torch.Tensor) -> None:

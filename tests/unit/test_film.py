@@ -1,4 +1,4 @@
-"""Films during training: what they show, where they are, and that nothing else notices them."""
+"""Videos during training: their content, their files, and that they do not affect training."""
 
 from io import BytesIO
 from pathlib import Path
@@ -42,15 +42,15 @@ def renderer() -> None:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run without films."""
+    """A run without videos."""
     code, folder = start(tmp_path_factory.mktemp("plain"))
     assert code == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, filmed at every third evaluation."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with videos of every third evaluation."""
     code, folder = start(tmp_path_factory.mktemp("filmed"), log__video=3)
     assert code == 0
     return folder
@@ -61,30 +61,30 @@ def assert_same_training(ours: Path, theirs: Path) -> None:
     assert same_results(ours, theirs)
 
 
-def test_films_change_no_bit_of_the_training(filmed: Path, plain: Path) -> None:
-    assert_same_training(filmed, plain)
+def test_videos_do_not_change_training(recorded: Path, plain: Path) -> None:
+    assert_same_training(recorded, plain)
 
 
-def test_there_is_a_film_of_every_task_at_the_chosen_evaluations_and_at_the_end(
-    filmed: Path, plain: Path
+def test_every_task_is_recorded_at_the_chosen_evaluations_and_at_the_end(
+    recorded: Path, plain: Path
 ) -> None:
-    names = {path.name for path in (filmed / "video").iterdir()}
+    names = {path.name for path in (recorded / "video").iterdir()}
     assert names == {f"{epoch * FRAMES}_{task}.mp4" for epoch in (3, 4) for task in TASKS}
     assert not (plain / "video").exists()
 
 
-def test_tensorboard_has_the_films_too(filmed: Path) -> None:
-    events = EventAccumulator(str(filmed), size_guidance={"images": 0})
+def test_tensorboard_has_the_videos_too(recorded: Path) -> None:
+    events = EventAccumulator(str(recorded), size_guidance={"images": 0})
     events.Reload()
     assert set(events.Tags()["images"]) == {f"video/{task}" for task in TASKS}
     shown = events.Images(f"video/{TASKS[0]}")
     assert [event.step for event in shown] == [epoch * FRAMES for epoch in (3, 4)]
     pictures = imageio.imread(BytesIO(shown[-1].encoded_image_string), index=None)
-    as_file = imageio.imread(filmed / "video" / f"{4 * FRAMES}_{TASKS[0]}.mp4")
+    as_file = imageio.imread(recorded / "video" / f"{4 * FRAMES}_{TASKS[0]}.mp4")
     assert pictures.shape[-3:] == (240, 240, 3) == (shown[0].height, shown[0].width, 3)
-    assert as_file.shape == (2, 480, 480, 3)  # steps 1 and 9 of 9, at ten pictures a second
+    assert as_file.shape == (2, 480, 480, 3)  # steps 1 and 9 of 9, at 10 frames per second
     difference = pictures[-1].astype(float) - as_file[-1, ::2, ::2]
-    assert abs(difference).mean() < 12  # of 255: both lose a little
+    assert abs(difference).mean() < 12  # of 255: both encodings are lossy
 
 
 class Sum(gym.Wrapper):
@@ -98,7 +98,7 @@ class Sum(gym.Wrapper):
         return result
 
 
-def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
+def test_a_video_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     policy = load_policy(weights_of(plain))
     _, measured = evaluate(policy, episodes=3)[0]
     env = Sum(make_task_env(policy.config.env, 1, seed=1))
@@ -107,7 +107,7 @@ def test_a_film_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     assert (env.total, length) == (measured.returns[0], measured.lengths[0])
 
 
-def test_a_film_that_fails_stops_nothing(
+def test_a_failing_video_does_not_stop_training(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -123,19 +123,19 @@ def test_a_film_that_fails_stops_nothing(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "words"),
+    ("chosen", "message"),
     [("", ["libegl1", "libosmesa6"]), ("watercolour", ["rendering fails", "watercolour"])],
 )
-def test_without_a_renderer_nothing_begins(
+def test_without_a_renderer_no_run_starts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     chosen: str,
-    words: list[str],
+    message: list[str],
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", chosen)
     monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
     code, folder = start(tmp_path, log__video=True)
     assert code == 2
     assert not folder.exists()
-    one_line(capsys.readouterr().err, "log.video", *words)
+    one_line(capsys.readouterr().err, "log.video", *message)

@@ -1,4 +1,4 @@
-"""Films of Gymnasium's tasks."""
+"""Videos of Gymnasium tasks."""
 
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from torchrl_lite.policies.policy import Policy
 TASK = "HalfCheetah-v5"
 
 
-def stock(policy: Policy, steps: int) -> np.ndarray:
-    """What Gymnasium's own environment shows after as many steps of a film's episode, without
-    shadows, reflections and antialiasing.
+def gymnasium_image(policy: Policy, steps: int) -> np.ndarray:
+    """Gymnasium's own rendering after this many steps of a video's episode, without shadows,
+    reflections and antialiasing.
 
-    Its camera follows with a lag, so each step is drawn.
+    Its camera lags behind, so every step is rendered.
     """
     env = gym.make(TASK, render_mode="rgb_array", camera_name="track")
     model: Any = env.unwrapped.model  # type: ignore[attr-defined]
@@ -35,16 +35,16 @@ def stock(policy: Policy, steps: int) -> np.ndarray:
         with torch.no_grad():
             act = policy.actor.act(rows, torch.tensor([0]))[0, 0].numpy()
         obs = env.step(act)[0]
-        picture: Any = env.render()
+        image: Any = env.render()
     env.close()
-    return picture
+    return image
 
 
-def test_a_film_is_what_gymnasium_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_match_gymnasiums_rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = {"env__suite": "gymnasium", "env__tasks": [TASK], "env__max_episode_frames": 8}
     policy = load_policy(weights_of(train(tmp_path, **env)))
     choose_renderer(monkeypatch)
     film = record(Replay(policy.config.env, policy.actor, 0, policy.seed))
     assert len(film.pictures) == 8
-    below = slice(40, None)  # the title
-    assert np.array_equal(film.pictures[-1][below], stock(policy, 8)[below])
+    below = slice(40, None)  # without the title
+    assert np.array_equal(film.pictures[-1][below], gymnasium_image(policy, 8)[below])

@@ -1,4 +1,4 @@
-"""The command line: every mistake is exit code 2 and one line that helps."""
+"""The command line: every mistake gives exit code 2 and one helpful line."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Started(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Started]:
-    """The runs that would have trained; none does. The working directory is empty."""
+    """The runs that would have trained: training is replaced. The working directory is empty."""
     empty = nullcontext(Collector.__new__(Collector))
     monkeypatch.setattr(job, "make_collector", lambda *_, **__: empty)
     runs: list[Started] = []
@@ -74,7 +74,7 @@ def start(capsys: pytest.CaptureFixture[str]) -> Start:
 
 
 def mistake(outcome: Outcome, *parts: str) -> str:
-    """The one line of a user's mistake, with these parts."""
+    """Asserts that the outcome is a one-line mistake with these parts, and returns the line."""
     assert (outcome.code, outcome.out) == (2, ""), outcome
     assert "Traceback" not in outcome.err
     one_line(outcome.err, *parts)
@@ -98,35 +98,35 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("--set", 'env.tasks=["peg-insertion-side-v2"]'),
         ("env.tasks: ", "'peg-insert-side-v3'"),
     ),
-    "a number out of range": (("--task_id", "10"), ("--task_id", *TEN)),
-    "half a task": (("--task_id", "1.5"), ("--task_id", *TEN)),
-    "a number and a task": (("--task_id", "0", "--task", "push-v3"), ("--task and --task_id",)),
-    "a number and a field": (
+    "a task id out of range": (("--task_id", "10"), ("--task_id", *TEN)),
+    "a fractional task id": (("--task_id", "1.5"), ("--task_id", *TEN)),
+    "a task id and a task": (("--task_id", "0", "--task", "push-v3"), ("--task and --task_id",)),
+    "a task id and a field": (
         ("--task_id", "0", "--set", 'env.tasks=["push-v3"]'),
         ("env.tasks", "--task_id"),
     ),
-    "a number and a section": (
+    "a task id and a section": (
         ("--task_id", "0", "--set", 'env={"tasks": ["push-v3"]}'),
         ("env.tasks", "--task_id"),
     ),
     "an abbreviation": ((*REACH, "--res", "x"), ("--res",)),
     "a stray word": ((*REACH, "stray"), ("stray",)),
     "a flag with a value": ((*REACH, "--resume=1"), ("--resume",)),
-    "a flag without one": ((*REACH, "--id"), ("--id",)),
-    "a line end": ((*REACH, "--foo", "a\nb"), ("--foo",)),
+    "a flag without a value": ((*REACH, "--id"), ("--id",)),
+    "a line break": ((*REACH, "--foo", "a\nb"), ("--foo",)),
     "a negative seed": ((*REACH, "--seed", "-1"), ("--seed", "'-1'", "from 0 to")),
     "a seed that is a float": ((*REACH, "--seed", "1e3"), ("--seed", "'1e3'", "from 0 to")),
     "a large seed": ((*REACH, "--seed", str(2**63)), ("--seed", "from 0 to 2147483647")),
     "a stage of one task": ((*REACH, "--stage", "0"), ("--stage",)),
     "a long name": ((*REACH, "--id", "x" * 300), ("--id", "300 characters")),
     "an unknown device": ((*REACH, "--device", "tpu"), ("--device", "'tpu'")),
-    "a wrong override": ((*PUSH, "--set", "sac.tau=5"), ("--set: sac.tau",)),
+    "an invalid override": ((*PUSH, "--set", "sac.tau=5"), ("--set: sac.tau",)),
     "an unknown override": ((*PUSH, "--set", "train.no_such=5"), ("--set: train.no_such",)),
-    "an override beside the file": (
+    "an override that conflicts with the file": (
         (*PUSH, "--set", "sac.log_std_min=3"),
         ("push-v3.json with --set sac.plr, sac.log_std_min: sac.log_std_min",),
     ),
-    "equally near names": (
+    "equally close names": (
         (*PUSH, "--set", "sac.lr=1e-3"),
         (
             "'plr' (learning rate of the policy and the temperature)",
@@ -137,7 +137,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_that_helps_and_leaves_nothing_behind(
+def test_a_mistake_is_one_helpful_line_and_writes_no_file(
     start: Start, tmp_path: Path, name: str
 ) -> None:
     argv, parts = MISTAKES[name]
@@ -146,11 +146,11 @@ def test_a_mistake_is_one_line_that_helps_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "", "nan", "0h", "h", "infh", "90s", "1h30min"])
-def test_until_is_a_positive_number_of_frames_or_a_time(start: Start, text: str) -> None:
+def test_until_rejects_all_but_a_positive_number_or_time(start: Start, text: str) -> None:
     mistake(start(*REACH, f"--until={text}"), "--until", "positive", "90min")
 
 
-def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_blamed_on_a_valid_override(start: Start, tmp_path: Path) -> None:
     path = write(tmp_path / "x.json", {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
     mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
 
@@ -162,12 +162,12 @@ def test_a_wrong_file_is_not_blamed_on_a_right_override(start: Start, tmp_path: 
     ("argv", "task"),
     [
         (("--task_id", "9"), "window-close-v3"),
-        (("--task", "box-close-v3"), "box-close-v3"),  # beside MT10, by the base configuration
+        (("--task", "box-close-v3"), "box-close-v3"),  # outside MT10, with the base configuration
         (("--set", 'env.tasks=["push-v3"]'), "push-v3"),
         (("--config", "pair.json", *REACH), "reach-v3"),  # instead of the file's
     ],
 )
-def test_a_task_is_named_by_a_flag_or_a_field(
+def test_a_task_is_selected_by_a_flag_or_a_field(
     start: Start, started: list[Started], tmp_path: Path, argv: tuple[str, ...], task: str
 ) -> None:
     env = {"name": "MT2", "tasks": ["push-v3", "door-open-v3"]}
@@ -177,7 +177,7 @@ def test_a_task_is_named_by_a_flag_or_a_field(
     assert started[0].folder.parts[-2:] == (task, "1")
 
 
-def test_many_tasks_need_another_starter_and_a_configuration(start: Start, tmp_path: Path) -> None:
+def test_several_tasks_need_another_starter_and_a_config(start: Start, tmp_path: Path) -> None:
     env = {"tasks": ["reach-v3", "push-v3"], "num_envs": 2}
     mistake(start("--config", write(tmp_path / "mt2.json", {"env": env})), "env.tasks", "mt_sac.py")
     mistake(start(multi_task=True), "--config")
@@ -190,7 +190,7 @@ def test_many_tasks_need_another_starter_and_a_configuration(start: Start, tmp_p
 @pytest.mark.parametrize(
     "argv", [("st_sac", *REACH, "--init_from"), ("play", "--run"), ("plot",), ("diagnose",)]
 )
-def test_a_file_name_that_is_too_long_is_a_mistake(
+def test_a_file_name_that_is_too_long_is_a_one_line_error(
     argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_starter(*argv, "x" * 300) == 2
@@ -206,7 +206,7 @@ def test_a_file_name_that_is_too_long_is_a_mistake(
         ("1e-3 h", Until("core_hours", 1e-3)),
     ],
 )
-def test_until_is_a_number_like_all_others(
+def test_until_accepts_frames_and_core_hours(
     start: Start, started: list[Started], text: str, until: Until
 ) -> None:
     assert start(*TRAINED, "--until", text).code == 0
@@ -217,7 +217,7 @@ def test_until_is_a_number_like_all_others(
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "there"),
+    ("device", "count", "available"),
     [
         ("cuda", 0, "cpu"),
         ("cuda:2", 2, "cpu, cuda:0, cuda:1"),
@@ -226,10 +226,10 @@ def test_until_is_a_number_like_all_others(
     ],
 )
 def test_a_missing_device_lists_the_available_ones(
-    start: Start, monkeypatch: pytest.MonkeyPatch, device: str, count: int, there: str
+    start: Start, monkeypatch: pytest.MonkeyPatch, device: str, count: int, available: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    mistake(start(*REACH, "--device", device), "--device", f"'{device}'", there)
+    mistake(start(*REACH, "--device", device), "--device", f"'{device}'", available)
 
 
 def test_without_a_gpu_the_device_is_the_cpu(
@@ -248,7 +248,7 @@ def test_without_a_gpu_the_device_is_the_cpu(
     ("version", "critic", "expected"),
     [("v1", "scalar", "ema"), ("v2", "scalar", None), ("v1", "c51", "return")],
 )
-def test_rewards_are_normalised_for_old_rewards_and_bounded_critics(
+def test_rewards_are_normalised_by_default_for_v1_rewards_and_bounded_critics(
     start: Start, started: list[Started], version: str, critic: str, expected: str | None
 ) -> None:
     fields = {"env.reward_version": version, "net.critic.kind": critic}
@@ -256,7 +256,7 @@ def test_rewards_are_normalised_for_old_rewards_and_bounded_critics(
     assert started[0].config.env.reward_normalization == expected
 
 
-def test_a_loop_of_ones_own_scales_rewards_as_a_run_does() -> None:
+def test_a_custom_training_loop_scales_rewards_like_a_run() -> None:
     tree = {"env": {"tasks": ["reach-v3"]}}
     kinds = {
         kind: type(reward_scale(load_config(tree, f"net.critic.kind={kind}", version)))
@@ -276,14 +276,14 @@ PLACE = "log/MT10_Individual_Tasks/reach-v3/1"
 @pytest.mark.parametrize(
     ("argv", "folder"),
     [
-        ((), PLACE),  # which is there, and empty
+        ((), PLACE),  # which exists and is empty
         (("--seed", str(2**31 - 1)), f"log/MT10_Individual_Tasks/reach-v3/{2**31 - 1}"),
         (("--log_dir", "runs/new"), "runs/new/MT10_Individual_Tasks/reach-v3/1"),
         (("--config", "sub/fast.v2.yaml"), "log/fast.v2/reach-v3/1"),
         (("--config", "named.json", "--id", "mine"), "log/mine/reach-v3/1"),
     ],
 )
-def test_a_run_has_its_directory(
+def test_the_run_directory_follows_from_the_flags(
     start: Start, started: list[Started], tmp_path: Path, argv: tuple[str, ...], folder: str
 ) -> None:
     write(tmp_path / "sub" / "fast.v2.yaml", {"train": {"num_epochs": 1}})
@@ -294,7 +294,7 @@ def test_a_run_has_its_directory(
     assert (tmp_path / folder / "params.json").exists()
 
 
-def test_a_directory_that_is_not_empty_is_not_touched(start: Start, tmp_path: Path) -> None:
+def test_a_nonempty_directory_is_not_touched(start: Start, tmp_path: Path) -> None:
     write(tmp_path / PLACE / "notes.txt", "mine")
     before = contents(tmp_path)
     mistake(start(*REACH), "MT10_Individual_Tasks/reach-v3/1", "--resume", "--id", "--seed")
@@ -302,7 +302,7 @@ def test_a_directory_that_is_not_empty_is_not_touched(start: Start, tmp_path: Pa
 
 
 @pytest.mark.parametrize("place", ["log", "log/x/reach-v3/1"])
-def test_a_file_in_the_place_of_a_directory_is_a_mistake(
+def test_a_file_in_place_of_a_directory_is_a_one_line_error(
     start: Start, tmp_path: Path, place: str
 ) -> None:
     write(tmp_path / place, "a file")
@@ -312,7 +312,7 @@ def test_a_file_in_the_place_of_a_directory_is_a_mistake(
 # --- help ----------------------------------------------------------------------------------------
 
 
-def test_help_config_names_every_field_and_starts_nothing(
+def test_help_config_lists_every_field_and_starts_no_run(
     start: Start, started: list[Started], tmp_path: Path
 ) -> None:
     code, out, err = start("--help_config")
@@ -323,7 +323,7 @@ def test_help_config_names_every_field_and_starts_nothing(
     assert (started, contents(tmp_path)) == ([], {})
 
 
-# --- what starters write -------------------------------------------------------------------------
+# --- output files of starters --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_an_unwritable_output_is_reported_before_the_work(
     assert error == f"error: {flag}: {file} cannot be written: {file} is not a folder\n"
 
 
-def test_a_folder_is_refused_as_an_output_file(tmp_path: Path) -> None:
+def test_a_folder_is_rejected_as_an_output_file(tmp_path: Path) -> None:
     flags.check_file("--json", tmp_path / "new" / "x.json")
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=f"--json: {tmp_path} is a folder"):

@@ -1,4 +1,4 @@
-"""Forward transfer against areas that were worked out by hand."""
+"""Forward transfer against areas computed by hand."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.errors import UserError
 
 Points = list[tuple[int, float]]
-"""Evaluations of a task: its own frames by then, and its success."""
+"""Evaluations of a task: its own frames so far, and its success."""
 
 
 def run_of(folder: Path, **curves: Points) -> Run:
@@ -21,9 +21,9 @@ def run_of(folder: Path, **curves: Points) -> Run:
     names = [f"{name}/{task}" for task in curves for name in ("frames", "eval_success")]
     lines = [",".join(["epoch", "total_frames", "time/total_s", *names])]
     for number, points in enumerate(zip(*curves.values(), strict=True)):
-        nothing = ",".join([str(number), str(100 * number - 50), "1", *("" for _ in names)])
+        unevaluated = ",".join([str(number), str(100 * number - 50), "1", *("" for _ in names)])
         cells = [str(value) for point in points for value in point]
-        lines += [nothing, ",".join([str(number), str(100 * number), "1", *cells])]
+        lines += [unevaluated, ",".join([str(number), str(100 * number), "1", *cells])]
     (folder / "log.csv").write_text("\n".join(lines) + "\n")
     return Run(folder)
 
@@ -31,13 +31,13 @@ def run_of(folder: Path, **curves: Points) -> Run:
 @pytest.mark.parametrize(
     ("points", "frames", "expected"),
     [
-        ([(100, 0.0), (200, 1.0)], 200, 0.25),  # nothing, then a triangle
-        ([(100, 0.5), (200, 1.0)], 200, (50 + 75) / 200),  # the first one holds before it
+        ([(100, 0.0), (200, 1.0)], 200, 0.25),  # zero, then a triangle
+        ([(100, 0.5), (200, 1.0)], 200, (50 + 75) / 200),  # the first success also counts before it
         ([(100, 0.0), (300, 1.0)], 200, (50 * 0.5) / 200),  # cut within a segment
         ([(0, 0.25), (100, 0.75), (200, 0.75)], 200, (50 + 75) / 200),
-        ([(0, 0.9), (0, 0.25), (100, 0.75)], 100, 0.5),  # before training: the last one
-        ([(100, 0.5), (200, 0.5), (200, 0.0), (200, 0.1)], 200, 0.5),  # while others train
-        ([(200, 0.5), (200, 0.0), (400, 1.0)], 300, (100 + 25) / 300),  # cut after a return
+        ([(0, 0.9), (0, 0.25), (100, 0.75)], 100, 0.5),  # the last one before training counts
+        ([(100, 0.5), (200, 0.5), (200, 0.0), (200, 0.1)], 200, 0.5),  # ignores forgetting
+        ([(200, 0.5), (200, 0.0), (400, 1.0)], 300, (100 + 25) / 300),  # cut after retraining
     ],
 )
 def test_an_area_is_the_mean_success_over_the_tasks_own_frames(
@@ -51,28 +51,28 @@ def constant(success: float, frames: int = 200) -> Points:
 
 
 @pytest.mark.parametrize(
-    ("with_it", "without", "expected"), [(1.0, 0.5, 1.0), (0.75, 0.5, 0.5), (0.0, 0.75, -3.0)]
+    ("transferred", "scratch", "expected"), [(1.0, 0.5, 1.0), (0.75, 0.5, 0.5), (0.0, 0.75, -3.0)]
 )
-def test_transfer_is_the_gain_in_area_over_what_there_was_to_gain(
-    tmp_path: Path, with_it: float, without: float, expected: float
+def test_transfer_is_the_share_of_the_possible_gain_in_area(
+    tmp_path: Path, transferred: float, scratch: float, expected: float
 ) -> None:
-    runs = [run_of(tmp_path / "1", a=constant(with_it))]
-    baseline = [run_of(tmp_path / "2", a=constant(without))]
+    runs = [run_of(tmp_path / "1", a=constant(transferred))]
+    baseline = [run_of(tmp_path / "2", a=constant(scratch))]
     assert forward_transfer(runs, baseline, "a") == pytest.approx(expected)
 
 
-def test_only_the_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None:
+def test_only_frames_that_all_runs_have_are_compared(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=[(100, 0.5), (200, 0.5), (400, 1.0)])]
     baseline = [run_of(tmp_path / "2", a=constant(0.0, frames=200))]
     assert forward_transfer(runs, baseline, "a") == pytest.approx(0.5)
 
 
-def test_against_a_perfect_baseline_nothing_is_defined(tmp_path: Path) -> None:
+def test_transfer_is_undefined_against_a_perfect_baseline(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "1", a=constant(1.0))]
     assert table({"x": runs}, runs).splitlines()[2] == "| x | a | 1 | 1 | - |"
 
 
-def test_a_curriculum_short_of_a_task_is_not_a_seed_of_it(tmp_path: Path) -> None:
+def test_a_curriculum_that_never_reached_a_task_is_not_a_seed_of_it(tmp_path: Path) -> None:
     waiting: Points = [(0, 0.0), (0, 0.5)]
     runs = [
         run_of(tmp_path / "1", a=constant(0.75), b=waiting, c=waiting),
@@ -88,7 +88,7 @@ def test_a_curriculum_short_of_a_task_is_not_a_seed_of_it(tmp_path: Path) -> Non
         table({"x": runs}, [run_of(tmp_path / "3", a=waiting)])
 
 
-def test_the_starter_prints_the_tasks_that_both_have(
+def test_the_starter_prints_the_tasks_that_both_sides_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_of(tmp_path / "curriculum" / "MT2" / "1", a=constant(0.75), b=constant(0.5))
@@ -104,6 +104,6 @@ def test_the_starter_prints_the_tasks_that_both_have(
     assert row == "| curriculum | a | 1 | 1 | 0.50 |"
     assert "means over seeds" in note
     assert plot("other") == 2
-    refused = capsys.readouterr().err
-    assert "--baseline: " in refused
-    assert refused.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "--baseline: " in error
+    assert error.count("\n") == 1

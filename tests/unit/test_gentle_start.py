@@ -1,4 +1,4 @@
-"""Smaller learning rates and a policy that waits, for weights from elsewhere."""
+"""Gentle start for transferred weights: scaled learning rates and a frozen policy."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("algo", "multiplier"), [("sac", 0.3), ("ddpg", 2.0)])
-def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multiplier: float) -> None:
+def test_every_optimiser_is_adam_with_the_scaled_rate(algo: str, multiplier: float) -> None:
     learner = make_learner(algo, SPEC, dtype=torch.float64, plr=1e-3, qlr=2e-3, adam_eps=1e-5)
     learner.start_gently(lr_multiplier=multiplier, frozen_updates=0)
     rates = {"critic": 2e-3, "actor": 1e-3, "alpha": 1e-3}
@@ -64,7 +64,7 @@ def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multipli
         parameters = optimizer.param_groups[0]["params"]
         starts = [p.detach().clone() for p in parameters]
         grads: list[list[Tensor]] = [[] for _ in parameters]
-        for _ in range(3):  # of the loss: the sum of (p - 1)^2
+        for _ in range(3):  # gradients of the sum of (p - 1)^2
             for history, parameter in zip(grads, parameters, strict=True):
                 history.append(2 * (parameter.detach() - 1))
             loss = sum((p - 1).square().sum() for p in parameters)
@@ -77,14 +77,14 @@ def test_every_optimiser_steps_as_adam_with_the_smaller_rate(algo: str, multipli
 @pytest.mark.parametrize(
     ("algo", "kind"), [("sac", "mlp"), ("sac", "independent"), ("td3", "mlp"), ("ddpg", "mlp")]
 )
-def test_the_policy_is_frozen_for_that_many_updates(algo: str, kind: str) -> None:
+def test_the_policy_is_frozen_for_the_given_number_of_updates(algo: str, kind: str) -> None:
     learner = learner_of(algo, frozen=6, kind=kind)
     before = trained_parts(learner)
 
     run(learner, 6)
 
     after = trained_parts(learner)
-    assert learner.flush()["train/actor_grad_norm"] > 0  # it is measured all the same
+    assert learner.flush()["train/actor_grad_norm"] > 0  # it is still measured
     for name in learner.optimizers:
         assert equal(before[name], after[name]) == (name in POLICY), name
 
@@ -95,7 +95,7 @@ def test_the_policy_is_frozen_for_that_many_updates(algo: str, kind: str) -> Non
         assert not equal(after[name], later[name]), name
         steps = {int(optimizer.state[p]["step"]) for p in optimizer.param_groups[0]["params"]}
         delay = 2 if algo == "td3" and name == "actor" else 1
-        assert steps == {8 if name == "critic" else 2 // delay}, name  # no moments from before
+        assert steps == {8 if name == "critic" else 2 // delay}, name  # no earlier moments
 
 
 @pytest.mark.parametrize(("algo", "stopped"), [("sac", 2), ("td3", 4), ("sac", 5)])

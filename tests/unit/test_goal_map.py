@@ -1,4 +1,4 @@
-"""Where goals fail, by hand; and that a map and a film of them come from a run."""
+"""Where goals fail, from handwritten results; the map and the video of a run's goals."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_failures_without_a_pattern_are_all_over_the_table() -> None:
     assert where(results([True] * 12, x=LINE)) == "a-v3: none of 12 goals fails."
 
 
-def test_the_film_has_the_worst_goals_of_every_task() -> None:
+def test_the_video_has_the_worst_goals_of_every_task() -> None:
     one, other = results([False] * 12), results([True] * 10 + [False] * 2)
     assert one.failed[:2] == [11, 10]  # their return is the lowest
     worst = [(0, 11), (1, 11), (0, 10), (1, 10), *((0, goal) for goal in (9, 8, 7, 6, 5))]
@@ -54,7 +54,7 @@ def test_the_map_marks_every_goal() -> None:
     assert success.get_offsets()[:, 0].tolist() == LINE[4:]
     assert failure.get_offsets()[:, 0].tolist() == LINE[:4]
     assert axes.get_title() == "a-v3: 0.67"
-    assert axes.get_aspect() == 1  # a map: a metre is as long along y as along x
+    assert axes.get_aspect() == 1  # a metre is as long along y as along x
 
 
 @pytest.mark.parametrize("task", ["push-v3", "door-open-v3"])
@@ -71,7 +71,7 @@ def test_goals_are_where_metaworld_puts_them(task: str) -> None:
     env.close()
 
 
-def test_a_run_gets_a_map_and_a_film(
+def test_diagnose_goals_writes_a_map_and_a_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choose_renderer(monkeypatch)

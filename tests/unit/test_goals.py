@@ -34,8 +34,8 @@ def stock_env(task: str, goal: metaworld.Task) -> Any:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_hidden_goal_is_that_of_ml1(fast: bool) -> None:
-    """Observations, rewards and bounds, on goals that are trained on and on those that are not."""
+def test_a_hidden_goal_matches_ml1(fast: bool) -> None:
+    """Observations, rewards and bounds, on training goals and on held-out goals."""
     task = "reach-v3"
     env = make_env("metaworld", task, seed=SEED, hide_goal=True, fast=fast)
     for number, stock_goal in (
@@ -53,7 +53,7 @@ def test_a_hidden_goal_is_that_of_ml1(fast: bool) -> None:
             assert (mine[1], mine[4]["success"]) == (theirs[1], theirs[4]["success"])
 
 
-def test_held_out_goals_are_the_test_goals_of_ml1_and_can_be_seen() -> None:
+def test_held_out_goals_are_the_test_goals_of_ml1_and_can_be_observed() -> None:
     vectors = [pickle.loads(one.data)["rand_vec"] for one in benchmark("reach-v3").test_tasks]
     env = make_env("metaworld", "reach-v3", seed=SEED, num_goals=2)
     for vector, number in zip(vectors[:3], HELD_OUT, strict=False):
@@ -65,7 +65,7 @@ def test_held_out_goals_are_the_test_goals_of_ml1_and_can_be_seen() -> None:
             env.reset(seed=0, options={"goal": number})
 
 
-def test_a_sparse_reward_is_the_success_of_stock() -> None:
+def test_a_sparse_reward_is_stock_metaworlds_success() -> None:
     task, expert = "drawer-close-v3", ENV_POLICY_MAP["drawer-close-v3"]()
     stock = stock_env(task, metaworld.MT1(task, seed=SEED).train_tasks[2])
     env = make_env("metaworld", task, seed=SEED, reward="sparse")
@@ -82,12 +82,12 @@ def test_a_sparse_reward_is_the_success_of_stock() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that sees no goal."""
+    """A run with hidden goals."""
     changes = {"env__hide_goal": True, "train__final_eval_episodes": 3}
     return train(tmp_path_factory.mktemp("goals"), "--task", "reach-v3", **changes)
 
 
-def test_the_result_and_the_policy_have_the_success_on_held_out_goals(run: Path) -> None:
+def test_the_result_and_the_policy_file_report_held_out_goals(run: Path) -> None:
     result, policy = result_of(run), load_policy(run / "policy.safetensors")
     (measured,), _ = evaluate(policy, episodes=3, goals="held_out")
     assert result["held_out/return"] == pytest.approx(np.mean(measured.returns))
@@ -100,7 +100,7 @@ def test_the_result_and_the_policy_have_the_success_on_held_out_goals(run: Path)
 def test_play_takes_its_goals_from_the_flag(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One goal is one episode, the same as that of a whole evaluation."""
+    """A single goal is one episode, the same as in a whole evaluation."""
     policy = load_policy(run / "policy.safetensors")
     returns = {}
     for goals_flag, episodes in (("train", 6), ("held_out", 2), (3, 1)):
@@ -117,36 +117,36 @@ def test_play_takes_its_goals_from_the_flag(
     assert goal_numbers(policy, 3) == range(3, 4)
 
 
-def test_a_card_has_held_out_goals(run: Path, tmp_path: Path) -> None:
+def test_a_model_card_reports_held_out_goals(run: Path, tmp_path: Path) -> None:
     flags = ("--run", run, "--episodes", 2, "--workers", 0, "--export", tmp_path / "p")
     assert run_starter("play", *flags) == 0
     trained_on, held_out = (tmp_path / "p.md").read_text().split("never trained on")
     assert "| reach-v3 | 2 |" in trained_on and "| reach-v3 | 2 |" in held_out
     header = policy_file.read(tmp_path / "p.safetensors").header
-    (on_others,), (on_own,) = header.held_out, header.evaluation
-    assert on_others.returns != on_own.returns
+    (held_out_evaluation,), (train_evaluation,) = header.held_out, header.evaluation
+    assert held_out_evaluation.returns != train_evaluation.returns
 
 
 @pytest.mark.parametrize(("name", "played"), [("p.onnx", ["train"]), ("p", ["train", "held_out"])])
-def test_only_a_card_needs_episodes_on_held_out_goals(
+def test_only_a_model_card_needs_episodes_on_held_out_goals(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, played: list[str]
 ) -> None:
-    asked: list[Any] = []
+    evaluated: list[Any] = []
 
     def spied(*args: Any, goals: Any, **options: Any) -> Any:
-        asked.append(goals)
+        evaluated.append(goals)
         return evaluate(*args, goals=goals, **options)
 
     monkeypatch.setattr("torchrl_lite.policies.evaluate.evaluate", spied)
-    for needing in ("check_onnx", "write"):  # an extra that need not be installed
-        monkeypatch.setattr(f"torchrl_lite.policies.onnx.{needing}", lambda *_: None)
+    for function in ("check_onnx", "write"):  # which need an extra that may not be installed
+        monkeypatch.setattr(f"torchrl_lite.policies.onnx.{function}", lambda *_: None)
     flags = ("--run", run, "--episodes", 1, "--workers", 0, "--export", tmp_path / name)
     assert run_starter("play", *flags) == 0
-    assert asked == played
+    assert evaluated == played
 
 
 @pytest.mark.parametrize("wrong", ["held-out", "6"])
-def test_goals_that_are_not_there_are_one_line(
+def test_unknown_goals_are_a_one_line_error(
     run: Path, wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_starter("play", "--run", run, f"--goals={wrong}") == 2

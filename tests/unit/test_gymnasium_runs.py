@@ -1,4 +1,4 @@
-"""Runs on Gymnasium: their flags, their results without success, whose packages they import."""
+"""Runs on Gymnasium: flags, results without success, and which packages they import."""
 
 import shutil
 import sys
@@ -24,7 +24,7 @@ def start(log_dir: Path, *argv: str, **changes: Any) -> int:
     return main("sac", short(log_dir, *argv, **changes))
 
 
-def test_without_success_the_best_is_by_return(tmp_path: Path) -> None:
+def test_without_success_the_best_weights_have_the_highest_return(tmp_path: Path) -> None:
     folder = train(tmp_path, *PENDULUM, train__eval_interval=1)
     rows = rows_of(folder)
     assert {row["eval/success_rate"] for row in rows} == {""}
@@ -38,20 +38,20 @@ def test_without_success_the_best_is_by_return(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "parts"),
     [
         ((), ["error: env.tasks: no task"]),
         (("--task", "reach-v3"), ["--task", "gymnasium", "env.tasks"]),
         (("--task_id", "3"), ["--task_id", "gymnasium", "env.tasks"]),
     ],
 )
-def test_a_mistake_about_the_task_leaves_nothing_behind(
-    flags: tuple[str, ...], told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_about_the_task_writes_no_file(
+    flags: tuple[str, ...], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start(tmp_path, *flags, "--set", "env.suite=gymnasium") == 2
     error = capsys.readouterr().err
-    one_line(error, *told)
-    assert "push-v3" not in error  # Meta-World's ten are not listed
+    one_line(error, *parts)
+    assert "push-v3" not in error  # Meta-World's tasks are not listed
     assert not list(tmp_path.iterdir())
 
 
@@ -68,7 +68,7 @@ NAMED = ("--set", 'env.imports=["foreign_package"]')
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package that registers ``Foreign-v0``; the mark that it was imported since then."""
+    """A package that registers ``Foreign-v0``; yields the file that its import creates."""
     (tmp_path / "foreign_package.py").write_text(PACKAGE)
     monkeypatch.syspath_prepend(str(tmp_path))
     mark = tmp_path / "mark"
@@ -78,14 +78,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forgets the package, as in a new process."""
     sys.modules.pop("foreign_package", None)
     gym.registry.pop("Foreign-v0", None)
 
 
 @pytest.fixture
 def stopped(tmp_path: Path, package: Path) -> Path:
-    """A run that stopped at frame 20; its package is not imported."""
+    """A run that stopped at frame 20; its package is no longer imported."""
     assert start(tmp_path / "log", *IMPORTING, *NAMED, "--until", "20") == 0
     assert package.exists()
     package.unlink()
@@ -97,7 +97,7 @@ def stopped(tmp_path: Path, package: Path) -> Path:
 def test_a_stored_run_imports_nothing_by_itself(
     stopped: Path, package: Path, other: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another package that is named does not stand for its own."""
+    """Naming another package does not allow its own."""
     assert start(stopped.parents[2], *IMPORTING, *other, "--resume") == 2
     one_line(capsys.readouterr().err, "env.imports", "foreign_package", "--trust_imports")
     assert not package.exists()
@@ -118,41 +118,41 @@ def change_module(_run: Path, folder: Path) -> None:
 
 
 def copy_run(run: Path, folder: Path) -> None:
-    """As an archive does it, to where the run was."""
+    """To the same place, as unpacking an archive would."""
     run.rename(folder / "away")
     shutil.copytree(folder / "away", run)
 
 
-def another_module(_run: Path, folder: Path) -> None:
-    """Of the same content, found earlier on the path."""
+def shadow_module(_run: Path, folder: Path) -> None:
+    """With the same content, earlier on the path."""
     other = folder / "other"
     other.mkdir()
     shutil.copy(folder / "foreign_package.py", other)
     sys.path.insert(0, str(other))
 
 
-def of_another_user(run: Path, folder: Path) -> None:
-    """What the run says about itself."""
+def change_user(run: Path, folder: Path) -> None:
+    """In the run's own record."""
     text = (run / "imports.json").read_text()
     user = f'"user": {folder.stat().st_uid}'
     assert user in text
     (run / "imports.json").write_text(text.replace(user, '"user": 4711'))
 
 
-def without_record(run: Path, _folder: Path) -> None:
+def remove_record(run: Path, _folder: Path) -> None:
     (run / "imports.json").unlink()
 
 
-def test_ones_own_run_imports_its_unchanged_module(stopped: Path, package: Path) -> None:
-    """Only a directory that is loaded as a run."""
+def test_the_users_own_run_imports_its_unchanged_module(stopped: Path, package: Path) -> None:
+    """Only when it is loaded as a run directory."""
     assert load_policy(stopped).tasks == ("Foreign-v0",)
     assert package.exists()
 
 
 @pytest.mark.parametrize(
-    "change", [change_module, copy_run, another_module, of_another_user, without_record]
+    "change", [change_module, copy_run, shadow_module, change_user, remove_record]
 )
-def test_anything_else_asks_first(
+def test_anything_else_needs_trust_imports(
     stopped: Path, package: Path, change: Callable[[Path, Path], None]
 ) -> None:
     change(stopped, package.parent)
@@ -161,7 +161,7 @@ def test_anything_else_asks_first(
     assert not package.exists()
 
 
-def test_a_package_is_never_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_is_never_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its other files could change."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "one_file.py").touch()
@@ -172,7 +172,7 @@ def test_a_package_is_never_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert own_modules(tmp_path, names) == ["one_file"]
 
 
-def test_a_run_that_starts_from_it_imports_nothing(
+def test_a_run_initialised_from_a_stored_run_imports_nothing(
     stopped: Path, package: Path, tmp_path: Path
 ) -> None:
     for number, path in enumerate((stopped, newest_checkpoint(stopped))):

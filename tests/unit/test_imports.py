@@ -1,4 +1,4 @@
-"""Who may import whom, read from the syntax trees; and what an import needs."""
+"""Which modules may import which, read from syntax trees; and what importing needs."""
 
 import ast
 import os
@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "torchrl_lite"
 
-# From the bottom to the top: a module imports from its own room, its own floor and those below.
-FLOORS: tuple[tuple[str, ...], ...] = (
+# From bottom to top: a module imports only from its own layer and those below.
+LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("config",),
     ("network", "env", "checkpoint", "reporting"),
@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sweep", "bench"),
     ("starter", "cli"),
 )
-PLAN = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 
 
 def module_of(path: Path) -> str:
@@ -36,13 +36,13 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def room_of(module: str) -> str:
-    """The folder of a module, or the module itself where it lies beside the folders."""
+def part_of(module: str) -> str:
+    """The folder of a module, or the module itself if it is in none."""
     return module.split(".")[0]
 
 
-def floor_of(module: str) -> int:
-    return PLAN[room_of(module)]
+def layer_of(module: str) -> int:
+    return LAYER_OF[part_of(module)]
 
 
 def exists(module: str) -> bool:
@@ -73,29 +73,29 @@ def imports_of(path: Path) -> frozenset[str]:
 MODULES = sorted({*PACKAGE.rglob("*.py"), *ROOT.glob("starter/*.py")} - {PACKAGE / "__init__.py"})
 
 
-def test_a_module_has_its_place_and_imports_nothing_above_its_floor() -> None:
+def test_every_module_has_a_layer_and_imports_nothing_above_it() -> None:
     for path in MODULES:
-        own = floor_of(module_of(path))
-        assert not {other for other in imports_of(path) if floor_of(other) > own}, path
+        layer = layer_of(module_of(path))
+        assert not {other for other in imports_of(path) if layer_of(other) > layer}, path
 
 
-def test_no_two_rooms_and_no_two_files_import_each_other() -> None:
-    rooms: dict[str, set[str]] = {}
+def test_packages_and_files_have_no_import_cycles() -> None:
+    parts: dict[str, set[str]] = {}
     files: dict[str, set[str]] = {}
     for path in MODULES:
         module, imported = module_of(path), imports_of(path)
-        room = room_of(module)
-        rooms.setdefault(room, set()).update({room_of(other) for other in imported} - {room})
-        if room != "starter":  # `from package import name` inside it imports not itself
+        part = part_of(module)
+        parts.setdefault(part, set()).update({part_of(other) for other in imported} - {part})
+        if part != "starter":  # `from package import name` within the package is no cycle
             files[module] = set(imported) - {module}
-    for graph in (rooms, files):
+    for graph in (parts, files):
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
+            pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
 
 
-# --- what an import needs ------------------------------------------------------------------------
+# --- what importing needs ------------------------------------------------------------------------
 
 PROBE = """
 import socket, sys
@@ -118,7 +118,7 @@ print(torch.cuda.is_initialized())
 def test_the_launcher_needs_no_display_gpu_network_optional_package_or_compiler(
     tmp_path: Path,
 ) -> None:
-    """Imported by a process with none of them, and no home."""
+    """Imported by a process with none of them and an empty home directory."""
     hidden = {"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "MUJOCO_GL", "PYOPENGL_PLATFORM"}
     env = {key: value for key, value in os.environ.items() if key not in hidden}
     env |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""What environments report in ``info``: from a step to the log, and that it changes no training."""
+"""What environments report in ``info``: from a step to the log, without affecting training."""
 
 from pathlib import Path
 from typing import Any
@@ -24,21 +24,21 @@ from torchrl_lite.training.evaluation import by_task, training_row
 
 def recorded(names: list[str], steps: list[dict[str, Any]]) -> dict[str, Reported]:
     recorder = InfoRecorder(names)
-    recorder.add(dict.fromkeys(names, 100.0))  # of an episode before
+    recorder.add(dict.fromkeys(names, 100.0))  # from the episode before
     recorder.begin()
     for info in steps:
         recorder.add(info)
     return recorder.summary()
 
 
-def test_mean_over_the_steps_that_report_and_the_last_value() -> None:
+def test_a_summary_has_the_mean_over_reporting_steps_and_the_last_value() -> None:
     steps = [{"a": 1, "b": True}, {"a": np.float32(2.0)}, {"a": 6.0, "b": np.False_, "c": 9}]
     assert recorded(["a", "b"], steps) == {"a": Reported(3.0, 6.0), "b": Reported(0.5, 0.0)}
     no_numbers: list[object] = [None, "1.0", np.zeros(2), [1.0]]
     assert recorded(["a", "b"], [{"a": value} for value in no_numbers]) == {}
 
 
-def test_an_epoch_that_was_not_taken_keeps_its_numbers_in_a_checkpoint() -> None:
+def test_a_collected_epoch_keeps_its_info_in_a_checkpoint() -> None:
     block = random_block(make_spec(1), 2)
     stats = EpisodeStats(0, 1.0, 5, None, info={"a": Reported(1.0, 2.0)})
     state = through_a_file(Collected(block, [stats], Cost(1.0, 2.0)).state_dict())
@@ -58,7 +58,7 @@ def test_a_row_averages_over_the_episodes_that_report() -> None:
     }
 
 
-def test_meta_worlds_numbers_are_logged_and_change_no_training(tmp_path: Path) -> None:
+def test_meta_worlds_info_is_logged_and_does_not_change_training(tmp_path: Path) -> None:
     with_them, without = (
         train(tmp_path / name, "--task", TASK, **changes)
         for name, changes in (("a", {}), ("b", {"log__info": []}))
@@ -66,7 +66,7 @@ def test_meta_worlds_numbers_are_logged_and_change_no_training(tmp_path: Path) -
     row = rows_of(with_them)[1]  # the first epoch is shorter than an episode
     for name in METAWORLD_INFO:
         assert row[f"info_mean/{name}/reach-v3"] != ""
-    # The task's own meaning of these: distances of the hand, and nothing to grasp.
+    # In this task, both are distances of the hand, and there is nothing to grasp.
     assert row["info_last/near_object/reach-v3"] == row["info_last/obj_to_target/reach-v3"]
     assert float(row["info_mean/grasp_success/reach-v3"]) == 1.0
     names = rows_of(without)[1].keys()

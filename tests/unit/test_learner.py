@@ -36,7 +36,7 @@ def assert_same_weights(one: SAC, other: SAC) -> None:
 
 
 class Counting(Learner):
-    """Reports the number of the update, and that number times ten to the task's power."""
+    """Reports the number of the update, and that number times 10**task."""
 
     METRICS = ("number", "size")
 
@@ -69,7 +69,7 @@ def run_counting(learner: Counting, tasks: Sequence[int], steps: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
-    """And the updates draw nothing from the global generator."""
+    """And updates do not use the global generator."""
     learner = make_sac(make_spec(3))
     before = torch.get_rng_state()
     learner.run(filled_buffer(learner.spec), range(3), opt_steps=5, batch_size=8)
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert_same_weights(learner, trained(make_spec(3)))
 
 
-def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
+def test_another_seed_gives_different_updates_of_the_same_weights() -> None:
     spec, initial = make_spec(), make_sac(make_spec()).state_dict()
     learners = [make_sac(spec, seed=seed) for seed in (0, 1)]
     for learner in learners:
@@ -87,8 +87,8 @@ def test_another_seed_gives_other_updates_of_the_same_initial_weights() -> None:
     assert not torch.equal(*weights)
 
 
-def test_updates_draw_from_another_stream_than_the_initial_weights() -> None:
-    """Which torch draws from its global generator, with the same seed."""
+def test_updates_and_initial_weights_use_different_random_streams() -> None:
+    """Initial weights come from torch's global generator, with the same seed."""
     learner = Counting(make_spec())
     run_counting(learner, [0], 1)
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_updates_draw_from_another_stream_than_the_initial_weights() -> None:
 
 
 def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
-    """Each is drawn by itself, for both actions of an update and for every task."""
+    """Independently for both actions of an update and for every task."""
     learner = Counting(make_spec(2))
     learner.run(filled_buffer(learner.spec), [0, 1], opt_steps=1, batch_size=20_000)
     (noise,) = learner.noises
@@ -113,7 +113,7 @@ def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
     assert noise.act.var().item() == pytest.approx(1, abs=0.03)
 
 
-def test_the_kind_of_update_follows_the_number_of_all_updates_so_far() -> None:
+def test_the_update_variant_follows_the_total_number_of_updates() -> None:
     learner = Counting(make_spec())
     run_counting(learner, [0], 3)
     run_counting(learner, [0], 2)
@@ -134,8 +134,8 @@ def test_flush_leaves_out_tasks_without_an_update() -> None:
     }
 
 
-def test_flush_forgets_what_it_gave() -> None:
-    """Of a single task, there are no names of tasks."""
+def test_flush_resets_the_metrics() -> None:
+    """With a single task, there are no per-task metrics."""
     learner = Counting(make_spec())
     run_counting(learner, [0], 4)
     assert learner.flush() == {"train/number": 2.5, "train/size": 2.5}
@@ -144,8 +144,8 @@ def test_flush_forgets_what_it_gave() -> None:
     assert learner.flush()["train/number"] == 5.0
 
 
-def test_a_task_without_transitions_is_refused() -> None:
-    """An empty ring would hand out its neighbour's rows."""
+def test_a_task_without_transitions_is_rejected() -> None:
+    """An empty ring buffer would return its neighbour's rows."""
     spec = make_spec(2)
     buffer = ReplayBuffer(spec, 10, CPU)
     buffer.add_block(random_block(spec, 4), [1])
@@ -155,8 +155,8 @@ def test_a_task_without_transitions_is_refused() -> None:
     learner.run(buffer, [1], opt_steps=1, batch_size=4)
 
 
-def test_a_gradient_of_another_layout_makes_the_right_step() -> None:
-    """Adam's fused kernel takes the memory as it is; the first step is -lr sign(gradient)."""
+def test_a_gradient_with_another_memory_layout_gives_the_right_step() -> None:
+    """Adam's fused kernel ignores strides; its first step is -lr sign(gradient)."""
     learner = make_sac(make_spec())
     parameter = torch.nn.Parameter(torch.zeros(2, 3))
     learner.optimizers.add("other", [parameter], lr=1.0, eps=1e-12)

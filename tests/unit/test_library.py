@@ -1,4 +1,4 @@
-"""The library's interface: what it names, and that naming it loads nothing."""
+"""The library's interface: its public names, and that importing it is cheap."""
 
 import ast
 import subprocess
@@ -16,7 +16,7 @@ from torchrl_lite.config.shipped import config_names, find_config, shipped_folde
 PACKAGE = Path(torchrl_lite.__file__).parent
 
 
-def test_every_public_name_is_there_and_is_what_a_type_checker_sees() -> None:
+def test_every_public_name_exists_and_is_visible_to_type_checkers() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     seen = {
         alias.name: node.module
@@ -34,7 +34,7 @@ def test_every_public_name_is_there_and_is_what_a_type_checker_sees() -> None:
         _ = torchrl_lite.load_polcy
 
 
-def test_the_import_alone_loads_nothing_heavy() -> None:
+def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, torchrl_lite; print({'torch', 'gymnasium', 'pydantic'} & sys.modules.keys())"
     )
@@ -56,26 +56,26 @@ def test_every_shipped_configuration_is_found_from_any_directory(
     assert load_config("mt10").num_tasks == 10
     with pytest.raises(UserError, match="cannot be read"):
         load_config("x" * 5000 + ".json")
-    assert find_config("x" * 5000) == Path("x" * 5000)  # reading it says what is wrong
+    assert find_config("x" * 5000) == Path("x" * 5000)  # reading it reports the error
     with pytest.raises(UserError, match=r"'mt11' is neither.*did you mean 'mt10'\?"):
         find_config("mt11")
 
 
-def test_a_file_wins_over_a_shipped_name_and_a_missing_path_stays_one(
+def test_a_file_takes_precedence_over_a_shipped_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mt10.json").write_text('{"extends": "mt3", "train": {"num_epochs": 7}}')
     config = load_config("mt10.json", "train.num_epochs=5")
-    assert (config.num_tasks, config.train.num_epochs) == (3, 5)  # its own base ships
+    assert (config.num_tasks, config.train.num_epochs) == (3, 5)  # its base is a shipped one
     assert load_config("mt10").num_tasks == 10
     with pytest.raises(UserError, match=r"mt12\.json: no such configuration"):
         load_config("mt12.json")
     with pytest.raises(UserError, match=r"^--set: train\.num_epoch: unknown key"):
-        load_config("mt10", "train.num_epoch=3")  # the mistake is not the file's
+        load_config("mt10", "train.num_epoch=3")  # the file is not blamed
 
 
-def test_an_installed_package_has_its_own_files(
+def test_an_installed_package_uses_its_own_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert shipped_folder("config") == PACKAGE.parent / "config"

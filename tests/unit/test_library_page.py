@@ -1,4 +1,4 @@
-"""The code on the pages runs: each page is one script from top to bottom."""
+"""The code in the documentation runs: each page is one script from top to bottom."""
 
 import json
 import re
@@ -13,16 +13,16 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "count", "result", "said"),
+    ("page", "count", "result", "output"),
     [
         ("library.md", 5, "runs/reach/result.json", "done: 400 frames"),
         ("environments.md", 3, "runs/wrapped/policy.safetensors", "done: 40 frames"),
     ],
 )
-def test_the_code_of_the_page_runs(
-    page: str, count: int, result: str, said: str, tmp_path: Path
+def test_the_python_code_of_a_page_runs(
+    page: str, count: int, result: str, output: str, tmp_path: Path
 ) -> None:
-    """In a process of its own: it trains in a directory of its own and sets threads."""
+    """In its own process and directory, since it trains and sets threads."""
     text = (DOCS / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == count
@@ -38,14 +38,14 @@ def test_the_code_of_the_page_runs(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / result).exists()
-    assert said in done.stdout
+    assert output in done.stdout
 
 
-def test_the_task_of_ones_own_is_trained_by_the_commands_of_the_page(
+def test_the_commands_of_the_page_train_its_custom_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fewer and smaller updates, and the time limit of its registration, which a worker learns
-    from the module."""
+    """With a tiny configuration, and the registered time limit, which a worker reads from the
+    module."""
     text = (DOCS / "environments.md").read_text(encoding="utf-8")
     code, config, commands = (
         re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0]

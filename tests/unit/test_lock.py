@@ -1,4 +1,4 @@
-"""One process at a time in a run directory."""
+"""Only one process at a time uses a run directory."""
 
 import json
 import shutil
@@ -35,15 +35,15 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("argv", "begun"), [((), False), ((), True), (("--resume",), True)])
-def test_a_second_run_is_refused_in_one_line(
+@pytest.mark.parametrize(("argv", "started"), [((), False), ((), True), (("--resume",), True)])
+def test_a_second_run_is_a_one_line_error(
     run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     argv: tuple[str, ...],
-    begun: bool,
+    started: bool,
 ) -> None:
-    if begun:
+    if started:
         params = {"algo": "sac", "env": {"tasks": [TASK]}, "system": {"workers": 0}}
         (run / "params.json").write_text(json.dumps(params))
     before = contents(run)
@@ -51,11 +51,11 @@ def test_a_second_run_is_refused_in_one_line(
         assert start(tmp_path, *argv) == 2
     error = capsys.readouterr().err
     one_line(error, str(run))
-    assert ("another process is working on this run" in error) == (not begun or bool(argv))
+    assert ("another process is working on this run" in error) == (not started or bool(argv))
     assert contents(run) == before
 
 
-def test_another_process_is_refused_until_a_crash_frees_the_lock(run: Path) -> None:
+def test_another_process_is_locked_out_until_the_holder_dies(run: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(ROOT), str(run)],
         stdin=subprocess.PIPE,
@@ -68,45 +68,45 @@ def test_another_process_is_refused_until_a_crash_frees_the_lock(run: Path) -> N
     process.send_signal(signal.SIGKILL)
     process.communicate()
     with locked(run):
-        assert list(run.iterdir()) == []  # nor a file
+        assert list(run.iterdir()) == []  # the lock leaves no file
 
 
-def test_a_run_that_began_and_ended_meanwhile_is_not_overwritten(
+def test_a_run_that_started_and_ended_meanwhile_is_not_overwritten(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the first look at the directory and the lock."""
+    """Between the first check of the directory and the lock."""
 
-    def late(folder: Path) -> object:
+    def start_another_and_lock(folder: Path) -> object:
         (folder / "params.json").write_text("{}")
         return locked(folder)
 
-    monkeypatch.setattr("torchrl_lite.training.run.locked", late)
+    monkeypatch.setattr("torchrl_lite.training.run.locked", start_another_and_lock)
     assert start(tmp_path) == 2
     assert "--resume" in capsys.readouterr().err
     assert (run / "params.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(
-    ("leave", "again"),
+    ("clear", "reuse"),
     [(lambda run: run.rename(run.with_name("old")), True), (shutil.rmtree, False)],
-    ids=["moved, and another run began", "deleted"],
+    ids=["replaced by another run", "deleted"],
 )
 def test_a_run_ends_when_its_directory_is_moved_or_deleted(
-    tmp_path: Path, leave: Callable[[Path], object], again: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clear: Callable[[Path], object], reuse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It writes nothing into that of the run which came after it."""
+    """It writes nothing into the directory of a run that replaced it."""
     run, write = tmp_path / "run", Board.row
 
-    def at_once(board: Board, row: Any, *, frames: int) -> None:
+    def row_and_flush(board: Board, row: Any, *, frames: int) -> None:
         write(board, row, frames=frames)
-        board.flush()  # else TensorBoard's thread may still be writing when the directory goes
+        board.flush()  # else TensorBoard's thread may write while the directory is removed
 
-    monkeypatch.setattr(Board, "row", at_once)
+    monkeypatch.setattr(Board, "row", row_and_flush)
 
     def after(row: dict[str, Any]) -> None:
         if row["epoch"] == 2:
-            leave(run)
-            if again:
+            clear(run)
+            if reuse:
                 (run / "checkpoint").mkdir(parents=True)
                 (run / "checkpoint" / "last_9.json").write_text("{}")
 
@@ -114,5 +114,5 @@ def test_a_run_ends_when_its_directory_is_moved_or_deleted(
     with pytest.raises(RunError, match="moved or deleted while this run was using it"):
         train(load_config(tree_of(fields)), run_dir=run, device="cpu", callback=after)
     assert [path.name for path in run.rglob("*")] == (
-        ["checkpoint", "last_9.json"] if again else []
+        ["checkpoint", "last_9.json"] if reuse else []
     )

@@ -1,4 +1,4 @@
-"""Learning rates that fall over a run's updates."""
+"""Learning rate schedules over a run's updates."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SPEC = make_spec(2)
 
 
 def share(kind: str, updates: int, *, final: float = 0.5, epochs: int = 10) -> float:
-    """Of a run of 4 updates an epoch."""
+    """The share of the initial rate, in a run with 4 updates per epoch."""
     config = TrainConfig(lr_schedule=kind, lr_final=final, num_epochs=epochs, opt_steps=4)
     return config.lr_share(updates)
 
@@ -31,14 +31,14 @@ def share(kind: str, updates: int, *, final: float = 0.5, epochs: int = 10) -> f
         ("cosine", 0.0, [1, 0.853553, 0.5, 0.146447, 0]),
     ],
 )
-def test_quarters_of_a_run_by_hand(kind: str, final: float, shares: list[float]) -> None:
-    told = [share(kind, updates, final=final) for updates in (0, 10, 20, 30, 40)]
-    assert told == pytest.approx(shares, abs=1e-6)
+def test_the_shares_at_quarters_of_a_run(kind: str, final: float, shares: list[float]) -> None:
+    computed = [share(kind, updates, final=final) for updates in (0, 10, 20, 30, 40)]
+    assert computed == pytest.approx(shares, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_the_rate_is_constant_after_the_end(kind: str) -> None:
-    """And a run without updates has a schedule too."""
+    """A run without updates has a schedule, too."""
     assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
     assert share(kind, 0, epochs=0) == 1
 
@@ -58,17 +58,17 @@ def run(learner: Learner, updates: int) -> None:
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_a_share_is_that_of_every_optimisers_own_rate(algo: str) -> None:
+def test_the_share_scales_every_optimisers_own_rate(algo: str) -> None:
     learner = learner_of(algo)
     start = rates(learner)
     assert start == {"critic": 2e-3} | dict.fromkeys(start.keys() - {"critic"}, 1e-3)
-    for part in (0.5, 0.25, 0.8, 1.0):  # of the start, never of the last one
+    for part in (0.5, 0.25, 0.8, 1.0):  # always of the initial rate
         learner.optimizers.schedule(part)
         assert rates(learner) == pytest.approx({name: part * rate for name, rate in start.items()})
 
 
-def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:
-    """Which is lower after a gentle start."""
+def test_a_checkpoint_keeps_the_current_and_the_initial_rates() -> None:
+    """A gentle start lowers the initial rates."""
     learner, other = learner_of("sac"), learner_of("sac", seed=5, plr=0.5, qlr=0.5)
     learner.start_gently(lr_multiplier=0.3, frozen_updates=0)
     learner.optimizers.schedule(0.25)
@@ -84,7 +84,7 @@ def test_a_file_keeps_where_the_rates_are_and_where_they_began() -> None:
 
 
 def start(folder: Path, *flags: str, **changes: Any) -> list[float]:
-    """Four epochs of three updates on a pendulum; the critic's rate in each epoch."""
+    """Trains four epochs of three updates on Pendulum; returns the critic's rate in each."""
     seen: list[float] = []
     original = Learner.run
 
@@ -106,7 +106,7 @@ def by_quarters(*shares: float) -> Any:
     return pytest.approx([3e-4 * part for part in shares], rel=1e-5)
 
 
-def test_a_resumed_run_is_where_the_schedule_was(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_schedule(tmp_path: Path) -> None:
     cosine: dict[str, Any] = {"train__lr_schedule": "cosine", "train__lr_final": 0.0}
     half = start(tmp_path, "--until", "30", **cosine)
     rest = start(tmp_path, "--resume", **cosine)

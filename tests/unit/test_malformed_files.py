@@ -1,4 +1,4 @@
-"""Files that a spreadsheet, an editor or a stranger has written: read, or refused in one line."""
+"""Files changed by a spreadsheet, an editor or a stranger: read, or rejected in one line."""
 
 import math
 import os
@@ -37,26 +37,26 @@ def folder(two_epochs: Path, tmp_path: Path) -> Path:
 
 # --- log.csv -------------------------------------------------------------------------------------
 
-REFUSED: dict[str, Callable[[bytes], bytes]] = {
+REJECTED: dict[str, Callable[[bytes], bytes]] = {
     "semicolons": lambda log: log.replace(b",", b";"),
-    "a column": lambda log: log.replace(b"\n", b",1\n").replace(b",1\n", b",mine\n", 1),
-    "more cells": lambda log: log + b"1" + b"," * 500 + b"\n",
-    "no text": lambda log: log.replace(b"epoch", b"ep\xff\xfech"),
-    "a long field": lambda log: log + b'"' + b"x" * 200_000 + b'",\n',
-    "a word": lambda log: log.replace(b"\n2,", b"\ntwo,"),
+    "extra column": lambda log: log.replace(b"\n", b",1\n").replace(b",1\n", b",mine\n", 1),
+    "extra cells": lambda log: log + b"1" + b"," * 500 + b"\n",
+    "invalid UTF-8": lambda log: log.replace(b"epoch", b"ep\xff\xfech"),
+    "long field": lambda log: log + b'"' + b"x" * 200_000 + b'",\n',
+    "word as a number": lambda log: log.replace(b"\n2,", b"\ntwo,"),
     "no header, one row": lambda log: log.split(b"\n")[2] + b"\n",
-    "line ends of an old Macintosh": lambda log: log.replace(b"\n", b"\r"),
-    "sorted downwards": lambda log: b"\n".join(log.split(b"\n")[i] for i in (0, 2, 1, 3)),
-    "rows twice": lambda log: log + log.split(b"\n", 1)[1],
+    "CR line ends": lambda log: log.replace(b"\n", b"\r"),
+    "descending rows": lambda log: b"\n".join(log.split(b"\n")[i] for i in (0, 2, 1, 3)),
+    "duplicate rows": lambda log: log + log.split(b"\n", 1)[1],
 }
 
 
-@pytest.mark.parametrize("edit", REFUSED)
-def test_a_log_that_was_changed_is_one_line_and_nothing_is_lost(
+@pytest.mark.parametrize("edit", REJECTED)
+def test_a_malformed_log_is_a_one_line_error_and_changes_no_file(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], edit: str
 ) -> None:
     log = folder / "log.csv"
-    log.write_bytes(REFUSED[edit](log.read_bytes()))
+    log.write_bytes(REJECTED[edit](log.read_bytes()))
     before = contents(folder)
 
     assert start(tmp_path, "--resume") == 2
@@ -65,7 +65,7 @@ def test_a_log_that_was_changed_is_one_line_and_nothing_is_lost(
     assert contents(folder) == before
 
 
-def test_a_log_of_two_gigabytes_is_one_line(
+def test_a_sparse_log_of_two_gigabytes_is_a_one_line_error(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = folder / "log.csv"
@@ -76,7 +76,7 @@ def test_a_log_of_two_gigabytes_is_one_line(
 
 
 def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
-    """So that one larger than memory resumes; a plot keeps an array of its numbers."""
+    """So that runs with a log larger than memory resume; a plot keeps an array of its numbers."""
     path, cells = tmp_path / "log.csv", ",".join(map(str, range(1000, 1030)))
     with path.open("w") as file:
         file.write(",".join(["epoch", "total_frames", *(f"train/{i}" for i in range(30))]) + "\n")
@@ -96,13 +96,13 @@ def test_a_log_is_read_row_by_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"3,30,1.0,-", b"3,30,1.0,1e-", b"3,30,1.0" + bytes(9)])
-def test_a_row_cut_anywhere_by_a_full_disk_is_left_out(tmp_path: Path, torn: bytes) -> None:
+def test_a_row_truncated_by_a_full_disk_is_dropped(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(b"epoch,total_frames,time/cpu_s,x\n1,10,1.0,0.5\n2,20,1.0,0.5\n" + torn)
     assert read_past(path, 20, 100).epochs == 2
 
 
-def test_two_evaluations_long_ago_are_read_back_for_their_distance(tmp_path: Path) -> None:
+def test_the_two_evaluations_before_the_latest_rows_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     with path.open("w") as file:
         file.write("epoch,total_frames,eval/return\n")
@@ -111,21 +111,21 @@ def test_two_evaluations_long_ago_are_read_back_for_their_distance(tmp_path: Pat
     assert [row["epoch"] for row in read_past(path, 290, 5).latest][:3] == [10, 20, 25]
 
 
-def with_other_marks(log: bytes) -> bytes:
-    """A mark of byte order, other line ends, and a number that is whole."""
+def with_bom_and_crlf(log: bytes) -> bytes:
+    """A byte order mark, CRLF, and an integer written as a float."""
     return b"\xef\xbb\xbf" + log.replace(b"2,20,", b"2,20.0,").replace(b"\n", b"\r\n")
 
 
 @pytest.mark.parametrize(
     "edit",
     [
-        with_other_marks,
-        lambda log: re.sub(rb",+\n", b"\n", log),  # Excel, with cells that are empty
+        with_bom_and_crlf,
+        lambda log: re.sub(rb",+\n", b"\n", log),  # Excel drops empty cells at the end of a row
         lambda log: log.rstrip(b"\n").replace(b"\n", b"\r\n"),  # Google Sheets
     ],
-    ids=["other marks", "no commas at the end of a row", "no line end at the end"],
+    ids=["BOM and CRLF", "no trailing commas", "no final line end"],
 )
-def test_no_row_that_a_spreadsheet_changes_is_lost(
+def test_a_log_saved_by_a_spreadsheet_keeps_all_rows(
     folder: Path, tmp_path: Path, edit: Callable[[bytes], bytes]
 ) -> None:
     def numbers() -> list[dict[str, float]]:
@@ -159,7 +159,7 @@ DAMAGED = ["", "[]", "{}", '{"seed": 1e999, "frames": 1e999}', DEEP, "\ud800",
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: ascii(text)[:30])
-def test_damaged_records_are_one_line(tmp_path: Path, text: str) -> None:
+def test_damaged_records_are_one_line_errors(tmp_path: Path, text: str) -> None:
     for name, read in (("versions.json", read_versions), ("result.json", read_result)):
         (tmp_path / name).write_bytes(text.encode(errors="surrogatepass"))
         assert f"{name}: is damaged, or not written by a run (" in error_of(read, tmp_path)
@@ -170,7 +170,7 @@ TAGS = ["!!bool x", "!!int ''", "!!timestamp x", "!!binary é", "!!set x"]
 
 
 @pytest.mark.parametrize("value", TAGS)
-def test_a_tag_of_yaml_that_does_not_fit_is_one_line(tmp_path: Path, value: str) -> None:
+def test_an_invalid_yaml_tag_is_a_one_line_error(tmp_path: Path, value: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(f"sac:\n  alpha: {value}\n", encoding="utf-8")
     assert str(path) in error_of(read_tree, path)
@@ -189,7 +189,7 @@ def odd_files(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["pipe", "zero", "large"])
-def test_a_foreign_manifest_is_named_and_skipped(
+def test_an_unreadable_manifest_is_named_and_skipped(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     odd_files(folder)[name].rename(folder / "checkpoint" / "last_2.json")
@@ -199,13 +199,13 @@ def test_a_foreign_manifest_is_named_and_skipped(
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["pipe", "zero", "large"])
-def test_only_regular_files_of_some_size_are_read(tmp_path: Path, name: str) -> None:
+def test_only_regular_files_of_limited_size_are_read(tmp_path: Path, name: str) -> None:
     path = odd_files(tmp_path)[name]
     for read in (read_tree, read_source, load_policy):
         assert path.name in error_of(read, path)
 
 
-# --- checkpoints that are played -----------------------------------------------------------------
+# --- checkpoints loaded as policies --------------------------------------------------------------
 
 State = dict[str, Any]
 UNPLAYABLE: dict[str, tuple[Callable[[State], object], str]] = {
@@ -214,25 +214,25 @@ UNPLAYABLE: dict[str, tuple[Callable[[State], object], str]] = {
         "body.head.bias is not finite",
     ),
     "another suite": (lambda state: state["config"]["env"].update(suite="gymnasium"), "env.tasks"),
-    "no task": (lambda state: state["config"]["env"].update(tasks=[1]), "env.tasks"),
+    "invalid task": (lambda state: state["config"]["env"].update(tasks=[1]), "env.tasks"),
     "no configuration": (lambda state: state.update(config={}), "algo"),
     "no weights": (lambda state: state.pop("networks"), "cannot be played"),
-    "no tensor": (lambda state: state.update(networks={"a": 1}), "not written by a run"),
+    "not a tensor": (lambda state: state.update(networks={"a": 1}), "not written by a run"),
     "huge networks": (
         lambda state: state["config"]["net"].update(hidden_shapes=[2**16] * 9),
         "lacks the tensor 'body.trunk.",
     ),
-    "no frames": (lambda state: state.update(frames="many"), "not written by a run"),
+    "invalid frames": (lambda state: state.update(frames="many"), "not written by a run"),
 }
 
 
 @pytest.mark.parametrize("name", UNPLAYABLE)
-def test_weights_that_cannot_be_played_are_named(folder: Path, name: str) -> None:
-    change, words = UNPLAYABLE[name]
+def test_the_error_names_weights_that_cannot_be_played(folder: Path, name: str) -> None:
+    change, expected = UNPLAYABLE[name]
     path = folder / "checkpoint" / "best.pt"
     state = torch.load(folder / "checkpoint" / "last_2.pt", weights_only=True)
     state["networks"] = state.pop("learner")["networks"]
     change(state)
     torch.save(state, path)
     message = error_of(load_policy, path)
-    assert f"{path}: " in message and words in message
+    assert f"{path}: " in message and expected in message

@@ -1,5 +1,4 @@
-"""Runs of networks that mix what tasks share, and of gradients that are combined: resumed, started
-from, played."""
+"""Runs with multi-task networks and with combined gradients: resume, transfer and play."""
 
 from pathlib import Path
 
@@ -41,12 +40,12 @@ def start(log_dir: Path, kind: str, *argv: str) -> Path:
         ),
     ],
 )
-def test_a_run_resumes_bit_identically_starts_others_and_plays(kind: str, tmp_path: Path) -> None:
+def test_a_run_resumes_bit_identically_transfers_and_plays(kind: str, tmp_path: Path) -> None:
     whole = start(tmp_path / "whole", kind)
     start(tmp_path / "parts", kind, "--until", "60")
     assert_same_run(start(tmp_path / "parts", kind, "--resume"), whole)
     combined = complete_state(whole)["learner"]["gradients"]
-    assert bool(combined) == ("-" in kind)  # the run uses the method that it asks for
+    assert bool(combined) == ("-" in kind)  # the run uses the method it was given
 
     other = start(tmp_path / "other", kind, "--init_from", str(whole), "--until", "30")
     mine = complete_state(other)["learner"]["networks"]

@@ -1,4 +1,4 @@
-"""Returns of several steps against a loop over each environment's own stream."""
+"""n-step returns against a loop over each environment's own stream."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from torchrl_lite.types import Batch, Block
 
 SPEC = make_spec(2, obs_dim=1, act_dim=1)
 HALF = 0.5
-"""A discount that no return of whole numbers is rounded by."""
+"""A discount with which returns of integer rewards are exact."""
 
 
 class Step(NamedTuple):
-    """A transition; ``obs`` is its number, ``next_obs`` that and a quarter."""
+    """A transition; ``obs`` is its number, ``next_obs`` that number plus a quarter."""
 
     obs: float
     rew: float
@@ -39,23 +39,23 @@ def block_of(steps: Sequence[Sequence[Step]]) -> Block:
     return Block(wide, torch.zeros_like(wide), rew, wide + 0.25, cont, first)
 
 
-class Told(NamedTuple):
+class Return(NamedTuple):
     rew: float
     discount: float
     next_obs: float
 
 
-def returns(buffer: ReplayBuffer, n: int, *, gamma: float = HALF, task: int = 0) -> dict[int, Told]:
-    """What every stored transition's return is, by its number."""
+def found(buffer: ReplayBuffer, n: int, *, gamma: float = HALF, task: int = 0) -> dict[int, Return]:
+    """The n-step return of every stored transition, by its number."""
     size = int(buffer.size[task])
     pick = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     batch = buffer.sample(pick[None], torch.tensor([task]), discount=gamma, n_step=n)
     columns = (batch.obs[0, :, 0], batch.rew[0], batch.discount[0], batch.next_obs[0, :, 0])
-    return {int(obs): Told(*rest) for obs, *rest in torch.stack(columns, 1).tolist()}
+    return {int(obs): Return(*rest) for obs, *rest in torch.stack(columns, 1).tolist()}
 
 
 class Streams:
-    """A task's environments and all they ever did, with a buffer that has a part of it."""
+    """All transitions of a task's environments, and a buffer that has some of them."""
 
     def __init__(
         self, rng: np.random.Generator, *, capacity: int, copies: int, weight: float
@@ -65,8 +65,8 @@ class Streams:
         self.steps: list[list[Step]] = [[] for _ in range(copies)]
         self.ended = [True] * copies
 
-    def live(self, frames: int) -> None:
-        """Episodes that end by a time limit or in a terminal state, a sixth of the time each."""
+    def collect(self, frames: int) -> None:
+        """Each step terminates or truncates its episode, with a probability of 1/6 each."""
         rows = []
         for _ in range(frames):
             row = []
@@ -80,13 +80,13 @@ class Streams:
             rows.append(row)
         self.buffer.add_block(block_of(rows), [0, 1])
 
-    def leave(self) -> None:
-        """A curriculum's task leaves: its episodes are dropped, what it has is old."""
+    def retire_tasks(self) -> None:
+        """The curriculum drops the task: its episodes are cut, its transitions become old."""
         self.ended = [True] * self.copies
         self.buffer.retire([0, 1])
 
-    def told(self, n: int) -> dict[int, Told]:
-        """Of all that is stored: the newest transitions, whatever they belong to."""
+    def expected_returns(self, n: int) -> dict[int, Return]:
+        """The returns of all stored transitions: the newest ones, of any episode."""
         total = sum(map(len, self.steps))
         result = {}
         for number in range(max(0, total - self.buffer.capacity), total):
@@ -98,26 +98,26 @@ class Streams:
                 last = place + ahead + 1 == len(self.steps[copy])
                 if last or self.steps[copy][place + ahead + 1].first:
                     break
-            result[number] = Told(rew, discount * step.cont, step.obs + 0.25)
+            result[number] = Return(rew, discount * step.cont, step.obs + 0.25)
         return result
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_returns_of_random_streams_are_those_of_a_loop(seed: int) -> None:
-    """Rings of any size and number of copies, before and after they went round. The second task
-    has the same rewards at half the scale."""
+def test_returns_of_random_streams_match_a_loop(seed: int) -> None:
+    """Ring buffers of any size and number of copies, before and after they wrap around. The second
+    task has the same rewards at half the scale."""
     rng = np.random.default_rng(seed)
     copies, longest = int(rng.integers(1, 5)), int(rng.integers(1, 9))
     capacity = copies * longest + int(rng.integers(0, 12))
     streams = Streams(rng, capacity=capacity, copies=copies, weight=1.0)
     streams.buffer.reward_scale[1] = 0.5
     for _ in range(8):
-        streams.live(int(rng.integers(1, longest + 1)))
+        streams.collect(int(rng.integers(1, longest + 1)))
         for n in (1, 2, 3, 7, 30):
-            expected = streams.told(n)
-            assert returns(streams.buffer, n) == expected, (copies, capacity, n)
-            half = {number: told._replace(rew=told.rew / 2) for number, told in expected.items()}
-            assert returns(streams.buffer, n, task=1) == half
+            expected = streams.expected_returns(n)
+            assert found(streams.buffer, n) == expected, (copies, capacity, n)
+            half = {number: ret._replace(rew=ret.rew / 2) for number, ret in expected.items()}
+            assert found(streams.buffer, n, task=1) == half
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
@@ -125,32 +125,32 @@ def test_returns_of_random_streams_are_those_of_a_loop(seed: int) -> None:
 def test_a_task_that_left_and_came_back_has_no_return_across_the_gap(
     seed: int, weight: float
 ) -> None:
-    """However its old transitions are drawn."""
+    """Whatever the weight of its old transitions."""
     rng = np.random.default_rng(seed)
     streams = Streams(rng, capacity=17, copies=2, weight=weight)
     pick = torch.from_numpy(rng.random((1, 400)))
     for _ in range(6):
-        streams.live(int(rng.integers(1, 6)))
-        streams.leave()
-        streams.live(int(rng.integers(1, 6)))
-        expected = streams.told(4)
+        streams.collect(int(rng.integers(1, 6)))
+        streams.retire_tasks()
+        streams.collect(int(rng.integers(1, 6)))
+        expected = streams.expected_returns(4)
         batch = streams.buffer.sample(pick, torch.tensor([0]), discount=HALF, n_step=4)
         drawn = zip(batch.rew[0], batch.discount[0], batch.next_obs[0, :, 0], strict=True)
-        for number, told in zip(batch.obs[0, :, 0].tolist(), drawn, strict=True):
-            assert Told(*map(float, told)) == expected[int(number)]
+        for number, ret in zip(batch.obs[0, :, 0].tolist(), drawn, strict=True):
+            assert Return(*map(float, ret)) == expected[int(number)]
 
 
-def test_a_run_samples_the_steps_and_the_discount_of_its_configuration(
+def test_a_run_samples_with_its_configured_n_step_and_discount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, float]] = []
+    calls: list[dict[str, float]] = []
     sample = ReplayBuffer.sample
 
     def watched(self: ReplayBuffer, pick: Tensor, task: Tensor, **options: Any) -> Batch:
-        asked.append({**options, "copies": self.copies})
+        calls.append({**options, "copies": self.copies})
         return sample(self, pick, task, **options)
 
     monkeypatch.setattr(ReplayBuffer, "sample", watched)
     env = {"env__suite": "gymnasium", "env__tasks": ["Pendulum-v1"], "env__num_envs": 3}
     train(tmp_path, algo="td3", train__n_step=5, td3__discount=0.75, **env)
-    assert asked == [{"discount": 0.75, "n_step": 5, "copies": 3}] * 4
+    assert calls == [{"discount": 0.75, "n_step": 5, "copies": 3}] * 4

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchrl_lite.algo.sac import SAC
 from torchrl_lite.network.layers import grouped_linear
 
-E, T, B, I, O = 2, 3, 5, 4, 6  # noqa: E741 - the project's names of dimensions
+E, T, B, I, O = 2, 3, 5, 4, 6  # noqa: E741 - the project's dimension names
 NUM_TASKS = 4
 ALL = torch.tensor([0, 1])
 
@@ -36,11 +36,11 @@ def double_loop(x: Tensor, weight: Tensor, bias: Tensor, task: Tensor) -> Tensor
 @pytest.mark.parametrize("task", [[3, 0, 2], [1, 1, 1]], ids=str)
 @pytest.mark.parametrize("own_weight", [False, True], ids=["shared weight", "weight per task"])
 @pytest.mark.parametrize("own_bias", [False, True], ids=["shared bias", "bias per task"])
-@pytest.mark.parametrize("inputs", [1, E], ids=["one input for all", "an input per member"])
-def test_a_grouped_layer_is_a_loop_over_members_and_task_rows(
+@pytest.mark.parametrize("inputs", [1, E], ids=["shared input", "input per member"])
+def test_a_grouped_layer_equals_a_loop_over_members_and_task_rows(
     inputs: int, own_bias: bool, own_weight: bool, task: list[int]
 ) -> None:
-    """Also for the gradients, for tasks in any order and for rows of the same task."""
+    """Including gradients, with tasks in any order and rows of the same task."""
     x = normal(inputs, T, B, I, seed=1).requires_grad_()
     weight = normal(E, NUM_TASKS if own_weight else 1, I, O, seed=2).requires_grad_()
     bias = normal(E, NUM_TASKS if own_bias else 1, O, seed=3).requires_grad_()
@@ -54,8 +54,8 @@ def test_a_grouped_layer_is_a_loop_over_members_and_task_rows(
     torch.testing.assert_close(grads, expected_grads, rtol=0, atol=1e-12)
 
 
-def test_shapes_that_do_not_fit_a_signature_are_caught() -> None:
-    """The tests run with checked signatures; here is the proof."""
+def test_shapes_that_violate_a_signature_are_caught() -> None:
+    """Proof that the tests check signatures at run time."""
     with pytest.raises(BeartypeCallHintViolation):
         grouped_linear(
             normal(1, T, B, I), normal(E, 1, I, O), normal(E, 1, O), task=torch.tensor([0])
@@ -71,7 +71,7 @@ def padded(policy: str) -> SAC:
 
 
 def outputs(sac: SAC, obs: Tensor, noise: Tensor, act: Tensor, task: Tensor) -> list[Tensor]:
-    """All that the networks say about these observations and actions."""
+    """All outputs of the networks for these observations and actions."""
     return [
         sac.actor.act(obs, task),
         sac.actor.explore(obs, task, noise),
@@ -83,7 +83,7 @@ def outputs(sac: SAC, obs: Tensor, noise: Tensor, act: Tensor, task: Tensor) -> 
 @POLICIES
 @pytest.mark.parametrize("order", [[1, 0], [1], [0, 0, 1]], ids=str)
 def test_rows_in_any_order_have_the_masks_of_their_tasks(policy: str, order: list[int]) -> None:
-    """As environments act in groups, and as a stage of a curriculum trains."""
+    """As when environments act in groups, or a stage of a curriculum trains."""
     sac, rows = padded(policy), torch.tensor(order)
     obs, noise, act = normal(2, B, 5), normal(2, B, 4), normal(2, B, 4)
     both = outputs(sac, obs, noise, act, ALL)
@@ -93,7 +93,7 @@ def test_rows_in_any_order_have_the_masks_of_their_tasks(policy: str, order: lis
     torch.testing.assert_close(mine[-1], both[-1][:, rows])
 
 
-def test_a_gaussian_policy_explores_with_what_it_samples_and_is_judged_by_its_mean() -> None:
+def test_a_gaussian_policy_explores_with_samples_and_acts_with_its_mean() -> None:
     sac = make_sac(make_spec(2), dtype=torch.float64)
     obs, noise = normal(2, B, 5), normal(2, B, 2)
     sampled, _ = sac.actor.sample(obs, ALL, noise)

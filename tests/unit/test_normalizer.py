@@ -1,4 +1,4 @@
-"""Normalised observations: numpy's statistics, the same in all networks, frozen when played."""
+"""Observation normalisation: numpy's statistics in all networks, frozen in evaluation."""
 
 import shutil
 from pathlib import Path
@@ -29,19 +29,19 @@ TASKS = ["drawer-close-v3", "reach-v3"]
 
 
 def blocks(spec: Any, count: int, *, copies: int = 2) -> list[Any]:
-    """Epochs of different lengths, far from zero and with entries of very different sizes."""
+    """Epochs of different lengths; observations far from 0, with very different scales."""
     made = [random_block(spec, 5 + 7 * index, copies, seed=index) for index in range(count)]
     for block in made:
         block.obs.mul_(torch.logspace(-3, 3, spec.obs_dim)).add_(1000.0)
     return made
 
 
-def of_all(collected: list[Any], task: int) -> np.ndarray:
+def all_obs(collected: list[Any], task: int) -> np.ndarray:
     return np.concatenate([block.obs[task].flatten(0, 1).double().numpy() for block in collected])
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3"])
-def test_every_network_has_numpys_statistics(algo: str) -> None:
+def test_the_statistics_of_every_network_match_numpy(algo: str) -> None:
     spec = make_spec(2)
     learner = make_learner(algo, spec, net=ON, dtype=torch.float64)
     collected = blocks(spec, 4)
@@ -51,13 +51,13 @@ def test_every_network_has_numpys_statistics(algo: str) -> None:
     assert len(found) == (3 if algo == "sac" else 4)
     for one in found:
         for task in (0, 1):
-            seen = of_all(collected, task)
+            seen = all_obs(collected, task)
             assert float(one.count[0, task]) == len(seen) == 2 * (5 + 12 + 19 + 26)
             np.testing.assert_allclose(one.mean[0, task], seen.mean(0), rtol=1e-13)
             np.testing.assert_allclose(one.var[0, task], seen.var(0), rtol=1e-9)
 
 
-def test_actor_and_critics_see_what_numpy_would_normalise() -> None:
+def test_actor_and_critics_normalise_like_numpy() -> None:
     """A learner without normalisation, given normalised observations, predicts the same."""
     spec = make_spec(2)
     with_it, without = (make_learner("sac", spec, net=net, dtype=torch.float64) for net in (ON, {}))
@@ -70,8 +70,8 @@ def test_actor_and_critics_see_what_numpy_would_normalise() -> None:
     act, task = batch.act[:, : obs.shape[1]], batch.task
     normalised = torch.stack([
         torch.from_numpy(
-            (one.numpy() - of_all(collected, index).mean(0))
-            / np.sqrt(of_all(collected, index).var(0) + 1e-8)
+            (one.numpy() - all_obs(collected, index).mean(0))
+            / np.sqrt(all_obs(collected, index).var(0) + 1e-8)
         )
         for index, one in enumerate(obs)
     ])  # fmt: skip
@@ -84,7 +84,7 @@ def test_actor_and_critics_see_what_numpy_would_normalise() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_what_was_not_seen_is_unchanged_and_what_is_far_off_is_clipped() -> None:
+def test_unseen_entries_are_unchanged_and_outliers_are_clipped() -> None:
     spec = padded_spec([5, 3], [2, 2])
     learner = make_learner("sac", spec, net=ON)
     raw, task = torch.full((2, 1, 5), 3.0), torch.tensor([0, 1])
@@ -92,7 +92,7 @@ def test_what_was_not_seen_is_unchanged_and_what_is_far_off_is_clipped() -> None
     normalizer = learner.actor.normalizer
     torch.testing.assert_close(normalizer(raw, task), raw, rtol=1e-7, atol=0)
     block = random_block(spec, 9)
-    block.obs[1, ..., 3:], block.obs[..., 1] = 0, 3.0  # padding, and an entry that never changes
+    block.obs[1, ..., 3:], block.obs[..., 1] = 0, 3.0  # padding, and a constant entry
     learner.observe(block, [0, 1])
     assert normalizer(raw, task)[:, 0, 1].tolist() == [0, 0]
     raw[0, 0, 1] += 0.01
@@ -100,7 +100,7 @@ def test_what_was_not_seen_is_unchanged_and_what_is_far_off_is_clipped() -> None
     assert normalizer(raw, task)[1, 0, 3:].tolist() == [0, 0]
 
 
-def test_a_task_that_does_not_train_does_not_move() -> None:
+def test_statistics_of_a_task_that_does_not_train_stay_fixed() -> None:
     spec = make_spec(3)
     learner = make_learner("td3", spec, net=ON, dtype=torch.float64)
     first, second = blocks(spec, 2)
@@ -128,12 +128,12 @@ CONFIG = ("--config", ROOT / "config" / "mt10.json")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two tasks."""
+    """An uninterrupted run of two tasks."""
     return train(tmp_path_factory.mktemp("normalised"), *CONFIG, many=True, **CHANGES)
 
 
-def test_a_run_normalises_by_what_it_collected_and_a_policy_has_it(whole: Path) -> None:
-    """Evaluation, which visits other states, leaves no trace."""
+def test_a_run_and_its_policy_have_the_statistics_of_the_collected_data(whole: Path) -> None:
+    """Evaluation, which visits other states, does not change them."""
     state, policy = state_of(whole), load_policy(whole / "policy.safetensors")
     networks = state["learner"]["networks"]
     for task, rows in enumerate(state["buffer"]["data"]):
@@ -154,13 +154,13 @@ def test_a_run_normalises_by_what_it_collected_and_a_policy_has_it(whole: Path) 
     assert torch.equal(best.actor.normalizer.mean, before["mean"])  # type: ignore[union-attr]
 
 
-def test_it_resumes_to_the_bit_and_with_a_worker(whole: Path, tmp_path: Path) -> None:
+def test_it_resumes_bit_identically_with_a_worker(whole: Path, tmp_path: Path) -> None:
     parts = short(tmp_path, *CONFIG, **CHANGES)
     assert main("sac", [*parts, "--until", "40"], multi_task=True) == 0
     more = ["--resume", "--set", "system.workers=1"]
     assert main("sac", [*parts, *more], multi_task=True) == 0
     folder = tmp_path / "x" / whole.parent.name / "1"
-    shutil.copy(whole / "params.json", folder)  # the number of workers
+    shutil.copy(whole / "params.json", folder)  # it differs in the number of workers
     assert_same_run(folder, whole)
 
 
@@ -177,7 +177,7 @@ def test_weights_are_transferred_with_their_statistics(whole: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_weights_for_other_observations_are_refused(
+def test_weights_with_other_normalisation_are_rejected(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], on: bool
 ) -> None:
     source = train(tmp_path / "raw", "--task", "reach-v3") if on else whole

@@ -1,4 +1,4 @@
-"""Output that cannot be written ends no training, and its log says so."""
+"""Output that cannot be written does not stop training, and the log says so."""
 
 import os
 import subprocess
@@ -28,15 +28,15 @@ def train(shell: str, log_dir: Path, **env: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(
-    ("shell", "why"),
+    ("shell", "reason"),
     [
         ('"$@" | head -2', "Broken pipe"),
         ('"$@" >&- 2>&- <&-', "closed at startup"),
         ('"$@" --set=log.console=live >/dev/full 2>&1', "No space left on device"),
     ],
 )
-def test_a_run_continues_when_its_output_is_closed(tmp_path: Path, shell: str, why: str) -> None:
-    """And where the stream lacks letters."""
+def test_a_run_continues_when_its_output_is_closed(tmp_path: Path, shell: str, reason: str) -> None:
+    """Also with an encoding that lacks characters."""
     done = train(shell, tmp_path / "läufe", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
     assert (rb"l\xe4ufe" in done.stdout) == ("head" in shell)
@@ -45,18 +45,18 @@ def test_a_run_continues_when_its_output_is_closed(tmp_path: Path, shell: str, w
     assert len((folder / "log.csv").read_text().splitlines()) == 6
     board = EventAccumulator(str(folder)).Reload()
     (text,) = board.Tensors("console/text_summary")
-    assert why in text.tensor_proto.string_val[0].decode()
+    assert reason in text.tensor_proto.string_val[0].decode()
 
 
-def test_a_locale_in_which_tensorboard_cannot_name_a_folder_is_refused(tmp_path: Path) -> None:
-    """One line says what would help."""
+def test_a_locale_that_cannot_encode_the_log_directory_is_rejected(tmp_path: Path) -> None:
+    """TensorBoard could not write there; the error suggests a fix."""
     done = train('"$@"', tmp_path / "läufe", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert b"--log_dir" in line and b"PYTHONUTF8=1" in line
 
 
-def test_a_log_directory_that_is_not_utf_8_is_refused(
+def test_a_log_directory_that_is_not_utf_8_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_dir = os.fsdecode(bytes(tmp_path) + b"/\xff")
@@ -65,7 +65,7 @@ def test_a_log_directory_that_is_not_utf_8_is_refused(
     assert "--log_dir" in line and "UTF-8" in line
 
 
-def test_a_stream_that_another_package_closed_drops_its_output(tmp_path: Path) -> None:
+def test_output_to_a_stream_that_another_package_closed_is_dropped(tmp_path: Path) -> None:
     with (tmp_path / "console").open("w") as stream:
         output = Output(stream)
     output.write("nobody reads this")

@@ -1,4 +1,4 @@
-"""Before a starter's work, a signal is one line; that flags need no torch is in `test_cli`."""
+"""Signals while a starter imports its packages; `test_cli` checks that flags need no torch."""
 
 import os
 import signal
@@ -12,7 +12,6 @@ from tiny_runs import ROOT, SAVED, TASK, sets
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 
-# A signal at the import of each of these, the first and the last of a starter's own.
 def python(*argv: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, argv)],
@@ -43,7 +42,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.parametrize(
     ("starter", "module", "number"),
-    [
+    [  # the signal arrives as the module is imported, early or late
         ("st_sac.py", "argparse", signal.SIGINT),
         ("st_sac.py", "torchrl_lite.reporting.streams", signal.SIGINT),
         ("mt_td3.py", "torch.nn.functional", signal.SIGTERM),
@@ -51,7 +50,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         ("sweep.py", "torch", signal.SIGTERM),
     ],
 )
-def test_a_signal_while_a_starter_imports_is_one_line(
+def test_a_signal_while_a_starter_imports_ends_it_with_one_line(
     starter: str, module: str, number: signal.Signals
 ) -> None:
     argv = {"play.py": ["--pretrained", "x"], "sweep.py": ["--starter", "st_sac"]}
@@ -64,7 +63,7 @@ def test_a_signal_while_a_starter_imports_is_one_line(
 # --- the guard -----------------------------------------------------------------------------------
 
 
-def test_a_signal_that_foreign_code_turns_into_an_error_is_still_a_signal() -> None:
+def test_a_signal_that_other_code_turns_into_an_error_is_still_a_signal() -> None:
     with pytest.raises(Interrupted, match="SIGTERM"), SignalGuard(grace=0.0):
         try:
             signal.raise_signal(signal.SIGTERM)
@@ -72,8 +71,8 @@ def test_a_signal_that_foreign_code_turns_into_an_error_is_still_a_signal() -> N
             raise RuntimeError("cannot import torch._dynamo") from error
 
 
-def test_building_imports_nothing_of_torch_within_the_guard(tmp_path: Path) -> None:
-    """In a process of its own: this one has imported everything."""
+def test_building_a_run_imports_no_torch_modules_within_the_guard(tmp_path: Path) -> None:
+    """In a new process, since this one has imported everything."""
     script = tmp_path / "probe.py"
     script.write_text(
         "import sys\n"

@@ -1,4 +1,4 @@
-"""Files and names from strangers: nothing in them is executed, nothing is written elsewhere."""
+"""Untrusted files and names: nothing in them is executed, nothing is written elsewhere."""
 
 import json
 import pickle
@@ -26,12 +26,12 @@ def start(log_dir: Path, *argv: str) -> int:
 SECRET = "s3cr3t0123456789"
 
 
-# --- checkpoints; test_checkpoint has what is read of them ---------------------------------------
+# --- checkpoints; test_checkpoint covers how they are read ---------------------------------------
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The log directory of a run with secrets in its environment; only to be read."""
+    """The log directory of a run with secrets in its environment; read-only."""
     log_dir = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_TOKEN"):
@@ -40,8 +40,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return log_dir
 
 
-@pytest.mark.parametrize("signed", [False, True], ids=["as it is", "with a manifest"])
-def test_a_run_with_a_malicious_checkpoint_is_refused(
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "with a matching manifest"])
+def test_a_run_with_a_malicious_checkpoint_is_rejected(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], signed: bool
 ) -> None:
     log_dir, target = tmp_path / "log", tmp_path / "executed"
@@ -61,7 +61,7 @@ def test_a_run_with_a_malicious_checkpoint_is_refused(
     assert target.exists()  # what it would have done
 
 
-def test_no_environment_variable_reaches_a_file_of_a_run(finished: Path) -> None:
+def test_no_environment_variable_is_written_to_a_file_of_a_run(finished: Path) -> None:
     files = [path for path in finished.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
@@ -73,7 +73,7 @@ def test_no_environment_variable_reaches_a_file_of_a_run(finished: Path) -> None
 @pytest.mark.parametrize(
     "tag", ["!!python/object/apply:os.system ['mkdir {target}']", "!unknown x"]
 )
-def test_a_yaml_tag_is_a_mistake_and_executes_nothing(
+def test_a_yaml_tag_is_rejected_and_executes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str
 ) -> None:
     path, target = tmp_path / "evil.yaml", tmp_path / "executed"
@@ -83,8 +83,8 @@ def test_a_yaml_tag_is_a_mistake_and_executes_nothing(
     assert not target.exists() and not (tmp_path / "log").exists()
 
 
-def test_a_yaml_of_aliases_ends_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A billion laughs."""
+def test_a_yaml_alias_bomb_ends_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The "billion laughs" attack."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     for n in range(1, 9):
         lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]")
@@ -110,25 +110,25 @@ JSON = st.recursive(
     yaml=st.booleans(),
 )
 @example(fields={}, overrides=[("sac.tau", "\x1f0.5")], yaml=False)  # not a space for float()
-def test_random_trees_are_a_configuration_or_one_line(
+def test_random_trees_are_a_configuration_or_a_one_line_error(
     tmp_path: Path, fields: dict[str, Any], overrides: list[tuple[str, str]], yaml: bool
 ) -> None:
-    """Made mostly of what a configuration knows, so that they get far before they fail."""
+    """Made mostly of known keys, so that they get far before they fail."""
     tree = tree_of({"env.tasks": [TASK]} | fields)
     path = tmp_path / ("random.yaml" if yaml else "random.json")
     path.write_text(json.dumps(tree), encoding="utf-8")
-    assert_config_or_one_line(path, [f"{key}={value}" for key, value in overrides])
+    assert_config_or_one_line_error(path, [f"{key}={value}" for key, value in overrides])
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), yaml=st.booleans())
-def test_random_bytes_are_one_line(tmp_path: Path, content: bytes, yaml: bool) -> None:
+def test_random_bytes_are_a_one_line_error(tmp_path: Path, content: bytes, yaml: bool) -> None:
     path = tmp_path / ("random.yaml" if yaml else "random.json")
     path.write_bytes(content)
-    assert_config_or_one_line(path, [])
+    assert_config_or_one_line_error(path, [])
 
 
-def assert_config_or_one_line(path: Path, overrides: list[str]) -> None:
+def assert_config_or_one_line_error(path: Path, overrides: list[str]) -> None:
     try:
         assert isinstance(load(path, overrides, sections=SECTIONS, algo="sac"), Config)
     except UserError as error:
