@@ -1,4 +1,4 @@
-"""An agent of Stable-Baselines3 acts in ``play.py`` as its own ``predict`` does."""
+"""Stable-Baselines3 agents act in ``play.py`` as in their own ``predict``."""
 
 import io
 import json
@@ -43,10 +43,10 @@ SAC = {
     **linear("actor.mu", 4, 4),
     **linear("actor.log_std", 4, 4),
 }
-"""As wide as its actions: the two heads could be taken for layers one behind the other."""
+"""Hidden layers as wide as the action, so the two heads could be mistaken for stacked layers."""
 
 
-def acts(policy: Policy, obs: np.ndarray) -> np.ndarray:
+def actions(policy: Policy, obs: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return policy.actor.act(torch.from_numpy(obs)[None], torch.tensor([0]))[0].numpy()
 
@@ -54,7 +54,7 @@ def acts(policy: Policy, obs: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("algo", "task"), [("sac", "Pusher-v5"), ("td3", "Pendulum-v1"), ("ddpg", "Pendulum-v1")]
 )
-def test_actions_are_those_of_predict(algo: str, task: str, tmp_path: Path) -> None:
+def test_actions_match_predict(algo: str, task: str, tmp_path: Path) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
     kwargs = {"net_arch": [32, 24]}
     model = getattr(sb3, algo.upper())("MlpPolicy", task, seed=3, device="cpu",
@@ -71,21 +71,21 @@ def test_actions_are_those_of_predict(algo: str, task: str, tmp_path: Path) -> N
     space: Any = stock.action_space
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(200, *stock.observation_space.shape)).astype(np.float32)
-    theirs = model.predict(obs, deterministic=True)[0]
+    expected = model.predict(obs, deterministic=True)[0]
     center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-    np.testing.assert_allclose(center + half * acts(policy, obs), theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(center + half * actions(policy, obs), expected, rtol=0, atol=1e-6)
     stock.close()
 
 
-def test_state_dependent_exploration_is_refused(tmp_path: Path) -> None:
-    """Its mean action is clipped, which ours is not."""
+def test_state_dependent_exploration_is_rejected(tmp_path: Path) -> None:
+    """gSDE clips the mean action, ours does not."""
     sb3 = pytest.importorskip("stable_baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu").save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match="gSDE"):
         read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
 
 
-def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) -> None:
+def test_layers_are_identified_by_name(tmp_path: Path) -> None:
     data = {"num_timesteps": 77, "policy_kwargs": {"activation_fn": str(torch.nn.ReLU)}}
     path = write_zip(tmp_path / "agent.zip", SAC, data)
     policy = load_policy(path, task="drawer-close-v3")
@@ -94,7 +94,7 @@ def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) ->
     for name in ("latent_pi.0", "latent_pi.2"):
         x = torch.relu(x @ SAC[f"actor.{name}.weight"].T + SAC[f"actor.{name}.bias"])
     mean = x @ SAC["actor.mu.weight"].T + SAC["actor.mu.bias"]
-    np.testing.assert_allclose(acts(policy, obs), torch.tanh(mean).numpy(), atol=1e-6)
+    np.testing.assert_allclose(actions(policy, obs), torch.tanh(mean).numpy(), atol=1e-6)
     assert policy.config.env.suite == "metaworld"
 
 
@@ -106,9 +106,7 @@ def test_a_policy_as_wide_as_its_actions_is_read_by_its_names(tmp_path: Path) ->
         ("Pendulum-v1", "observations of 39 and actions of 4 dimensions; Pendulum-v1 has 3 and 1"),
     ],
 )
-def test_the_environment_has_to_be_named_and_to_fit(
-    task: str | None, needle: str, tmp_path: Path
-) -> None:
+def test_the_task_is_required_and_must_match(task: str | None, needle: str, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "agent.zip", SAC)
     assert needle in error_of(load_policy, path, task=task)
 
@@ -129,7 +127,7 @@ def test_the_environment_has_to_be_named_and_to_fit(
         ),
     ],
 )
-def test_other_agents_are_one_line(
+def test_unsupported_agents_are_rejected(
     tensors: dict[str, torch.Tensor], data: dict[str, Any], needle: str, tmp_path: Path
 ) -> None:
     path = write_zip(tmp_path / "agent.zip", tensors, data)

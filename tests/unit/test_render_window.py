@@ -1,4 +1,4 @@
-"""What ``play.py --render human`` says where there is no screen."""
+"""``play.py --render human`` without a display."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from torchrl_lite.policies import film
 from torchrl_lite.policies.load import load_policy
 
 
-def test_without_a_screen_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_without_a_display_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":4321")
     with pytest.raises(UserError, match=r"--render: cannot open a window \(X11: .*--video"):

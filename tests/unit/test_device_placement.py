@@ -1,6 +1,6 @@
-"""What a GPU asks of a whole run, shown without one: no operation has operands on two devices.
+"""Whole runs never mix tensors of two devices, checked without a GPU.
 
-The learner and its buffer are on torch's device "meta", whose tensors have a shape and no numbers.
+The learner and its buffer are on torch's "meta" device, whose tensors have shapes but no data.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from torchrl_lite.demos.expert import record
 from torchrl_lite.demos.file import write
 
 COPIES = {"aten::_to_copy", "aten::copy_"}
-NUMBERS = {torch.bool: True, torch.int64: 1, torch.float32: 0.5, torch.float64: 0.5}
+PLACEHOLDERS = {torch.bool: True, torch.int64: 1, torch.float32: 0.5, torch.float64: 0.5}
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses operands on two devices; what is read back from "meta" is made up."""
+    """Rejects operands on two devices; values read back from "meta" are made up."""
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -45,37 +45,37 @@ class OneDevice(TorchDispatchMode):
             return func(*args, **kwargs)
         assert devices == {"meta"}, f"{name}: operands on {devices}"
         if name == "aten::_local_scalar_dense":
-            return NUMBERS[args[0].dtype]
-        if name.startswith("aten::_fused_adam"):  # it has no form for "meta"
+            return PLACEHOLDERS[args[0].dtype]
+        if name.startswith("aten::_fused_adam"):  # not implemented for "meta"
             return None
         return func(*args, **kwargs)
 
 
 @contextmanager
 def on_meta() -> Iterator[None]:
-    """A run's device is "meta"; its optimisers are those of a GPU."""
+    """Runs use "meta", with optimisers configured as on a GPU."""
     generator, init = torch.Generator, Optimizers.__init__
 
-    class OfTheCpu:
+    class CpuGenerator:
         def __new__(cls, _device: object = None) -> Any:
             return generator()
 
-    def as_on_a_gpu(self: Optimizers, device: torch.device, *, accel: str) -> None:
+    def init_as_on_a_gpu(self: Optimizers, device: torch.device, *, accel: str) -> None:
         init(self, device, accel=accel)
         self._as_tensor = True
 
     adam = import_module("torch.optim.adam")
     with pytest.MonkeyPatch.context() as patch, OneDevice():
         patch.setattr(launch, "find_device", lambda _: torch.device("meta"))
-        patch.setattr(Optimizers, "__init__", as_on_a_gpu)
+        patch.setattr(Optimizers, "__init__", init_as_on_a_gpu)
         patch.setattr(adam, "_device_dtype_check_for_fused", lambda *_: None)
-        patch.setattr(torch, "Generator", OfTheCpu)  # there is none of "meta"
+        patch.setattr(torch, "Generator", CpuGenerator)  # "meta" has none
         patch.setattr(torch.jit, "trace_module", lambda policy, *_, **__: policy)
         yield
 
 
 REACH = ["--task", "reach-v3"]
-MANY: dict[str, Any] = {
+MT3: dict[str, Any] = {
     "many": True,
     "env__num_envs": 6,
     "env__group_size": 2,
@@ -85,17 +85,17 @@ RUNS: dict[str, dict[str, Any]] = {
     "sac": {"train__n_step": 3, "net__critic__kind": "hl_gauss", "sac__policy_delay": 2},
     "td3": {"algo": "td3", "net__critic__kind": "two_hot", "train__lr_schedule": "cosine"},
     "ddpg": {"algo": "ddpg", "env__reward_normalization": "ema", "net__normalize_obs": True},
-    "soft modules": MANY
+    "soft modules": MT3
     | {"net__kind": "soft_module", "sac__temperature_weights": True}
     | {"net__soft_module": {"module_hidden": 6, "gating_hidden": 7}},
-    "gradients and embeddings": MANY
+    "gradients and embeddings": MT3
     | {"train__gradients": "pcgrad", "sac__grad_clip": 1.0}
     | {"net__task_input": "embedding", "net__norm": "layer"},
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_and_its_continuation(tmp_path: Path, name: str) -> None:
+def test_a_run_and_its_resume_stay_on_one_device(tmp_path: Path, name: str) -> None:
     run = RUNS[name] | {"train__eval_interval": 1, "train__save_interval": 1}
     tasks = ["--config", "mt3"] if run.get("many") else REACH
     with on_meta():
@@ -103,14 +103,14 @@ def test_a_run_and_its_continuation(tmp_path: Path, name: str) -> None:
         train(tmp_path, *tasks, "--resume", **run, train__num_epochs=3)
 
 
-def test_weights_and_transitions_of_another_run(tmp_path: Path) -> None:
-    source = train(tmp_path / "source", "--config", "mt3", **MANY, train__save_interval=1)
+def test_starting_from_another_run_stays_on_one_device(tmp_path: Path) -> None:
+    source = train(tmp_path / "source", "--config", "mt3", **MT3, train__save_interval=1)
     parts = ["actor", "critic", "alpha", "buffer"]
     with on_meta():
-        train(tmp_path, "--config", "mt3", "--init_from", source, **MANY, transfer__load=parts)
+        train(tmp_path, "--config", "mt3", "--init_from", source, **MT3, transfer__load=parts)
 
 
-def test_demonstrations(tmp_path: Path) -> None:
+def test_demonstrations_stay_on_one_device(tmp_path: Path) -> None:
     demos = tmp_path / "reach.safetensors"
     env = EnvConfig(tasks=["reach-v3"], max_episode_frames=15, num_goals=6)
     write(demos, record(env, episodes=2, seed=1))
