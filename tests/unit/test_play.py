@@ -1,4 +1,4 @@
-"""A policy that is played is the one that was saved, and pictures are Meta-World's own."""
+"""``play.py`` evaluates the saved policy, and its frames match Meta-World's renderer."""
 
 import os
 import re
@@ -27,7 +27,7 @@ TASKS = ["drawer-close-v3", "reach-v3"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two tasks and one evaluation."""
+    """A run on two tasks with one evaluation."""
     folder = tmp_path_factory.mktemp("play")
     (folder / "two.json").write_text("{}")
     changes = {"env__tasks": TASKS, "env__num_envs": 2, "env__group_size": 2, "env__name": "two"}
@@ -36,29 +36,29 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(folder, *flags, many=True, train__eval_interval=3, **changes, **episodes)
 
 
-def test_the_best_weights_give_the_evaluation_of_the_log(run: Path) -> None:
+def test_the_best_weights_reproduce_the_logged_evaluation(run: Path) -> None:
     row = rows_of(run)[-1]
     policy = load_policy(weights_of(run))
     results, rate = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=0)
-    summaries = [summary(one) for one in results]
-    assert [one.task for one in summaries] == TASKS
-    for one in summaries:
-        assert one.ret == float(row[f"eval_return/{one.task}"])
-        assert one.success == float(row[f"eval_success/{one.task}"])
-        assert (one.episodes, one.length) == (3, 15)
+    summaries = [summary(result) for result in results]
+    assert [result.task for result in summaries] == TASKS
+    for result in summaries:
+        assert result.ret == float(row[f"eval_return/{result.task}"])
+        assert result.success == float(row[f"eval_success/{result.task}"])
+        assert (result.episodes, result.length) == (3, 15)
     assert rate > 0
     assert (policy.frames, policy.seed) == (60, 4)
 
 
-def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
+def test_evaluation_can_be_limited_to_some_tasks(run: Path) -> None:
     policy = load_policy(weights_of(run))
     assert tasks_of(policy, []) == [0, 1]
     assert tasks_of(policy, ["reach-v3"]) == [1]
     (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
     (capped,), _ = evaluate(policy, ["reach-v3"], episodes=3, goals=0)
-    assert len(capped.returns) == 1  # the others would repeat it
+    assert len(capped.returns) == 1  # more would repeat the same goal
     assert one.task == "reach-v3"
-    again, _ = evaluate(policy, ["reach-v3", 1], episodes=1)  # named twice, played once
+    again, _ = evaluate(policy, ["reach-v3", 1], episodes=1)  # given twice, evaluated once
     assert again == [one]
     with pytest.raises(UserError, match=r"^episodes: is 0"):
         evaluate(policy, episodes=0)
@@ -71,7 +71,7 @@ def test_some_of_the_tasks_in_the_order_asked_for(run: Path) -> None:
         tasks_of(policy, ["nothing-like-them"])
 
 
-def test_a_folder_above_a_run_points_to_the_run(run: Path) -> None:
+def test_a_parent_folder_suggests_the_run_directory(run: Path) -> None:
     with pytest.raises(UserError, match=re.escape(f"did you mean {run}?")):
         weights_of(run.parents[1])
 
@@ -87,25 +87,25 @@ def test_a_folder_above_a_run_points_to_the_run(run: Path) -> None:
         (["--run", "{run}", "--video", "x.gif", "--size", "100"], ["--size", "multiple of 16"]),
     ],
 )
-def test_mistakes_end_with_exit_code_2(
+def test_invalid_arguments_exit_with_code_2(
     run: Path, arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is evaluated."""
     code = run_starter("play", *[argument.format(run=run) for argument in arguments])
-    told = capsys.readouterr()
-    assert (code, told.out) == (2, "")
-    one_line(told.err, *words)
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    one_line(captured.err, *words)
 
 
-def test_a_backend_that_is_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explicit_rendering_backend_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "something")
     use_headless_backend()
     assert os.environ["MUJOCO_GL"] == "something"
 
 
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])
-def test_a_film_shows_its_frames_the_right_way_up(tmp_path: Path, suffix: str) -> None:
-    """Frames that are dark below and, one after the other, ever brighter above."""
+def test_a_video_shows_its_frames_in_order_and_right_way_up(tmp_path: Path, suffix: str) -> None:
+    """The lower half is dark; the upper half gets brighter from frame to frame."""
     frames = np.zeros((6, 64, 64, 3), np.uint8)
     for index, frame in enumerate(frames):
         frame[:32] = 100 + 25 * index
@@ -123,11 +123,11 @@ FRONT = {"azimuth": 215.0, "elevation": -35.0, "distance": 1.55, "lookat": np.ar
 
 
 @pytest.mark.parametrize("camera", [None, "corner"])
-def test_a_picture_is_what_metaworlds_own_renderer_shows_the_right_way_up(
+def test_a_frame_matches_metaworlds_renderer_right_way_up(
     run: Path, monkeypatch: pytest.MonkeyPatch, camera: str | None
 ) -> None:
-    """But for the title and shadows. Its corner cameras are upside down, which a half turn puts
-    right, and its default one looks over the robot's shoulder."""
+    """Except for title and shadows. Its corner cameras are upside down, so we turn them by
+    180 degrees; its default camera looks over the robot's shoulder."""
     choose_renderer(monkeypatch)
     policy = load_policy(weights_of(run))
     film = record(Replay(policy.config.env, policy.actor, 0, 4), camera=camera, size=240)
@@ -145,16 +145,16 @@ def test_a_picture_is_what_metaworlds_own_renderer_shows_the_right_way_up(
     env.close()
 
     assert film.pictures[0].shape == stock.shape == (240, 240, 3)
-    upright, turned = (
-        np.corrcoef(film.pictures[0][20:].ravel(), one[20:].ravel())[0, 1]
-        for one in (stock, stock[::-1, ::-1])
+    upright, rotated = (
+        np.corrcoef(film.pictures[0][20:].ravel(), frame[20:].ravel())[0, 1]
+        for frame in (stock, stock[::-1, ::-1])
     )
-    assert (upright if camera is None else turned) > 0.9 > max(0.5, min(upright, turned)), (
-        upright, turned
+    assert (upright if camera is None else rotated) > 0.9 > max(0.5, min(upright, rotated)), (
+        upright, rotated
     )  # fmt: skip
 
 
-def test_one_film_shows_all_tasks_side_by_side(
+def test_one_video_shows_all_tasks_side_by_side(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose_renderer(monkeypatch)
@@ -163,34 +163,33 @@ def test_one_film_shows_all_tasks_side_by_side(
     assert run_starter("play", *flags, "--size", 96) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
     film = imageio.imread(out).astype(float)
-    assert film.shape == (4, 96, 192, 3)  # 15 steps, every fourth
+    assert film.shape == (4, 96, 192, 3)  # every fourth of 15 steps
     left, right = film[:, 20:, :96], film[:, 20:, 96:]
-    assert 1 < abs(left - right).mean() < 30  # a drawer, and none, on the same table
+    assert 1 < abs(left - right).mean() < 30  # the same table, with and without a drawer
 
 
 def brightness(picture: np.ndarray) -> np.ndarray:
     return picture.astype(float).mean(-1)
 
 
-def test_the_title_says_whether_the_episode_has_succeeded() -> None:
-    """Above a picture that keeps its shape."""
+def test_the_title_shows_whether_the_episode_succeeded() -> None:
     grey = np.full((400, 600, 3), 128, np.uint8)
     success, failure, unknown = (
-        titled(grey, 240, "reach-v3", success=told) for told in (1.0, 0.0, None)
+        titled(grey, 240, "reach-v3", success=value) for value in (1.0, 0.0, None)
     )
     assert success.shape == failure.shape == unknown.shape == (240, 240, 3)
     right = (slice(0, 15), slice(120, 240))
-    assert brightness(unknown[right]).max() < 40  # nothing is written there
+    assert brightness(unknown[right]).max() < 40  # no text
     assert brightness(failure[right]).max() > 150
     assert success[right][..., 1].max() > success[right][..., 0].max() + 50  # green
-    assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # a longer text
-    assert np.array_equal(unknown[:, :100], success[:, :100])  # the name
+    assert brightness(failure[right]).sum() > brightness(success[right]).sum()  # longer text
+    assert np.array_equal(unknown[:, :100], success[:, :100])  # the task name
     assert brightness(unknown[:15, :100]).max() > 150
     assert (success[120] == 128).all() and not success[225].any()
     assert titled(grey, 64, "reach-v3", success=0.0).shape == (64, 64, 3)  # no room for the name
 
 
-def test_a_film_that_ends_early_waits_for_the_others() -> None:
+def test_a_shorter_video_holds_its_last_frame() -> None:
     short, long = (
         Film([np.full((4, 4, 3), shade, np.uint8) for shade in shades], fps=20)
         for shades in ((10, 20), (30, 40, 50))
@@ -211,7 +210,7 @@ def test_a_film_that_ends_early_waits_for_the_others() -> None:
         ("Pendulum-v1", "corner", ["Pendulum-v1 has no cameras"]),
     ],
 )
-def test_an_unknown_camera_is_refused(task: str, camera: str, words: list[str]) -> None:
+def test_an_unknown_camera_is_rejected(task: str, camera: str, words: list[str]) -> None:
     suite = "metaworld" if task.endswith("v3") else "gymnasium"
     message = error_of(make_env, suite, task, render_mode="rgb_array", camera=camera)
     assert all(word in message for word in ["--camera", *words])

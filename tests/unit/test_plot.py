@@ -1,4 +1,4 @@
-"""Curves and tables show what stands in the run directories."""
+"""Curves and tables show what is in the run directories."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a run directory; ``curves`` has a success per evaluation, every second epoch."""
+    """Writes a run directory with these successes, evaluated every second epoch."""
 
     def make(
         curves: dict[str, list[float]],
@@ -38,8 +38,8 @@ def write(tmp_path: Path) -> Write:
         folder.mkdir(parents=True)
         (folder / "params.json").write_text(json.dumps({"env": {"tasks": list(curves)}}))
         names = [f"eval_{metric}/{task}" for task in curves for metric in ("success", "return")]
-        places = ["epoch", "total_frames", "updates", "time/total_s", "time/cpu_s"]
-        lines = [",".join([*places, *names])]
+        columns = ["epoch", "total_frames", "updates", "time/total_s", "time/cpu_s"]
+        lines = [",".join([*columns, *names])]
         for index in range(len(next(iter(curves.values())))):
             empty = ["" for _ in names]
             values = [
@@ -47,14 +47,14 @@ def write(tmp_path: Path) -> Write:
                 for curve in curves.values()
                 for value in (curve[index], 100 * curve[index])
             ]
-            for epoch, told in ((2 * index + 1, empty), (2 * index + 2, values)):
+            for epoch, measured in ((2 * index + 1, empty), (2 * index + 2, values)):
                 row = [epoch, 1000 * epoch, 50 * epoch, 1800, 2700]
-                lines.append(",".join([*map(str, row), *told]))
+                lines.append(",".join([*map(str, row), *measured]))
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         if finished:
-            ended = {task: curve[-1] for task, curve in curves.items() if curve}
-            last = {f"eval_success/{task}": success for task, success in ended.items()}
-            last |= {f"eval_return/{task}": 100 * success for task, success in ended.items()}
+            final = {task: curve[-1] for task, curve in curves.items() if curve}
+            last = {f"eval_success/{task}": success for task, success in final.items()}
+            last |= {f"eval_return/{task}": 100 * success for task, success in final.items()}
             result = {"frames": 2000 * len(lines) // 2} | last
             (folder / "result.json").write_text(json.dumps(result))
         return folder
@@ -62,8 +62,8 @@ def write(tmp_path: Path) -> Write:
     return make
 
 
-def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
-    """Updates are told as they stand; seconds of all epochs add up, evaluated or not."""
+def test_a_curve_shows_the_logged_evaluations(write: Write) -> None:
+    """Updates are read as logged; times are summed over all epochs, evaluated or not."""
     run = Run(write({"a": [0.1, 0.5, 0.7], "b": [0.0, 0.2, 0.9]}))
     frames, success = run.curve("b", metric="success", axis="frames")
     assert frames.tolist() == [2000, 4000, 6000]
@@ -77,8 +77,8 @@ def test_a_curve_is_the_evaluations_of_the_log(write: Write) -> None:
 
 
 @pytest.mark.parametrize("axis", ["updates", "core_hours"])
-def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, axis: Any) -> None:
-    """As runs of earlier versions, whose evaluations would all lie at 0."""
+def test_a_log_without_the_column_of_an_axis_has_no_curve(write: Write, axis: Any) -> None:
+    """As in runs of earlier versions, whose evaluations would all be at 0."""
     run = Run(write({"a": [0.1, 0.5]}))
     log = run.path / "log.csv"
     text = log.read_text()
@@ -87,7 +87,7 @@ def test_a_log_without_the_column_of_an_axis_has_no_curve_there(write: Write, ax
     assert len(Run(run.path).curve("a", metric="success", axis="frames")[0]) == 2
 
 
-def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> None:
+def test_seeds_are_aggregated_where_all_were_evaluated(write: Write) -> None:
     for seed, curve in enumerate([[0.0, 0.2, 1.0], [0.4, 0.6], [0.8, 1.0, 0.9]]):
         write({"a": curve}, seed=seed)
     runs = find_runs([write({"a": [0.4, 0.6, 0.7]}, seed=9).parents[1]])
@@ -97,7 +97,7 @@ def test_seeds_are_aggregated_where_all_of_them_were_evaluated(write: Write) -> 
     assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.4, 0.6])
 
 
-def test_a_run_that_has_not_been_evaluated_yet_hides_no_other(write: Write) -> None:
+def test_a_run_without_evaluations_does_not_hide_others(write: Write) -> None:
     runs = [Run(write({"a": curve}, seed=seed)) for seed, curve in enumerate([[0.2, 0.4], []])]
     curve = aggregate(runs, ["a"], metric="success", axis="frames")
     assert [estimate.value for estimate in curve.estimates] == pytest.approx([0.2, 0.4])
@@ -105,7 +105,7 @@ def test_a_run_that_has_not_been_evaluated_yet_hides_no_other(write: Write) -> N
     assert len(nothing.x) == len(nothing.estimates) == 0
 
 
-def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write) -> None:
+def test_seeds_evaluated_at_different_frames_are_interpolated(write: Write) -> None:
     runs = [Run(write({"a": [0.0, 1.0]}, seed=seed)) for seed in (1, 2)]
     log = runs[1].path / "log.csv"
     log.write_text(log.read_text().replace("2000", "2001").replace("4000", "4001"))
@@ -116,8 +116,8 @@ def test_seeds_that_were_evaluated_at_other_frames_are_interpolated(write: Write
     )
 
 
-def test_between_its_evaluations_a_seed_is_interpolated(write: Write) -> None:
-    """Rather than left out: both have one after 4000 frames, but more do not coincide."""
+def test_a_seed_is_interpolated_between_its_evaluations(write: Write) -> None:
+    """Rather than dropped: both are evaluated at 4000 frames, but not at every point."""
     runs = [Run(write({"a": [0.0, 1.0, 1.0, 0.0]}, seed=seed)) for seed in (1, 2)]
     log = runs[1].path / "log.csv"
     log.write_text(log.read_text().replace(",6000,", ",6500,").replace(",2000,", ",2500,"))
@@ -128,7 +128,7 @@ def test_between_its_evaluations_a_seed_is_interpolated(write: Write) -> None:
     )
 
 
-def test_a_run_that_cuts_the_curves_is_named(
+def test_a_run_that_truncates_the_curves_is_named(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [Run(write({"a": [0.5] * 9}, seed=seed)) for seed in (1, 2)]
@@ -140,7 +140,7 @@ def test_a_run_that_cuts_the_curves_is_named(
     one_line(capsys.readouterr().err, "exp: without seed 4, which has no success")
 
 
-def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> None:
+def test_time_curves_are_interpolated_up_to_the_shortest_run(write: Write) -> None:
     runs = [Run(write({"a": [0.0, 1.0]}, seed=1)), Run(write({"a": [0.0, 1.0, 1.0]}, seed=2))]
     curve = aggregate(runs, ["a"], metric="success", axis="hours")
     assert (curve.x[0], curve.x[-1]) == pytest.approx((1.0, 2.0))
@@ -149,21 +149,21 @@ def test_over_time_runs_are_interpolated_up_to_the_shortest(write: Write) -> Non
     assert (one.x.tolist(), one.estimates[0].value) == ([1.0], 0.5)
 
 
-def test_marks_are_at_evaluations_and_missing_where_seeds_share_none(write: Write) -> None:
+def test_markers_are_at_evaluations_unless_seeds_share_none(write: Write) -> None:
     runs = [Run(write({"a": [0.0, 1.0, 0.5]}, seed=seed)) for seed in (1, 2)]
     log = runs[1].path / "log.csv"
     log.write_text(log.read_text().replace("2700", "3600"))
-    for shown, points, mark in ((runs[:1], 3, "o"), (runs, 4, "None")):
+    for shown, points, marker in ((runs[:1], 3, "o"), (runs, 4, "None")):
         (axes,) = learning_curves({"one": shown}, axis="core_hours").axes
         line = axes.get_lines()[0]
-        assert (len(line.get_xdata()), line.get_marker()) == (points, mark)
+        assert (len(line.get_xdata()), line.get_marker()) == (points, marker)
 
 
-def test_a_torn_last_line_is_not_read(write: Write) -> None:
+def test_a_truncated_last_line_is_ignored(write: Write) -> None:
     folder = write({"a": [0.25, 0.75]})
     log = folder / "log.csv"
-    for torn in (1, 4, 10, 16):
-        log.write_text(log.read_text()[:-torn])
+    for missing in (1, 4, 10, 16):
+        log.write_text(log.read_text()[:-missing])
         assert Run(folder).curve("a", metric="success", axis="frames")[1].tolist() == [0.25]
 
 
@@ -175,8 +175,8 @@ def lines_of(figure: Figure) -> dict[str, list[str]]:
     }
 
 
-def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
-    """An experiment is only among the tasks that it has."""
+def test_there_is_a_panel_per_task_and_one_for_the_mean(write: Write) -> None:
+    """An experiment appears only in the panels of its own tasks."""
     write({"a": [0.1, 0.2], "b": [0.3, 0.4]}, experiment="new")
     write({"a": [0.1, 0.2]}, experiment="old", env="a")
     runs = find_runs([write({"b": [0.1, 0.2]}, experiment="old", env="b").parents[2]])
@@ -186,7 +186,7 @@ def test_a_panel_for_each_task_and_one_for_all(write: Write) -> None:
     assert shown["b"] == shown["mean of 2 tasks"] == ["one"]
 
 
-def test_axes_have_labels_and_twelve_lines_can_be_told_apart(write: Write) -> None:
+def test_axes_are_labelled_and_twelve_lines_are_distinguishable(write: Write) -> None:
     for name in "abcdefghijkl":
         folder = write({"task": [0.1, 0.5]}, experiment=name)
     (axes,) = learning_curves(by_experiment(find_runs([folder.parents[2]]))).axes
@@ -198,12 +198,12 @@ def test_axes_have_labels_and_twelve_lines_can_be_told_apart(write: Write) -> No
     assert len(set(zip(styles, colors, strict=True))) == 12
 
 
-def test_experiments_of_the_same_name_are_distinguished(write: Write) -> None:
+def test_experiments_with_the_same_name_are_distinguished(write: Write) -> None:
     folders = [write({"a": [0.1]}, root=root) for root in ("here", "there")]
     assert list(by_experiment(find_runs(folders))) == ["here/exp", "there/exp"]
 
 
-def test_runs_behind_a_link_are_found_once(write: Write, tmp_path: Path) -> None:
+def test_symlinked_runs_are_found_once(write: Write, tmp_path: Path) -> None:
     run = write({"a": [0.1]}, root="scratch")
     log = tmp_path / "log"
     log.mkdir()
@@ -214,10 +214,10 @@ def test_runs_behind_a_link_are_found_once(write: Write, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("folder", "versions"), [("runs/reach", '{"seed": 1}'), ("mine/1", None)])
-def test_a_run_outside_of_an_experiment_is_one_of_its_own(
+def test_a_run_outside_an_experiment_is_its_own_experiment(
     write: Write, folder: str, versions: str | None
 ) -> None:
-    """As those of the library, whose folders have any name; two seeds are one experiment."""
+    """Like runs of the library, in folders of any name; two seeds are one experiment."""
     seeds = [write({"a": [0.1]}, seed=seed) for seed in (1, 2)]
     (seeds[1] / "versions.json").write_text('{"seed": 2}')
     own, other = (seeds[0].parents[2] / name for name in (folder, f"{folder}_other"))
@@ -232,7 +232,7 @@ def test_a_run_outside_of_an_experiment_is_one_of_its_own(
     assert found[own.name][0].seed == "1"
 
 
-def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) -> None:
+def test_the_starter_writes_plots_and_tables(write: Write, tmp_path: Path) -> None:
     folder, out, text = write({"a": [0.1, 0.9]}), tmp_path / "c.svg", tmp_path / "t.md"
     assert run_starter("plot", folder, "--out", out, "--table", text, "--x", "hours") == 0
     assert out.stat().st_size > 1000
@@ -250,7 +250,7 @@ def test_the_starter_writes_pictures_and_tables(write: Write, tmp_path: Path) ->
         (["{run}", "--metric", "eval_retrun"], ["--metric", "did you mean 'eval_return'?"]),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(
+def test_invalid_arguments_exit_with_code_2(
     write: Write,
     arguments: list[str],
     words: list[str],
@@ -266,9 +266,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize("name", ["params.json", "result.json", "log.csv"])
 @pytest.mark.parametrize("content", ["[]", '{"lr": 1, "env": {}}', "step,a\n1,x\n"])
-def test_a_file_that_is_damaged_or_of_others_is_named(
-    write: Write, name: str, content: str
-) -> None:
+def test_a_damaged_or_foreign_file_is_named(write: Write, name: str, content: str) -> None:
     path = write({"a": [0.1]}) / name
     path.write_text(content)
     try:
@@ -278,7 +276,7 @@ def test_a_file_that_is_damaged_or_of_others_is_named(
     except UserError as error:
         assert str(path) in str(error)
     else:
-        assert name == "log.csv"  # these have no whole line, so no evaluation
+        assert name == "log.csv"  # without a complete line, so no evaluation
         assert content[-1] != "\n"
 
 
@@ -288,8 +286,8 @@ def test_unfinished_runs_are_reported(write: Write, capsys: pytest.CaptureFixtur
     one_line(capsys.readouterr().err, str(folder), "unfinished")
 
 
-def test_any_column_can_be_drawn(write: Write) -> None:
-    """One that is for each task in a panel for each, one that all tasks share in one panel."""
+def test_any_column_can_be_plotted(write: Write) -> None:
+    """A per-task column in a panel per task, a shared column in a single panel."""
     run = Run(write({"a": [0.1, 0.5], "b": [0.3, 0.4]}))
     experiments = {"exp": [run]}
     assert list(lines_of(learning_curves(experiments, metric="eval_return"))) == [
@@ -307,7 +305,7 @@ def test_any_column_can_be_drawn(write: Write) -> None:
         assert np.array_equal(own.get_lines()[0].get_xydata(), known.get_lines()[0].get_xydata())
 
 
-def test_a_smooth_curve_is_the_mean_of_the_latest_points(write: Write) -> None:
+def test_smoothing_averages_the_latest_points(write: Write) -> None:
     curve = [0.0, 0.3, 0.6, 0.0]
     runs = [Run(write({"a": curve}))]
     smooth = aggregate(runs, ["a"], metric="success", axis="frames", smooth=3)
@@ -320,7 +318,7 @@ def test_a_smooth_curve_is_the_mean_of_the_latest_points(write: Write) -> None:
 
 
 def test_points_are_smoothed_before_seeds_are_interpolated(write: Write) -> None:
-    """The two latest of a seed's own evaluations, which are an hour apart."""
+    """Over the latest two of each seed's own evaluations, which are an hour apart."""
     runs = [Run(write({"a": [0.0, 0.4, 0.8, 0.8]}, seed=seed)) for seed in (1, 2)]
     log = runs[1].path / "log.csv"
     log.write_text(log.read_text().replace("1800", "2000"))
@@ -328,7 +326,7 @@ def test_points_are_smoothed_before_seeds_are_interpolated(write: Write) -> None
     assert np.interp([2, 3, 4], curve.x, curve.seeds[0]) == pytest.approx([0.2, 0.6, 0.8])
 
 
-def test_an_experiment_is_drawn_over_its_own_tasks_or_said_to_be_missing(
+def test_an_experiment_is_plotted_or_reported_as_missing(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = {"many": [Run(write({"a": [0.1], "b": [0.2]}))]}
@@ -349,10 +347,10 @@ def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
     x, rows = cells(runs, metric="success", axis="frames")
     assert x.tolist() == [2000, 4000, 6000]
     assert rows == pytest.approx(np.array([[0.2, 0.5, 0.9], [0.1, 0.3, 0.4]]))
-    place, bar = heat_map({"exp": runs}).axes
-    assert [text.get_text() for text in place.get_yticklabels()] == ["a", "b"]
-    (mesh,) = place.collections
+    panel, colorbar = heat_map({"exp": runs}).axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["a", "b"]
+    (mesh,) = panel.collections
     assert np.array_equal(np.asarray(mesh.get_array()), rows)
     assert mesh.get_clim() == (0, 1)
-    assert place.yaxis_inverted()
-    assert bar.get_ylabel() == "success rate"
+    assert panel.yaxis_inverted()
+    assert colorbar.get_ylabel() == "success rate"

@@ -1,4 +1,4 @@
-"""A policy as a function of numpy arrays."""
+"""Policies can be called with NumPy arrays."""
 
 from pathlib import Path
 
@@ -22,22 +22,22 @@ def policy() -> Policy:
 
 
 @pytest.mark.parametrize(("task", "index"), [("a", 0), ("b", 1)])
-def test_the_actions_are_the_actors_own(policy: Policy, task: str, index: int) -> None:
+def test_actions_match_the_actor(policy: Policy, task: str, index: int) -> None:
     size, acts = SPEC.obs_dims[index], SPEC.act_dims[index]
     obs = np.random.default_rng(0).normal(size=(4, size))
     padded = torch.zeros(1, 4, 5)
     padded[0, :, :size] = torch.from_numpy(obs)
     with torch.no_grad():
-        wanted = policy.actor.act(padded, torch.tensor([index]))[0, :, :acts].numpy()
-    given = policy(obs, task=task)
-    assert (given.shape, given.dtype) == ((4, acts), np.float32)
-    np.testing.assert_array_equal(given, wanted)
-    np.testing.assert_array_equal(given, policy(obs, task=index))
-    np.testing.assert_allclose(policy(obs[2], task=task), wanted[2], rtol=1e-5)
+        expected = policy.actor.act(padded, torch.tensor([index]))[0, :, :acts].numpy()
+    actions = policy(obs, task=task)
+    assert (actions.shape, actions.dtype) == ((4, acts), np.float32)
+    np.testing.assert_array_equal(actions, expected)
+    np.testing.assert_array_equal(actions, policy(obs, task=index))
+    np.testing.assert_allclose(policy(obs[2], task=task), expected[2], rtol=1e-5)
     assert policy(obs[:0], task=task).shape == (0, acts)
 
 
-def test_noise_is_addressed_by_its_generator(policy: Policy) -> None:
+def test_exploration_noise_follows_the_given_rng(policy: Policy) -> None:
     obs = np.ones((3, 3))
     noisy = [policy(obs, "a", deterministic=False, rng=seed) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(noisy[0], noisy[1])
@@ -46,10 +46,10 @@ def test_noise_is_addressed_by_its_generator(policy: Policy) -> None:
     drawn = [policy(obs, "a", deterministic=False, rng=rng) for _ in range(2)]
     np.testing.assert_array_equal(drawn[0], noisy[0])
     assert not np.array_equal(drawn[0], drawn[1])
-    assert not np.array_equal(noisy[0][0], noisy[0][1])  # each row has its own
+    assert not np.array_equal(noisy[0][0], noisy[0][1])  # independent for each row
 
 
-def test_mistakes_name_what_is_there(policy: Policy) -> None:
+def test_errors_list_the_valid_options(policy: Policy) -> None:
     with pytest.raises(UserError, match="name one of this policy's tasks: a, b"):
         policy(np.zeros(3))
     for task in ("c", 2, -1):
@@ -60,13 +60,13 @@ def test_mistakes_name_what_is_there(policy: Policy) -> None:
             policy(np.zeros(shape), "a")
 
 
-def test_a_shipped_name_a_run_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_policies_load_by_name_run_or_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(tmp_path, "--task", "reach-v3", algo="td3", td3__noise_std=0.3)
     obs = np.linspace(-1, 1, 39)
     of_run, of_file = load_policy(run), load_policy(str(run / "policy.safetensors"))
     for deterministic in (True, False):
         one, other = (p(obs, deterministic=deterministic, rng=5) for p in (of_run, of_file))
-        np.testing.assert_array_equal(one, other)  # with the noise of the training
+        np.testing.assert_array_equal(one, other)  # including the noise of training
     assert not np.array_equal(of_file(obs), of_file(obs, deterministic=False, rng=5))
     assert (of_file.tasks, of_file.obs_dims, of_file.act_dims) == (("reach-v3",), (39,), (4,))
 
@@ -83,7 +83,7 @@ def test_a_shipped_name_a_run_and_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_shipped_policy_opens_the_door() -> None:
-    """Through the plain loop of a reader."""
+    """In a plain Gymnasium loop, as a user would write it."""
     from torchrl_lite import make_env
 
     policy = load_policy("door-open-v3")

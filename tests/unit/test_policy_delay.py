@@ -1,4 +1,4 @@
-"""SAC's policy and temperature, where they move less often than the critics."""
+"""SAC with fewer updates of the policy and temperature than of the critics."""
 
 from typing import Any
 
@@ -24,20 +24,20 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     seen: list[dict[str, Tensor]] = []
     update = learner._update
 
-    def remember(*args: Any) -> dict[str, Tensor]:
+    def record(*args: Any) -> dict[str, Tensor]:
         seen.append(update(*args))
         return seen[-1]
 
-    learner._update = remember
+    learner._update = record
     run(learner, 7)
-    told = learner.flush()
-    late = ("actor_loss", "entropy", "actor_grad_norm")
+    logged = learner.flush()
+    delayed = ("actor_loss", "entropy", "actor_grad_norm")
     for name in SAC.METRICS:
         values = [metrics[name] for metrics in seen if name in metrics]
-        assert len(values) == (2 if name in late else 7), name
-        assert told[f"train/{name}"] == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+        assert len(values) == (2 if name in delayed else 7), name
+        assert logged[f"train/{name}"] == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
     run(learner, 1)
-    assert not {f"train/{name}" for name in late} & learner.flush().keys()
+    assert not {f"train/{name}" for name in delayed} & learner.flush().keys()
 
 
 def test_a_learned_temperature_starts_at_initial_alpha() -> None:

@@ -1,4 +1,4 @@
-"""The policies that ship do what their cards say, and what is exported can be played by name."""
+"""Shipped policies perform as their model cards say, and exported policies can be played."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SHIPPED = pretrained.names()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_card_describes_its_file_and_the_file_is_small(name: str) -> None:
+def test_a_model_card_matches_its_file_and_the_file_is_small(name: str) -> None:
     path = pretrained.find(name)
     assert path.stat().st_size < 2_000_000
     card = path.with_suffix(".md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_a_card_describes_its_file_and_the_file_is_small(name: str) -> None:
         assert len(one.returns) == 50
         assert f"| {np.mean(one.returns):.1f} |" in card
         if file.config.env.suite == "metaworld":
-            assert np.mean(one.successes) >= 0.9  # what is not solved does not ship
+            assert np.mean(one.successes) >= 0.9  # only solved tasks ship
             assert f"| {np.mean(one.successes):.2f} |" in card
 
 
@@ -41,23 +41,23 @@ def test_a_card_describes_its_file_and_the_file_is_small(name: str) -> None:
         *(pytest.param(name, 50, 2, marks=pytest.mark.slow) for name in SHIPPED),
     ],
 )
-def test_a_shipped_policy_does_what_its_card_says(name: str, episodes: int, failures: int) -> None:
-    """In the same of its fifty episodes. Machines round differently and a running body is chaotic,
-    so only the means are near, and a few more may fail."""
+def test_a_shipped_policy_matches_its_card(name: str, episodes: int, failures: int) -> None:
+    """On the same episodes. Machines round differently and locomotion is chaotic, so only the means
+    are close, and a few more episodes may fail."""
     policy = load_policy(pretrained.find(name))
-    on_goals = policy.config.env.suite == "metaworld"
-    which = [number * 50 // episodes for number in range(episodes)] if on_goals else range(episodes)
+    goals = policy.config.env.suite == "metaworld"
+    picks = [number * 50 // episodes for number in range(episodes)] if goals else range(episodes)
     recorded = policy_file.read(pretrained.find(name)).header.evaluation
     results, _ = evaluate(policy, episodes=episodes, seed=policy.seed)
     for mine, theirs in zip(results, recorded, strict=True):
-        returns = [theirs.returns[j] for j in which]
+        returns = [theirs.returns[j] for j in picks]
         assert np.mean(mine.returns) == pytest.approx(np.mean(returns), rel=0.05)
-        if on_goals:
-            assert sum(mine.successes) >= sum(theirs.successes[j] for j in which) - failures
+        if goals:
+            assert sum(mine.successes) >= sum(theirs.successes[j] for j in picks) - failures
 
 
-def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
-    """Of many returns, the bootstrap's is the normal approximation's; Wilson's from its formula."""
+def test_confidence_intervals_match_the_textbook() -> None:
+    """Bootstrap against the normal approximation for many returns, Wilson against its formula."""
     returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
     hits = returns > 150
     one = summary(
@@ -75,20 +75,20 @@ def test_the_intervals_of_a_card_are_those_of_the_textbook() -> None:
     assert (one.low, one.high) == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_episode_has_no_interval_of_its_return() -> None:
+def test_a_single_episode_has_no_confidence_interval() -> None:
     single = policy_file.TaskEvaluation(task="x", returns=[3.0], lengths=[5], successes=[None])
     one = summary(single)
     assert one == TaskSummary("x", 1, None, None, None, 3.0, None, None, 5.0)
     header = policy_file.read(pretrained.find("drawer-close-v3")).header
-    told = export.card("x", header.model_copy(update={"evaluation": [single]}), source="")
-    assert "\n| x | 1 |  |  | 3.0 |  |\n" in told
+    text = export.card("x", header.model_copy(update={"evaluation": [single]}), source="")
+    assert "\n| x | 1 |  |  | 3.0 |  |\n" in text
 
 
-def test_a_card_trusts_the_package_of_its_environment() -> None:
+def test_card_commands_trust_the_environments_package() -> None:
     header = policy_file.read(pretrained.find("drawer-close-v3")).header
     config = header.config | {"env": header.config["env"] | {"imports": ["their_package"]}}
-    told = export.card("x", header.model_copy(update={"config": config}), source="--checkpoint x")
-    assert told.count("torchrl-lite play --checkpoint x --trust_imports ") == 2
+    text = export.card("x", header.model_copy(update={"config": config}), source="--checkpoint x")
+    assert text.count("torchrl-lite play --checkpoint x --trust_imports ") == 2
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +99,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: Path) -> None:
-    out, figures = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
-    flags = ("--run", run, "--episodes", 5, "--export", out, "--json", figures, "--workers", 0)
+    out, json_path = tmp_path / "new" / "mine-v1.0", tmp_path / "figures.json"
+    flags = ("--run", run, "--episodes", 5, "--export", out, "--json", json_path, "--workers", 0)
     assert run_starter("play", *flags) == 0
     path = tmp_path / "new" / "mine-v1.0.safetensors"
     file = policy_file.read(path)
     assert (file.header.frames, file.header.seed) == (20, 4)  # of the best weights
     assert "torch" in file.header.versions and "platform" not in file.header.versions
-    (one,), (told,) = file.header.evaluation, json.loads(figures.read_text())["tasks"]
-    assert np.mean(one.returns) == pytest.approx(told["ret"], rel=1e-12)
+    (one,), (played,) = file.header.evaluation, json.loads(json_path.read_text())["tasks"]
+    assert np.mean(one.returns) == pytest.approx(played["ret"], rel=1e-12)
     policy = load_policy(path)
     again, _ = evaluate(policy, [0], episodes=5, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
     card = (tmp_path / "new" / "mine-v1.0.md").read_text()
-    source = "--checkpoint mine-v1.0.safetensors"  # it does not ship
+    source = "--checkpoint mine-v1.0.safetensors"  # not a shipped policy
     assert card == export.card("mine-v1.0", file.header, source=source)
     assert f"torchrl-lite play {source} --episodes 5\n" in card
     assert "torchrl-lite train sac --config params.json --seed 4 --until 20\n" in card
@@ -120,7 +120,7 @@ def test_an_exported_policy_is_the_one_that_was_evaluated(run: Path, tmp_path: P
     assert config == json.loads((run / "params.json").read_text())
 
 
-def test_a_name_is_found_and_unknown_ones_list_the_rest(
+def test_an_unknown_name_lists_the_available_policies(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
@@ -136,10 +136,10 @@ def test_a_name_is_found_and_unknown_ones_list_the_rest(
         pretrained.find("../mine")
 
 
-def test_weights_of_no_run_are_not_exported(run: Path, tmp_path: Path) -> None:
+def test_only_weights_of_a_run_are_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
     policy = load_policy(tmp_path / "loose.pt")
-    assert policy.seed == 1  # not that of the run
+    assert policy.seed == 1  # the default, not the run's
     with pytest.raises(UserError, match="--export: needs a policy from a run"):
         export.export(tmp_path / "x", policy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]

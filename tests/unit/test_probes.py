@@ -1,4 +1,4 @@
-"""What an evaluation says about the networks, by hand."""
+"""Network diagnostics from evaluation episodes, checked by hand."""
 
 from typing import Any
 
@@ -39,17 +39,17 @@ def constant_critic(learner: Any, values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(("combine", "value"), [("min", 7.0), ("mean", 8.0)])
-def test_bias_is_the_combined_value_minus_the_scaled_return(combine: str, value: float) -> None:
+def test_q_bias_is_the_combined_value_minus_the_scaled_return(combine: str, value: float) -> None:
     learner = make_learner(
         "sac", SPEC, discount=0.5, reward_scale=2.0, net={"critic": {"combine": combine}}
     )
     constant_critic(learner, [9.0, 7.0])
     buffer = ReplayBuffer(SPEC, 10, CPU)
     buffer.reward_scale.copy_(torch.tensor([1.0, 3.0]))
-    none = [[0.0, 0.0]]
+    zero = [[0.0, 0.0]]
     groups = {
-        0: [episode(0, rewards=[1.0, 2.0], actions=none), episode(0, rewards=[2.0], actions=none)],
-        1: [episode(1, rewards=[1.0, 2.0, 4.0], actions=none)],
+        0: [episode(0, rewards=[1.0, 2.0], actions=zero), episode(0, rewards=[2.0], actions=zero)],
+        1: [episode(1, rewards=[1.0, 2.0, 4.0], actions=zero)],
     }
     first, second = value - 2 * (2 + 2) / 2, value - 2 * 3 * 3
     assert q_bias(groups, learner, buffer) == {
@@ -60,7 +60,7 @@ def test_bias_is_the_combined_value_minus_the_scaled_return(combine: str, value:
     }
 
 
-def test_tasks_without_transitions_do_not_count() -> None:
+def test_tasks_without_transitions_are_ignored() -> None:
     """Their rewards have no scale yet."""
     learner = make_learner("sac", SPEC)
     buffer = ReplayBuffer(SPEC, 10, CPU)
@@ -76,7 +76,7 @@ def test_tasks_without_transitions_do_not_count() -> None:
     assert probe({1: groups[1]}, learner, buffer) == {}
 
 
-def test_saturated_actions_are_counted_by_dimension() -> None:
+def test_saturated_actions_are_counted_per_dimension() -> None:
     groups = {
         0: [episode(0, rewards=[0.0], actions=[[1.0, 0.5], [-0.995, 0.98]])],
         1: [episode(1, rewards=[0.0], actions=[[0.0, 0.0]])],
@@ -93,7 +93,7 @@ def test_units_that_are_zero_everywhere_are_dead() -> None:
             layer.bias.data.fill_(-1.0)
     first, second = learner.actor.body.trunk.layers
     second.bias.data[..., 0] = 1.0
-    # One unit that only the second task uses: a bias per task is the task's one-hot input.
+    # One unit that only the second task uses: its bias per task is the one-hot task input.
     first.bias.data[:, 1, 3] = 1.0
     batches = [random_batch(SPEC, tasks=[task], dtype=torch.float32) for task in (0, 1)]
     assert dead_units(batches, learner) == (pytest.approx(4 / 6), 1.0)
@@ -101,7 +101,7 @@ def test_units_that_are_zero_everywhere_are_dead() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_units_of_every_architecture_are_found(kind: str) -> None:
+def test_dead_units_are_found_in_every_architecture(kind: str) -> None:
     learner = make_learner("sac", SPEC, kind=kind)
     batches = [random_batch(SPEC, tasks=[task], dtype=torch.float32) for task in (0, 1)]
     assert all(0 <= share < 1 for share in dead_units(batches, learner))
@@ -119,27 +119,27 @@ def filled(spec: Any, tasks: list[int]) -> ReplayBuffer:
 
 @pytest.mark.parametrize("algo", ["sac", "td3"])
 @pytest.mark.parametrize("kind", ["mlp", "multihead"])
-def test_the_gradient_cosine_is_that_of_a_backward_pass_per_task(algo: str, kind: str) -> None:
+def test_the_gradient_cosine_matches_one_backward_pass_per_task(algo: str, kind: str) -> None:
     spec = make_spec(3, obs_dim=4, act_dim=2)
     learner, buffer = make_learner(algo, spec, kind=kind), filled(spec, [0, 1, 2])
     seen: dict[str, torch.Tensor] = {}
 
-    def keep(batch: Any, noise: Noise) -> torch.Tensor:
+    def record(batch: Any, noise: Noise) -> torch.Tensor:
         losses = type(learner).td_error(learner, batch, noise)
         copies, learner.critic.copies = learner.critic.copies, None
         seen["plain"] = type(learner).td_error(learner, batch, noise)
         learner.critic.copies = copies
         return losses
 
-    learner.td_error = keep
+    learner.td_error = record
     before = torch.get_rng_state(), learner._generator.get_state()
     (cosine,) = gradient_cosine(learner, buffer).values()
     after = torch.get_rng_state(), learner._generator.get_state()
     assert all(map(torch.equal, before, after))
     assert learner.critic.copies is None
     assert all(p.grad is None for p in learner.parameters())
-    own = {id(parameter) for parameter in task_parameters(learner.critic)}
-    shared = [p for p in learner.critic.parameters() if id(p) not in own]
+    per_task = {id(parameter) for parameter in task_parameters(learner.critic)}
+    shared = [p for p in learner.critic.parameters() if id(p) not in per_task]
     grads = [
         torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared, retain_graph=True)])
         for loss in seen["plain"]
@@ -150,7 +150,7 @@ def test_the_gradient_cosine_is_that_of_a_backward_pass_per_task(algo: str, kind
     assert abs(cosine) > 1e-3
 
 
-def test_tasks_that_share_nothing_or_have_no_transitions_have_no_cosine() -> None:
+def test_no_gradient_cosine_without_shared_weights_or_transitions() -> None:
     spec = make_spec(3, obs_dim=4, act_dim=2)
     assert gradient_cosine(make_learner("sac", spec), filled(spec, [1])) == {}
     assert gradient_cosine(make_learner("sac", spec), filled(spec, [0, 2])) != {}

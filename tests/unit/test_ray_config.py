@@ -1,4 +1,4 @@
-"""What is asked of Ray is checked without it."""
+"""Ray settings are validated without Ray."""
 
 import json
 import socket
@@ -28,7 +28,7 @@ def checked(**system: Any) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("system", "said"),
+    ("system", "message"),
     [
         ({"ray": {"adress": "auto"}}, "system.ray.adress: unknown key"),
         ({"ray": {"address": "ray://head:10001"}}, 'system.ray.address: "ray://head:10001" is not'),
@@ -39,11 +39,11 @@ def checked(**system: Any) -> Config:
     ],
     ids=str,
 )
-def test_a_mistake_is_one_line(system: dict[str, Any], said: str) -> None:
-    assert said in error_of(checked, **system)
+def test_an_invalid_setting_is_rejected(system: dict[str, Any], message: str) -> None:
+    assert message in error_of(checked, **system)
 
 
-def test_without_ray_one_line_says_how_to_get_it(
+def test_without_ray_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -52,49 +52,49 @@ def test_without_ray_one_line_says_how_to_get_it(
     assert not (tmp_path / "log").exists()
 
 
-# --- a run that goes on --------------------------------------------------------------------------
+# --- resume --------------------------------------------------------------------------------------
 
 
-def asked(*argv: str) -> Request:
+def requested(*argv: str) -> Request:
     return request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
 
 
-def going_on(folder: Path, begun_with: list[str], *argv: str, without: str = "") -> Config:
-    """A run that began so, without a section that was not there yet, and the configuration that
-    it goes on with."""
+def resumed(folder: Path, started_with: list[str], *argv: str, without: str = "") -> Config:
+    """The configuration of a resumed run that started with other flags and, as in an earlier
+    version, without a section."""
     here = [*TASK, "--log_dir", str(folder / str(len(list(folder.iterdir()))))]
-    begun = asked(*here, *begun_with)
-    params = json.loads(resolve(begun.config).model_dump_json())
+    started = requested(*here, *started_with)
+    params = json.loads(resolve(started.config).model_dump_json())
     params["system"].pop(without, None)
-    begun.folder.mkdir(parents=True)
-    (begun.folder / "params.json").write_text(json.dumps(params))
-    return asked(*here, "--resume", *argv).config
+    started.folder.mkdir(parents=True)
+    (started.folder / "params.json").write_text(json.dumps(params))
+    return requested(*here, "--resume", *argv).config
 
 
-def test_a_run_moves_to_ray_and_back(tmp_path: Path) -> None:
-    there = going_on(tmp_path, [], *ON_RAY, "--set", "system.ray.num_workers=4")
+def test_a_run_can_move_to_ray_and_back(tmp_path: Path) -> None:
+    there = resumed(tmp_path, [], *ON_RAY, "--set", "system.ray.num_workers=4")
     assert there.system.num_workers == 4
-    back = going_on(tmp_path, ON_RAY, "--set", "system.workers=3")
+    back = resumed(tmp_path, ON_RAY, "--set", "system.workers=3")
     assert back.system.num_workers == 3
-    assert going_on(tmp_path, ON_RAY).system.workers == "ray"
+    assert resumed(tmp_path, ON_RAY).system.workers == "ray"
 
 
-def test_only_the_user_names_a_cluster_to_join(tmp_path: Path) -> None:
+def test_resume_joins_a_cluster_only_if_the_user_names_it(tmp_path: Path) -> None:
     far = [*ON_RAY, "--set", FAR]
     with pytest.raises(UserError, match=r"system\.ray\.address: .*would join far-away:6379"):
-        going_on(tmp_path, far)
+        resumed(tmp_path, far)
     for named in (["--set", FAR], ["--trust_imports"]):
-        assert going_on(tmp_path, far, *named).system.ray.address == "far-away:6379"
-    unused = going_on(tmp_path, far, "--set", "system.workers=0")
+        assert resumed(tmp_path, far, *named).system.ray.address == "far-away:6379"
+    unused = resumed(tmp_path, far, "--set", "system.workers=0")
     assert unused.system.num_workers == 0
 
 
-def test_a_missing_cluster_is_reported_at_once(
+def test_an_unreachable_cluster_is_reported_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray.cluster_utils", reason="the extra [ray] is not installed")
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # and nobody listens
+        unused.bind(("127.0.0.1", 0))  # but not listening
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         argv = [*TASK, *ON_RAY, "--set", f"system.ray.address={address}"]
         assert main("sac", [*argv, "--log_dir", str(tmp_path / "log")]) == 2

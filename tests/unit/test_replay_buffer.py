@@ -1,4 +1,4 @@
-"""The replay buffer against rings of Python lists."""
+"""The replay buffer behaves like ring buffers made of Python lists."""
 
 from collections.abc import Sequence
 
@@ -41,18 +41,18 @@ def as_row(fields: Sequence[Tensor]) -> Row:
     return tuple(value for field in fields for value in field.flatten().tolist())
 
 
-def in_slots(batch: Batch) -> list[list[Row]]:
-    """A batch's transitions, task row by task row; without a discount it says ``cont``."""
+def transitions_of(batch: Batch) -> list[list[Row]]:
+    """A batch's transitions per task; with a discount of 1, ``discount`` is ``cont``."""
     fields = (batch.obs, batch.act, batch.rew, batch.next_obs, batch.discount)
     rows, count = batch.rew.shape
     return [[as_row([f[row, i] for f in fields]) for i in range(count)] for row in range(rows)]
 
 
 def every_slot(buffer: ReplayBuffer, task: int) -> list[Row]:
-    """All that can be sampled of a task, oldest slot first."""
+    """Every transition that can be sampled for a task, oldest slot first."""
     size = int(buffer.size[task])
     pick = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    return in_slots(buffer.sample(pick[None], torch.tensor([task]), discount=1.0))[0]
+    return transitions_of(buffer.sample(pick[None], torch.tensor([task]), discount=1.0))[0]
 
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:
@@ -60,8 +60,8 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
-def numbered(first: int, frames: int, copies: int = 1) -> Block:
-    """Rewards count up in the order of time; those of task t begin at 1000 t."""
+def numbered_block(first: int, frames: int, copies: int = 1) -> Block:
+    """Rewards count up over time, from 1000 t for task t."""
     block = random_block(SPEC, frames, copies)
     rew = first + torch.arange(frames * copies).float().view(1, frames, copies)
     return block._replace(rew=rew + 1000.0 * torch.arange(3)[:, None, None])
@@ -72,8 +72,8 @@ def sampled_rewards(buffer: ReplayBuffer, tasks: Sequence[int], count: int = 200
 
 
 @pytest.mark.parametrize("frames", [1, 3, 10], ids=lambda n: f"blocks of {n} frames")
-def test_contents_are_those_of_a_ring_of_lists_at_every_fill(frames: int) -> None:
-    """Of tasks that receive different amounts, and after the block itself is written over."""
+def test_contents_match_ring_buffers_at_every_fill_level(frames: int) -> None:
+    """With different amounts per task, and after the block itself is overwritten."""
     buffer, rings = ReplayBuffer(SPEC, 10, CPU), Rings(3, 10)
     for epoch in range(12):
         block, tasks = random_block(SPEC, frames, seed=epoch), [0, 1, 2] if epoch % 3 else [2]
@@ -85,10 +85,10 @@ def test_contents_are_those_of_a_ring_of_lists_at_every_fill(frames: int) -> Non
             assert every_slot(buffer, task) == rings.slots[task]
 
 
-def test_environments_of_a_frame_are_stored_side_by_side_and_the_oldest_frame_first() -> None:
+def test_environments_are_interleaved_and_the_oldest_frame_is_overwritten() -> None:
     buffer = ReplayBuffer(SPEC, 8, CPU, copies=2)
-    buffer.add_block(numbered(0, frames=3, copies=2), [0])
-    buffer.add_block(numbered(6, frames=2, copies=2), [0])  # 0 and 1 are overwritten
+    buffer.add_block(numbered_block(0, frames=3, copies=2), [0])
+    buffer.add_block(numbered_block(6, frames=2, copies=2), [0])  # 0 and 1 are overwritten
     assert sorted(set(sampled_rewards(buffer, [0])[0].tolist())) == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -96,7 +96,7 @@ def test_environments_of_a_frame_are_stored_side_by_side_and_the_oldest_frame_fi
     ("frames", "copies", "message"),
     [(3, 2, r"6 transitions per task.*holds 5"), (1, 3, "3 copies, not 2")],
 )
-def test_a_block_that_does_not_fit_is_refused(frames: int, copies: int, message: str) -> None:
+def test_a_block_that_does_not_fit_is_rejected(frames: int, copies: int, message: str) -> None:
     buffer = ReplayBuffer(SPEC, 5, CPU, copies=2)
     with pytest.raises(ValueError, match=message):
         buffer.add_block(random_block(SPEC, frames, copies), [0])
@@ -104,17 +104,17 @@ def test_a_block_that_does_not_fit_is_refused(frames: int, copies: int, message:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_ends_of_the_unit_interval_pick_the_first_and_the_last_slot(size: int) -> None:
+def test_picks_of_zero_and_one_select_the_first_and_last_slot(size: int) -> None:
     buffer = ReplayBuffer(SPEC, 1000, CPU)
-    buffer.add_block(numbered(0, frames=size), [0])
-    largest = torch.nextafter(torch.tensor(1.0).double(), torch.tensor(0.0).double())
-    pick = torch.stack((torch.zeros_like(largest), largest, torch.ones_like(largest)))
+    buffer.add_block(numbered_block(0, frames=size), [0])
+    below_one = torch.nextafter(torch.tensor(1.0).double(), torch.tensor(0.0).double())
+    pick = torch.stack((torch.zeros_like(below_one), below_one, torch.ones_like(below_one)))
     rew = buffer.sample(pick[None], torch.tensor([0]), discount=1.0).rew
     assert rew.tolist() == [[0, size - 1, size - 1]]
 
 
-def test_neighbours_among_twenty_million_can_all_be_picked() -> None:
-    """Float32 has 2^24 numbers in [0, 1): rounded to it, a pick would miss most of the slots."""
+def test_every_one_of_twenty_million_slots_can_be_picked() -> None:
+    """In float32, a pick would miss slots: it has only 2^24 evenly spaced values in [0, 1)."""
     size = 20_000_000
     buffer = ReplayBuffer(make_spec(obs_dim=1, act_dim=1), size, torch.device("meta"))
     buffer.data = torch.arange(size, dtype=torch.float64)[None, :, None].expand(1, size, 6)
@@ -125,7 +125,7 @@ def test_neighbours_among_twenty_million_can_all_be_picked() -> None:
     assert batch.obs[0, :, 0].tolist() == wanted.tolist()
 
 
-def test_rewards_are_scaled_as_they_are_sampled_and_stay_raw_in_the_buffer() -> None:
+def test_rewards_are_stored_raw_and_scaled_when_sampled() -> None:
     buffer = ReplayBuffer(SPEC, 20, CPU)
     buffer.add_block(random_block(SPEC, 20), [0, 1, 2])
     pick, task = uniform(2, 50), torch.tensor([2, 0])
@@ -139,7 +139,7 @@ def test_rewards_are_scaled_as_they_are_sampled_and_stay_raw_in_the_buffer() -> 
 
 
 def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
-    """As a checkpoint does it: the state through a file, the rows by their numbers."""
+    """Like a checkpoint: the state through a file, the rows by index."""
     target.load_state_dict(through_a_file(source.state_dict()))
     for task, end in enumerate(source.written):
         start = max(0, end - source.capacity)
@@ -148,9 +148,9 @@ def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1, 7])
 def test_a_restored_buffer_continues_like_the_original(epochs: int) -> None:
-    """Before and after the wrap-around, and with tasks that received different amounts."""
+    """Before and after wrap-around, and with different amounts per task."""
     buffer, restored = ReplayBuffer(SPEC, 10, CPU), ReplayBuffer(SPEC, 10, CPU)
-    restored.add_block(random_block(SPEC, 9, seed=99), [0, 1, 2])  # to be forgotten
+    restored.add_block(random_block(SPEC, 9, seed=99), [0, 1, 2])  # must be discarded
     for epoch in range(epochs):
         buffer.add_block(random_block(SPEC, 3, seed=epoch), [0, 1, 2] if epoch % 2 else [0, 2])
     buffer.reward_scale.copy_(torch.tensor([0.5, 7.0, 3.0]))
@@ -169,15 +169,15 @@ def test_a_restored_buffer_continues_like_the_original(epochs: int) -> None:
 
 
 @pytest.mark.parametrize("start", [-1, 13, 25])
-def test_rows_that_are_not_there_are_refused(start: int) -> None:
+def test_reading_missing_rows_is_rejected(start: int) -> None:
     buffer = ReplayBuffer(SPEC, 10, CPU)
     for first in (0, 8, 16):
-        buffer.add_block(numbered(first, frames=8), [0])
+        buffer.add_block(numbered_block(first, frames=8), [0])
     with pytest.raises(ValueError, match=f"transition {start} of task 0"):
         buffer.rows(0, start)
 
 
-def test_restoring_keeps_the_tensors_that_a_captured_graph_reads() -> None:
+def test_restoring_keeps_the_tensors_a_captured_graph_reads() -> None:
     buffer = ReplayBuffer(SPEC, 10, CPU)
     buffer.add_block(random_block(SPEC, 3), [0])
     names = ("data", "size", "reward_scale")

@@ -1,4 +1,4 @@
-"""The table of results: means over tasks, interquartile means over five seeds and more."""
+"""The results table: means over tasks, interquartile means over five or more seeds."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_four_of_five_tasks_solved_is_0_80(write: Write) -> None:
-    """An interquartile mean over tasks would say 1.00."""
+    """An interquartile mean over tasks would give 1.00."""
     solved = {task: [1.0] for task in "abcd"} | {"e": [0.0]}
     text = markdown(list(rows({"exp": [Run(write(solved))]})))
     assert cells(text)[-1] == ["exp", "mean of 5 tasks", "1", "3,000", "0.80", "80.0"]
@@ -52,20 +52,20 @@ def test_three_tasks_and_two_seeds_by_hand(write: Write) -> None:
     assert curve.estimates == [Estimate(pytest.approx(0.45))]
 
 
-def test_the_console_the_result_and_the_table_of_a_run_agree(
+def test_console_result_and_table_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of three tasks, four episodes each, one succeeds always, one twice and one once: 7/12."""
+    """Of four episodes per task, four, two and one succeed: 7/12."""
     evaluate = Collector.evaluate
 
-    def by_hand(*args: Any, **kwargs: Any) -> Any:
+    def scripted(*args: Any, **kwargs: Any) -> Any:
         seen = [0, 0, 0]
         for stats in evaluate(*args, **kwargs):
             successes = (4, 2, 1)[stats.task]
             yield replace(stats, success=float(seen[stats.task] < successes), ret=100.0 * successes)
             seen[stats.task] += 1
 
-    monkeypatch.setattr(Collector, "evaluate", lambda *a, **k: list(by_hand(*a, **k)))
+    monkeypatch.setattr(Collector, "evaluate", lambda *a, **k: list(scripted(*a, **k)))
     config = str(ROOT / "config" / "mt3.json")
     changes = {"env__num_envs": 3, "train__batch_size": 24, "train__final_eval_episodes": 4}
     folder = train(tmp_path, "--config", config, many=True, **changes)
@@ -82,7 +82,7 @@ def test_the_console_the_result_and_the_table_of_a_run_agree(
     assert row.success == Estimate(pytest.approx(result["eval/success_rate"], abs=1e-15))
 
 
-def test_single_tasks_of_an_experiment_make_a_mean_per_seed(write: Write) -> None:
+def test_single_task_runs_are_averaged_per_seed(write: Write) -> None:
     for seed, values in {1: (1.0, 0.5), 2: (0.0, 0.2)}.items():
         for task, value in zip("ab", values, strict=True):
             folder = write({task: [value]}, env=task, seed=seed)
@@ -92,7 +92,7 @@ def test_single_tasks_of_an_experiment_make_a_mean_per_seed(write: Write) -> Non
     assert table[2][4] == f"{np.mean([0.75, 0.1]):.2f}"
 
 
-def test_from_five_seeds_on_the_middle_half_counts() -> None:
+def test_five_or_more_seeds_give_the_interquartile_mean() -> None:
     scores = np.array([0.0, 0.2, 0.4, 1.0])
     assert over_seeds(scores) == Estimate(pytest.approx(0.4))
     scores = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0])
@@ -103,9 +103,9 @@ def test_from_five_seeds_on_the_middle_half_counts() -> None:
     assert (low, high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.04)
 
 
-def test_columns_that_are_resampled_at_once_have_the_intervals_of_single_ones() -> None:
+def test_columns_bootstrapped_together_have_the_same_intervals_as_alone() -> None:
     scores = np.random.default_rng(0).random((7, AT_ONCE + 3))
-    scores[:, 5] = 0.1  # without any difference
+    scores[:, 5] = 0.1  # all equal
     found = over_seeds_each(scores)
     assert [one.value for one in found] == centres(scores).tolist()
     assert found[5] == Estimate(*[found[5].value] * 3)
@@ -120,12 +120,12 @@ def test_columns_that_are_resampled_at_once_have_the_intervals_of_single_ones() 
         assert found[index][1:] == (alone.low, alone.high)
 
 
-def test_one_value_has_no_interval_and_equal_values_have_none_to_speak_of() -> None:
+def test_one_value_has_no_interval_and_equal_values_have_zero_width() -> None:
     assert mean([0.3]) == Estimate(0.3)
     assert mean([0.5, 0.5]) == Estimate(0.5, 0.5, 0.5)
 
 
-def test_the_table_and_the_file_have_the_same_numbers(write: Write, tmp_path: Path) -> None:
+def test_the_table_and_the_csv_have_the_same_numbers(write: Write, tmp_path: Path) -> None:
     for seed, value in enumerate([0.0, 0.5, 0.5, 0.6, 1.0]):
         write({"a": [value]}, seed=seed, env="a")
     write({"a": [1.0]}, seed=7, env="a", finished=False)
@@ -149,7 +149,7 @@ def test_few_seeds_are_dots_and_many_have_a_band(
     (axes,) = learning_curves({"exp": runs}).axes
     kinds = [type(one).__name__ for one in axes.collections]
     assert kinds == ["PathCollection"] * dots + ["FillBetweenPolyCollection"] * bands
-    (axes,) = learning_curves({"exp": runs}, metric="updates").axes  # of every epoch
+    (axes,) = learning_curves({"exp": runs}, metric="updates").axes  # logged at every epoch
     assert len(axes.collections) == dots + bands
     (axes,) = learning_curves({"exp": runs}, markers=False).axes
     assert len(axes.collections) == bands

@@ -1,4 +1,4 @@
-"""Running reward scales against the formulas of garage and FlashSAC, one reward at a time."""
+"""Running reward scales match the formulas of garage and FlashSAC, one reward at a time."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -30,21 +30,21 @@ class Garage:
 
 
 def rewards(rew: Tensor) -> Block:
-    """A block ``[T, L, K]`` of which only the rewards matter."""
+    """A block ``[T, L, K]`` in which only the rewards matter."""
     block = random_block(make_spec(rew.shape[0]), rew.shape[1], rew.shape[2])
     return block._replace(rew=rew)
 
 
 def growing(tasks: int, frames: int, copies: int = 1, *, seed: int = 0) -> Tensor:
-    """Rewards far from 0 whose size grows, different for each task."""
+    """Rewards far from 0 of growing size, different for each task."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(tasks, frames, copies, generator=generator)
     size = torch.linspace(1, 50, frames)[:, None] * torch.arange(1, tasks + 1)[:, None, None]
     return size * (1 + noise)
 
 
-def test_a_block_counts_as_its_rewards_one_by_one_in_the_order_they_came() -> None:
-    """Frames in order, and the environments of a frame one after the other."""
+def test_a_block_counts_as_its_rewards_one_by_one_in_order() -> None:
+    """Frame by frame, and within a frame environment by environment."""
     scale, rew = DeviationScale(3), growing(3, 40, 5)
     assert scale.update(rewards(rew[:, :0]), [0, 1, 2]).tolist() == [1, 1, 1]
     factors = scale.update(rewards(rew), [0, 1, 2])
@@ -58,7 +58,7 @@ def test_a_block_counts_as_its_rewards_one_by_one_in_the_order_they_came() -> No
         assert scale.var[task] == pytest.approx(garage.reward_var, rel=1e-12)
 
 
-def test_a_task_that_takes_no_part_does_not_move() -> None:
+def test_an_inactive_task_keeps_its_deviation() -> None:
     scale = DeviationScale(3)
     scale.update(rewards(growing(3, 50)), [0, 1, 2])
     mean, var = scale.mean.copy(), scale.var.copy()
@@ -74,7 +74,7 @@ def test_a_task_that_takes_no_part_does_not_move() -> None:
 @pytest.mark.parametrize(
     "make", [lambda: DeviationScale(2), lambda: ReturnScale(2, 2, discount=0.9, bound=5.0)]
 )
-def test_a_saved_state_continues_bit_identically_and_is_not_modified(
+def test_a_restored_scale_is_bit_identical_and_its_state_not_modified(
     make: Callable[[], DeviationScale | ReturnScale],
 ) -> None:
     scale, restored = make(), make()
@@ -88,25 +88,25 @@ def test_a_saved_state_continues_bit_identically_and_is_not_modified(
 
 
 class Flash:
-    """G <- gamma (1 - done) G + r, of one environment, and the largest |G|: FlashSAC, without its
-    standard deviation. ``done`` is told of the step before."""
+    """FlashSAC without its standard deviation, for one environment: the largest |G| of
+    G <- gamma (1 - done) G + r, where ``done`` is that of the previous step."""
 
     def __init__(self, gamma: float) -> None:
         self.gamma, self.total, self.largest = gamma, 0.0, 0.0
 
-    def see(self, rew: float, done: bool) -> None:
+    def add(self, rew: float, done: bool) -> None:
         self.total = self.gamma * (1 - done) * self.total + rew
         self.largest = max(self.largest, abs(self.total))
 
 
 def stream(tasks: int, frames: int, copies: int, *, seed: int = 0) -> Block:
-    """Rewards of both signs that grow, and episodes of about five steps."""
+    """Growing rewards of both signs, in episodes of about five steps."""
     block = rewards(growing(tasks, frames, copies, seed=seed))
     block.first[:, 0] = 1
     return block
 
 
-def part(block: Block, start: int, end: int) -> Block:
+def frames_of(block: Block, start: int, end: int) -> Block:
     return Block(*(field[:, start:end] for field in block))
 
 
@@ -116,7 +116,7 @@ def flash_scale(block: Block, task: int, *, gamma: float, bound: float) -> float
         flash = Flash(gamma)
         pairs = zip(block.rew[task, :, copy].tolist(), block.first[task, :, copy], strict=True)
         for rew, first in pairs:
-            flash.see(rew, done=bool(first))
+            flash.add(rew, done=bool(first))
         largest = max(largest, flash.largest)
     return bound / largest
 
@@ -132,18 +132,18 @@ def test_the_factor_matches_flashsac_for_every_task(copies: int, gamma: float) -
     assert factors.dtype == torch.float32
 
 
-def test_epochs_go_on_in_the_episodes_of_those_before() -> None:
-    """To the last bit, wherever they are cut, also when a state was saved between."""
+def test_episodes_continue_across_epochs() -> None:
+    """Bit-identical wherever they are split, also across a saved state."""
     block = stream(2, 60, 3)
     whole = ReturnScale(2, 3, discount=0.99, bound=5.0)
     expected = whole.update(block, [0, 1])
     for cut in (1, 17, 59):
         scale = ReturnScale(2, 3, discount=0.99, bound=5.0)
-        scale.update(part(block, 0, cut), [0, 1])
+        scale.update(frames_of(block, 0, cut), [0, 1])
         restored = ReturnScale(2, 3, discount=0.99, bound=5.0)
         restored.load_state_dict(through_a_file(scale.state_dict()))
         for one in (scale, restored):
-            assert torch.equal(one.update(part(block, cut, 60), [0, 1]), expected)
+            assert torch.equal(one.update(frames_of(block, cut, 60), [0, 1]), expected)
             assert (one.returns == whole.returns).all()
 
 
@@ -156,7 +156,7 @@ def test_a_task_without_any_reward_keeps_a_factor_of_one() -> None:
     assert ReturnScale(2, 1, discount=0.9, bound=5.0).update(stream(2, 3, 1), []).tolist() == [1, 1]
 
 
-def test_a_resting_task_does_not_move_and_restarts() -> None:
+def test_an_inactive_task_keeps_its_scale_and_restarts_its_return() -> None:
     scale = ReturnScale(3, 2, discount=0.9, bound=5.0)
     before = scale.update(stream(3, 20, 2), [0, 1, 2])
     returns = scale.returns.copy()
@@ -170,7 +170,7 @@ def test_a_resting_task_does_not_move_and_restarts() -> None:
     assert (scale.returns[1] == alone.returns[1]).all()
 
 
-ONE_AFTER_THE_OTHER = {
+SEQUENTIAL_STAGES = {
     "curriculum__kind": "custom",
     "curriculum__stages": [["reach-v3"], ["drawer-close-v3"]],
     "curriculum__thresholds": [0],
@@ -181,31 +181,31 @@ ONE_AFTER_THE_OTHER = {
 
 
 @pytest.mark.parametrize(
-    ("how", "more", "frames"),
-    [("ema", {}, [60, 60]), ("return", ONE_AFTER_THE_OTHER, [20, 40])],
-    ids=["all", "stages"],
+    ("normalization", "curriculum", "frames"),
+    [("ema", {}, [60, 60]), ("return", SEQUENTIAL_STAGES, [20, 40])],
+    ids=["all tasks", "stages"],
 )
-def test_a_run_samples_with_the_scale_of_the_rewards_that_it_stored(
-    how: str, more: dict[str, object], frames: list[int], tmp_path: Path
+def test_a_run_scales_by_the_rewards_it_stored(
+    normalization: str, curriculum: dict[str, object], frames: list[int], tmp_path: Path
 ) -> None:
-    """One environment per task, so that rows stand in the order in which rewards came."""
+    """One environment per task, so that rows are stored in the order of the rewards."""
     config = ROOT / "config" / "mt10.json"
     env = {"env__tasks": ["reach-v3", "drawer-close-v3"], "env__num_envs": 2}
-    env |= {"env__reward_normalization": how, "train__epoch_frames": 20}
+    env |= {"env__reward_normalization": normalization, "train__epoch_frames": 20}
     critic = {"net__critic.bound": 8, "sac__discount": 0.95}
-    run = train(tmp_path, "--config", config, many=True, **env, **critic, **more)
+    run = train(tmp_path, "--config", config, many=True, **env, **critic, **curriculum)
 
     buffer = complete_state(run)["buffer"]
     assert [len(rows) for rows in buffer["data"]] == frames
     for rows, scale in zip(buffer["data"], buffer["reward_scale"].tolist(), strict=True):
         raw, firsts = rows[:, -3].tolist(), rows[:, -1].tolist()
-        if how == "ema":
+        if normalization == "ema":
             garage = Garage()
             expected = [garage.normalize(reward) for reward in raw][-1] / raw[-1]
         else:
             flash = Flash(0.95)
             for reward, first in zip(raw, firsts, strict=True):
-                flash.see(reward, done=bool(first))
+                flash.add(reward, done=bool(first))
             expected = 8 / flash.largest
         assert scale == pytest.approx(expected, rel=1e-6)
         assert scale != 1

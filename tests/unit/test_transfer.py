@@ -1,4 +1,4 @@
-"""Weights of other files: what they compute there they compute here, and nothing in them runs."""
+"""Weights from foreign files compute the same here, and loading them executes no code."""
 
 import base64
 import contextlib
@@ -53,8 +53,8 @@ def deterministic_actions(learner: Any, obs: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-def test_a_cloned_policy_acts_here_as_there(algo: str, tmp_path: Path) -> None:
-    """As behaviour cloning saves it: a network of the mean action before its tanh."""
+def test_a_cloned_policy_acts_the_same(algo: str, tmp_path: Path) -> None:
+    """Behaviour cloning saves a network of the mean action before its tanh."""
     net = sequential(SPEC.obs_dim, *HIDDEN, SPEC.act_dim)
     torch.save(net.state_dict(), tmp_path / "clone.pt")
     learner = make_learner(algo, SPEC, hidden=HIDDEN)
@@ -65,13 +65,13 @@ def test_a_cloned_policy_acts_here_as_there(algo: str, tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(deterministic_actions(learner, obs), net(obs).tanh())
     assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
-    if algo != "sac":  # the target starts where the actor does
+    if algo != "sac":  # the target starts as a copy of the actor
         target = learner.target_actor.state_dict()
         assert all(torch.equal(v, target[k]) for k, v in learner.actor.state_dict().items())
 
 
 @pytest.mark.parametrize("heads", ["one", "two"])
-def test_mean_and_spread_may_be_one_head_or_two(heads: str, tmp_path: Path) -> None:
+def test_mean_and_log_std_may_be_one_head_or_two(heads: str, tmp_path: Path) -> None:
     trunk = sequential(SPEC.obs_dim, *HIDDEN, 1)[:-1]
     mean, log_std = (nn.Linear(HIDDEN[-1], SPEC.act_dim) for _ in range(2))
     if heads == "two":
@@ -93,7 +93,7 @@ def test_mean_and_spread_may_be_one_head_or_two(heads: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["actor", "learner", "best", "last"])
-def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
+def test_our_own_weights_load_completely(form: str, tmp_path: Path) -> None:
     source, learner = (make_learner("td3", SPEC, seed=seed) for seed in (1, 2))
     networks = source.state_dict()
     state = {
@@ -112,7 +112,7 @@ def test_weights_of_our_own_load_whole(form: str, tmp_path: Path) -> None:
     assert not torch.equal(learner.critic.body.head.weight, source.critic.body.head.weight)
 
 
-def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
+def test_a_run_directory_loads_its_best_weights(tmp_path: Path) -> None:
     best, last = (make_learner("sac", SPEC, seed=seed) for seed in (1, 2))
     folder = tmp_path / "checkpoint"
     files.save(folder / "last_10.pt", {"learner": {"networks": last.state_dict()}})
@@ -123,11 +123,11 @@ def test_a_run_directory_gives_its_best_weights(tmp_path: Path) -> None:
     assert torch.equal(read_source(tmp_path).parts["actor"][head], best.actor.state_dict()[head])
 
 
-# --- what does not fit ----------------------------------------------------------------------------
+# --- other shapes ---------------------------------------------------------------------------------
 
 
-def test_what_fits_is_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
-    other = sequential(SPEC.obs_dim + 1, *HIDDEN, SPEC.act_dim)  # another observation
+def test_matching_tensors_are_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
+    other = sequential(SPEC.obs_dim + 1, *HIDDEN, SPEC.act_dim)  # another observation size
     torch.save(other.state_dict() | {"extra": torch.zeros(3)}, tmp_path / "other.pt")
     learner = make_learner("td3", SPEC, hidden=HIDDEN)
     before = learner.actor.body.trunk.layers[0].weight.clone()
@@ -141,7 +141,7 @@ def test_what_fits_is_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
     assert torch.equal(learner.actor.body.head.weight[0, 0].T, other[4].weight)
 
 
-def test_a_deeper_network_is_recognized_by_what_is_left_over(tmp_path: Path) -> None:
+def test_extra_layers_of_a_deeper_network_are_reported(tmp_path: Path) -> None:
     torch.save(sequential(5, 16, 12, 12, 2).state_dict(), tmp_path / "deep.pt")
 
     report = load_weights(make_learner("td3", SPEC), read_source(tmp_path / "deep.pt"))
@@ -150,7 +150,7 @@ def test_a_deeper_network_is_recognized_by_what_is_left_over(tmp_path: Path) -> 
     assert report.skipped == left_over
 
 
-# --- files that are none --------------------------------------------------------------------------
+# --- invalid files --------------------------------------------------------------------------------
 
 
 TWO_LAYERS = {
@@ -159,7 +159,7 @@ TWO_LAYERS = {
     "actor.mu.2.weight": torch.ones(2, 3),
     "actor.mu.2.bias": torch.zeros(2),
 }
-"""An actor as Stable-Baselines3 names it."""
+"""An actor with the names of Stable-Baselines3."""
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> Path:
@@ -176,7 +176,7 @@ def saved(value: Any) -> bytes:
 
 
 def test_nothing_in_a_zip_is_executed(tmp_path: Path) -> None:
-    """Neither its weights nor the pickles in its text; test_checkpoint has the other files."""
+    """Neither its weights nor the pickles in its JSON; test_checkpoint has the other files."""
     mark = tmp_path / "mark"
     evil = saved({"0.weight": Payload(mark)})
     path = write_zip(tmp_path / "sb3.zip", {"data": b"{}", "policy.pth": evil})
@@ -189,13 +189,13 @@ def test_nothing_in_a_zip_is_executed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt"])
-def test_a_zip_that_leads_out_of_itself_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_zip_with_paths_outside_itself_is_rejected(name: str, tmp_path: Path) -> None:
     members = {"data": b"{}", "policy.pth": saved({}), name: b"x"}
     assert "outside the archive" in error_of(read_source, write_zip(tmp_path / "sb3.zip", members))
 
 
-def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
-    """Before anything of it is unpacked."""
+def test_a_zip_that_unpacks_to_more_than_its_size_is_rejected(tmp_path: Path) -> None:
+    """Before anything is unpacked."""
     with zipfile.ZipFile(tmp_path / "sb3.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data", b"{}")
         archive.writestr("policy.pth", bytes(20_000_000))
@@ -216,7 +216,7 @@ def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> Non
         (saved({"a.weight": torch.zeros(2, 2), "epoch": 3}), "'epoch' is not a named tensor"),
     ],
 )
-def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_rejected(content: bytes, needle: str, tmp_path: Path) -> None:
     (tmp_path / "file.pt").write_bytes(content)
     message = error_of(read_source, tmp_path / "file.pt")
     assert needle in message
@@ -235,8 +235,10 @@ def test_a_file_without_weights_is_a_mistake(content: bytes, needle: str, tmp_pa
     ],
     ids=str,
 )
-def test_a_nonsensical_checkpoint_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    """At once, and not when the result is to be written."""
+def test_invalid_fields_of_a_checkpoint_are_rejected(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """At once, and not only when the result is written."""
     learner = make_learner("td3", SPEC)
     head = {"frames": 7, "config": {"env": {"tasks": ["reach"]}}, "shapes": {"reach": [5, 2]}}
     state = {"networks": learner.state_dict(), "origin": [], **head}
@@ -246,8 +248,8 @@ def test_a_nonsensical_checkpoint_is_refused(change: dict[str, Any], tmp_path: P
     assert "not written by a run (" in error_of(read_source, tmp_path / "best.pt")
 
 
-def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
-    weight, bias = torch.zeros(2, 5), torch.tensor(0.0)  # a head's bias without a dimension
+def test_tensors_that_form_no_network_are_rejected(tmp_path: Path) -> None:
+    weight, bias = torch.zeros(2, 5), torch.tensor(0.0)  # a scalar bias
     heads = {"mean.weight": weight, "mean.bias": bias, "std.weight": weight, "std.bias": bias}
     torch.save(heads, tmp_path / "heads.pt")
     assert "form no network" in error_of(read_source, tmp_path / "heads.pt")
@@ -261,7 +263,7 @@ def test_tensors_that_do_not_go_together_are_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("form", ["torch.pt", "sb3.zip"])
-def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_rejected_or_harmless(form: str, tmp_path: Path) -> None:
     path = tmp_path / form
     if form == "torch.pt":
         path.write_bytes(saved(TWO_LAYERS))
@@ -275,9 +277,7 @@ def test_a_damaged_file_is_a_mistake_or_harmless(form: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["torch.pt", "sb3.zip"])
-def test_a_file_of_others_has_no_layer_norm_and_fits_no_network_with_it(
-    form: str, tmp_path: Path
-) -> None:
+def test_a_foreign_file_does_not_fit_a_network_with_layer_norm(form: str, tmp_path: Path) -> None:
     path, algo, net = tmp_path / form, "td3", {"hidden_shapes": [3]}
     path.write_bytes(saved(TWO_LAYERS))
     if form == "sb3.zip":
@@ -288,16 +288,16 @@ def test_a_file_of_others_has_no_layer_norm_and_fits_no_network_with_it(
     assert 'set net.norm="none"' in error_of(load_weights, normed, source)
 
 
-def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_the_closest_name(tmp_path: Path) -> None:
     (tmp_path / "actor.pt").touch()
     assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")
 
 
-def test_a_folder_without_a_checkpoint_is_a_mistake(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_rejected(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
 
 
-def test_updates_go_on_from_loaded_weights(tmp_path: Path) -> None:
+def test_updates_continue_from_loaded_weights(tmp_path: Path) -> None:
     """Loading copies into the tensors that the optimisers hold."""
     learner = make_learner("sac", SPEC, hidden=HIDDEN)
     torch.save(sequential(5, *HIDDEN, 2).state_dict(), tmp_path / "clone.pt")

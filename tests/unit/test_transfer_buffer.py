@@ -1,4 +1,4 @@
-"""Transitions of a run's checkpoints in the buffer of another run, row by row."""
+"""Transitions of one run's checkpoints are transferred to another run's buffer, row by row."""
 
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,11 @@ from torchrl_lite.types import Spec
 THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 
 
-def written(
+def write_run(
     folder: Path, spec: Spec, *, blocks: int, capacity: int, copies: int = 1, **changes: Any
 ) -> list[Tensor]:
-    """A run that saved after every block of 10; returns what it remembers of each task, as it
-    comes along: nothing says that a transition goes on in the next one."""
+    """Writes a run that saved after every block of 10; returns the rows of each task as they should
+    be transferred: none continues in the next."""
     buffer = ReplayBuffer(spec, capacity, CPU, copies=copies)
     store = Store(folder / "checkpoint", keep=2)
     config = {
@@ -35,55 +35,55 @@ def written(
         store.save(epoch, state, buffer)
     rows = held(buffer)
     for own in rows:
-        assert 0 < own[:, -1].sum() < len(own)  # of whole episodes, until it is carried over
+        assert 0 < own[:, -1].sum() < len(own)  # linked as episodes until transferred
         own[:, -1] = 1
     return rows
 
 
 def held(buffer: ReplayBuffer) -> list[Tensor]:
-    """Of each task, oldest first."""
+    """The rows of each task, oldest first."""
     return [
         buffer.rows(task, max(0, count - buffer.capacity))
         for task, count in enumerate(buffer.written)
     ]
 
 
-def carried(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> list[Tensor]:
+def transferred(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str) -> list[Tensor]:
     buffer = ReplayBuffer(spec, capacity, CPU)
-    told = carry_over(path, buffer, spec, task_map)[0]["transitions"]
+    counts = carry_over(path, buffer, spec, task_map)[0]["transitions"]
     rows = held(buffer)
-    assert {spec.tasks[task]: len(own) for task, own in enumerate(rows) if len(own)} == told
+    assert {spec.tasks[task]: len(own) for task, own in enumerate(rows) if len(own)} == counts
     sizes = buffer.size.tolist()
     assert sizes == [len(own) for own in rows]
     return rows
 
 
 @pytest.mark.parametrize(("blocks", "capacity"), [(2, 100), (5, 12), (9, 25)])
-def test_the_newest_come_in_their_order(blocks: int, capacity: int, tmp_path: Path) -> None:
-    """Also from a ring that went round, whose files hold more than the ring."""
-    theirs = written(tmp_path, THREE, blocks=blocks, capacity=25)
-    mine = carried(tmp_path, THREE, capacity=capacity)
+def test_the_newest_transitions_arrive_in_order(blocks: int, capacity: int, tmp_path: Path) -> None:
+    """Also from a ring buffer that wrapped around, whose files hold more than it does."""
+    theirs = write_run(tmp_path, THREE, blocks=blocks, capacity=25)
+    mine = transferred(tmp_path, THREE, capacity=capacity)
     for task in range(3):
         assert torch.equal(mine[task], theirs[task][-capacity:])
 
 
-def test_any_checkpoint_of_a_run_can_be_named(tmp_path: Path) -> None:
-    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
-    mine = carried(tmp_path / "checkpoint" / "last_2.pt", THREE)
+def test_any_checkpoint_of_a_run_can_be_a_source(tmp_path: Path) -> None:
+    theirs = write_run(tmp_path, THREE, blocks=3, capacity=100)
+    mine = transferred(tmp_path / "checkpoint" / "last_2.pt", THREE)
     assert torch.equal(mine[1], theirs[1][:20])
 
 
-def test_names_and_the_map_decide_who_gets_what(tmp_path: Path) -> None:
-    theirs = written(tmp_path, THREE, blocks=2, capacity=100)
+def test_tasks_are_matched_by_the_map_and_by_name(tmp_path: Path) -> None:
+    theirs = write_run(tmp_path, THREE, blocks=2, capacity=100)
     spec = make_spec(4)._replace(tasks=("pick", "window", "door", "push"))
-    mine = carried(tmp_path, spec, window="push", push="reach")
+    mine = transferred(tmp_path, spec, window="push", push="reach")
     assert [len(rows) for rows in mine] == [20, 20, 0, 20]
     for here, there in ((0, 2), (1, 1), (3, 0)):
         assert torch.equal(mine[here], theirs[there])
 
 
-def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
-    theirs = written(tmp_path, THREE, blocks=2, capacity=100)
+def test_new_transitions_follow_the_transferred_ones(tmp_path: Path) -> None:
+    theirs = write_run(tmp_path, THREE, blocks=2, capacity=100)
     buffer, block = ReplayBuffer(THREE, 25, CPU), random_block(THREE, 10, seed=9)
     carry_over(tmp_path, buffer, THREE, {})
     buffer.add_block(block, range(3))
@@ -94,9 +94,9 @@ def test_what_follows_is_written_behind_what_came(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_a_reward_scale_recalls_what_it_has_seen(copies: int, tmp_path: Path) -> None:
-    """As if it had been that of the other run."""
-    written(tmp_path, THREE, blocks=3, capacity=100, copies=copies)
+def test_a_reward_scale_is_rebuilt_from_transferred_rewards(copies: int, tmp_path: Path) -> None:
+    """As if it had been the other run's."""
+    write_run(tmp_path, THREE, blocks=3, capacity=100, copies=copies)
     spec = make_spec(2)._replace(tasks=("pick", "reach"))
     _, rewards = carry_over(tmp_path, ReplayBuffer(spec, 100, CPU), spec, {})
     for make in (partial(ReturnScale, copies=copies, discount=0.9, bound=5.0), DeviationScale):
@@ -108,9 +108,9 @@ def test_a_reward_scale_recalls_what_it_has_seen(copies: int, tmp_path: Path) ->
         torch.testing.assert_close(mine.factors(), factors[[2, 0]])
 
 
-def test_no_return_of_several_steps_leads_through_what_came_along(tmp_path: Path) -> None:
-    """Its order is that of other environments; what follows it goes on by itself."""
-    written(tmp_path, THREE, blocks=2, capacity=100)
+def test_n_step_returns_do_not_cross_transferred_transitions(tmp_path: Path) -> None:
+    """Their environments are in another order; rows added later are independent of them."""
+    write_run(tmp_path, THREE, blocks=2, capacity=100)
     buffer = ReplayBuffer(THREE, 40, CPU, copies=2)
     carry_over(tmp_path, buffer, THREE, {})
     block = random_block(THREE, 5, 2, seed=9)
@@ -128,62 +128,62 @@ def test_no_return_of_several_steps_leads_through_what_came_along(tmp_path: Path
     assert torch.equal(five.next_obs[0, 20::2], block.next_obs[1, -1:, 0].expand(5, -1))
 
 
-def test_padding_is_that_of_the_new_set(tmp_path: Path) -> None:
-    """obs | act | next_obs | rew | cont | first, each with the features that the task has."""
+def test_padding_is_that_of_the_new_tasks(tmp_path: Path) -> None:
+    """obs | act | next_obs | rew | cont | first, each with the features of the task."""
     large = padded_spec([6, 3], [2, 1])._replace(tasks=("ant", "pendulum"))
     small = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
-    theirs = written(tmp_path / "large", large, blocks=1, capacity=100)[1]
+    theirs = write_run(tmp_path / "large", large, blocks=1, capacity=100)[1]
     columns = [0, 1, 2, 6, 8, 9, 10, 14, 15, 16]
-    assert torch.equal(carried(tmp_path / "large", small)[0], theirs[:, columns])
+    assert torch.equal(transferred(tmp_path / "large", small)[0], theirs[:, columns])
 
-    (theirs,) = written(tmp_path / "small", small, blocks=1, capacity=100)
-    ant, pendulum = carried(tmp_path / "small", large)
+    (theirs,) = write_run(tmp_path / "small", small, blocks=1, capacity=100)
+    ant, pendulum = transferred(tmp_path / "small", large)
     assert len(ant) == 0 and torch.equal(pendulum[:, columns], theirs)
     assert pendulum.count_nonzero() == theirs.count_nonzero()
 
 
-def test_a_task_of_other_features_is_a_mistake(tmp_path: Path) -> None:
-    written(tmp_path, THREE, blocks=1, capacity=100)
+def test_a_task_with_other_sizes_is_rejected(tmp_path: Path) -> None:
+    write_run(tmp_path, THREE, blocks=1, capacity=100)
     other = make_spec(obs_dim=6)._replace(tasks=("push",))
-    message = error_of(carried, tmp_path, other)
+    message = error_of(transferred, tmp_path, other)
     assert "transfer.load: buffer: push of" in message
     assert "has 5 observation features and 2 action dimensions, push has 6 and 2" in message
 
 
-def test_rows_of_another_width_are_a_mistake(tmp_path: Path) -> None:
-    """Of an earlier version, which did not tell its shapes."""
-    theirs = written(tmp_path, THREE, blocks=1, capacity=100, shapes={})
-    assert torch.equal(carried(tmp_path, THREE)[2], theirs[2])
+def test_rows_of_another_width_are_rejected(tmp_path: Path) -> None:
+    """From an earlier version, which did not store its shapes."""
+    theirs = write_run(tmp_path, THREE, blocks=1, capacity=100, shapes={})
+    assert torch.equal(transferred(tmp_path, THREE)[2], theirs[2])
     other = make_spec(obs_dim=6)._replace(tasks=("push",))
-    assert "differ in shape" in error_of(carried, tmp_path, other)
+    assert "differ in shape" in error_of(transferred, tmp_path, other)
 
 
 @pytest.mark.parametrize("changes", [{"config": {}}, {"frames": None}])
-def test_a_checkpoint_without_a_run_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    written(tmp_path, THREE, blocks=1, capacity=100, **changes)
-    assert "transfer.load: buffer:" in error_of(carried, tmp_path, THREE)
+def test_a_checkpoint_without_a_run_is_rejected(changes: dict[str, Any], tmp_path: Path) -> None:
+    write_run(tmp_path, THREE, blocks=1, capacity=100, **changes)
+    assert "transfer.load: buffer:" in error_of(transferred, tmp_path, THREE)
 
 
-def test_weights_alone_have_no_transitions(tmp_path: Path) -> None:
+def test_a_weights_file_has_no_transitions(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
-    message = error_of(carried, path, THREE)
+    message = error_of(transferred, path, THREE)
     assert f"transfer.load: buffer: {path}: holds no complete checkpoint" in message
 
 
-def test_the_other_run_is_left_alone(tmp_path: Path) -> None:
-    """Also what a process that is just writing there has not finished, or will remove."""
-    written(tmp_path, THREE, blocks=4, capacity=100)
+def test_the_source_run_is_not_changed(tmp_path: Path) -> None:
+    """Including what a process writing there has not finished, or will remove."""
+    write_run(tmp_path, THREE, blocks=4, capacity=100)
     folder = tmp_path / "checkpoint"
     for name in (".last_5.pt.abc.tmp", "last_1.rows", "last_5.pt"):
         (folder / name).write_bytes(b"x")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    carried(tmp_path, THREE)
+    transferred(tmp_path, THREE)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path: Path) -> None:
-    theirs = written(tmp_path, THREE, blocks=3, capacity=100)
+    theirs = write_run(tmp_path, THREE, blocks=3, capacity=100)
     (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
-    assert torch.equal(carried(tmp_path, THREE)[0], theirs[0][:20])
+    assert torch.equal(transferred(tmp_path, THREE)[0], theirs[0][:20])
     (tmp_path / "checkpoint" / "last_2.pt").write_bytes(b"x")
-    assert "no valid checkpoint" in error_of(carried, tmp_path, THREE)
+    assert "no valid checkpoint" in error_of(transferred, tmp_path, THREE)

@@ -1,4 +1,4 @@
-"""Weights of other runs: every tensor in its place, and what a task computed there it does here."""
+"""Weights from other runs: every tensor in its place, so that each task computes the same."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def one(name: str) -> Spec:
 
 
 def learner_of(spec: Spec, algo: str = "sac", *, seed: int, net: str = "mlp") -> Any:
-    """With biases, temperatures and targets that are not those of any beginning."""
+    """With biases, temperatures and targets unlike any initial ones."""
     learner = make_learner(algo, spec, seed=seed, dtype=F64, **KINDS[net])
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -63,11 +63,11 @@ def tensors(learner: Any) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in learner.state_dict().items()}
 
 
-def computed(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -> dict[str, Tensor]:
-    """All that the networks say of the same observations and actions of one task."""
+def outputs_of(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -> dict[str, Tensor]:
+    """All that the networks compute for the same observations and actions of one task."""
     spec = learner.spec
     batch = random_batch(make_spec(obs_dim=obs_dim, act_dim=act_dim), seed=3)
-    # What lies in the padding must not matter.
+    # Values in the padding must not matter.
     obs = torch.full((1, 32, spec.obs_dim), 7.0, dtype=F64)
     act = torch.full((1, 32, spec.act_dim), 7.0, dtype=F64)
     obs[..., :obs_dim], act[..., :act_dim] = batch.obs, batch.act
@@ -89,14 +89,14 @@ def computed(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -> 
     return result
 
 
-def assert_computes_as(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+def assert_same_outputs(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, msg=name)
 
 
 @pytest.mark.parametrize("part", ALL)
-def test_a_part_that_is_not_asked_for_stays(part: str, tmp_path: Path) -> None:
+def test_only_the_requested_part_is_loaded(part: str, tmp_path: Path) -> None:
     source, learner = (learner_of(THREE, seed=seed) for seed in (1, 2))
     before = tensors(learner)
 
@@ -108,18 +108,18 @@ def test_a_part_that_is_not_asked_for_stays(part: str, tmp_path: Path) -> None:
         assert torch.equal(value, expected), name
 
 
-# A learned embedding has a place here that the one task there has nothing for.
+# A single-task run has no learned embedding to load.
 @pytest.mark.parametrize("net", [net for net in KINDS if net != "embedding"])
-def test_the_only_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:
+def test_a_single_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:
     source, learner = learner_of(one("push"), seed=1, net=net), learner_of(THREE, seed=2, net=net)
     before = tensors(learner)
 
     load_weights(learner, as_source(source, tmp_path), load=ALL)
 
-    assert_computes_as(computed(learner, 1), computed(source, 0))
+    assert_same_outputs(outputs_of(learner, 1), outputs_of(source, 0))
     rows = {name for name in before if before[name].shape[-1 if name == "log_alpha" else 1] == 3}
     assert any(name.startswith("actor") for name in rows) and "log_alpha" in rows
-    for name in rows:  # the other tasks start as they would have
+    for name in rows:  # the other tasks keep their initial values
         mine, old = tensors(learner)[name], before[name.replace("target.", "critic.")]
         mine, old = (t if t.ndim == 1 else t.transpose(0, 1) for t in (mine, old))
         assert torch.equal(mine[[0, 2]], old[[0, 2]]), name
@@ -127,7 +127,7 @@ def test_the_only_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", KINDS)
-def test_tasks_keep_their_names_in_another_order(net: str, tmp_path: Path) -> None:
+def test_tasks_are_matched_by_name_in_another_order(net: str, tmp_path: Path) -> None:
     other = make_spec(4)._replace(tasks=("pick", "door", "push", "drawer"))
     source, learner = learner_of(THREE, seed=1, net=net), learner_of(other, seed=2, net=net)
     before = tensors(learner)
@@ -135,12 +135,12 @@ def test_tasks_keep_their_names_in_another_order(net: str, tmp_path: Path) -> No
     load_weights(learner, as_source(source, tmp_path), load=ALL)
 
     for here, there in ((0, 2), (2, 1)):
-        assert_computes_as(computed(learner, here), computed(source, there))
+        assert_same_outputs(outputs_of(learner, here), outputs_of(source, there))
     assert torch.equal(learner.log_alpha[[1, 3]], before["log_alpha"][[1, 3]])
 
 
-def test_a_map_gives_tasks_of_other_names(tmp_path: Path) -> None:
-    """One task there may go to several here, and a map goes before equal names."""
+def test_a_map_loads_tasks_with_other_names(tmp_path: Path) -> None:
+    """One source task may go to several; the map takes precedence over equal names."""
     other = make_spec(4)._replace(tasks=("push", "window", "door", "pick"))
     net = "multihead"
     source, learner = learner_of(THREE, seed=1, net=net), learner_of(other, seed=2, net=net)
@@ -149,16 +149,16 @@ def test_a_map_gives_tasks_of_other_names(tmp_path: Path) -> None:
     load_weights(learner, file, load=ALL, task_map={"window": "push", "pick": "reach"})
 
     for here, there in ((0, 1), (1, 1), (3, 0)):
-        assert_computes_as(computed(learner, here), computed(source, there))
+        assert_same_outputs(outputs_of(learner, here), outputs_of(source, there))
 
 
-def test_the_one_task_goes_to_the_one_task_whatever_their_names(tmp_path: Path) -> None:
+def test_a_single_task_is_loaded_into_a_single_task_of_any_name(tmp_path: Path) -> None:
     source, learner = learner_of(one("window-open"), seed=1), learner_of(one("close"), seed=2)
     load_weights(learner, as_source(source, tmp_path), load=ALL)
-    assert_computes_as(computed(learner, 0), computed(source, 0))
+    assert_same_outputs(outputs_of(learner, 0), outputs_of(source, 0))
 
 
-def test_one_of_many_is_chosen_by_the_map(tmp_path: Path) -> None:
+def test_the_map_selects_one_of_many_tasks(tmp_path: Path) -> None:
     net = "independent"
     source, learner = learner_of(THREE, seed=1, net=net), learner_of(one("slide"), seed=2, net=net)
     file, before = as_source(source, tmp_path), tensors(learner)
@@ -169,17 +169,17 @@ def test_one_of_many_is_chosen_by_the_map(tmp_path: Path) -> None:
         assert torch.equal(value, before[name.replace("target.", "critic.")]), name
 
     load_weights(learner, file, load=ALL, task_map={"slide": "pick"})
-    assert_computes_as(computed(learner, 0), computed(source, 2))
+    assert_same_outputs(outputs_of(learner, 0), outputs_of(source, 2))
 
 
 def test_a_shared_head_initializes_the_head_of_every_task(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, seed=1), learner_of(THREE, seed=2, net="multihead")
     load_weights(learner, as_source(source, tmp_path), load=ALL)
     for task in range(3):
-        assert_computes_as(computed(learner, task), computed(source, task))
+        assert_same_outputs(outputs_of(learner, task), outputs_of(source, task))
 
 
-def test_heads_cannot_become_a_shared_one(tmp_path: Path) -> None:
+def test_separate_heads_cannot_become_a_shared_head(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, seed=1, net="multihead"), learner_of(THREE, seed=2)
     head = learner.actor.body.head.weight.clone()
     report = load_weights(learner, as_source(source, tmp_path))
@@ -188,17 +188,17 @@ def test_heads_cannot_become_a_shared_one(tmp_path: Path) -> None:
     assert "actor.body.trunk.layers.0.bias" in report.loaded
 
 
-def test_a_file_without_tasks_is_of_all_of_them(tmp_path: Path) -> None:
+def test_a_file_without_task_names_is_loaded_into_all_tasks(tmp_path: Path) -> None:
     source, learner = learner_of(one("reach"), seed=1), learner_of(THREE, seed=2)
     torch.save(source.actor.state_dict(), tmp_path / "actor.pt")
 
     load_weights(learner, read_source(tmp_path / "actor.pt"))
 
     for task in range(3):
-        torch.testing.assert_close(computed(learner, task)["act"], computed(source, 0)["act"])
+        torch.testing.assert_close(outputs_of(learner, task)["act"], outputs_of(source, 0)["act"])
 
 
-def test_a_map_into_a_file_without_tasks_is_a_mistake(tmp_path: Path) -> None:
+def test_a_map_for_a_file_without_task_names_is_rejected(tmp_path: Path) -> None:
     learner = learner_of(THREE, seed=2)
     torch.save(learner.actor.state_dict(), tmp_path / "actor.pt")
     file = read_source(tmp_path / "actor.pt")
@@ -216,21 +216,19 @@ SMALL = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
     ("net", "joins"),
     [*((net, False) for net in KINDS), *((net, True) for net in KINDS if net != "embedding")],
 )
-def test_a_small_task_joins_larger_ones_and_leaves_them(
-    net: str, joins: bool, tmp_path: Path
-) -> None:
-    """A task embedding starts anew where it joins."""
+def test_a_small_task_can_join_and_leave_larger_ones(net: str, joins: bool, tmp_path: Path) -> None:
+    """A task embedding is not loaded when joining."""
     specs = (SMALL, PADDED) if joins else (PADDED, SMALL)
     source, learner = (learner_of(spec, seed=seed, net=net) for seed, spec in enumerate(specs))
     report = load_weights(learner, as_source(source, tmp_path), load=ALL)
     assert report.mismatched == []
     sizes = {"obs_dim": 3, "act_dim": 1}
     here, there = (1, 0) if joins else (0, 1)
-    assert_computes_as(computed(learner, here, **sizes), computed(source, there, **sizes))
+    assert_same_outputs(outputs_of(learner, here, **sizes), outputs_of(source, there, **sizes))
 
 
-def test_a_task_of_another_shape_brings_only_what_does_not_see_it(tmp_path: Path) -> None:
-    """Five observations are no six with one that is missing."""
+def test_layers_that_depend_on_another_shape_are_not_loaded(tmp_path: Path) -> None:
+    """Five observation features are not six with one missing."""
     source = learner_of(make_spec(obs_dim=5, act_dim=3)._replace(tasks=("walker",)), seed=1)
     learner = learner_of(PADDED, seed=2)
     report = load_weights(learner, as_source(source, tmp_path), task_map={"ant": "walker"})
@@ -239,8 +237,8 @@ def test_a_task_of_another_shape_brings_only_what_does_not_see_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("obs_dim", [5, 8])
-def test_statistics_of_another_shape_stay_out(obs_dim: int, tmp_path: Path) -> None:
-    """Neither a part of a longer observation's, nor a count of observations without them."""
+def test_statistics_of_another_shape_are_not_loaded(obs_dim: int, tmp_path: Path) -> None:
+    """Neither a part of those of a longer observation, nor their count alone."""
     walker = make_spec(obs_dim=obs_dim, act_dim=3)._replace(tasks=("walker",))
     net = {"normalize_obs": True}
     source, learner = (make_learner("sac", spec, net=net) for spec in (walker, PADDED))
@@ -253,7 +251,7 @@ def test_statistics_of_another_shape_stay_out(obs_dim: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("net", "key", "load", "refused"),
+    ("net", "key", "load", "rejected"),
     [
         ({"norm": "layer"}, "net.norm", ("actor",), True),
         ({"residual": True}, "net.residual", ("actor",), True),
@@ -262,14 +260,14 @@ def test_statistics_of_another_shape_stay_out(obs_dim: int, tmp_path: Path) -> N
         ({"critic": {"kind": "c51"}}, "", ("actor", "critic"), False),
     ],
 )
-def test_equal_shapes_that_compute_something_else_are_refused(
-    net: dict[str, Any], key: str, load: tuple[str, ...], refused: bool, tmp_path: Path
+def test_equal_shapes_with_another_meaning_are_rejected(
+    net: dict[str, Any], key: str, load: tuple[str, ...], rejected: bool, tmp_path: Path
 ) -> None:
     here = {"hidden_shapes": [8, 8, 8], "critic": {"kind": "hl_gauss", "bound": 5}}
     there = here | ({"hidden_shapes": [8, 8]} if net.get("residual") else {}) | net
     source, learner = (make_learner("sac", make_spec(), net=each) for each in (there, here))
     found = as_source(source, tmp_path)
-    if not refused:
+    if not rejected:
         assert load_weights(learner, found, load=load).loaded
         return
     with pytest.raises(UserError, match=rf"another {key}; set {key}="):
@@ -279,31 +277,31 @@ def test_equal_shapes_that_compute_something_else_are_refused(
 # --- between algorithms ---------------------------------------------------------------------------
 
 
-def test_a_stochastic_policy_gives_a_deterministic_one_its_mean(tmp_path: Path) -> None:
+def test_a_deterministic_policy_loads_the_mean_of_a_stochastic_one(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, "sac", seed=1), learner_of(THREE, "td3", seed=2)
 
     report = load_weights(learner, as_source(source, tmp_path), load=ALL)
 
     assert "actor.body.head.weight (the mean)" in report.loaded
     assert report.skipped == ["log_alpha (this run learns no temperature)"]
-    theirs = computed(source, 1)
+    theirs = outputs_of(source, 1)
     for name in ("act", "q", "target"):
-        torch.testing.assert_close(computed(learner, 1)[name], theirs[name])
-    torch.testing.assert_close(computed(learner, 1)["target_act"], theirs["act"])
+        torch.testing.assert_close(outputs_of(learner, 1)[name], theirs[name])
+    torch.testing.assert_close(outputs_of(learner, 1)["target_act"], theirs["act"])
 
 
-def test_one_critic_does_not_make_two(tmp_path: Path) -> None:
+def test_one_critic_is_not_loaded_into_two(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, "ddpg", seed=1), learner_of(THREE, "td3", seed=2)
     before = tensors(learner)
     report = load_weights(learner, as_source(source, tmp_path), load=["critic"])
     assert report.loaded == [] and len(report.mismatched) == 6
     for name, value in tensors(learner).items():
-        expected = before[name.replace("target.", "critic.")]  # the targets follow
+        expected = before[name.replace("target.", "critic.")]  # targets copy the critics
         assert name.startswith("target_actor") or torch.equal(value, expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.2])
-def test_a_fixed_temperature_may_start_a_learned_one_unless_it_is_none(
+def test_a_fixed_temperature_initializes_a_learned_one_unless_it_is_zero(
     alpha: float, tmp_path: Path
 ) -> None:
     source, learner = make_learner("sac", THREE, alpha=alpha), make_learner("sac", THREE)
