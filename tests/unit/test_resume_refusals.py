@@ -1,4 +1,4 @@
-"""``--resume`` where a part of the run is gone: one line, and every file stays as it is."""
+"""``--resume`` with parts of the run missing fails with a one-line error and changes no file."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(three_epochs: Path, tmp_path: Path) -> Path:
-    """A run directory of its own for each test."""
+    """A private copy of the run directory."""
     shutil.copytree(three_epochs, tmp_path, dirs_exist_ok=True)
     return folder_in(tmp_path)
 
@@ -41,20 +41,20 @@ def only_weights(folder: Path) -> None:
     (folder / "checkpoint" / "best.pt").write_bytes(b"weights")
 
 
-def no_head(folder: Path) -> None:
+def without_versions(folder: Path) -> None:
     remove(folder, "checkpoint/*.json")
     (folder / "versions.json").unlink()
 
 
-def damaged_head(folder: Path) -> None:
+def damaged_versions(folder: Path) -> None:
     remove(folder, "checkpoint/*.json")
     (folder / "versions.json").write_text("{")
 
 
-LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
+LOST: dict[str, tuple[Callable[[Path], object], str]] = {
     "params.json": (lambda f: (f / "params.json").unlink(), "params.json: is missing"),
     "half of it": (lambda f: (f / "params.json").write_text("{"), "params.json: not valid JSON"),
-    "its tasks": (lambda f: (f / "params.json").write_text("{}"), "params.json: env: is missing"),
+    "its fields": (lambda f: (f / "params.json").write_text("{}"), "params.json: env: is missing"),
     "all but log.csv": (only_log, "holds log.csv"),
     "all but weights": (only_weights, "holds checkpoint/best.pt"),
     "manifests": (lambda f: remove(f, "checkpoint/*.json"), "no complete checkpoint any more"),
@@ -63,16 +63,16 @@ LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
         "no complete checkpoint any more; restore",
     ),
     "checkpoints": (lambda f: shutil.rmtree(f / "checkpoint"), "only log.csv"),
-    "manifests and head": (no_head, "no complete checkpoint any more"),
-    "manifests and half the head": (damaged_head, "no complete checkpoint any more"),
+    "manifests and versions.json": (without_versions, "no complete checkpoint any more"),
+    "manifests, and versions.json damaged": (damaged_versions, "no complete checkpoint any more"),
 }
 
 
-@pytest.mark.parametrize("lost", LOSSES)
-def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
+@pytest.mark.parametrize("lost", LOST)
+def test_an_incomplete_run_is_rejected_and_not_changed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
 ) -> None:
-    lose, said = LOSSES[lost]
+    lose, message = LOST[lost]
     lose(folder)
     (folder / "checkpoint").mkdir(exist_ok=True)
     (folder / "checkpoint" / ".last_4.pt.x.tmp").write_bytes(b"half")
@@ -80,14 +80,14 @@ def test_what_cannot_be_resumed_is_refused_and_stays_as_it_is(
 
     assert start(tmp_path, "--resume") == 2
 
-    one_line(capsys.readouterr().err, said, str(folder))
+    one_line(capsys.readouterr().err, message, str(folder))
     assert contents(folder) == before
 
 
-def test_a_run_of_another_seed_is_refused_and_stays_as_it_is(
+def test_another_seed_is_rejected_and_the_run_not_changed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its goals and its random numbers would be others from here on."""
+    """Its goals and random numbers would differ from there on."""
     moved = folder.rename(folder.parent / "7")
     before = contents(moved)
     assert start(tmp_path, "--seed", "7", "--resume") == 2
@@ -97,8 +97,8 @@ def test_a_run_of_another_seed_is_refused_and_stays_as_it_is(
     assert contents(moved) == before
 
 
-def test_a_run_that_never_had_a_checkpoint_starts_again(folder: Path, tmp_path: Path) -> None:
-    """As a kill within the first save leaves it: all files but the manifest."""
+def test_a_run_that_never_had_a_checkpoint_restarts(folder: Path, tmp_path: Path) -> None:
+    """A kill during the first save leaves all files but the manifest."""
     remove(folder, "checkpoint/*.json")
     versions = folder / "versions.json"
     head = json.loads(versions.read_text())

@@ -1,4 +1,4 @@
-"""What a run writes, and how it goes on after a stop: one tiny run, looked at from all sides."""
+"""What a run writes and how it resumes, checked on one tiny run."""
 
 import json
 import math
@@ -51,8 +51,8 @@ from torchrl_lite.training import signals
 from torchrl_lite.training.rl_algo import RLAlgo
 
 FRAMES = 10
-EPOCHS = 6  # the first of random actions
-# An episode is longer than an epoch: checkpoints lie within episodes.
+EPOCHS = 6  # the first with random actions
+# An episode is longer than an epoch, so checkpoints fall within episodes.
 TINY = SMALLEST | {
     "env.max_episode_frames": 15,
     "train.num_epochs": EPOCHS - 1,
@@ -67,7 +67,7 @@ CLOCKS = ("time/", "rate/")
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows: (step, value) of every name."""
+    """What TensorBoard shows: the (step, value) pairs of every name."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     return {
@@ -77,38 +77,38 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run from its first frame to its last; only to be read."""
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an uninterrupted run; read-only."""
     log_dir = tmp_path_factory.mktemp("whole")
     assert start(log_dir, *SETS) == 0
     return folder_in(log_dir)
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The log directory of a run that stopped at frame 30; only to be read."""
+def partial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log directory of a run that stopped at frame 30; read-only."""
     log_dir = tmp_path_factory.mktemp("half")
     assert start(log_dir, *SETS, "--until", "21") == 0
     return log_dir
 
 
 @pytest.fixture
-def stopped(half: Path, tmp_path: Path) -> Path:
-    """A log directory of one's own with the run that stopped at frame 30."""
-    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
+def stopped(partial: Path, tmp_path: Path) -> Path:
+    """A private copy of the run that stopped at frame 30."""
+    shutil.copytree(partial, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 @pytest.fixture
-def finished(whole: Path, tmp_path: Path) -> Path:
-    """A log directory of one's own with the run that is finished."""
-    shutil.copytree(whole, folder_in(tmp_path))
+def finished(full: Path, tmp_path: Path) -> Path:
+    """A private copy of the finished run."""
+    shutil.copytree(full, folder_in(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> list[RLAlgo]:
-    """The runs that would have trained; none does."""
+    """The runs that would have trained; training is replaced by a no-op."""
     runs: list[RLAlgo] = []
 
     def train(self: RLAlgo) -> bool:
@@ -122,11 +122,11 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[RLAlgo]:
 # --- the files -----------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_these_files_and_no_others(whole: Path) -> None:
-    files = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
+def test_a_run_leaves_exactly_these_files(full: Path) -> None:
+    files = {str(path.relative_to(full)) for path in full.rglob("*") if path.is_file()}
     events = {name for name in files if name.startswith("events.out.tfevents")}
     kept = {f"last_{epoch}.{kind}" for epoch in (4, 6) for kind in ("pt", "rows", "json")}
-    kept |= {"last_2.rows", "best.pt", "epoch_4.pt"}  # the transitions since the start
+    kept |= {"last_2.rows", "best.pt", "epoch_4.pt"}  # rows since the start
 
     assert len(events) == 1
     assert files - events == {
@@ -139,8 +139,8 @@ def test_a_run_leaves_these_files_and_no_others(whole: Path) -> None:
     }
 
 
-def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path) -> None:
-    path = whole / "params.json"
+def test_params_hold_the_requested_and_the_resolved_settings(full: Path) -> None:
+    path = full / "params.json"
     params = json.loads(path.read_text())
     asked = {"algo": "sac", "env.tasks": [TASK]} | TINY
     assert flat(params).items() >= (asked | {"system.workers": 0, "system.accel": "eager"}).items()
@@ -148,8 +148,8 @@ def test_params_hold_what_was_asked_for_and_what_the_machine_decided(whole: Path
     assert load(path, sections=SECTIONS).model_dump(mode="json") == params
 
 
-def test_versions_name_packages_the_machine_and_the_commit_of_a_checkout(whole: Path) -> None:
-    kept = json.loads((whole / "versions.json").read_text())
+def test_versions_record_packages_machine_and_commit(full: Path) -> None:
+    kept = json.loads((full / "versions.json").read_text())
     for package in ("torch", "numpy", "gymnasium", "metaworld", "mujoco"):
         assert kept[package] == version(package)
     assert all(kept[key] for key in ("python", "torchrl_lite", "platform", "device", "cpu"))
@@ -176,27 +176,27 @@ def header_of(folder: Path) -> list[str]:
     return (folder / "log.csv").read_text().splitlines()[0].split(",")
 
 
-def test_the_header_holds_the_promised_names_in_their_order(whole: Path) -> None:
-    header = header_of(whole)
+def test_the_header_has_the_documented_names_in_order(full: Path) -> None:
+    header = header_of(full)
     trained = header[len(BEFORE_TRAINING) :]
     assert header[: len(BEFORE_TRAINING)] == BEFORE_TRAINING
     assert [name for name in trained if name in TRAINING] == TRAINING
     assert len(set(header)) == len(header)
 
 
-def test_every_epoch_has_a_whole_row_with_its_frames(whole: Path) -> None:
-    rows = rows_of(whole)
+def test_every_epoch_has_a_complete_row(full: Path) -> None:
+    rows = rows_of(full)
     frames = [str(FRAMES * (n + 1)) for n in range(EPOCHS)]
     assert [row["epoch"] for row in rows] == [str(n + 1) for n in range(EPOCHS)]
     assert [row["total_frames"] for row in rows] == frames
     assert [row[f"frames/{TASK}"] for row in rows] == frames
-    assert not any(None in row or None in row.values() for row in rows)  # cells as in the header
+    assert not any(None in row or None in row.values() for row in rows)  # cells match the header
     assert [int(row["updates"]) for row in rows] == [0, 2, 4, 6, 8, 10]
     assert all(float(row["time/cpu_s"]) > 0 for row in rows)
 
 
-def test_a_cell_is_a_finite_number_or_empty_where_nothing_was_measured(whole: Path) -> None:
-    first, *others = rows = rows_of(whole)
+def test_a_cell_is_a_finite_number_or_empty_if_not_measured(full: Path) -> None:
+    first, *others = rows = rows_of(full)
 
     cells = [value for row in rows for value in row.values()]
     assert all(math.isfinite(float(cell)) for cell in cells if cell)
@@ -213,18 +213,18 @@ def test_a_cell_is_a_finite_number_or_empty_where_nothing_was_measured(whole: Pa
     assert {row["rollout/ep_len_mean"] for row in rows} == {"", "15.0"}
 
 
-def test_the_time_of_a_save_is_counted_once_in_the_next_row(whole: Path) -> None:
-    times = [row["time/save_s"] != "" for row in rows_of(whole)]
+def test_the_time_of_a_save_is_logged_once_in_the_next_row(full: Path) -> None:
+    times = [row["time/save_s"] != "" for row in rows_of(full)]
     assert times == [False, False, True, False, True, False]
 
 
-# --- the logger by itself ------------------------------------------------------------------------
+# --- the logger alone ----------------------------------------------------------------------------
 
 NAMES = ["epoch", "total_frames", "stage", "train/q1_loss", "train/alpha"]
 
 
 def write_log(folder: Path, *rows: dict[str, Any], keep_until: int = 0) -> list[str]:
-    """The lines of the log after these rows, the last of them read while it is open."""
+    """The lines of the log after these rows, read while it is still open."""
     logger = Logger(folder, NAMES, PlainView("test", [], 100), keep_until=keep_until)
     try:
         for values in rows:
@@ -239,7 +239,7 @@ def row(frames: int, **values: float | None) -> dict[str, float | int | None]:
     return {"epoch": frames // 10, "total_frames": frames, "stage": 0, **named}
 
 
-def test_lines_can_be_read_as_soon_as_they_are_written(tmp_path: Path) -> None:
+def test_rows_are_readable_as_soon_as_they_are_written(tmp_path: Path) -> None:
     assert write_log(tmp_path) == [",".join(NAMES)]  # before the first epoch
     assert write_log(tmp_path, row(10, q1_loss=0.1 + 0.2))[1] == "1,10,0,0.30000000000000004,"
     with pytest.raises(KeyError, match="train/new"):
@@ -247,64 +247,64 @@ def test_lines_can_be_read_as_soon_as_they_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, None])
-def test_a_value_that_is_not_a_number_is_an_empty_cell(tmp_path: Path, value: float | None) -> None:
+def test_a_value_that_is_not_finite_is_an_empty_cell(tmp_path: Path, value: float | None) -> None:
     assert write_log(tmp_path, row(10, q1_loss=value, alpha=1.0))[1] == "1,10,0,,1.0"
     assert "train/q1_loss" not in scalars(tmp_path)
 
 
 @pytest.mark.parametrize(("keep_until", "left"), [(0, 0), (25, 2), (99, 3)])
-@pytest.mark.parametrize("torn", ["", "4,40,0,1."])
-def test_rows_behind_the_checkpoint_or_torn_by_a_crash_are_dropped(
-    tmp_path: Path, keep_until: int, left: int, torn: str
+@pytest.mark.parametrize("incomplete", ["", "4,40,0,1."])
+def test_rows_after_the_checkpoint_or_cut_off_by_a_crash_are_dropped(
+    tmp_path: Path, keep_until: int, left: int, incomplete: str
 ) -> None:
-    whole = write_log(tmp_path, row(10), row(20), row(30))
+    before = write_log(tmp_path, row(10), row(20), row(30))
     with (tmp_path / "log.csv").open("a") as file:
-        file.write(torn)
+        file.write(incomplete)
     lines = write_log(tmp_path, row(50), keep_until=keep_until)
-    assert lines == [*whole[: 1 + left], "5,50,0,,"]
+    assert lines == [*before[: 1 + left], "5,50,0,,"]
 
 
 # --- TensorBoard and result.json -----------------------------------------------------------------
 
 FINISHED = ("result.json", "policy.safetensors")
 FINAL = {"final/success_rate", "final/return"}
-"""The last evaluation, which is in ``result.json`` and in no row."""
+"""The final evaluation, which is in ``result.json`` but in no row."""
 
 
-def test_tensorboard_shows_what_the_log_does(whole: Path) -> None:
-    rows, shown = rows_of(whole), scalars(whole)
+def test_tensorboard_matches_the_log(full: Path) -> None:
+    rows, shown = rows_of(full), scalars(full)
     measured = {key for row in rows for key, value in row.items() if value}
-    assert shown.keys() - FINAL == measured - {"total_frames"}  # that is its axis
+    assert shown.keys() - FINAL == measured - {"total_frames"}  # the x-axis
     for name in shown.keys() - FINAL:
         logged = [(int(row["total_frames"]), np.float32(row[name])) for row in rows if row[name]]
         assert [(step, np.float32(value)) for step, value in shown[name]] == logged, name
 
 
-def test_the_result_has_counts_and_the_names_of_the_log(whole: Path) -> None:
-    result = result_of(whole)
+def test_the_result_has_counts_and_the_logged_names(full: Path) -> None:
+    result = result_of(full)
     own = {"frames", "updates", "epochs", "wall_time_s", "final_eval_episodes"}
     assert (result["frames"], result["updates"]) == (FRAMES * EPOCHS, 2 * (EPOCHS - 1))
     assert result["wall_time_s"] > 0
-    logged = {name for name in header_of(whole) if name.startswith(("eval", "train"))}
+    logged = {name for name in header_of(full) if name.startswith(("eval", "train"))}
     held_out = {name for name in result if name.startswith("held_out")}
     assert {name.replace("held_out", "eval") for name in held_out} <= logged
     assert result.keys() - own - held_out == logged
-    text = (whole / "result.json").read_text()
+    text = (full / "result.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
 
 
-def test_the_last_checkpoint_is_complete_and_others_hold_weights_only(whole: Path) -> None:
-    params = json.loads((whole / "params.json").read_text())
-    last = state_of(whole)
+def test_the_last_checkpoint_is_complete_and_others_hold_only_weights(full: Path) -> None:
+    params = json.loads((full / "params.json").read_text())
+    last = state_of(full)
 
     assert sum(last["frames"]) == FRAMES * EPOCHS
     assert last["learner"]["updates"] == TINY["train.opt_steps"] * TINY["train.num_epochs"]
     assert last["learner"]["optimizers"].keys() == {"actor", "critic", "alpha"}
     assert sum(len(rows) for rows in last["buffer"]["data"]) == FRAMES * EPOCHS
-    for state in (state_of(whole, "best"), state_of(whole, "epoch_4")):
+    for state in (state_of(full, "best"), state_of(full, "epoch_4")):
         assert state["networks"].keys() == last["learner"]["networks"].keys()
         assert not state.keys() & {"learner", "optimizers", "buffer", "collector"}
         assert state["config"] == last["config"] == params
@@ -317,12 +317,11 @@ def test_the_last_checkpoint_is_complete_and_others_hold_weights_only(whole: Pat
         ([(0.5, 1.0), (0.5, 2.0), (0.25, 9.0)], 40),
         ([(0.0, -9.0), (0.0, -8.0), (0.0, -8.0)], 40),
     ],
-    ids=["success", "return of equals", "the first of the same"],
+    ids=["success first", "return breaks ties", "first of equals"],
 )
-def test_the_best_is_best_by_success_and_then_by_return_also_after_a_stop(
+def test_the_best_checkpoint_is_chosen_by_success_then_return_across_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]], best: int
 ) -> None:
-    """Of evaluations with these successes and returns."""
     found = [
         [EpisodeStats(task=0, ret=ret, length=15, success=success)]
         for success, ret in [*scores, (0.0, 0.0), (0.0, 0.0)]
@@ -343,15 +342,15 @@ def test_a_run_without_epochs_is_still_complete(tmp_path: Path) -> None:
 # --- --until -------------------------------------------------------------------------------------
 
 
-def test_until_stops_at_the_first_epoch_end_from_there_on(half: Path) -> None:
-    folder = folder_in(half)
+def test_until_stops_at_the_next_epoch_end(partial: Path) -> None:
+    folder = folder_in(partial)
     assert rows_of(folder)[-1]["total_frames"] == "30"
     assert sum(state_of(folder)["frames"]) == 30
     assert not any((folder / name).exists() for name in FINISHED)
 
 
 @pytest.mark.parametrize(("frames", "epochs"), [("29", 3), ("40", 4)])
-def test_until_is_counted_from_the_first_frame(
+def test_until_counts_from_the_first_frame(
     stopped: Path, capsys: pytest.CaptureFixture[str], frames: str, epochs: int
 ) -> None:
     assert start(stopped, "--resume", "--until", frames) == 0
@@ -362,49 +361,47 @@ def test_until_is_counted_from_the_first_frame(
 # --- --resume ------------------------------------------------------------------------------------
 
 
-def test_a_run_interrupted_often_equals_an_uninterrupted_one(tmp_path: Path, whole: Path) -> None:
+def test_a_run_resumed_many_times_equals_an_uninterrupted_one(tmp_path: Path, full: Path) -> None:
     folder = folder_in(tmp_path)
     assert start(tmp_path, *SETS, "--until", "10") == 0
     for frames in range(20, FRAMES * EPOCHS + 1, 10):
         before = state_of(folder)["wall_time"]
         assert start(tmp_path, "--resume", "--until", str(frames)) == 0
 
-    assert_same_run(folder, whole)
-    assert_same_bits(state_of(folder, "best"), state_of(whole, "best"))
-    assert same_results(folder, whole)
+    assert_same_run(folder, full)
+    assert_same_bits(state_of(folder, "best"), state_of(full, "best"))
+    assert same_results(folder, full)
     assert result_of(folder)["wall_time_s"] > before
     ours, theirs = (
         {name: points for name, points in scalars(run).items() if not name.startswith(CLOCKS)}
-        for run in (folder, whole)
+        for run in (folder, full)
     )
     assert ours == theirs
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch takes 36 seconds of processor time: 0.01 core hours."""
+    """Every epoch takes 36 seconds of CPU time: 0.01 core hours."""
     clock = count(0, 36)
     monkeypatch.setattr(time, "process_time", lambda: next(clock))
 
 
 @pytest.mark.usefixtures("slow")
-def test_until_counts_the_core_time_of_all_parts_of_a_run(tmp_path: Path, whole: Path) -> None:
-    alone = ["--set", "system.workers=0"]
+def test_until_counts_core_time_across_resumes(tmp_path: Path, full: Path) -> None:
+    in_process = ["--set", "system.workers=0"]
     folder = folder_in(tmp_path)
     for until, epochs in (("0.025h", 3), ("0.025h", 3), ("2.9min", 5), ("0.031h", 5)):
-        assert start(tmp_path, *SETS, *alone, "--resume", "--until", until) == 0
+        assert start(tmp_path, *SETS, *in_process, "--resume", "--until", until) == 0
         assert len(rows_of(folder)) == epochs
         assert newest_checkpoint(folder).name == f"last_{epochs}.pt"
         assert not (folder / "result.json").exists()
 
-    assert start(tmp_path, *SETS, *alone, "--resume", "--until", "1h") == 0  # it ends before
-    assert same_results(folder, whole)
+    assert start(tmp_path, *SETS, *in_process, "--resume", "--until", "1h") == 0  # it ends earlier
+    assert same_results(folder, full)
 
 
 @pytest.mark.usefixtures("slow")
-def test_until_counts_the_core_time_of_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_until_counts_core_time_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Collector.result
 
     def busy(self: Collector) -> Collected:
@@ -416,38 +413,38 @@ def test_until_counts_the_core_time_of_workers(
     assert len(rows_of(folder_in(tmp_path))) == 2
 
 
-def test_a_resumed_run_says_that_it_restores_before_it_collects(
+def test_a_resumed_run_reports_restoring_before_collecting(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading a large buffer and replaying episodes may take long."""
+    """Reading a large buffer and replaying episodes can take long."""
     phases: list[str] = []
     monkeypatch.setattr(PlainView, "phase", lambda _, name: phases.append(name))
     assert start(stopped, "--resume", "--until", "50") == 0
     assert phases[:2] == ["restoring", "collecting"]
 
 
-def test_a_crash_behind_the_checkpoint_leaves_nothing_twice(
-    half: Path, stopped: Path, whole: Path
+def test_a_crash_after_the_checkpoint_leaves_no_duplicates(
+    partial: Path, stopped: Path, full: Path
 ) -> None:
     folder = folder_in(stopped)
     assert start(stopped, "--resume", "--until", "50") == 0
     shutil.rmtree(folder / "checkpoint")
-    shutil.copytree(folder_in(half) / "checkpoint", folder / "checkpoint")
+    shutil.copytree(folder_in(partial) / "checkpoint", folder / "checkpoint")
 
     assert start(stopped, "--resume") == 0
 
-    assert_same_run(folder, whole)
+    assert_same_run(folder, full)
     for name, points in scalars(folder).items():
         steps = [step for step, _ in points]
         assert steps == sorted(set(steps)), name
-    assert scalars(folder)["epoch"] == scalars(whole)["epoch"]
+    assert scalars(folder)["epoch"] == scalars(full)["epoch"]
 
 
-def test_a_crash_in_the_final_evaluation_is_recovered(finished: Path, whole: Path) -> None:
+def test_a_crash_in_the_final_evaluation_is_recovered_from(finished: Path, full: Path) -> None:
     (folder_in(finished) / "result.json").unlink()
     assert start(finished, "--resume") == 0
-    assert same_results(folder_in(finished), whole)
-    assert_same_run(folder_in(finished), whole)
+    assert same_results(folder_in(finished), full)
+    assert_same_run(folder_in(finished), full)
 
 
 def test_a_finished_run_says_so_and_does_not_restart(
@@ -463,7 +460,7 @@ def test_a_finished_run_says_so_and_does_not_restart(
 
 @pytest.mark.parametrize("left", [None, "params.json", ".params.json.k3j2"])
 def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
-    whole: Path,
+    full: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     no_training: list[RLAlgo],
@@ -473,8 +470,8 @@ def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
     folder = folder_in(tmp_path)
     if left is not None:
         folder.mkdir(parents=True)
-    if left and (whole / left).exists():
-        shutil.copy(whole / left, folder / left)
+    if left and (full / left).exists():
+        shutil.copy(full / left, folder / left)
     elif left:
         (folder / left).write_text("{")
 
@@ -488,7 +485,7 @@ def test_a_directory_without_a_checkpoint_starts_from_the_first_frame(
 @pytest.mark.parametrize(
     "change", ["sac.alpha=0.2", "net.hidden_shapes=[16]", "system.matmul_precision=high"]
 )
-def test_a_change_that_is_not_allowed_is_named(
+def test_a_disallowed_change_is_named(
     finished: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
     before = contents(finished)
@@ -497,7 +494,7 @@ def test_a_change_that_is_not_allowed_is_named(
     assert contents(finished) == before
 
 
-def test_an_allowed_change_is_taken_and_can_be_taken_back(
+def test_an_allowed_change_is_applied_and_can_be_reverted(
     stopped: Path, no_training: list[RLAlgo]
 ) -> None:
     changes = [("train.num_epochs", 9), ("log.console", "plain"), ("log.console", "auto")]
@@ -510,36 +507,36 @@ def test_an_allowed_change_is_taken_and_can_be_taken_back(
     assert params["train"]["num_epochs"] == 9
 
 
-def test_a_finished_run_can_be_made_longer(finished: Path, whole: Path) -> None:
+def test_a_finished_run_can_be_extended(finished: Path, full: Path) -> None:
     folder, more = folder_in(finished), sets({"train.num_epochs": EPOCHS + 1})
     assert start(finished, "--resume", *more, "--until", "70") == 0
-    assert not any((folder / name).exists() for name in FINISHED)  # they are outdated
+    assert not any((folder / name).exists() for name in FINISHED)  # outdated
 
     assert start(finished, "--resume") == 0
 
     assert len(rows_of(folder)) == EPOCHS + 2
-    assert results(folder)[:EPOCHS] == results(whole)
+    assert results(folder)[:EPOCHS] == results(full)
     policy = policy_file.read(folder / "policy.safetensors")
     assert result_of(folder)["frames"] == policy.header.frames == FRAMES * (EPOCHS + 2)
 
 
-def test_a_finished_run_that_collects_ahead_can_be_made_longer(tmp_path: Path) -> None:
-    """Each epoch is collected with the policy of the epoch before, also that behind the end."""
-    ahead = {"system.overlap": True, "system.workers": 1}
+def test_a_finished_run_with_overlap_can_be_extended(tmp_path: Path) -> None:
+    """Each epoch is collected with the previous epoch's policy, also the one after the end."""
+    overlap = {"system.overlap": True, "system.workers": 1}
     shorter, longer = {"train.num_epochs": 2}, {"train.num_epochs": 3}
-    assert start(tmp_path / "whole", *SETS, *sets(ahead | longer)) == 0
-    assert start(tmp_path / "longer", *SETS, *sets(ahead | shorter)) == 0
+    assert start(tmp_path / "whole", *SETS, *sets(overlap | longer)) == 0
+    assert start(tmp_path / "longer", *SETS, *sets(overlap | shorter)) == 0
     assert start(tmp_path / "longer", "--resume", *sets(longer)) == 0
     assert_same_run(folder_in(tmp_path / "longer"), folder_in(tmp_path / "whole"))
 
 
-# --- what cannot go on ---------------------------------------------------------------------------
+# --- what cannot be resumed ----------------------------------------------------------------------
 
 
-def test_a_run_resumes_only_on_its_kind_of_device(
+def test_a_run_resumes_only_on_the_same_type_of_device(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its noise comes from that kind's generator; its update may need that kind."""
+    """Its noise comes from that device's generator, and its update may need that device."""
     last = newest_checkpoint(folder_in(stopped))
     state = torch.load(last, weights_only=True)
     state["learner"]["device"] = "cuda"
@@ -558,7 +555,7 @@ def test_a_run_resumes_only_on_its_kind_of_device(
 
 
 def signal_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, signum: signal.Signals) -> None:
-    """The signal comes when the row of that epoch is written."""
+    """Raises the signal when that epoch's row is written."""
     dump: Callable[..., None] = Logger.dump
 
     def signalled(self: Logger, row: dict[str, Any], **options: Any) -> None:
@@ -569,21 +566,21 @@ def signal_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, signum: signal.
     monkeypatch.setattr(Logger, "dump", signalled)
 
 
-def test_a_running_epoch_is_finished_and_saved(
-    stopped: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_lets_the_epoch_finish_and_saves_it(
+    stopped: Path, full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         signal_in_epoch(patch, 5, signal.SIGTERM)
         assert start(stopped, "--resume") == 143
     assert sum(state_of(folder_in(stopped))["frames"]) == 50
     assert start(stopped, "--resume") == 0
-    assert_same_run(folder_in(stopped), whole)
+    assert_same_run(folder_in(stopped), full)
 
 
-def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
-    stopped: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_signal_during_a_save_damages_no_checkpoint(
+    stopped: Path, full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is waited for; the second comes later, with the transitions on disk."""
+    """The first lets the epoch finish; the second comes when the transitions are on disk."""
     with monkeypatch.context() as patch:
 
         def interrupted(path: Path, write: Callable[[Any], object]) -> None:
@@ -595,11 +592,11 @@ def test_a_second_signal_while_a_checkpoint_is_written_harms_none(
         signal_in_epoch(patch, 5, signal.SIGTERM)
         patch.setattr(store, "write_atomically", interrupted)
         assert start(stopped, "--resume") == 130
-    assert sum(state_of(folder_in(stopped))["frames"]) < 50  # that of epoch 5 is not there
+    assert sum(state_of(folder_in(stopped))["frames"]) < 50  # epoch 5 was not saved
 
     assert start(stopped, "--resume") == 0
 
-    assert_same_run(folder_in(stopped), whole)
+    assert_same_run(folder_in(stopped), full)
 
 
 def test_a_signal_in_the_last_epoch_leaves_a_finished_run(

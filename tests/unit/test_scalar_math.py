@@ -1,4 +1,4 @@
-"""Scalar forms give the bits and the types of numpy, scipy and dm_control."""
+"""Scalar versions match NumPy, SciPy and dm_control bit for bit, including the type."""
 
 from typing import Any
 
@@ -56,16 +56,16 @@ def test_hstack(parts: Any) -> None:
 
 
 def rotations() -> np.ndarray:
-    """Random ones, tiny ones, and right angles, where candidates for the quaternion tie."""
+    """Random and tiny ones, and right angles, where the quaternion candidates tie."""
     rng = np.random.default_rng(0)
     tiny = rng.normal(size=(300, 3)) * 10.0 ** -rng.integers(0, 9, (300, 1))
     right = 90 * rng.integers(0, 4, (300, 3))
-    all_of_them = (
+    groups = (
         Rotation.random(300, random_state=rng),
         Rotation.from_rotvec(tiny),
         Rotation.from_euler("xyz", right, degrees=True),
     )
-    return np.concatenate([rotation.as_matrix() for rotation in all_of_them])
+    return np.concatenate([rotation.as_matrix() for rotation in groups])
 
 
 def test_quaternions_match_scipy() -> None:
@@ -80,7 +80,7 @@ def test_tolerance_of_other_types(value: Any) -> None:
     assert_same(scalar_math.tolerance(*arguments), reward_utils.tolerance(*arguments))
 
 
-def test_other_arguments_go_to_the_original() -> None:
+def test_other_arguments_fall_back_to_the_original() -> None:
     for bounds, margin in (((1, 0), 0.1), ((0, 1), -0.1)):
         with pytest.raises(ValueError, match=r"[bB]ound|margin"):
             scalar_math.tolerance(0.5, bounds, margin, "long_tail")

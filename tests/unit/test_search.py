@@ -1,4 +1,4 @@
-"""Searches whose runs are made up in no time: what is proposed, stopped, continued and reported."""
+"""Searches with simulated runs: what is proposed, pruned, resumed and reported."""
 
 import csv
 import json
@@ -36,9 +36,8 @@ def setting_of(trial: Trial) -> dict[str, Any]:
     return {".".join(path): value for path, value in map(parse_override, texts)}
 
 
-class MadeUp:
-    """Runs that make one evaluation whenever they are looked at, and at last the final one;
-    ``jobs`` of them at a time."""
+class FakeRunner:
+    """Each poll adds an evaluation to up to ``jobs`` runs, in the end the final one."""
 
     def __init__(self, formula: Formula, jobs: int) -> None:
         self._formula, self._jobs = formula, jobs
@@ -100,16 +99,16 @@ class MadeUp:
 
 
 class Searches:
-    """Calls of the command in one folder."""
+    """Calls the command in one folder."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.out = folder, folder / "out"
-        self.runner = MadeUp(lambda setting: setting["sac.tau"], 1)
+        self.runner = FakeRunner(lambda setting: setting["sac.tau"], 1)
         self.signals = Signals()
         monkeypatch.setattr(search_command, "running", self._running)
 
     @contextmanager
-    def _running(self, _args: object) -> Iterator[tuple[MadeUp, Signals]]:
+    def _running(self, _args: object) -> Iterator[tuple[FakeRunner, Signals]]:
         self.runner._waiting.clear()
         yield self.runner, self.signals
         self.signals = Signals()
@@ -143,17 +142,17 @@ class Searches:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searches:
-    """Without pictures, which take long."""
+    """Without plots, which are slow."""
     monkeypatch.setattr(report, "_pictures", lambda *_: [])
     return Searches(tmp_path, monkeypatch)
 
 
-WHOLE = [str(epoch + 1) for epoch in range(EVALUATIONS)]
+ALL_EPOCHS = [str(epoch + 1) for epoch in range(EVALUATIONS)]
 TAU = {"sac.tau": [0.3, 0.9, 0.5]}
 GRID = ["--sampler", "grid"]
 
 
-def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
+def test_a_grid_search_writes_a_best_configuration_for_every_starter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = Searches(tmp_path, monkeypatch)
@@ -186,7 +185,7 @@ def test_a_grid_is_searched_and_its_best_is_a_configuration_for_every_starter(
             assert config.agent.tau == 0.9
 
 
-def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
+def test_more_trials_can_be_added_and_none_is_repeated(search: Searches) -> None:
     space = {"sac.tau": {"low": 0, "high": 1}}
     assert search(space, "--trials", "2", "--sampler", "random") == 0
     first = [trial.params for trial in search.trials]
@@ -194,28 +193,28 @@ def test_more_trials_are_added_and_none_is_repeated(search: Searches) -> None:
     assert [trial.params for trial in search.trials][:2] == first
     taus = [trial.params["sac.tau"] for trial in search.trials]
     assert len(set(taus)) == 4
-    assert all(search.epochs(number) == WHOLE for number in range(4))
+    assert all(search.epochs(number) == ALL_EPOCHS for number in range(4))
 
 
 def test_tpe_searches_near_the_best(search: Searches) -> None:
-    """After ten random trials, each of which it knows when it proposes the next one."""
-    search.runner = MadeUp(lambda setting: 1 - abs(setting["sac.tau"] - 0.3), 1)
+    """After ten random trials, whose scores it knows."""
+    search.runner = FakeRunner(lambda setting: 1 - abs(setting["sac.tau"] - 0.3), 1)
     space = {"sac.tau": {"low": 0, "high": 1}}
     assert search(space, "--trials", "16", "--pruner", "none") == 0
-    away = [abs(trial.params["sac.tau"] - 0.3) for trial in search.trials]
-    assert sum(away[10:]) / 6 < sum(away[:10]) / 10 / 2
+    distances = [abs(trial.params["sac.tau"] - 0.3) for trial in search.trials]
+    assert sum(distances[10:]) / 6 < sum(distances[:10]) / 10 / 2
 
 
 @pytest.mark.parametrize(
     ("pruner", "stopped"), [("median", [5]), ("hyperband", None), ("none", [])]
 )
-def test_a_hopeless_trial_is_stopped_and_others_are_not(
+def test_only_hopeless_trials_are_pruned(
     search: Searches, pruner: str, stopped: list[int] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"sac.tau": [0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.95]}
     assert search(space, *GRID, "--pruner", pruner) == 0
     pruned = [number for number, state in enumerate(search.states) if state == "PRUNED"]
-    if stopped is None:  # which ones depends on their brackets; never the best so far
+    if stopped is None:  # depends on the brackets, but never the best so far
         assert pruned
         assert not {0, 6} & {*pruned}
     else:
@@ -223,24 +222,24 @@ def test_a_hopeless_trial_is_stopped_and_others_are_not(
     assert search.runner.cancelled == [f"trial_{n:04d}/Pendulum-v1/1" for n in pruned]
     out = capsys.readouterr().out
     for number in range(7):
-        cut = number in pruned
-        assert (search.epochs(number) == WHOLE) != cut
-        assert (f"trial_{number:04d}: stopped after" in out) == cut
+        was_pruned = number in pruned
+        assert (search.epochs(number) == ALL_EPOCHS) != was_pruned
+        assert (f"trial_{number:04d}: stopped after" in out) == was_pruned
     if pruner == "median":
-        assert "trial_0005: stopped after 33% of its budget" in out  # not before
+        assert "trial_0005: stopped after 33% of its budget" in out  # not earlier
     assert "the best is trial_0006" in out
 
 
-def test_a_trial_with_its_whole_budget_behind_it_is_not_stopped(search: Searches) -> None:
-    """Even one that gets worse in the end: only its final evaluation is missing."""
+def test_a_trial_that_used_its_whole_budget_is_not_pruned(search: Searches) -> None:
+    """Even if it gets worse at the end: only its final evaluation is missing."""
     before = EVALUATIONS - 1
-    looks = iter([0.6] * (before + 2) + [0.7] * before + [0.1] * 2)
-    search.runner = MadeUp(lambda _: next(looks), 1)
+    scores = iter([0.6] * (before + 2) + [0.7] * before + [0.1] * 2)
+    search.runner = FakeRunner(lambda _: next(scores), 1)
     assert search({"sac.tau": [0.6, 0.7]}, *GRID, "--pruner", "hyperband") == 0
     assert search.states == ["COMPLETE"] * 2
 
 
-def test_a_setting_that_is_proposed_again_gets_its_score_without_runs(
+def test_a_setting_proposed_again_reuses_its_score(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search(TAU, "--sampler", "random", "--trials", "6") == 0
@@ -252,7 +251,7 @@ def test_a_setting_that_is_proposed_again_gets_its_score_without_runs(
     assert capsys.readouterr().out.count(" again\n") == 6 - made
 
 
-def test_a_search_that_is_stopped_shows_the_trials_so_far(
+def test_an_interrupted_search_reports_the_trials_so_far(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop_in_the_second_trial(trial: Trial) -> bool:
@@ -272,7 +271,7 @@ def test_a_search_that_is_stopped_shows_the_trials_so_far(
     assert "the best is trial_0001" in capsys.readouterr().out
 
 
-def test_a_run_that_fails_is_tried_again_by_the_next_call(
+def test_a_failed_run_is_retried_by_the_next_call(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search.runner.fails = lambda trial: setting_of(trial)["sac.tau"] == 0.9
@@ -284,19 +283,19 @@ def test_a_run_that_fails_is_tried_again_by_the_next_call(
     search.runner.fails = lambda _: False
     run = search.out / "trial_0001" / "Pendulum-v1" / "1"
     run.mkdir(parents=True)
-    (run / "params.json").write_text("")  # as of a disk that was full
+    (run / "params.json").write_text("")  # as left by a full disk
     assert search(TAU, *GRID) == 2
     one_line(capsys.readouterr().err, "trial_0001/Pendulum-v1/1/params.json: not valid JSON")
     (run / "params.json").unlink()
     assert search(TAU, *GRID) == 0
     assert search.states == ["COMPLETE"] * 3
-    assert all(search.epochs(number) == WHOLE for number in range(3))
+    assert all(search.epochs(number) == ALL_EPOCHS for number in range(3))
 
 
-def test_a_trial_that_diverges_is_closed_and_the_worst(
+def test_a_diverged_trial_is_pruned_and_ranked_last(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that is resumed would diverge again, so another call does not try it."""
+    """A resumed run would diverge again, so the next call does not retry it."""
 
     def diverges(trial: Trial) -> bool:
         if setting_of(trial)["sac.tau"] != 0.9:
@@ -315,10 +314,10 @@ def test_a_trial_that_diverges_is_closed_and_the_worst(
     assert search.states == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 
-def test_values_that_are_not_allowed_together_are_left_out(
+def test_invalid_combinations_are_left_out(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    search.runner = MadeUp(lambda _: 0.0, 2)
+    search.runner = FakeRunner(lambda _: 0.0, 2)
     space = {"net.residual": [False, True], "net.hidden_shapes": [[8, 8], [8, 16]]}
     assert search(space, *GRID) == 0
     out, err = capsys.readouterr()
@@ -327,7 +326,7 @@ def test_values_that_are_not_allowed_together_are_left_out(
     assert "no trial had a success" in out
 
 
-def test_another_search_in_the_same_folder_is_refused(
+def test_another_search_in_the_same_folder_is_rejected(
     search: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search(TAU, *GRID, "--trials", "1") == 0
@@ -348,7 +347,7 @@ def test_another_search_in_the_same_folder_is_refused(
     one_line(capsys.readouterr().err, "study.journal: is damaged")
 
 
-def test_without_optuna_one_line_says_how_to_get_it(
+def test_without_optuna_the_error_says_how_to_install_it(
     search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
@@ -356,18 +355,18 @@ def test_without_optuna_one_line_says_how_to_get_it(
     one_line(capsys.readouterr().err, "pip install -e '.[search]'")
 
 
-def test_core_minutes_end_a_run_that_has_used_them(search: Searches) -> None:
-    """Each epoch takes one of them."""
+def test_core_minutes_end_a_run(search: Searches) -> None:
+    """Each epoch takes one core minute."""
     assert search(TAU, *GRID, "--core_minutes", "2") == 0
     assert search.states == ["COMPLETE"] * 3
     assert all(search.epochs(number) == ["1", "2"] for number in range(3))
     assert search.runner.cancelled == [f"trial_{n:04d}/Pendulum-v1/1" for n in range(3)]
 
 
-# --- runs without a search -----------------------------------------------------------------------
+# --- a sweep without a search --------------------------------------------------------------------
 
 
-def test_a_failed_run_of_a_sweep_is_reported_and_the_others_continue(
+def test_a_failed_run_of_a_sweep_is_reported_and_others_continue(
     search: Searches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "running", search._running)
@@ -381,16 +380,15 @@ def test_a_failed_run_of_a_sweep_is_reported_and_the_others_continue(
     assert "tau_0.9" not in (search.out / "sweep" / "results.csv").read_text()
 
 
-# --- a search that is killed ---------------------------------------------------------------------
+# --- killed searches -----------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Nothing handles it."""
+class Kill(BaseException):
+    """Caught by nothing, like a real kill."""
 
 
-class Writes:
-    """Counts what is written to the study, and kills at one write: before it, in the middle of its
-    line, or after it."""
+class StudyWrites:
+    """Counts writes to the study and kills at one of them: before, within or after its line."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from optuna.storages.journal import JournalFileBackend
@@ -407,7 +405,7 @@ class Writes:
             if self.how == "middle":
                 with Path(backend._file_path).open("a") as file:
                     file.write(json.dumps(logs[0])[:-4])
-            raise Killed
+            raise Kill
 
         monkeypatch.setattr(JournalFileBackend, "append_logs", append)
 
@@ -415,17 +413,17 @@ class Writes:
 @pytest.mark.parametrize(
     ("sampler", "values"), [("tpe", {"low": 0.2, "high": 0.8}), ("grid", [0.2, 0.8])]
 )
-def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
+def test_a_search_killed_at_any_write_loses_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, values: Any
 ) -> None:
     monkeypatch.setattr(report, "_pictures", lambda *_: [])
-    writes = Writes(monkeypatch)
+    writes = StudyWrites(monkeypatch)
     space = {"sac.tau": values, "sac.alpha": [0.1]}
     argv = ["--sampler", sampler, "--trials", "2"]
     (tmp_path / "whole").mkdir()
-    whole = Searches(tmp_path / "whole", monkeypatch)
-    assert whole(space, *argv) == 0
-    proposed = [trial.params for trial in whole.trials]
+    full = Searches(tmp_path / "whole", monkeypatch)
+    assert full(space, *argv) == 0
+    proposed = [trial.params for trial in full.trials]
     total = writes.count
     assert total > 50
     for number, at in enumerate([*range(6), *range(6, total, 11)]):
@@ -433,13 +431,13 @@ def test_a_search_that_is_killed_at_any_write_loses_and_repeats_nothing(
         folder.mkdir()
         search = Searches(folder, monkeypatch)
         writes.count, writes.at, writes.how = 0, at, ("before", "middle", "after")[number % 3]
-        with pytest.raises(Killed):
+        with pytest.raises(Kill):
             search(space, *argv)
         writes.at = -1
         assert search(space, *argv) == 0
         assert search.states == ["COMPLETE"] * 2
         assert [trial.params for trial in search.trials] == proposed
         for trial in search.trials:
-            assert search.epochs(trial.number) == WHOLE
+            assert search.epochs(trial.number) == ALL_EPOCHS
             assert trial.user_attrs["success"] == float(trial.params["sac.tau"])
         assert len([*search.out.glob("trial_*/")]) == 2

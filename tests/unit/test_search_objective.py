@@ -1,4 +1,4 @@
-"""What a trial of a search is worth, by hand."""
+"""The score of a search trial, checked by hand."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torchrl_lite.sweep.trial import Trial
 
 __all__ = ["write"]  # a fixture
 FRAMES, MINUTES = Objective("mean"), Objective("mean", core_minutes=270.0)
-"""The logs have 1000 frames and 45 core minutes an epoch, with an evaluation in every second."""
+"""The logs have 1000 frames and 45 core minutes per epoch, and evaluate every second epoch."""
 
 
 def trial(folder: Path, total_frames: int = 6000) -> Trial:
@@ -35,33 +35,33 @@ def test_success_decides_and_return_breaks_ties() -> None:
 
 
 def test_tasks_are_averaged_before_seeds(write: Write) -> None:
-    """Seeds 0 to 3 have the means 0.6, 0.1, 0.2 and 0.9; the middle half of them is 0.4."""
+    """Seeds 0 to 3 have the means 0.6, 0.1, 0.2 and 0.9; their interquartile mean is 0.4."""
     runs = [
         trial(write({task: [0.0, 0.0, success]}, env=task, seed=seed))
-        for task, of_task in (("a", (1.0, 0.2, 0.0, 0.9)), ("b", (0.2, 0.0, 0.4, 0.9)))
-        for seed, success in enumerate(of_task)
+        for task, successes in (("a", (1.0, 0.2, 0.0, 0.9)), ("b", (0.2, 0.0, 0.4, 0.9)))
+        for seed, success in enumerate(successes)
     ]
     assert FRAMES.final(runs) == pytest.approx((0.45, 45.0))
     assert Objective("iqm").final(runs) == pytest.approx((0.4, 40.0))
 
 
-def test_trials_are_compared_at_frames_that_all_their_runs_reached(write: Write) -> None:
+def test_trials_are_compared_at_frames_all_their_runs_reached(write: Write) -> None:
     ahead = trial(write({"a": [0.8, 0.2, 0.9]}, seed=1))
     behind = trial(write({"a": [0.4, 0.6]}, seed=2, finished=False))
-    begun = trial(behind.folder.with_name("3"))
+    started = trial(behind.folder.with_name("3"))
     assert FRAMES.reached([ahead, behind]) == 2 * STEPS // 3
-    assert FRAMES.reached([ahead, behind, begun]) == 0
-    assert FRAMES.reached([trial(behind.folder, 6500)]) == 16  # of 16.6
+    assert FRAMES.reached([ahead, behind, started]) == 0
+    assert FRAMES.reached([trial(behind.folder, 6500)]) == 16  # rounded down from 16.6
     third = STEPS // 3
     assert FRAMES.at([ahead, behind], third - 1) is None  # before the first evaluation
     assert FRAMES.at([ahead, behind], third) == pytest.approx((0.6, 60.0))
     assert FRAMES.at([ahead, behind], 2 * third - 1) == pytest.approx((0.6, 60.0))
-    assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.4, 40.0))  # the last ones
-    assert [FRAMES.is_over(run) for run in (ahead, behind, begun)] == [True, False, False]
+    assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.4, 40.0))  # the second
+    assert [FRAMES.is_over(run) for run in (ahead, behind, started)] == [True, False, False]
 
 
-def test_core_minutes_end_a_run_and_what_it_did_later_does_not_count(write: Write) -> None:
-    """270 core minutes are six epochs; the fourth evaluation is after eight."""
+def test_core_minutes_end_a_run_and_later_evaluations_do_not_count(write: Write) -> None:
+    """270 core minutes are six epochs; the fourth evaluation comes after eight."""
     slow = trial(write({"a": [0.1, 0.2, 0.3, 0.9]}, seed=1, finished=False), 10**6)
     quick = trial(write({"a": [0.5, 0.7]}, seed=2), 10**6)
     early = trial(write({"a": [0.5]}, seed=3, finished=False), 10**6)
@@ -74,7 +74,7 @@ def test_core_minutes_end_a_run_and_what_it_did_later_does_not_count(write: Writ
     assert MINUTES.final([over]) == pytest.approx((0.7, 70.0))  # not its final evaluation
 
 
-def test_tasks_without_success_are_judged_by_their_return(write: Write) -> None:
+def test_tasks_without_success_are_scored_by_return(write: Write) -> None:
     folder = write({"a": [0.2, 0.5]})
     for name in ("log.csv", "result.json"):
         path = folder / name

@@ -1,4 +1,4 @@
-"""What may be searched, and what is refused in one line before anything starts."""
+"""Which search spaces are valid; others are rejected before anything starts."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,8 @@ def space_in(folder: Path, fields: Any) -> Path:
     return path
 
 
-def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
-    """A range of whole numbers may be one of fractions: the field decides."""
+def test_a_range_takes_the_type_of_its_field(tmp_path: Path) -> None:
+    """A range given in integers may be one of floats: the field decides."""
     fields = {
         "sac.discount": {"low": 0, "high": 1},
         "sac.qlr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -30,14 +30,14 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
         "train.batch_size": {"low": 2, "high": 32, "log": True},
         "net.hidden_shapes": [[16, 16]],
         "net.residual": [False],
-        "curriculum.difficulty.reach-v3": {"low": 0, "high": 1},  # no field of its own
+        "curriculum.difficulty.reach-v3": {"low": 0, "high": 1},  # an entry of a mapping
     }
     kinds = optuna.distributions
     trial = optuna.create_study().ask()
     setting = suggest(read_space(space_in(tmp_path, fields)), trial, "sac")
     assert (setting["net.hidden_shapes"], setting["net.residual"]) == ([16, 16], False)
-    asked = {key: kind for key, kind in trial.distributions.items() if not key.startswith("net.")}
-    assert asked == {
+    drawn = {key: kind for key, kind in trial.distributions.items() if not key.startswith("net.")}
+    assert drawn == {
         "sac.discount": kinds.FloatDistribution(0, 1),
         "sac.qlr": kinds.FloatDistribution(1e-4, 1e-2, log=True),
         "sac.alpha": kinds.FloatDistribution(1, 2),
@@ -61,7 +61,7 @@ def test_a_field_gets_what_it_takes(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_mistake_in_a_space_is_one_line(
+def test_an_invalid_space_is_rejected(
     tmp_path: Path, fields: Any, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = space_in(tmp_path, fields)
@@ -84,7 +84,7 @@ def test_a_mistake_in_a_space_is_one_line(
     ],
     ids=str,
 )
-def test_a_mistake_in_the_flags_is_one_line(
+def test_invalid_flags_are_rejected(
     tmp_path: Path,
     argv: list[str],
     words: list[str],

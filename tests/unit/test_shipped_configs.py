@@ -1,4 +1,4 @@
-"""The configurations that come with the project: they load, and hold what they claim."""
+"""The shipped configurations load and hold what they promise."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torchrl_lite.env.make import make_spec
 
 FOLDER = ROOT / "config"
 COMPARISONS = [*FOLDER.glob("compare_*")]
-"""They name configurations; `test_comparison` reads them."""
+"""Lists of configurations, read by `test_comparison`."""
 FILES = sorted(
     path
     for path in FOLDER.rglob("*")
@@ -36,7 +36,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_loads_and_its_tasks_are_there(path: Path) -> None:
+def test_a_configuration_loads_and_its_tasks_exist(path: Path) -> None:
     if "tasks" not in read_tree(path).get("env", {}):
         load(path, [ANY_TASK], sections=SECTIONS)
         return
@@ -46,27 +46,27 @@ def test_a_file_loads_and_its_tasks_are_there(path: Path) -> None:
     make_spec(config.env)
 
 
-def test_every_task_of_mt10_has_its_file() -> None:
+def test_every_task_of_mt10_has_a_file() -> None:
     found = {path.stem: config_of(f"mt10_tasks/{path.stem}") for path in FOLDER.glob("mt10_t*/*")}
     assert found.keys() == set(env_dict.MT10_V3)
     assert all(config.env.tasks == [task] for task, config in found.items())
 
 
 @pytest.mark.parametrize("number", [10, 25, 50])
-def test_a_set_has_the_tasks_of_meta_world_in_its_order(number: int) -> None:
+def test_a_task_set_has_metaworlds_tasks_in_order(number: int) -> None:
     tasks = config_of(f"mt{number}").env.tasks
     assert tasks == list(getattr(env_dict, f"MT{number}_V3"))
     assert config_of("mt3").env.tasks == config_of("mt10").env.tasks[:3]
 
 
 @pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *MIXED, *INDEPENDENT])
-def test_a_variant_trains_on_the_tasks_of_its_set(name: str) -> None:
+def test_a_variant_has_the_environments_of_its_task_set(name: str) -> None:
     assert config_of(name).env == config_of(name.split("_")[0]).env
 
 
 @pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *MIXED])
-def test_one_policy_is_trained_as_metaworld_algorithms_does(name: str) -> None:
-    """Per task: 4,000 random frames, then 2 million with an update of 128 transitions at each."""
+def test_a_shared_policy_is_trained_as_in_metaworld_algorithms(name: str) -> None:
+    """Per task: 4,000 random frames, then 2 million, each with an update on 128 transitions."""
     config = config_of(name)
     train = config.train
     assert (config.env.num_envs, config.capacity) == (config.num_tasks, 100_000)

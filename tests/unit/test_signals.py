@@ -16,11 +16,11 @@ from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 GRACE = 20.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-EACH = pytest.mark.parametrize("signum", STOPPING, ids=lambda s: s.name)
+EACH_SIGNAL = pytest.mark.parametrize("signum", STOPPING, ids=lambda s: s.name)
 
 
 class Clock:
-    """Time that passes, and alarms that ring, only where a test says so."""
+    """A clock that only the test advances, and alarms that are only recorded."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -56,8 +56,8 @@ def guard(idle: SignalGuard) -> Iterator[SignalGuard]:
         yield idle
 
 
-@EACH
-def test_a_running_epoch_is_finished(
+@EACH_SIGNAL
+def test_a_signal_lets_the_epoch_finish(
     guard: SignalGuard, signum: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert guard.requested is None
@@ -68,7 +68,7 @@ def test_a_running_epoch_is_finished(
     )
 
 
-@EACH
+@EACH_SIGNAL
 def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal.Signals) -> None:
     with idle.finishing():
         pass
@@ -78,16 +78,16 @@ def test_outside_an_epoch_the_run_ends_at_once(idle: SignalGuard, signum: signal
 
 
 @pytest.mark.usefixtures("clock")
-def test_without_grace_nothing_is_waited_for() -> None:
+def test_without_a_grace_period_a_signal_ends_the_run_at_once() -> None:
     with SignalGuard(0.0) as guard, guard.finishing(), pytest.raises(Interrupted):
         signal.raise_signal(signal.SIGINT)
 
 
-@EACH
-def test_repeats_within_a_second_are_the_same_signal(
+@EACH_SIGNAL
+def test_repeats_within_a_second_count_as_one_signal(
     guard: SignalGuard, clock: Clock, signum: signal.Signals
 ) -> None:
-    """Which sets one alarm, of the grace."""
+    """Only one alarm is set, for the grace period."""
     signal.raise_signal(signal.SIGTERM)
     for _ in range(3):
         clock.now += 0.333
@@ -96,7 +96,7 @@ def test_repeats_within_a_second_are_the_same_signal(
     assert clock.alarms == [GRACE]
 
 
-@EACH
+@EACH_SIGNAL
 @pytest.mark.usefixtures("guard")
 def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signals) -> None:
     signal.raise_signal(signal.SIGTERM)
@@ -109,7 +109,7 @@ def test_a_later_signal_ends_the_run_at_once(clock: Clock, signum: signal.Signal
 
 
 @pytest.mark.usefixtures("guard")
-def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
+def test_repeats_do_not_extend_the_one_second_window(clock: Clock) -> None:
     signal.raise_signal(signal.SIGINT)
     clock.now += 0.75
     signal.raise_signal(signal.SIGINT)
@@ -118,11 +118,11 @@ def test_repeats_do_not_stretch_the_second(clock: Clock) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_the_alarm_really_rings() -> None:
+def test_the_alarm_really_fires() -> None:
     guard = SignalGuard(0.001)
     with guard, guard.finishing(), pytest.raises(Interrupted) as caught:
         signal.raise_signal(signal.SIGTERM)
-        signal.pause()  # until the alarm, a thousandth of a second later
+        signal.pause()  # until the alarm, a millisecond later
     assert caught.value.signum == signal.SIGTERM
 
 
@@ -133,8 +133,8 @@ def test_no_alarm_is_left_behind() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-@EACH
-def test_an_interruption_that_is_swallowed_comes_again(
+@EACH_SIGNAL
+def test_a_swallowed_interruption_is_raised_again(
     idle: SignalGuard, clock: Clock, signum: signal.Signals
 ) -> None:
     for number in (signum, signal.SIGALRM, signal.SIGALRM):
@@ -145,32 +145,32 @@ def test_an_interruption_that_is_swallowed_comes_again(
     assert idle.AGAIN < GRACE
 
 
-def test_what_is_raised_in_a_callback_of_a_weak_reference_is_not_lost(
+def test_an_interruption_in_a_weakref_callback_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python drops it there; a compiler that is interrupted is often there."""
+    """Python discards exceptions there, where an interrupted compiler often is."""
     monkeypatch.setattr(SignalGuard, "AGAIN", 0.01)
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # which tells of it
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # would report it
     key = SignalGuard(GRACE)
     with SignalGuard(GRACE), pytest.raises(Interrupted):
         reference = weakref.ref(key, lambda _: signal.raise_signal(signal.SIGTERM))
         del key
         assert reference() is None
-        threading.Event().wait(20)  # the signal cuts it short
+        threading.Event().wait(20)  # cut short by the signal
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError, Interrupted])
-def test_the_old_handlers_are_restored(error: type[BaseException] | None) -> None:
+def test_the_previous_handlers_are_restored(error: type[BaseException] | None) -> None:
     numbers = *STOPPING, signal.SIGALRM
     before = [signal.getsignal(signum) for signum in numbers]
     with suppress(RuntimeError, Interrupted), SignalGuard(GRACE):
-        guarding = [signal.getsignal(signum) for signum in numbers]
+        during = [signal.getsignal(signum) for signum in numbers]
         if error is Interrupted:
             signal.raise_signal(signal.SIGINT)
         elif error:
             raise error
     assert [signal.getsignal(signum) for signum in numbers] == before
-    assert not set(guarding) & set(before)
+    assert not set(during) & set(before)
 
 
 def test_nohup_stays_in_effect() -> None:

@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of, and what is refused before anything starts; without Ray."""
+"""Which runs a sweep consists of, and what is rejected before anything starts; without Ray."""
 
 import json
 from pathlib import Path
@@ -22,30 +22,30 @@ def trials(log_dir: Path, *argv: str) -> list[Trial]:
     return plan(command.parse(["--log_dir", str(log_dir), *argv]))
 
 
-def places(log_dir: Path, *argv: str) -> list[str]:
+def folders(log_dir: Path, *argv: str) -> list[str]:
     return [str(trial.folder.relative_to(log_dir)) for trial in trials(log_dir, *argv)]
 
 
 def config_of(trial: Trial) -> Any:
-    """As the starter itself will read the flags."""
+    """As the starter itself reads the flags."""
     kind, algo = trial.starter.split("_")
     args = parse(algo, trial.argv, multi_task=kind == "mt")
     return resolve(request(args, algo, multi_task=kind == "mt").config)
 
 
 def test_starters_tasks_and_seeds_are_combined(tmp_path: Path) -> None:
-    found = places(
+    found = folders(
         tmp_path, "--starter", "st_sac", "st_td3", "--tasks", "0,4-5,hammer-v3", "--seeds", "1-2,7"
     )
     assert found == [
-        f"MT10_Individual_Tasks{behind}/{task}/{seed}"
-        for behind in ("", "_td3")
+        f"MT10_Individual_Tasks{suffix}/{task}/{seed}"
+        for suffix in ("", "_td3")
         for task in ("reach-v3", "drawer-open-v3", "drawer-close-v3", "hammer-v3")
         for seed in (1, 2, 7)
     ]
 
 
-def test_values_of_the_grid_have_experiments_of_their_own(tmp_path: Path) -> None:
+def test_each_grid_value_is_its_own_experiment(tmp_path: Path) -> None:
     grid = ["--grid", "sac.plr=[1e-4, 3e-4]", "--grid", "net.hidden_shapes=[[8],[16,16]]"]
     found = trials(tmp_path, "--starter", "st_sac", "st_td3", "--config", PENDULUM, *grid)
     names = {trial.folder.parts[-3]: config_of(trial) for trial in found}
@@ -60,7 +60,7 @@ def test_values_of_the_grid_have_experiments_of_their_own(tmp_path: Path) -> Non
     assert [c.agent.plr for c in names.values()] == [1e-4, 1e-4, 3e-4, 3e-4, 1e-3, 1e-3]
 
 
-def test_a_run_uses_the_cores_that_were_stated(tmp_path: Path) -> None:
+def test_a_run_uses_the_requested_cores(tmp_path: Path) -> None:
     mt10 = ["--starter", "mt_sac", "--config", str(ROOT / "config" / "mt10.json")]
     few, many = (config_of(*trials(tmp_path, *mt10, "--cpus", n)).system for n in ("1", "6"))
     groups = 2  # of five environments
@@ -70,13 +70,13 @@ def test_a_run_uses_the_cores_that_were_stated(tmp_path: Path) -> None:
     assert config_of(own).system.threads == 3
 
 
-def test_a_share_of_a_gpu_is_a_run_on_it(tmp_path: Path) -> None:
+def test_a_share_of_a_gpu_selects_cuda(tmp_path: Path) -> None:
     for share, device in (("0.25", "cuda"), ("2", "cuda"), ("0", "cpu")):
         (trial,) = trials(tmp_path, *ONE, "--gpus", share)
         assert parse("sac", trial.argv, multi_task=False).device == device
 
 
-def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) -> None:
+def test_a_run_is_finished_when_its_result_has_all_epochs(tmp_path: Path) -> None:
     flags = [*SAC, "--config", PENDULUM, "--seeds", "1-2"]
     new, _ = trials(tmp_path, *flags)
     new.folder.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_a_run_is_finished_when_its_result_has_all_its_epochs(tmp_path: Path) ->
         (["--starter", "mt_sac", "--tasks", "0"], ["--tasks", "omit --tasks"]),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(
+def test_invalid_arguments_exit_with_code_2(
     tmp_path: Path, argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--log_dir", str(tmp_path / "log"), *argv]) == 2
@@ -117,13 +117,13 @@ def test_mistakes_are_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("first", "again"), [([], ["--set", "sac.tau=0.5"]), (["--set", "sac.tau=0.5"], [])]
 )
-def test_a_different_run_is_refused_before_anything_starts(
+def test_a_different_configuration_is_rejected_before_anything_starts(
     tmp_path: Path,
     which: list[str],
     first: list[str],
     again: list[str],
 ) -> None:
-    """Also without --config, and when the sweep no longer says what the run has."""
+    """Also without --config, and when the sweep drops a setting of the run."""
     flags = ["--log_dir", str(tmp_path), *which]
     (trial,) = trials(tmp_path, *flags, *first)
     trial.folder.mkdir(parents=True)

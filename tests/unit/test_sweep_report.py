@@ -1,4 +1,4 @@
-"""The table of a sweep, by hand; and how far its runs are."""
+"""The results table of a sweep and the progress of its runs."""
 
 import csv
 from dataclasses import replace
@@ -18,10 +18,9 @@ from torchrl_lite.sweep.trial import Trial
 __all__ = ["write"]  # a fixture
 
 
-def test_a_table_of_tasks_that_know_no_success(
+def test_tasks_without_success_are_reported_by_return(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The curves show the return."""
     runs = [Run(write({"a": [0.1, 0.1 * seed]}, seed=seed, env="a")) for seed in (1, 2)]
     for run in runs:
         for name in ("log.csv", "result.json"):
@@ -38,13 +37,13 @@ def test_a_table_of_tasks_that_know_no_success(
     assert float(row["return"]) == pytest.approx(15)
 
 
-def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
+def test_progress_is_read_from_the_log(tmp_path: Path) -> None:
     log, logs = tmp_path / "log.csv", Logs()
     trial = Trial("st_sac", (), tmp_path, 1000, False)
     assert logs.read(trial) == Logged(0, None, 1000, None)
     log.write_text(
         "epoch,total_frames,eval/success_rate,time/update_s,time/total_s,time/cpu_s\n"
-        "1,100,,,4,10\n"  # random actions, which tell nothing about the time left
+        "1,100,,,4,10\n"  # random actions, no basis for the time left
         "2,200,0.5,0.5,1,2\n"
         "3,300,,0.5,3,6\n"
     )
@@ -57,11 +56,11 @@ def test_progress_is_what_the_log_says(tmp_path: Path) -> None:
         short = Logs().read(replace(trial, until=until))
         assert short == Logged(300, 0.5, total, pytest.approx((total - 300) * 4 / 200))
     with log.open("a") as file:
-        file.write("4,400")  # a line that is being written
+        file.write("4,400")  # an incomplete line
     assert logs.read(trial) == logged
 
 
-def lines_of(tmp_path: Path) -> list[Line]:
+def progress_lines(tmp_path: Path) -> list[Line]:
     def trial(seed: int) -> Trial:
         return Trial("st_sac", (), tmp_path / "exp" / "env" / str(seed), 20_000, False)
 
@@ -73,9 +72,9 @@ def lines_of(tmp_path: Path) -> list[Line]:
     ]
 
 
-def test_the_live_table_has_what_runs_and_what_failed(tmp_path: Path) -> None:
+def test_the_live_table_shows_running_and_failed_runs(tmp_path: Path) -> None:
     with (tmp_path / "screen").open("w+") as screen:
-        Console(file=screen, width=120).print(table(lines_of(tmp_path)))
+        Console(file=screen, width=120).print(table(progress_lines(tmp_path)))
         screen.seek(0)
         title, _, *rows = (line.split() for line in screen.read().splitlines())
     assert " ".join(title) == "4 runs: 1 running, 1 waiting, 1 done, 1 failed"
@@ -86,10 +85,10 @@ def test_the_live_table_has_what_runs_and_what_failed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_pipe_gets_a_line_for_each_change(
+def test_a_pipe_gets_one_line_per_change(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view, (done, running, failed, waiting) = PlainView(), lines_of(tmp_path)
+    view, (done, running, failed, waiting) = PlainView(), progress_lines(tmp_path)
     view.show([waiting._replace(trial=running.trial)])
     view.show([running, waiting])
     view.show([running, waiting])

@@ -1,4 +1,4 @@
-"""What a sweep does beside Ray: locks, marks, nodes that are too small; without Ray."""
+"""The parts of a sweep that do not need Ray: locks, marks, room on nodes, signals."""
 
 import json
 import signal
@@ -32,12 +32,12 @@ def attempt(trial: Trial) -> Outcome:
 def test_a_locked_run_is_reported_and_left_alone(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(task.time, "sleep", waits.append)
+    sleeps: list[float] = []
+    monkeypatch.setattr(task.time, "sleep", sleeps.append)
     (tmp_path / task.MARK).write_text("theirs")
     with locked(tmp_path):
         assert attempt(trial) == (2, f"{tmp_path}: another process is working on this run")
-    assert sum(waits) == task.PATIENCE_S - 1
+    assert sum(sleeps) == task.PATIENCE_S - 1
     assert [path.name for path in tmp_path.iterdir()] == [task.MARK]
     assert (tmp_path / task.MARK).read_text() == "theirs"
 
@@ -52,9 +52,9 @@ def test_a_run_continues_once_its_leftover_processes_end(
         return 0
 
     monkeypatch.setattr(task, "_train", train)
-    left = locked(tmp_path)
-    left.__enter__()
-    monkeypatch.setattr(task.time, "sleep", lambda _: left.__exit__(None, None, None))
+    held = locked(tmp_path)
+    held.__enter__()
+    monkeypatch.setattr(task.time, "sleep", lambda _: held.__exit__(None, None, None))
     assert attempt(trial) == (0, "")
     assert seen == [PLACE]
     assert task.read_mark(tmp_path) is None
@@ -70,7 +70,7 @@ def test_a_run_continues_once_its_leftover_processes_end(
         (143, None),
     ],
 )
-def test_a_fault_is_reported_and_a_signal_is_retried(
+def test_a_failure_is_reported_and_a_signal_is_retried(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str | None
 ) -> None:
     def train(_trial: Trial, _cwd: Path, output: int, _started: object) -> int:
@@ -97,23 +97,23 @@ def test_a_damaged_mark_is_ignored(tmp_path: Path, damaged: str) -> None:
 @pytest.mark.parametrize(
     "damaged", [b"\xff\xfe\n1\n", b"epoch,total_frames,eval/success_rate\n1,x,\n"]
 )
-def test_a_damaged_log_yields_nothing(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_log_counts_as_no_progress(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "log.csv").write_bytes(damaged)
     trial = Trial("st_sac", (), tmp_path, 1000, False)
     assert Logs().read(trial) == Logged(total_frames=1000)
 
 
 def cluster_of(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> cluster.Cluster:
-    """With one more node, which is dead."""
-    there = [{"Alive": True, "Resources": resources} for resources in nodes]
+    """A cluster of these nodes and a dead one."""
+    alive = [{"Alive": True, "Resources": resources} for resources in nodes]
     dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    ray = SimpleNamespace(nodes=lambda: [*there, dead])
+    ray = SimpleNamespace(nodes=lambda: [*alive, dead])
     monkeypatch.setattr(cluster, "connect", lambda *_, **__: ray)
     return cluster.Cluster("auto")
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    ("nodes", "message"),
     [
         ([{"CPU": 8.0, "GPU": 1.0}], ""),
         ([{"CPU": 1.0, "GPU": 1.0}], "--cpus: 2, but the largest node has 1"),
@@ -121,14 +121,14 @@ def cluster_of(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -
         ([{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], "no node has 2 CPUs and 0.5 GPUs"),
     ],
 )
-def test_a_node_has_room_for_all_that_a_run_takes(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], said: str
+def test_a_run_must_fit_on_one_node(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], message: str
 ) -> None:
     found = cluster_of(monkeypatch, nodes).too_small_for(cpus=2, gpus=0.5)
-    assert (said in found) if said else found == ""
+    assert (message in found) if message else found == ""
 
 
-def test_as_many_runs_as_the_nodes_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_are_the_runs_that_fit_on_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 9.0}]
     ray = cluster_of(monkeypatch, sizes)
     assert ray.slots(cpus=2, gpus=0.0) == 2 + 1 + 4
@@ -143,10 +143,10 @@ sys.exit(7)
 """
 
 
-def test_a_run_hears_its_own_signals_and_no_others(
+def test_a_run_receives_only_its_own_signals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray's processes block what is sent to their group, and are in the group of the driver."""
+    """Ray's processes block signals to their group, which is that of the driver."""
     command = tmp_path / "torchrl_lite" / "cli"
     command.mkdir(parents=True)
     for path in (command.parent / "__init__.py", command / "__init__.py"):
@@ -154,15 +154,17 @@ def test_a_run_hears_its_own_signals_and_no_others(
     (command / "__main__.py").write_text(PROBE)
     monkeypatch.setattr(task, "ROOT", tmp_path)
     trial = Trial("st_probe", ("--seed", "3"), tmp_path, 1000, False)
-    told: list[Trial] = []
+    started: list[Trial] = []
     with (tmp_path / "said").open("wb") as log, signals_blocked():
-        code = task._train(trial, tmp_path, log.fileno(), lambda trial, _: told.append(trial))
-    assert (code, told) == (7, [trial])
-    said = json.loads((tmp_path / "said").read_text())
-    assert said == [[], True, str(tmp_path), ["train", "probe", "--seed", "3"]]
+        code = task._train(trial, tmp_path, log.fileno(), lambda trial, _: started.append(trial))
+    assert (code, started) == (7, [trial])
+    output = json.loads((tmp_path / "said").read_text())
+    assert output == [[], True, str(tmp_path), ["train", "probe", "--seed", "3"]]
 
 
-def test_what_has_ended_elsewhere_must_be_found_here(trial: Trial, tmp_path: Path) -> None:
+def test_a_run_that_ended_on_another_node_must_be_visible_here(
+    trial: Trial, tmp_path: Path
+) -> None:
     code, error = runner.seen_here(trial, Outcome(0, ""))
     assert code == 1
     assert error.startswith(f"ended, but {tmp_path} has no result: ")
@@ -175,7 +177,7 @@ def test_what_has_ended_elsewhere_must_be_found_here(trial: Trial, tmp_path: Pat
     assert runner.seen_here(trial, Outcome(0, "")) == (0, "")
 
 
-def test_repeats_within_a_second_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_within_a_second_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(runner.time, "monotonic", lambda: clock[0])
     with runner.Signals() as signals:

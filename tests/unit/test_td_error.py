@@ -1,4 +1,4 @@
-"""The TD error on evaluation episodes: of what happened there, by each algorithm's own target."""
+"""The TD error on evaluation episodes, with each algorithm's own target."""
 
 from typing import Any
 
@@ -20,21 +20,21 @@ TASKS = ["Pendulum-v1", "HalfCheetah-v5"]
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
-@pytest.mark.parametrize("asked", [[0, 1], [1]])
-def test_the_error_is_the_loss_of_the_next_update(algo: str, asked: list[int]) -> None:
+@pytest.mark.parametrize("tasks", [[0, 1], [1]])
+def test_the_td_error_is_the_critic_loss_of_the_next_update(algo: str, tasks: list[int]) -> None:
     learner = make_learner(algo, make_spec(2), dtype=torch.float64)
     if algo == "sac":
         learner.log_alpha.data += torch.arange(2)
-    for step in range(2):  # targets apart from the critics
+    for step in range(2):  # so that targets differ from critics
         batch = random_batch(learner.spec, seed=step)
         learner.update(batch, random_noise(batch), learner.variant(1))
-    batch = random_batch(learner.spec, tasks=asked, seed=5)
+    batch = random_batch(learner.spec, tasks=tasks, seed=5)
     noise = random_noise(batch, seed=5)
     before = learner.state_dict()["critic.body.head.weight"].clone()
     error = learner.td_error(batch, noise).detach()
     assert torch.equal(learner.state_dict()["critic.body.head.weight"], before)
-    told = learner.update(batch, noise, learner.variant(0))
-    losses = [told[name] for name in ("q1_loss", "q2_loss") if name in told]
+    metrics = learner.update(batch, noise, learner.variant(0))
+    losses = [metrics[name] for name in ("q1_loss", "q2_loss") if name in metrics]
     torch.testing.assert_close(error, torch.stack(losses).mean(0))
 
 
@@ -47,14 +47,14 @@ def test_validation_draws_the_same_noise_every_time() -> None:
     assert not first.requires_grad
 
 
-def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> None:
-    """Mean over tasks of what the learner says of the rows that each task's episodes kept."""
+def test_evaluation_uses_one_step_targets_with_the_learners_discount() -> None:
+    """The mean over tasks of the learner's error on the rows kept from each task's episodes."""
     spec = make_spec(2, obs_dim=1, act_dim=1)
     learner = make_learner("td3", spec, discount=0.75)
     seen = []
     learner.td_error = lambda batch, _: seen.append(batch) or batch.rew.mean(1)
     buffer = ReplayBuffer(spec, 10, CPU)
-    buffer.add_block(random_block(spec, 5), [0, 1])  # tasks without transitions do not count
+    buffer.add_block(random_block(spec, 5), [0, 1])  # tasks without transitions are ignored
     buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))
     rows = np.array([[0, 0, 0, 4, 1, 1], [0, 0, 0, 8, 0, 1]], np.float32)
     stats = EpisodeStats(0, ret=0.0, length=2, success=None, sample=rows)
@@ -63,8 +63,8 @@ def test_an_evaluation_is_judged_by_one_step_with_the_learners_discount() -> Non
     assert [batch.discount.tolist() for batch in seen] == [[[0.75, 0]], [[0.75, 0] * 2]]
 
 
-def test_an_evaluation_keeps_transitions_evenly_spread() -> None:
-    """Pendulum for 120 steps, replayed here: of every third step, what was seen, done and got."""
+def test_an_evaluation_keeps_evenly_spaced_transitions() -> None:
+    """Every third of Pendulum's 120 steps, replayed here."""
     config: Any = EnvConfig(
         suite="gymnasium", tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=120
     )
@@ -92,4 +92,4 @@ def test_an_evaluation_keeps_transitions_evenly_spread() -> None:
         np.testing.assert_allclose(after, next_obs[:3], atol=1e-4)
         assert 0.5 * reward == pytest.approx(rew, abs=1e-4)
     assert (batch.discount == torch.tensor(0.9)).all()
-    assert (rows[..., -1] == 1).all()  # each is alone
+    assert (rows[..., -1] == 1).all()  # none continues in the next

@@ -1,4 +1,4 @@
-"""Weights & Biases, by a stand-in for its package; ``test_wandb.py`` has the real one."""
+"""Weights & Biases with a fake package; ``test_wandb.py`` uses the real one."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ __all__ = ["plain"]  # a fixture
 
 
 class Run:
-    """Remembers what it is told."""
+    """Records what is logged."""
 
     def __init__(self, **given: Any) -> None:
         self.given, self.id, self.url = given, given["id"], None
@@ -39,11 +39,11 @@ class Run:
 
 
 class Package(SimpleNamespace):
-    """Of wandb, what is used."""
+    """The part of wandb that is used."""
 
     def __init__(self) -> None:
         self.mode, self.key, self.runs, self.broken = "offline", False, [], False
-        self.gone = False
+        self.torn_down = False
         super().__init__(Settings=dict, Video=lambda path, *, format: ("video", path, format))
 
     def setup(self, *, settings: dict[str, Any]) -> SimpleNamespace:
@@ -57,7 +57,7 @@ class Package(SimpleNamespace):
         return self.key
 
     def teardown(self) -> None:
-        self.gone = True
+        self.torn_down = True
 
     def init(self, **given: Any) -> Run:
         self.runs.append(Run(**given))
@@ -71,7 +71,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Package:
     return package
 
 
-def test_it_receives_what_the_log_receives(tmp_path: Path, wandb: Package, plain: Path) -> None:
+def test_wandb_receives_what_is_logged(tmp_path: Path, wandb: Package, plain: Path) -> None:
     code, folder = start(tmp_path, "--track", "--run_name", "a name of two words")
     assert code == 0
     (run,) = wandb.runs
@@ -81,15 +81,15 @@ def test_it_receives_what_the_log_receives(tmp_path: Path, wandb: Package, plain
     rows = {int(row.pop("total_frames")): row for row in rows_of(folder)}
     assert list(run.rows) == list(rows)
     for frames, row in rows.items():
-        told = {key: str(value) for key, value in run.rows[frames].items()}
-        assert told == {key: value for key, value in row.items() if value}
+        logged = {key: str(value) for key, value in run.rows[frames].items()}
+        assert logged == {key: value for key, value in row.items() if value}
     result = result_of(folder)
     assert run.summary["final/return"] == result["eval/return"]
     assert run.summary[f"final_success/{TASKS[1]}"] == result[f"eval_success/{TASKS[1]}"]
     assert_same_training(folder, plain)
 
 
-def test_a_resumed_run_is_the_same_run_and_another_is_another(
+def test_a_resumed_run_keeps_its_id_and_a_new_run_gets_another(
     tmp_path: Path, wandb: Package
 ) -> None:
     assert start(tmp_path, "--track", "--until", "80", log__wandb_project="mine")[0] == 0
@@ -107,7 +107,7 @@ def test_a_resumed_run_is_the_same_run_and_another_is_another(
     ("call", "hangs", "why"),
     [("log", False, "the cable"), ("finish", True, "no answer within 0.01 s")],
 )
-def test_a_package_that_fails_or_hangs_stops_nothing(
+def test_a_package_that_fails_or_hangs_does_not_stop_training(
     tmp_path: Path,
     wandb: Package,
     plain: Path,
@@ -132,34 +132,34 @@ def test_a_package_that_fails_or_hangs_stops_nothing(
     assert_same_training(folder, plain)
     out = capsys.readouterr().out
     assert out.count(f"warning: Weights & Biases failed ({why}); continuing without it") == 1
-    assert len(wandb.runs) == 1 and (hangs or wandb.gone)
+    assert len(wandb.runs) == 1 and (hangs or wandb.torn_down)
 
 
-# --- refusals ------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
-Told = pytest.CaptureFixture[str]
+Captured = pytest.CaptureFixture[str]
 
 
-def assert_refused(tmp_path: Path, told: Told, *words: str) -> None:
+def assert_rejected(tmp_path: Path, captured: Captured, *words: str) -> None:
     assert start(tmp_path, "--track")[0] == 2
-    one_line(told.readouterr().err, "--track", *words)
+    one_line(captured.readouterr().err, "--track", *words)
     assert not (tmp_path / "log").exists()
 
 
 @pytest.mark.parametrize("there", [None, SimpleNamespace(__path__=[])], ids=["none", "a folder"])
 def test_a_missing_package_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told, there: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, there: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", there)
-    assert_refused(tmp_path, capsys, "wandb", "pip install")
+    assert_rejected(tmp_path, capsys, "wandb", "pip install")
 
 
-def test_a_missing_login_is_reported(tmp_path: Path, wandb: Package, capsys: Told) -> None:
+def test_a_missing_login_is_reported(tmp_path: Path, wandb: Package, capsys: Captured) -> None:
     wandb.mode = "online"
-    assert_refused(tmp_path, capsys, "no API key", "wandb login", "WANDB_MODE")
+    assert_rejected(tmp_path, capsys, "no API key", "wandb login", "WANDB_MODE")
     wandb.broken = True
-    assert_refused(tmp_path, capsys, "(nobody answers)", "WANDB_MODE=offline")
+    assert_rejected(tmp_path, capsys, "(nobody answers)", "WANDB_MODE=offline")
     assert not wandb.runs
     wandb.broken, wandb.key = False, True
     assert start(tmp_path, "--track", "--until", "40")[0] == 0

@@ -1,6 +1,6 @@
-"""Weights & Biases for real, offline: what its own files hold after a run.
+"""The real Weights & Biases package, offline: what its files hold after a run.
 
-They need ``pip install -e .[wandb]`` and are skipped without it.
+Needs ``pip install -e .[wandb]`` and is skipped without it.
 """
 
 import json
@@ -46,20 +46,20 @@ def start(folder: Path, **changes: Any) -> subprocess.Popen[str]:
 
 
 def records(folder: Path) -> Iterator[Any]:
-    """What a run's files hold, from W&B's format: LevelDB's log behind a header of 7 bytes."""
+    """The records in a run's W&B files: LevelDB's log format after a header of 7 bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
         data, at, record = file.read_bytes(), 7, b""
         while at + 7 <= len(data):
-            left = 32768 - at % 32768  # of the block; what is too small for a header is padding
+            left = 32768 - at % 32768  # in the block; too little for a header is padding
             if left < 7:
                 at += left
                 continue
             _, length, kind = struct.unpack("<IHB", data[at : at + 7])
             record += data[at + 7 : at + 7 + length]
             at += 7 + length
-            if kind in (1, 4):  # whole, or the last part
+            if kind in (1, 4):  # a full record, or its last part
                 yield Record.FromString(record)
                 record = b""
 
@@ -70,7 +70,7 @@ def items(update: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a film at its end."""
+    """A run with a video at its end."""
     folder = tmp_path_factory.mktemp("wandb")
     process = start(folder, log__video=9)
     _, err = process.communicate()
@@ -78,15 +78,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / RUN
 
 
-def test_rows_films_and_the_final_metrics_are_in_its_files(run: Path) -> None:
+def test_rows_videos_and_final_metrics_are_in_its_files(run: Path) -> None:
     rows: dict[int, dict[str, Any]] = {}
-    films: dict[str, Any] = {}
+    videos: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     for record in records(run):
-        told = items(record.history.item)
-        films |= {key: value for key, value in told.items() if key.startswith("video/")}
-        if "epoch" in told:
-            rows[told["_step"]] = told
+        logged_items = items(record.history.item)
+        videos |= {key: value for key, value in logged_items.items() if key.startswith("video/")}
+        if "epoch" in logged_items:
+            rows[logged_items["_step"]] = logged_items
         summary |= items(record.summary.update)
     assert {record.run.project for record in records(run) if record.HasField("run")} == {
         "torchrl_lite"
@@ -98,11 +98,11 @@ def test_rows_films_and_the_final_metrics_are_in_its_files(run: Path) -> None:
     assert not rows
     assert summary["final/return"] == result_of(run)["eval/return"]
     for task in TASKS:
-        (copy,) = run.glob(f"wandb/offline-run-*/files/{films[f'video/{task}/path']}")
+        (copy,) = run.glob(f"wandb/offline-run-*/files/{videos[f'video/{task}/path']}")
         assert copy.read_bytes() in [path.read_bytes() for path in (run / "video").iterdir()]
 
 
-def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
+def test_no_api_key_or_environment_variable_is_written(run: Path) -> None:
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(files) > 10
     for path in files:
@@ -112,7 +112,7 @@ def test_no_key_and_no_variable_is_written_anywhere(run: Path) -> None:
 
 
 def services(parent: int) -> list[int]:
-    """W&B's own processes among the children of another."""
+    """W&B's processes among the children of a process."""
     lists = Path(f"/proc/{parent}/task").glob("*/children")
     children = [int(pid) for path in lists for pid in path.read_text().split()]
     programs = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0] for pid in children}

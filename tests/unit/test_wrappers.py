@@ -1,4 +1,4 @@
-"""Wrappers by name are Gymnasium's own around stock Meta-World, and runs go on exactly in them."""
+"""Wrappers given by name match Gymnasium's around stock Meta-World, and runs resume in them."""
 
 import json
 import sys
@@ -27,16 +27,16 @@ TIME = {"name": "TimeAwareObservation", "normalize_time": True}
 
 
 @pytest.fixture(autouse=True)
-def forget_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def restore_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrappers, "_registered", dict(wrappers._registered))
 
 
 def stock(goal: int) -> Any:
-    """Stock Meta-World with a visible goal, and a time limit as Gymnasium knows it."""
+    """Stock Meta-World with a visible goal and Gymnasium's time limit."""
     benchmark = metaworld.MT1(TASK, seed=SEED)
     env = benchmark.train_classes[TASK]()
     env.set_task(benchmark.train_tasks[goal])
-    env.observation_space = env.sawyer_observation_space  # else it is that of a hidden goal
+    env.observation_space = env.sawyer_observation_space  # by default that of a hidden goal
     return gym.wrappers.TimeLimit(env, 500)
 
 
@@ -51,7 +51,7 @@ def both(env: gym.Env) -> gym.Env:
 
 
 @pytest.mark.parametrize(
-    ("names", "theirs", "size"),
+    ("names", "wrap", "size"),
     [
         (["TimeAwareObservation"], gym.wrappers.TimeAwareObservation, 40),
         ([FRAMES], lambda env: gym.wrappers.FrameStackObservation(env, 4), 156),
@@ -59,15 +59,15 @@ def both(env: gym.Env) -> gym.Env:
     ],
     ids=["steps", "frames", "both"],
 )
-def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, size: int) -> None:
-    """In a second episode, too: a reset rebuilds what they remember."""
+def test_wrappers_match_gymnasiums_around_stock_metaworld(names: Any, wrap: Any, size: int) -> None:
+    """Also in a second episode: a reset clears what they store."""
     ours = make_env("metaworld", TASK, seed=SEED, wrappers=names)
     assert ours.observation_space.shape == (size,)
     ours.reset(seed=0, options={"goal": 9})
     for action in actions(5):
         ours.step(action)
 
-    plain = theirs(stock(2))
+    plain = wrap(stock(2))
     first, _ = ours.reset(seed=0, options={"goal": 2})
     assert np.array_equal(first, np.ravel(plain.reset()[0]))
     for action in actions(30):
@@ -77,7 +77,7 @@ def test_they_are_gymnasiums_around_stock_metaworld(names: Any, theirs: Any, siz
         assert mine[4]["success"] == other[4]["success"]
 
 
-def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
+def test_rescaling_matches_gymnasiums_where_there_are_bounds() -> None:
     scale = {"name": "RescaleObservation", "min_obs": -3, "max_obs": 2}
     ours = make_env("gymnasium", "Pendulum-v1", wrappers=[scale])
     theirs = gym.wrappers.RescaleObservation(gym.make("Pendulum-v1"), np.float32(-3), np.float32(2))
@@ -94,7 +94,7 @@ def test_rescaling_is_gymnasiums_where_there_are_bounds() -> None:
     assert (scaled[~bounded] == raw[~bounded]).all()
 
 
-def test_the_largest_number_is_no_bound_to_rescale_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_float_does_not_count_as_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fast(gym.envs.classic_control.PendulumEnv):
         def __init__(self) -> None:
             super().__init__()
@@ -110,12 +110,12 @@ def test_the_largest_number_is_no_bound_to_rescale_by(monkeypatch: pytest.Monkey
 def potential(
     obs: Any, action: Any, next_obs: Any, reward: float, info: dict[str, Any], weight: float = 1.0
 ) -> float:
-    """A user's shaping, which tries to declare a success."""
+    """A user's reward shaping, which also tries to set the success."""
     info["success"] = 1.0
     return reward + weight * float(next_obs[0] - obs[0]) - float(np.square(action).sum())
 
 
-def test_a_registered_function_shapes_rewards_and_no_success() -> None:
+def test_a_registered_function_shapes_rewards_but_not_success() -> None:
     register_wrapper("Potential", reward=potential)
     env = make_env("metaworld", TASK, seed=SEED, wrappers=[{"name": "Potential", "weight": 7.0}])
     env.reset(seed=0, options={"goal": 2})
@@ -131,7 +131,7 @@ def test_a_registered_function_shapes_rewards_and_no_success() -> None:
 
 
 class OneArray(gym.Env):
-    """Returns the same array at every step, with the number of steps."""
+    """Returns the same array, updated in place, at every step."""
 
     observation_space = gym.spaces.Box(0, 9, (1,))
     action_space = gym.spaces.Box(-1, 1, (1,))
@@ -146,7 +146,7 @@ class OneArray(gym.Env):
         return self.obs, 0.0, False, False, {}
 
 
-def test_a_reward_sees_the_observation_before_the_step() -> None:
+def test_shaping_sees_the_observation_before_the_step() -> None:
     env = wrappers.ShapedReward(potential, OneArray())
     env.reset()
     assert [env.step(np.zeros(1))[1] for _ in range(3)] == [1, 1, 1]
@@ -174,7 +174,7 @@ class Upside(gym.ActionWrapper):
         ({"name": "Potential", "weight": ["a"]}, ['weight: ["a"] is not allowed', "argument"]),
     ],
 )
-def test_mistakes_are_one_line(
+def test_invalid_wrappers_are_rejected(
     wrapper: Any, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register_wrapper("Potential", reward=potential)
@@ -186,13 +186,13 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_of_frames_are_limited_together() -> None:
+def test_nested_frame_stacks_are_limited_together() -> None:
     frames = FRAMES | {"stack_size": 64}
     with pytest.raises(UserError, match="stack_size 64 times 159744 numbers is above 1048576"):
         make_env("metaworld", TASK, wrappers=[frames] * 3)
 
 
-def test_names_that_cannot_be_registered() -> None:
+def test_invalid_registrations_are_rejected() -> None:
     for name in ("TimeAwareObservation", "two words", ""):
         with pytest.raises(UserError, match="register_wrapper"):
             register_wrapper(name, Upside)
@@ -216,23 +216,23 @@ WRAPPERS = ["TimeAwareObservation", FRAMES, {"name": "Shaped", "weight": 0.5}]
 def test_a_run_resumes_exactly_and_its_policy_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the middle of an episode; the module stands in the current directory."""
+    """From the middle of an episode; the module is in the current directory."""
     (tmp_path / "wrappers_of_a_test.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     changes: dict[str, Any] = {"env__imports": ["wrappers_of_a_test"], "env__wrappers": WRAPPERS}
-    whole = train(tmp_path / "whole", "--task", TASK, **changes)
+    full = train(tmp_path / "whole", "--task", TASK, **changes)
     parts = short(tmp_path / "parts", "--task", TASK, **changes)
     assert main("sac", [*parts, "--until", "20"]) == 0
     assert main("sac", [*parts, "--resume"]) == 0
-    assert_same_run(tmp_path / "parts" / "x" / TASK / "1", whole)
+    assert_same_run(tmp_path / "parts" / "x" / TASK / "1", full)
 
-    policy = load_policy(whole / "policy.safetensors", trust_imports=True)
+    policy = load_policy(full / "policy.safetensors", trust_imports=True)
     assert policy.obs_dims == (160,)
     assert policy.config.env.wrappers[1] == WrapperConfig.model_validate(FRAMES)
     (measured,), _ = evaluate(policy, episodes=2)
-    assert np.mean(measured.returns) == pytest.approx(result_of(whole)["eval/return"])
+    assert np.mean(measured.returns) == pytest.approx(result_of(full)["eval/return"])
     out = tmp_path / "figures.json"
-    flags = ("--run", whole, "--json", out, "--workers", 1, "--episodes", 1)
+    flags = ("--run", full, "--json", out, "--workers", 1, "--episodes", 1)
     assert run_starter("play", *flags) == 0
     assert json.loads(out.read_text())["tasks"][0]["length"] == 15
