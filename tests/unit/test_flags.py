@@ -232,6 +232,20 @@ def test_a_missing_device_lists_the_available_ones(
     mistake(start(*REACH, "--device", device), "--device", f"'{device}'", available)
 
 
+def test_a_gpu_that_does_not_work_is_a_one_line_error(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver counts GPUs that this build of torch cannot use."""
+
+    def ones(*_: Any, **__: Any) -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old.\nUpdate it.")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "ones", ones)
+    words = ("--device", "cuda:0", "driver on your system is too old", "choose cpu")
+    mistake(start(*TRAINED, "--device", "auto"), *words)
+
+
 def test_without_a_gpu_the_device_is_the_cpu(
     start: Start, started: list[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,24 @@ def test_a_metric_is_the_mean_over_the_updates_that_measured_it() -> None:
     assert not {f"train/{name}" for name in delayed} & learner.flush().keys()
 
 
+def test_a_graph_belongs_to_the_moments_that_exist_when_it_is_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Adam creates its moments in its first step; that of the policy may come late."""
+    learner = make_sac(SPEC, policy_delay=5)
+    keys: list[Any] = []
+    stepper = learner._stepper
+
+    def step(key: Any, call: Any) -> None:
+        keys.append(key)
+        stepper(key, call)
+
+    monkeypatch.setattr(learner, "_stepper", step)
+    run(learner, 9)
+    before, after = {keys[1], keys[2], keys[3]}, {keys[6], keys[7], keys[8]}
+    assert len(before) == len(after) == 1 and before != after
+
+
 def test_a_learned_temperature_starts_at_initial_alpha() -> None:
     learner = make_sac(SPEC, initial_alpha=3.0)
     task = torch.tensor([1, 0])

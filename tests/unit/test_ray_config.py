@@ -59,13 +59,11 @@ def requested(*argv: str) -> Request:
     return request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
 
 
-def resumed(folder: Path, started_with: list[str], *argv: str, without: str = "") -> Config:
-    """The configuration of a resumed run that started with other flags and, as in an earlier
-    version, without a section."""
+def resumed(folder: Path, started_with: list[str], *argv: str) -> Config:
+    """The configuration of a resumed run that started with other flags."""
     here = [*TASK, "--log_dir", str(folder / str(len(list(folder.iterdir()))))]
     started = requested(*here, *started_with)
     params = json.loads(resolve(started.config).model_dump_json())
-    params["system"].pop(without, None)
     started.folder.mkdir(parents=True)
     (started.folder / "params.json").write_text(json.dumps(params))
     return requested(*here, "--resume", *argv).config

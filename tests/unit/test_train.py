@@ -54,6 +54,8 @@ def test_without_a_directory_the_result_is_the_same_and_no_file_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
+    cuda_seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", cuda_seeds.append)
     rows: list[dict[str, Any]] = []
     result = train(config(), callback=rows.append, **CPU)
     assert without_time(result) == without_time(result_of(full))
@@ -64,6 +66,7 @@ def test_without_a_directory_the_result_is_the_same_and_no_file_is_left(
     assert capfd.readouterr() == ("", "")
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+    assert not cuda_seeds
 
 
 def test_a_callback_can_end_the_run_with_a_result(

@@ -75,7 +75,8 @@ class Stepper:
     ``graph`` runs the first calls of each key eagerly on a side stream (for allocations and lazy
     initialisation), captures the next call and replays it from then on. In every mode, each call
     is exactly one real step. A key must contain every object that the step works on; this keeps
-    the objects alive as long as their graph.
+    the objects alive as long as their graph. Warm-ups and captures share one stream, since cuBLAS
+    keeps a workspace for each.
     """
 
     WARM_UP = 3
@@ -84,6 +85,7 @@ class Stepper:
         self.mode, self._device = mode, device
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+        self._side = torch.cuda.Stream(device) if mode == "graph" else None
 
     def forget(self) -> None:
         """Drop all graphs: tensors that they work on were replaced."""
@@ -94,15 +96,15 @@ class Stepper:
         if self.mode != "graph":
             step()
             return
+        assert self._side is not None
         with torch.cuda.device(self._device):  # streams belong to the current device
-            self._graph_step(key, step)
+            self._graph_step(key, step, self._side)
 
-    def _graph_step(self, key: Hashable, step: Callable[[], None]) -> None:
+    def _graph_step(self, key: Hashable, step: Callable[[], None], side: torch.cuda.Stream) -> None:
         if key in self._graphs:
             self._graphs[key].replay()
         elif self._calls.setdefault(key, 0) < self.WARM_UP:
             self._calls[key] += 1
-            side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*capturable=True")  # not captured yet
@@ -110,7 +112,7 @@ class Stepper:
             torch.cuda.current_stream().wait_stream(side)
         else:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+            with torch.cuda.graph(graph, stream=side):
                 step()
             graph.replay()
             self._graphs[key] = graph

@@ -218,7 +218,7 @@ class Learner(nn.Module):
             if not buffer.holds(index):
                 raise ValueError(f"the buffer has no transitions of {self.spec.tasks[index]}")
         task, noise = self._inputs(tuple(tasks), batch_size)
-
+        fixed = buffer, tuple(tasks), batch_size, n_step
         for _ in range(opt_steps):
             variant = self.variant(self.updates)
             self._frozen = self.updates < self._frozen_updates
@@ -229,7 +229,7 @@ class Learner(nn.Module):
             self._reset.draw(self._generator)
             self.draw(self._generator)
             self._stepper(
-                (buffer, tuple(tasks), batch_size, n_step, variant, self._frozen),
+                (*fixed, variant, self._frozen, self.optimizers.begun),
                 partial(self._sampled_update, buffer, task, noise, n_step, variant),
             )
             self.updates += 1

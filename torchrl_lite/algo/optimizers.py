@@ -17,13 +17,19 @@ class Optimizers(dict[str, Adam]):
     def __init__(self, device: torch.device, *, accel: str) -> None:
         """``accel``: as in ``system.accel``."""
         super().__init__()
-        self._device, self._capturable = device, accel == "graph"
+        self._device = device
+        self._capturable = device.type == "cuda" and accel != "eager"  # the compiler would set it
         self._as_tensor = device.type == "cuda" or accel == "compile"
 
     def add(self, name: str, parameters: Iterable[nn.Parameter], *, lr: float, eps: float) -> None:
         adam = Adam(parameters, lr=self._rate(lr), eps=eps, fused=True, capturable=self._capturable)
         adam.param_groups[0]["initial_lr"] = lr
         self[name] = adam
+
+    @property
+    def begun(self) -> tuple[str, ...]:
+        """Those that have made a step, which creates their moments."""
+        return tuple(name for name, optimizer in self.items() if optimizer.state)
 
     def _rate(self, lr: float) -> float | Tensor:
         """A tensor, if a captured graph would freeze a number or the compiler start again for each

@@ -72,6 +72,7 @@ def run(args: Namespace) -> int:
     if args.what == "update":
         options["device"] = find_device(options["device"])
         accel.check(options["accel"], options["device"])
+        accel.prepare(options["accel"])
     measures = {
         "env": lambda: env.measure(tasks, **options),
         "collect": lambda: [

@@ -5,9 +5,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from torchrl_lite.algo import accel
+from torchrl_lite.algo.malloc import is_out_of_memory
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command import flags
 from torchrl_lite.command.job import Job, check_job, is_finished, work
@@ -27,7 +26,7 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool | Non
             lambda: _main(algo, sys.argv[1:] if argv is None else argv, multi_task=multi_task)
         )
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         cause = str(error).partition("\n")[0] or "out of memory"
         print(
@@ -36,14 +35,6 @@ def main(algo: str, argv: Sequence[str] | None = None, *, multi_task: bool | Non
             file=sys.stderr,
         )
         return 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch has no exception class for it on the CPU, nor Python for a thread's stack."""
-    words = ("DefaultCPUAllocator: can't allocate memory", "can't start new thread")
-    return any(word in str(error) for word in words) or isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    )
 
 
 def _main(algo: str, argv: Sequence[str], *, multi_task: bool | None) -> int:

@@ -28,7 +28,7 @@ from torchrl_lite.config import (
 from torchrl_lite.config.shipped import shipped_folder
 from torchrl_lite.config.trust import check_cluster, check_imports
 from torchrl_lite.env import metaworld
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, first_line
 
 RESUMABLE = (
     "train.num_epochs",
@@ -197,15 +197,19 @@ def experiment_name(args: Namespace, algo: str, *, names_algo: bool) -> str:
 def find_device(name: str) -> torch.device:
     """
     Raises:
-        UserError: this machine has no such device.
+        UserError: this machine has no such device, or it does not work.
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if name == "auto":
-        return torch.device("cuda:0" if len(there) > 1 else "cpu")
-    full = "cuda:0" if name == "cuda" else name
+    full = {"auto": "cuda:0" if len(there) > 1 else "cpu", "cuda": "cuda:0"}.get(name, name)
     if full not in there:
         raise UserError(f"--device: {name!r} is not available; choose from {', '.join(there)}")
-    return torch.device(full)
+    device = torch.device(full)
+    try:
+        torch.ones(1, device=device)
+    except RuntimeError as error:  # such as an old driver, or a GPU that this torch has no code for
+        why = first_line(error)
+        raise UserError(f"--device: {full} does not work ({why}); choose cpu") from None
+    return device
 
 
 def resolve(config: Config, *, cores: int | None = None) -> Config:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from torchrl_lite.algo import accel
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.malloc import keep_freed_memory
 from torchrl_lite.algo.registry import ALGORITHMS
@@ -35,15 +36,19 @@ def make_learner(config: Config, *, seed: int = 1, device: torch.device | str = 
     Sets torch's number of threads, matmul precision and global seed.
 
     Raises:
-        UserError: unknown task or device, or unsupported spaces.
+        UserError: unknown task or device, unsupported spaces, or a ``system.accel`` that this
+            device or machine cannot run.
     """
     system = resolve(config).system
     keep_freed_memory()
     torch.set_num_threads(int(system.threads))
     torch.set_float32_matmul_precision(system.matmul_precision)
-    torch.manual_seed(seed)  # for the initial weights; everything else has its own generators
+    # For the initial weights; everything else has its own generators, also on a GPU.
+    torch.default_generator.manual_seed(seed)
     spec, learner = make_spec(config.env), ALGORITHMS[config.algo][0]
     place = find_device(device) if isinstance(device, str) else device
+    accel.check(system.accel, place)
+    accel.prepare(system.accel)
     return learner(
         config.agent,
         config.net,

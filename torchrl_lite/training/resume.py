@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torchrl_lite.algo.malloc import is_out_of_memory
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.errors import CheckpointError, EpisodeError, UserError, WorkerError, in_one_line
 from torchrl_lite.training.rl_algo import RLAlgo
@@ -51,5 +52,7 @@ def resume(algo: RLAlgo, saved: Saved) -> None:
     except (CheckpointError, EpisodeError, WorkerError):
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         why = f"{type(error).__name__}: {in_one_line(error)}"
         raise CheckpointError(f"{saved.path}: does not fit this run ({why})") from error
