@@ -22,10 +22,10 @@ def result_of(starter: str, log_dir: Path, *flags: str, **train: int) -> dict[st
     return json.loads(path.read_text())
 
 
-def test_drawer_close_is_solved_within_30k_frames(tmp_path: Path) -> None:
-    """With the defaults: 10,000 random frames, then 500 an epoch."""
-    result = result_of("st_sac", tmp_path, "--task", "drawer-close-v3", num_epochs=40)
-    assert result["frames"] == 30_000
+def test_drawer_close_is_solved_within_60k_frames(tmp_path: Path) -> None:
+    """With the defaults, about 15 minutes: 10,000 random frames, then 500 an epoch."""
+    result = result_of("st_sac", tmp_path, "--task", "drawer-close-v3", num_epochs=100)
+    assert result["frames"] == 60_000
     assert result["eval/success_rate"] >= 0.9
 
 
