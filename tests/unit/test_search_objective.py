@@ -1,10 +1,12 @@
 """The score of a search trial, checked by hand."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from test_plot import Write, write
 
+from torchrl_lite.sweep.search import objective
 from torchrl_lite.sweep.search.objective import STEPS, Objective, Score
 from torchrl_lite.sweep.trial import Trial
 
@@ -58,6 +60,19 @@ def test_trials_are_compared_at_frames_all_their_runs_reached(write: Write) -> N
     assert FRAMES.at([ahead, behind], 2 * third - 1) == pytest.approx((0.6, 60.0))
     assert FRAMES.at([ahead, behind], 2 * third) == pytest.approx((0.4, 40.0))  # the second
     assert [FRAMES.is_over(run) for run in (ahead, behind, started)] == [True, False, False]
+
+
+def test_a_log_is_reread_when_it_grows_and_kept_once(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[Path, object] = {}
+    monkeypatch.setattr(objective, "_known", known)
+    run = trial(write({"a": [0.5]}, seed=1, finished=False))
+    longer = trial(write({"a": [0.5, 0.5]}, seed=2, finished=False))
+    assert FRAMES.reached([run]) == STEPS // 3
+    shutil.copy(longer.folder / "log.csv", run.folder)
+    assert FRAMES.reached([run]) == 2 * STEPS // 3
+    assert len(known) == 1
 
 
 def test_core_minutes_end_a_run_and_later_evaluations_do_not_count(write: Write) -> None:

@@ -9,6 +9,7 @@ Reading executes no code.
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -172,10 +173,7 @@ def _block(tensors: Mapping[str, Tensor], episodes: TaskEvaluation, env: EnvConf
             raise ValueError(f"{task}/{name} is not finite")
     if (block.act.abs() > 1).any():
         raise ValueError(f"{task}/act leaves [-1, 1]")
-    if block.first.nonzero()[:, 0].tolist() != _starts(episodes.lengths):
+    starts = list(accumulate(episodes.lengths, initial=0))[:-1]
+    if block.first.nonzero()[:, 0].tolist() != starts:
         raise ValueError(f"{task}/first does not match the lengths of its episodes")
     return block
-
-
-def _starts(lengths: list[int]) -> list[int]:
-    return [sum(lengths[:index]) for index in range(len(lengths))]

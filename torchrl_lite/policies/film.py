@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 
 from torchrl_lite.collector.episode import EpisodeRunner
-from torchrl_lite.collector.inference import Inference, exact_inference
+from torchrl_lite.collector.inference import exact_inference
 from torchrl_lite.collector.plan import EVAL, EpisodeKey
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env import rendering
@@ -100,7 +100,7 @@ class Replay(NamedTuple):
         config, task = self.config, self.task
         spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
         rows[0], act_dim = task, spec.act_dims[task]
-        infer = Inference(self.policy, spec, config.group_size)
+        obs = torch.zeros(config.group_size, 1, spec.obs_dim)
         plan = EpisodeKey(self.seed, EVAL, task, 0, 0).plan(
             horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals
         )
@@ -108,9 +108,9 @@ class Replay(NamedTuple):
         try:
             runner.begin(plan._replace(goal=self.goal))
             while runner.plan is not None:
-                infer.obs[0, 0, : len(runner.obs)] = runner.obs
-                with exact_inference():
-                    act = infer(rows, explore=False)[0]
+                obs[0, 0, : len(runner.obs)] = torch.as_tensor(runner.obs)
+                with exact_inference(), torch.inference_mode():  # each `Inference` costs memory
+                    act = self.policy.act(obs, rows)[0, 0].numpy()
                 runner.step(act[:act_dim])
                 yield runner.frame, runner.success
         finally:

@@ -155,7 +155,7 @@ def _trial(
         argv += ["--set", f"system.threads={system.threads}"]
         argv += ["--set", f"system.workers={system.workers}"]
     done = epochs_of_result(folder) >= config.total_epochs
-    done |= args.until is not None and Run(folder).has_reached(args.until)
+    done = done or (args.until is not None and Run(folder).has_reached(args.until))
     return Trial(starter, tuple(argv), folder, config.total_frames, done, args.until)
 
 

@@ -86,7 +86,7 @@ def seen_here(trial: Trial, outcome: Outcome) -> Outcome:
 def line(trial: Trial, outcome: Outcome | None, runner: Runner, logs: Logs) -> Line:
     if outcome is not None:
         state: State = "failed" if outcome.code else "done"
-        return Line(trial, state, None, logs.read(trial))
+        return Line(trial, state, None, logs.read(trial) if outcome.code else Logged())
     node = runner.node_of(trial.folder)
     if node is None:
         return Line(trial, "waiting", None, Logged())

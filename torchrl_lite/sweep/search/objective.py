@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import asinh
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -42,16 +41,16 @@ class Score(NamedTuple):
         return self.success + TIE * (0.5 + asinh(self.ret) / 72)  # asinh(1e15) < 36
 
 
+_known: dict[Path, tuple[tuple[int, bool], Run]] = {}
+
+
 def _run(trial: Trial) -> Run:
     """What a run has logged, reread only if there is more."""
-    log = trial.folder / "log.csv"
-    size = log.stat().st_size if log.exists() else 0
-    return _read(trial.folder, size, (trial.folder / "result.json").exists())
-
-
-@lru_cache(maxsize=256)
-def _read(folder: Path, _size: int, _has_result: bool) -> Run:
-    return Run(folder)
+    folder, log = trial.folder, trial.folder / "log.csv"
+    stamp = log.stat().st_size if log.exists() else 0, (folder / "result.json").exists()
+    if folder not in _known or _known[folder][0] != stamp:
+        _known[folder] = stamp, Run(folder)
+    return _known[folder][1]
 
 
 @dataclass(frozen=True)
