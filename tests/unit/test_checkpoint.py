@@ -25,12 +25,13 @@ def write_state(path: Path) -> None:
 
 
 def test_a_text_file_is_created_and_replaced(tmp_path: Path) -> None:
-    """In a new folder, in UTF-8, and readable by others."""
+    """In a new folder, in UTF-8, with the permissions of any new file."""
     path = tmp_path / "a" / "b" / "params.json"
     for text in ("first", "é→"):
         write_text(path, text)
     assert path.read_bytes() == "é→".encode()
-    assert path.stat().st_mode & 0o777 == 0o644
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
     assert names(path.parent) == ["params.json"]
 
 

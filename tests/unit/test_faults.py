@@ -325,12 +325,23 @@ def test_too_little_memory_to_resume_gives_the_same_advice(
     assert capsys.readouterr().err.startswith(f"error: CUDA out of memory.\n{ADVICE}")
 
 
-def test_full_shared_memory_is_a_one_line_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("unable to allocate shared memory(shm): No space left on device (28)", "No space left"),
+        ("unable to open shared memory object </x>: Read-only file system (30)", "Read-only"),
+    ],
+)
+def test_unusable_shared_memory_is_a_one_line_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    message: str,
+    cause: str,
 ) -> None:
     def share(_: torch.Tensor) -> None:
-        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", share)
     assert main("sac", command(tmp_path, system__workers=1)) == 1
-    one_line(capsys.readouterr().err, "system.workers", "/dev/shm is full")
+    one_line(capsys.readouterr().err, "system.workers", "/dev/shm cannot be used", cause)

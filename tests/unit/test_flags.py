@@ -1,6 +1,7 @@
 """The command line: every mistake gives exit code 2 and one helpful line."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import Config, model, reference
+from torchrl_lite.config.machine import cores
 from torchrl_lite.env.metaworld import MT10
 from torchrl_lite.errors import UserError
 from torchrl_lite.training.rl_algo import RLAlgo
@@ -253,6 +255,19 @@ def test_without_a_gpu_the_device_is_the_cpu(
     mistake(start(*TRAINED, "--set", "system.accel=graph"), "system.accel")
     assert start(*TRAINED, "--device", "auto").code == 0
     assert started[0].config.system.accel == "eager"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max 100000", 8), ("250000 100000", 3), ("900000 100000", 8)]
+)
+def test_auto_counts_the_cores_that_a_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    quota = tmp_path / "cpu.max"
+    assert cores(quota) == 8
+    quota.write_text(f"{limit}\n")
+    assert cores(quota) == expected
 
 
 # --- the configuration ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT, SAVED, TASK, sets
+from tiny_runs import ROOT, SAVED, TASK, one_line, sets
 
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
@@ -58,6 +58,13 @@ def test_a_signal_while_a_starter_imports_ends_it_with_one_line(
     done = python("-c", AT_IMPORT, module, str(int(number)), ROOT / "starter" / starter, *flags)
     assert done.returncode == 128 + number
     assert done.stderr == f"stopped by {number.name}\n"
+
+
+def test_a_rendering_backend_that_does_not_work_is_a_one_line_error() -> None:
+    """MuJoCo takes it at import, although nothing is rendered."""
+    done = python(ROOT / "starter" / "st_sac.py", "--task", TASK, MUJOCO_GL="watercolour")
+    assert done.returncode == 2
+    one_line(done.stderr, "error: MUJOCO_GL=watercolour does not work here", "unset it")
 
 
 # --- the guard -----------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """`train` gives the same run as a starter, with and without a directory."""
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 import torch
 from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, tree_of
 
-from torchrl_lite import UserError, load_config, train
+from torchrl_lite import UserError, evaluate, load_config, load_policy, train
 from torchrl_lite.command.train import _checked_seed
 from torchrl_lite.config import Config
 
@@ -119,6 +121,32 @@ def test_train_works_in_another_thread(full: Path, tmp_path: Path) -> None:
     work.start()
     work.join()
     assert without_time(results[0]) == without_time(result_of(full))
+
+
+@pytest.fixture
+def odd_settings() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    with torch.device("meta"), torch.autocast("cpu"), torch.inference_mode():
+        yield
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device().type == "meta"
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("odd_settings")
+def test_torchs_global_settings_do_not_matter(full: Path) -> None:
+    assert without_time(train(config(), **CPU)) == without_time(result_of(full))
+    policy = load_policy(full)
+    assert policy(np.zeros(39)).dtype == np.float32
+    assert evaluate(policy, episodes=1)[0][0].lengths == [10]
+
+
+def test_a_daemonic_process_is_told_to_train_without_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)
+    with pytest.raises(UserError, match=r"^system.workers: a daemonic .* set system.workers to 0$"):
+        train(config(system__workers=1), **CPU)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])

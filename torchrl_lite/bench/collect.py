@@ -14,12 +14,12 @@ from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.env import physics
 from torchrl_lite.bench.measure import Contender, Report, interleave
 from torchrl_lite.collector.collector import Collector
-from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import EnvConfig, NetConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.env.metaworld import MT10, OBS_DIM
 from torchrl_lite.network.actor import Actor
+from torchrl_lite.network.torch_settings import settings_kept
 
 ASYNC, SYNC = "gym.make_vec async", "gym.make_vec sync"
 

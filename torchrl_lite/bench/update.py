@@ -15,9 +15,9 @@ from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.bench.measure import Contender, Report, interleave
-from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.config import NetConfig, load
 from torchrl_lite.config.shipped import find_config
+from torchrl_lite.network.torch_settings import settings_kept
 from torchrl_lite.types import Block, Spec
 
 OBS, ACT, FILLED = 39, 4, 20_000

@@ -17,6 +17,9 @@ from torchrl_lite.errors import CheckpointError, first_line
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written; their names start with a dot."""
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)  # there is no way to only read it
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """``path`` holds either the old or the new content, even after a crash or on a full disk."""
@@ -28,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp lets only the owner read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

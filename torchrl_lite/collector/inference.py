@@ -11,18 +11,8 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from torchrl_lite.network.actor import Actor
+from torchrl_lite.network.torch_settings import settings_kept
 from torchrl_lite.types import Spec
-
-
-@contextmanager
-def settings_kept() -> Iterator[None]:
-    """Restores torch's number of threads and matmul precision at the end."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
 
 
 @contextmanager

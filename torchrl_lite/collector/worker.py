@@ -7,7 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing import (
+    connection,
+    current_process,
+    get_context,
+    parent_process,
+    resource_tracker,
+)
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -19,7 +25,14 @@ from torchrl_lite.collector.protocol import Cost, Worker
 from torchrl_lite.collector.rollout import Rollout
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.env.failing import RAISED
-from torchrl_lite.errors import EpisodeError, Failure, RunError, WorkerDiedError, WorkerError
+from torchrl_lite.errors import (
+    EpisodeError,
+    Failure,
+    RunError,
+    UserError,
+    WorkerDiedError,
+    WorkerError,
+)
 from torchrl_lite.network.actor import Actor
 from torchrl_lite.types import Block
 
@@ -31,16 +44,22 @@ class ProcessPool:
         """Nothing to do: the weights are shared."""
 
     def start(self, index: int, setup: RolloutSetup, block: Block) -> Worker:
+        if current_process().daemon:
+            raise UserError(
+                "system.workers: a daemonic process, such as one of multiprocessing.Pool, cannot "
+                "start workers; set system.workers to 0"
+            )
         try:
             setup.policy.share_memory()
             for tensor in block:
                 tensor.share_memory_()
         except RuntimeError as error:
-            if "No space left on device" not in str(error):
+            if "shared memory" not in str(error):
                 raise
+            why = str(error).rpartition(": ")[2]
             raise RunError(
-                "system.workers: /dev/shm is full; give it more space (docker run --shm-size=1g), "
-                "or set system.workers to 0"
+                f"system.workers: /dev/shm cannot be used ({why}); give it more space "
+                "(docker run --shm-size=1g), or set system.workers to 0"
             ) from None
         return ProcessWorker(index, setup, block)
 

@@ -41,8 +41,10 @@ def train(algo: str, *, multi_task: bool | None = False) -> int:
     """Runs a starter that trains one task, many, or (None) either; returns its exit code."""
     begin()
     from torchrl_lite.command import flags
+    from torchrl_lite.env.rendering import check_backend
 
     mistake = mistake_in(lambda: flags.parse(algo, sys.argv[1:], multi_task=multi_task))
+    mistake = mistake or mistake_in(check_backend)
     if mistake:
         return mistake
     from torchrl_lite.command.launch import main
@@ -69,7 +71,10 @@ def command(
     from torchrl_lite.command.flags import answer
 
     def whole() -> int:
+        from torchrl_lite.env.rendering import check_backend
+
         args = parse()
+        check_backend()
         for name in needs:
             import_module(name)
         from torchrl_lite.command.report import telling

@@ -12,7 +12,6 @@ from typing import Any, SupportsIndex
 import torch
 
 from torchrl_lite.algo import accel
-from torchrl_lite.collector.inference import settings_kept
 from torchrl_lite.command.folder import is_to_resume
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.load import load_config
@@ -20,6 +19,7 @@ from torchrl_lite.command.options import find_device, resolve, resumed
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import MAX_SEED, Config
 from torchrl_lite.errors import UserError
+from torchrl_lite.network.torch_settings import default_settings, settings_kept
 from torchrl_lite.training.memory_run import Callback
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
@@ -65,6 +65,7 @@ def train(
         with (
             telling(job.folder),
             settings_kept(),  # a run sets torch's threads, precision and seed
+            default_settings(),
             torch.random.fork_rng(devices=[]),
             guard if guarded else nullcontext(),
         ):

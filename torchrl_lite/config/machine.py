@@ -5,11 +5,19 @@ import platform
 from pathlib import Path
 
 
-def cores() -> int:
-    """CPU cores that this process may use; all of them if the system does not say (macOS)."""
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPU cores that this process may use; all of them if the system does not say (macOS).
+
+    ``quota``: the file with the limit of a container (Linux, cgroup v2).
+    """
+    allowed = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        allowed = len(os.sched_getaffinity(0))
+    try:
+        microseconds, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return allowed
+    return max(1, min(allowed, -(-microseconds // period)))
 
 
 def cpu_name() -> str:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, first_line
 
 BACKENDS = {"egl": "libegl1", "osmesa": "libosmesa6"}
 """MuJoCo's headless rendering backends, best first, and the system package that each needs."""
@@ -27,6 +27,22 @@ glfw.window_hint(glfw.VISIBLE, False)
 if glfw.create_window(8, 8, "", None, None):
     print("drawn", flush=True)
 """
+
+
+def check_backend() -> None:
+    """MuJoCo takes the backend in ``MUJOCO_GL`` when it is imported, whether or not it renders.
+
+    Raises:
+        UserError: the one that is set does not work.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen:
+        try:
+            import mujoco  # noqa: F401
+        except (ImportError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"MUJOCO_GL={chosen} does not work here ({first_line(error)}); unset it"
+            ) from None
 
 
 def use_headless_backend() -> None:

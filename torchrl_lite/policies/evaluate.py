@@ -13,6 +13,7 @@ from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.config import MAX_SEED, nearest
 from torchrl_lite.env.goals import HELD_OUT
 from torchrl_lite.errors import UserError
+from torchrl_lite.network.torch_settings import default_settings
 from torchrl_lite.policies.file import TaskEvaluation
 from torchrl_lite.policies.policy import Policy
 
@@ -79,6 +80,7 @@ def goal_numbers(policy: Policy, goals: str | int) -> range:
     return known[int(goals) : int(goals) + 1]
 
 
+@default_settings()
 def evaluate(
     policy: Policy,
     tasks: Sequence[str | int] = (),

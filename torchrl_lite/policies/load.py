@@ -17,6 +17,7 @@ from torchrl_lite.config.trust import check_imports
 from torchrl_lite.env import metaworld
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.network.torch_settings import default_settings
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
 from torchrl_lite.policies.actor import actor_of, check_tensors
@@ -27,6 +28,7 @@ from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 from torchrl_lite.types import Spec
 
 
+@default_settings()
 def load_policy(
     source: str | Path, *, task: str | None = None, trust_imports: bool = False
 ) -> Policy:

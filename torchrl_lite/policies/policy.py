@@ -12,6 +12,7 @@ from numpy import ndarray
 from torchrl_lite.config import Config, nearest
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.actor import Actor
+from torchrl_lite.network.torch_settings import default_settings
 from torchrl_lite.types import Spec
 
 
@@ -46,6 +47,7 @@ class Policy:
         """Size of each task's action."""
         return self.spec.act_dims
 
+    @default_settings()
     @torch.inference_mode()
     def __call__(
         self,
