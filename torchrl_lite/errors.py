@@ -66,6 +66,16 @@ class WorkerDiedError(WorkerError):
     """Its exit code, if known."""
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """torch has no exception class for it on the CPU, nor Python for a thread's stack."""
+    words = (
+        "CUDA out of memory",
+        "DefaultCPUAllocator: can't allocate memory",
+        "can't start new thread",
+    )
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def in_one_line(error: Exception) -> str:
     """The whole message; without one, the name of the type."""
     return " ".join(str(error).split()) or type(error).__name__

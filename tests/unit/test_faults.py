@@ -314,13 +314,17 @@ def test_other_kinds_of_memory_give_the_same_advice(
     assert capsys.readouterr().err.startswith(f"error: {message}\n{ADVICE}")
 
 
+@pytest.mark.parametrize("place", [(Learner, "load_training_state"), (torch, "load")])
 def test_too_little_memory_to_resume_gives_the_same_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: tuple[Any, str],
 ) -> None:
     """The checkpoint is not to blame."""
     assert main("sac", [*command(tmp_path), "--until", "20"]) == 0
     error = torch.OutOfMemoryError("CUDA out of memory.")
-    monkeypatch.setattr(Learner, "load_training_state", Mock(side_effect=error))
+    monkeypatch.setattr(*place, Mock(side_effect=error))
     assert main("sac", [*command(tmp_path), "--resume"]) == 1
     assert capsys.readouterr().err.startswith(f"error: CUDA out of memory.\n{ADVICE}")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_runs import contents, one_line, run_starter, sets
 
-from torchrl_lite import load_config
+from torchrl_lite import load_config, make_learner
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
 from torchrl_lite.analysis.axes import Until
@@ -253,6 +253,8 @@ def test_without_a_gpu_the_device_is_the_cpu(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     mistake(start(*TRAINED, "--set", "system.accel=graph"), "system.accel")
+    with pytest.raises(UserError, match=r"^system\.accel"):
+        make_learner(load_config({"env": {"tasks": ["reach-v3"]}}, "system.accel=graph"))
     assert start(*TRAINED, "--device", "auto").code == 0
     assert started[0].config.system.accel == "eager"
 

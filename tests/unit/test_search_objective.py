@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from test_plot import Write, write
 
-from torchrl_lite.sweep.search import objective
 from torchrl_lite.sweep.search.objective import STEPS, Objective, Score
 from torchrl_lite.sweep.trial import Trial
 
@@ -62,17 +61,14 @@ def test_trials_are_compared_at_frames_all_their_runs_reached(write: Write) -> N
     assert [FRAMES.is_over(run) for run in (ahead, behind, started)] == [True, False, False]
 
 
-def test_a_log_is_reread_when_it_grows_and_kept_once(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known: dict[Path, object] = {}
-    monkeypatch.setattr(objective, "_known", known)
+def test_a_log_is_reread_when_it_grows_and_kept_once(write: Write) -> None:
+    objective = Objective("mean")
     run = trial(write({"a": [0.5]}, seed=1, finished=False))
     longer = trial(write({"a": [0.5, 0.5]}, seed=2, finished=False))
-    assert FRAMES.reached([run]) == STEPS // 3
+    assert objective.reached([run]) == STEPS // 3
     shutil.copy(longer.folder / "log.csv", run.folder)
-    assert FRAMES.reached([run]) == 2 * STEPS // 3
-    assert len(known) == 1
+    assert objective.reached([run]) == 2 * STEPS // 3
+    assert len(objective._known) == 1
 
 
 def test_core_minutes_end_a_run_and_later_evaluations_do_not_count(write: Write) -> None:

@@ -60,9 +60,10 @@ def test_a_signal_while_a_starter_imports_ends_it_with_one_line(
     assert done.stderr == f"stopped by {number.name}\n"
 
 
-def test_a_rendering_backend_that_does_not_work_is_a_one_line_error() -> None:
+@pytest.mark.parametrize("argv", [("st_sac.py", "--task", TASK), ("sweep.py", "--starter=st_sac")])
+def test_a_rendering_backend_that_does_not_work_is_a_one_line_error(argv: tuple[str, ...]) -> None:
     """MuJoCo takes it at import, although nothing is rendered."""
-    done = python(ROOT / "starter" / "st_sac.py", "--task", TASK, MUJOCO_GL="watercolour")
+    done = python(ROOT / "starter" / argv[0], *argv[1:], MUJOCO_GL="watercolour")
     assert done.returncode == 2
     one_line(done.stderr, "error: MUJOCO_GL=watercolour does not work here", "unset it")
 

@@ -145,7 +145,7 @@ def test_a_daemonic_process_is_told_to_train_without_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)
-    with pytest.raises(UserError, match=r"^system.workers: a daemonic .* set system.workers to 0$"):
+    with pytest.raises(UserError, match=r"^system.workers: a daemonic .* set them to 0$"):
         train(config(system__workers=1), **CPU)
 
 

@@ -1,16 +1,6 @@
-"""Settings of the C library's memory allocator, and what it means that memory is used up."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
-
-import torch
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """torch has no exception class for it on the CPU, nor Python for a thread's stack."""
-    words = ("DefaultCPUAllocator: can't allocate memory", "can't start new thread")
-    return any(word in str(error) for word in words) or isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    )
 
 
 def keep_freed_memory() -> None:

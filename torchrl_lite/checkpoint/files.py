@@ -71,7 +71,7 @@ def load(path: Path, content: BytesIO | None = None) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: not loaded: contains objects, or is damaged") from None
     except Exception as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a run")
     for count, value in enumerate(_values(state)):

@@ -31,7 +31,7 @@ from torchrl_lite.checkpoint.manifest import (
     without_manifest,
 )
 from torchrl_lite.checkpoint.state import Chunk, Stored, check_state
-from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.errors import CheckpointError, UserError, is_out_of_memory
 
 
 class Rows(Protocol):
@@ -125,6 +125,8 @@ class Store:
             try:
                 saved, kept = _read(self._folder, epoch)
             except CheckpointError as error:
+                if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                    raise error.__cause__ from None
                 bad.append(str(error))
                 continue
             newest = newest or saved

@@ -47,7 +47,7 @@ class ProcessPool:
         if current_process().daemon:
             raise UserError(
                 "system.workers: a daemonic process, such as one of multiprocessing.Pool, cannot "
-                "start workers; set system.workers to 0"
+                "start workers; set them to 0"
             )
         try:
             setup.policy.share_memory()

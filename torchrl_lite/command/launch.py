@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchrl_lite.algo import accel
-from torchrl_lite.algo.malloc import is_out_of_memory
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.command import flags
 from torchrl_lite.command.job import Job, check_job, is_finished, work
 from torchrl_lite.command.options import find_device, request, resolve
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import Config, model, reference
-from torchrl_lite.errors import UserError
+from torchrl_lite.errors import UserError, is_out_of_memory
 from torchrl_lite.reporting import wandb
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from types import FrameType
+from types import FrameType, ModuleType
 
 TYPE_CHECKING = False  # a signal during an import before `begin` is a traceback, so few are here
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def train(algo: str, *, multi_task: bool | None = False) -> int:
     """Runs a starter that trains one task, many, or (None) either; returns its exit code."""
     begin()
     from torchrl_lite.command import flags
-    from torchrl_lite.env.rendering import check_backend
 
     mistake = mistake_in(lambda: flags.parse(algo, sys.argv[1:], multi_task=multi_task))
-    mistake = mistake or mistake_in(check_backend)
+    mistake = mistake or mistake_in(lambda: imported("torchrl_lite.command.launch"))
     if mistake:
         return mistake
     from torchrl_lite.command.launch import main
@@ -52,15 +51,30 @@ def train(algo: str, *, multi_task: bool | None = False) -> int:
     return main(algo, multi_task=multi_task)
 
 
-def mistake_in(parse: Callable[[], object]) -> int:
-    """Reports wrong flags before torch is imported; returns the exit code, 0 if they are valid."""
+def imported(name: str) -> ModuleType:
+    """The module, which may import MuJoCo.
+
+    Raises:
+        UserError: MuJoCo cannot be imported, because of ``MUJOCO_GL``.
+    """
+    try:
+        return import_module(name)
+    except (ImportError, AttributeError, RuntimeError):
+        from torchrl_lite.env.rendering import check_backend
+
+        check_backend()
+        raise
+
+
+def mistake_in(check: Callable[[], object]) -> int:
+    """Reports wrong flags before torch is imported; returns the exit code, 0 if there are none."""
     from torchrl_lite.command.flags import answer
 
-    def check() -> int:
-        parse()
+    def checked() -> int:
+        check()
         return 0
 
-    return answer(check)
+    return answer(checked)
 
 
 def command(
@@ -71,12 +85,9 @@ def command(
     from torchrl_lite.command.flags import answer
 
     def whole() -> int:
-        from torchrl_lite.env.rendering import check_backend
-
         args = parse()
-        check_backend()
         for name in needs:
-            import_module(name)
+            imported(name)
         from torchrl_lite.command.report import telling
         from torchrl_lite.training.signals import SignalGuard
 

@@ -20,7 +20,7 @@ def settings_kept() -> Iterator[None]:
 @contextmanager
 def default_settings() -> Iterator[None]:
     """New tensors are float32 on the CPU, with gradients and without autocast, whatever the caller
-    has set."""
+    has set. The default type is of the whole process: other threads see the change."""
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
         if torch.get_default_device().type != "cpu":  # the context slows down every operation

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 from torchrl_lite.collector.episode import EpisodeRunner
@@ -100,7 +101,7 @@ class Replay(NamedTuple):
         config, task = self.config, self.task
         spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
         rows[0], act_dim = task, spec.act_dims[task]
-        obs = torch.zeros(config.group_size, 1, spec.obs_dim)
+        obs = np.zeros((config.group_size, 1, spec.obs_dim), np.float32)
         plan = EpisodeKey(self.seed, EVAL, task, 0, 0).plan(
             horizon=task_horizon(config, task), act_dim=act_dim, num_goals=config.num_goals
         )
@@ -108,9 +109,9 @@ class Replay(NamedTuple):
         try:
             runner.begin(plan._replace(goal=self.goal))
             while runner.plan is not None:
-                obs[0, 0, : len(runner.obs)] = torch.as_tensor(runner.obs)
+                obs[0, 0, : len(runner.obs)] = runner.obs
                 with exact_inference(), torch.inference_mode():  # each `Inference` costs memory
-                    act = self.policy.act(obs, rows)[0, 0].numpy()
+                    act = self.policy.act(torch.from_numpy(obs), rows)[0, 0].numpy()
                 runner.step(act[:act_dim])
                 yield runner.frame, runner.success
         finally:

@@ -12,7 +12,6 @@ from numpy import ndarray
 from torchrl_lite.config import Config, nearest
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.actor import Actor
-from torchrl_lite.network.torch_settings import default_settings
 from torchrl_lite.types import Spec
 
 
@@ -47,7 +46,7 @@ class Policy:
         """Size of each task's action."""
         return self.spec.act_dims
 
-    @default_settings()
+    @torch.autocast("cpu", enabled=False)
     @torch.inference_mode()
     def __call__(
         self,
@@ -70,7 +69,7 @@ class Policy:
         """
         index = self.index(task)
         rows = self._rows(obs, index)
-        number = torch.tensor([index])
+        number = torch.tensor([index], device="cpu")
         if deterministic:
             act = self.actor.act(rows, number)
         else:
@@ -107,6 +106,6 @@ class Policy:
                 f"shape [{size}], or [B, {size}] for a batch"
             )
         batch = given.reshape(-1, size)
-        rows = torch.zeros(1, len(batch), self.spec.obs_dim)
+        rows = torch.zeros(1, len(batch), self.spec.obs_dim, dtype=torch.float32, device="cpu")
         rows[0, :, :size] = torch.from_numpy(batch)
         return rows

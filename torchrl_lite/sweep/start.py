@@ -2,12 +2,12 @@
 
 
 def main() -> int:
-    from torchrl_lite.command.start import begin, mistake_in
+    from torchrl_lite.command.start import begin, imported, mistake_in
 
     begin()
     from torchrl_lite.sweep import flags
 
-    mistake = mistake_in(flags.parse)
+    mistake = mistake_in(flags.parse) or mistake_in(lambda: imported("torchrl_lite.sweep.command"))
     if mistake:
         return mistake
     from torchrl_lite.sweep.command import main as run

@@ -2,9 +2,15 @@
 
 from typing import Any
 
-from torchrl_lite.algo.malloc import is_out_of_memory
 from torchrl_lite.checkpoint.store import Saved
-from torchrl_lite.errors import CheckpointError, EpisodeError, UserError, WorkerError, in_one_line
+from torchrl_lite.errors import (
+    CheckpointError,
+    EpisodeError,
+    UserError,
+    WorkerError,
+    in_one_line,
+    is_out_of_memory,
+)
 from torchrl_lite.training.rl_algo import RLAlgo
 
 

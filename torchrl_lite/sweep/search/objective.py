@@ -1,7 +1,7 @@
 """What a trial is worth: one number for all its runs, and how far its runs are."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import asinh
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -41,18 +41,6 @@ class Score(NamedTuple):
         return self.success + TIE * (0.5 + asinh(self.ret) / 72)  # asinh(1e15) < 36
 
 
-_known: dict[Path, tuple[tuple[int, bool], Run]] = {}
-
-
-def _run(trial: Trial) -> Run:
-    """What a run has logged, reread only if there is more."""
-    folder, log = trial.folder, trial.folder / "log.csv"
-    stamp = log.stat().st_size if log.exists() else 0, (folder / "result.json").exists()
-    if folder not in _known or _known[folder][0] != stamp:
-        _known[folder] = stamp, Run(folder)
-    return _known[folder][1]
-
-
 @dataclass(frozen=True)
 class Objective:
     """The average over tasks and seeds of what runs reach within their budget: their own frames,
@@ -60,6 +48,17 @@ class Objective:
 
     average: Literal["mean", "iqm"]
     core_minutes: float | None = None
+    _known: dict[Path, tuple[tuple[int, bool], Run]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def _run(self, trial: Trial) -> Run:
+        """What a run has logged, reread only if there is more."""
+        folder, log = trial.folder, trial.folder / "log.csv"
+        stamp = log.stat().st_size if log.exists() else 0, (folder / "result.json").exists()
+        if folder not in self._known or self._known[folder][0] != stamp:
+            self._known[folder] = stamp, Run(folder)
+        return self._known[folder][1]
 
     @property
     def averages(self) -> str:
@@ -82,7 +81,7 @@ class Objective:
 
     def reached(self, trials: Sequence[Trial]) -> int:
         """How many steps all the runs have made."""
-        shares = [_run(trial).position(self._axis) / self._budget(trial) for trial in trials]
+        shares = [self._run(trial).position(self._axis) / self._budget(trial) for trial in trials]
         return min(STEPS, int(min(shares) * STEPS + 1e-9))
 
     def at(self, trials: Sequence[Trial], step: int) -> Score | None:
@@ -95,14 +94,14 @@ class Objective:
         return self._score(trials, self._final)
 
     def _final(self, trial: Trial) -> list[Scores]:
-        run = _run(trial)
+        run = self._run(trial)
         if run.result is None or run.position(self._axis) > self._budget(trial) * (1 + 1e-9):
             return self._scores(trial, 1.0)
         return [(run.final(task, "success"), run.final(task, "return")) for task in run.tasks]
 
     def _scores(self, trial: Trial, share: float) -> list[Scores]:
         """Success and return of each task."""
-        run, end = _run(trial), share * self._budget(trial) * (1 + 1e-9)
+        run, end = self._run(trial), share * self._budget(trial) * (1 + 1e-9)
 
         def last(task: str, metric: Metric) -> float | None:
             x, y = run.curve(task, metric=metric, axis=self._axis)
