@@ -66,7 +66,7 @@ class WorkerDiedError(WorkerError):
     """Its exit code, if known."""
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """torch has no exception class for it on the CPU, nor Python for a thread's stack."""
     words = (
         "CUDA out of memory",
