@@ -125,12 +125,15 @@ def test_train_works_in_another_thread(full: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def odd_settings() -> Iterator[None]:
+    """Must be left as they are."""
     torch.set_default_dtype(torch.float64)
-    with torch.device("meta"), torch.autocast("cpu"), torch.inference_mode():
-        yield
-        assert torch.get_default_dtype() == torch.float64
-        assert torch.get_default_device().type == "meta"
-    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("meta"), torch.autocast("cpu"), torch.inference_mode():
+            yield
+            assert torch.get_default_dtype() == torch.float64
+            assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.usefixtures("odd_settings")
