@@ -98,6 +98,18 @@ def per_task_parameters(learner: torch.nn.Module, num_tasks: int) -> dict[str, t
     }
 
 
+def record_gradients(learner: Any) -> dict[str, list[torch.Tensor]]:
+    """The gradients that each optimiser receives; filled at every step."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, optimizer in learner.optimizers.items():
+
+        def remember(optimizer: torch.optim.Optimizer, *_: object, name: str = name) -> None:
+            seen[name] = [p.grad.clone() for p in optimizer.param_groups[0]["params"]]
+
+        optimizer.register_step_pre_hook(remember)
+    return seen
+
+
 def random_batch(
     spec: Spec,
     *,

@@ -18,7 +18,7 @@ def check_shapes(modules: list[str]) -> None:
     shapes, which would make training in tests 50% slower.
     """
     # The import hook applies what this name refers to: to every class and, below its other
-    # decorators, to every function. `test_shapes_that_do_not_fit_a_signature_are_caught` tests it.
+    # decorators, to every function. `test_shapes_that_violate_a_signature_are_caught` tests it.
     jaxtyping.jaxtyped = lambda *, typechecker: _checked  # noqa: ARG005 - as the hook calls it
     install_import_hook(modules, None)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_learner, make_spec
-from textbook_critics import Bins, Scalar
+from textbook import Bins, Scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import FULL, make_learner, make_spec, padded_spec, random_batch, random_noise
+from helpers import (
+    FULL,
+    make_learner,
+    make_spec,
+    padded_spec,
+    random_batch,
+    random_noise,
+    record_gradients,
+)
 from torch import Tensor
 
 from torchrl_lite.algo.learner import Learner
@@ -50,15 +58,12 @@ def test_padding_has_no_effect(algo: str, kind: str, config: dict[str, Any]) -> 
 def test_each_tasks_target_entropy_is_minus_its_own_action_dimensions(order: list[int]) -> None:
     """The gradient of log alpha is the entropy's excess over its target, averaged over tasks."""
     learner = make_learner("sac", padded_spec([6, 3], [4, 1]), dtype=torch.float64)
-    seen: list[Tensor] = []
-    learner.optimizers["alpha"].register_step_pre_hook(
-        lambda *_: seen.append(learner.log_alpha.grad.clone())
-    )
+    seen = record_gradients(learner)
     batch = random_batch(learner.spec, tasks=order)
     entropy = learner.update(batch, random_noise(batch), FULL)["entropy"]
     for place, task in enumerate(order):
         excess = entropy[place].item() + [4, 1][task]
-        assert len(order) * seen[0][task].item() == pytest.approx(excess, rel=1e-9)
+        assert len(order) * seen["alpha"][0][task].item() == pytest.approx(excess, rel=1e-9)
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
