@@ -5,26 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, KINDS, make_learner, make_spec, random_block, through_a_file
+from helpers import KINDS, error_of, make_learner, make_spec, random_block, through_a_file
 
-from torchrl_lite.algo.accel import Stepper, check
+from torchrl_lite.algo.accel import check
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.errors import UserError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-
-
-def test_eager_mode_calls_each_step_once() -> None:
-    calls: list[int] = []
-    stepper = Stepper("eager", CPU)
-    for number in range(5):
-        stepper("key", lambda number=number: calls.append(number))
-    assert calls == [0, 1, 2, 3, 4]
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -106,19 +98,22 @@ def test_an_unavailable_mode_is_rejected(
 ) -> None:
     monkeypatch.setenv("CXX", "none-for-c++")
     monkeypatch.setenv("CC", "none-for-c")
-    with pytest.raises(UserError) as rejected:
-        check(mode, torch.device(device))
-    assert str(rejected.value) == f"system.accel: {message}"
+    assert error_of(check, mode, torch.device(device)) == f"system.accel: {message}"
 
 
-def assert_close(
-    eager: tuple[dict[str, float], list[torch.Tensor]],
-    other: tuple[dict[str, float], list[torch.Tensor]],
-) -> None:
-    """Compares metrics and weights."""
-    assert other[0] == pytest.approx(eager[0], rel=1e-4, abs=1e-5)
-    for one, same in zip(eager[1], other[1], strict=True):
-        torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-6)
+def assert_graphs_match(algo: str, kind: str, train: Callable[[Any], None], **config: Any) -> None:
+    """Metrics and weights after ``train`` are those of eager mode."""
+    results = []
+    for accel in ("eager", "graph"):
+        learner = make_learner(
+            algo, make_spec(3), kind=kind, hidden=(32, 32), device=torch.device("cuda:0"),
+            accel=accel, grad_clip=1.0, **config,
+        )  # fmt: skip
+        train(learner)
+        results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
+    (metrics, weights), (other_metrics, other_weights) = results
+    assert other_metrics == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+    torch.testing.assert_close(other_weights, weights, rtol=1e-4, atol=1e-6)
 
 
 @needs_gpu
@@ -126,23 +121,17 @@ def assert_close(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_graphs_match_eager_mode(algo: str, kind: str) -> None:
-    device, spec = torch.device("cuda:0"), make_spec(3)
-    results = []
-    for accel in ("eager", "graph"):
-        learner = make_learner(
-            algo, spec, kind=kind, hidden=(32, 32), device=device, accel=accel, grad_clip=1.0,
-            target_update_interval=2, policy_delay=2,
-        )  # fmt: skip
-        buffer = ReplayBuffer(spec, 500, device)
-        buffer.add_block(random_block(spec, 400), range(3))
+    def train(learner: Any) -> None:
+        buffer = ReplayBuffer(learner.spec, 500, learner.device)
+        buffer.add_block(random_block(learner.spec, 400), range(3))
         learner.run(buffer, range(3), opt_steps=8, batch_size=16)
         torch.cuda.set_sync_debug_mode("error")
         try:
             learner.run(buffer, range(3), opt_steps=12, batch_size=16)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
-    assert_close(*results)
+
+    assert_graphs_match(algo, kind, train, target_update_interval=2, policy_delay=2)
 
 
 @needs_gpu
@@ -150,19 +139,15 @@ def test_graphs_match_eager_mode(algo: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_graphs_match_eager_mode_when_tasks_change(kind: str) -> None:
     """As in a curriculum: tasks join, leave while their data gets old, and return."""
-    device, spec = torch.device("cuda:0"), make_spec(3)
-    results = []
-    for accel in ("eager", "graph"):
-        learner = make_learner(
-            "sac", spec, kind=kind, hidden=(32, 32), device=device, accel=accel, grad_clip=1.0
-        )
-        buffer = ReplayBuffer(spec, 100, device, old_weight=0.25)
+
+    def train(learner: Any) -> None:
+        buffer = ReplayBuffer(learner.spec, 100, learner.device, old_weight=0.25)
         for seed, tasks in enumerate([(0,), (0, 1), (2,), (0, 1, 2), (0,)]):
             buffer.retire([task for task in range(3) if task not in tasks])
-            buffer.add_block(random_block(spec, 80, seed=seed), tasks)
+            buffer.add_block(random_block(learner.spec, 80, seed=seed), tasks)
             learner.run(buffer, tasks, opt_steps=6, batch_size=16)
-        results.append((learner.flush(), [p.detach().cpu() for p in learner.parameters()]))
-    assert_close(*results)
+
+    assert_graphs_match("sac", kind, train)
 
 
 if __name__ == "__main__":
