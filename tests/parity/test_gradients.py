@@ -287,6 +287,15 @@ def test_progress_is_measured_by_the_critics_losses_on_half_the_batch(algo: str)
     torch.testing.assert_close(logged["found"], (before.detach(), losses().detach()))
 
 
+def test_gradnorm_gives_more_weight_to_a_slow_task() -> None:
+    """One loss falls to a half, the other to a quarter."""
+    method, task = GradNorm(2), torch.arange(2)
+    for left in (1.0, 0.5):
+        losses = torch.tensor([3.0 * left, 5.0 * left**2])
+        method.learn(losses, torch.eye(2), task, progress=lambda: ())
+    assert method.task_weights[0] > 1 > method.task_weights[1]
+
+
 def test_gradnorm_keeps_a_minimum_weight_for_each_task() -> None:
     method, products = GradNorm(2), torch.diag(torch.tensor([1.0, 1e8]))
     for _ in range(60):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_sac, make_spec
+from helpers import KINDS, make_sac, make_spec
 from torch import Tensor
 
 from torchrl_lite.algo.sac import SAC
@@ -123,17 +123,6 @@ def test_garage_draws_the_other_heads_like_hidden_layers() -> None:
 
 
 @NETWORKS
-def test_metaworld_algorithms_draws_small_heads(network: str) -> None:
-    layer, bound = head(learner("metaworld_algorithms"), network), HEADS[network]
-    for weight in members(layer):
-        assert_uniform(weight, bound)
-    bias = layer.bias.detach()
-    assert bias.abs().max() <= bound
-    assert bias.all()
-    assert bias.unique().numel() == bias.numel()
-
-
-@NETWORKS
 @TASKS
 def test_torch_draws_like_a_torch_linear(tasks: int, network: str) -> None:
     sac = learner("torch", tasks)
@@ -182,54 +171,64 @@ def of_kind(kind: str, **net: Any) -> SAC:
 
 
 @NETWORKS
-@pytest.mark.parametrize("kind", ["multihead", "independent"])
-def test_every_task_draws_its_own_head(kind: str, network: str) -> None:
-    layer = getattr(of_kind(kind), network).body.head
-    for tensor in (layer.weight.detach(), layer.bias.detach()):
-        assert tensor.shape[1] == MANY
-        assert tensor.abs().max() <= HEADS[network]
-        assert tensor.flatten(2).unique(dim=1).shape[1] == MANY
-    for member in layer.weight.detach():
+@pytest.mark.parametrize("kind", KINDS)
+def test_metaworld_algorithms_draws_small_heads(kind: str, network: str) -> None:
+    """Of ensemble members, and of tasks and PaCo's sets where they have their own."""
+    head = getattr(of_kind(kind), network).body.head
+    own = {"multihead": MANY, "independent": MANY, "moore": MANY, "paco": 5}.get(kind, 1)
+    for tensor in (head.weight.detach(), head.bias.detach()):
+        assert tensor.shape[1] == own
+        assert tensor.abs().min() > 0 and tensor.abs().max() <= HEADS[network]
+        rows = tensor.flatten(0, 1).flatten(1)
+        assert rows.unique(dim=0).shape == rows.shape
+    for member in head.weight.detach():
         assert_uniform(member, HEADS[network])
 
 
-@NETWORKS
-def test_independent_agents_start_like_single_task_agents(network: str) -> None:
-    """They have no one-hot inputs."""
-    layers = getattr(of_kind("independent"), network).body.trunk.layers
-    for layer, fan_in in zip(layers, [fan_ins(network, 1)[0], WIDTH], strict=True):
-        assert not layer.bias.any()
-        for weight in layer.weight.detach().flatten(0, 1):
-            assert_uniform(weight, sqrt(6 / fan_in))
+def fans_of(kind: str, network: str) -> dict[str, int]:
+    """Inputs of the layers that start with He's initialisation; those of tasks, as a layer on a
+    one-hot of the tasks."""
+    inputs = fan_ins(network, 1)[0]  # independent agents have no one-hot inputs
+    return {
+        "independent": {"trunk.layers.0": inputs, "trunk.layers.1": WIDTH},
+        "moore": {"trunk.w": MANY, "trunk.experts.layers.0": inputs},
+        "care": {"trunk.encoders.layers.0": OBS},
+        "soft_module": {
+            "observation.layers.0": inputs,
+            "observation.layers.1": WIDTH,
+            "task_rows": MANY,
+            "gating.layers.0": WIDTH,
+            "gating.layers.1": 96,
+            "conditions.0": 9,
+            "conditions.1": 18,
+            "layers.0": WIDTH,
+            "layers.1": 64,
+            "layers.2": 64,
+        },
+    }[kind]
 
 
 @NETWORKS
-def test_soft_modules_start_as_in_metaworld_algorithms(network: str) -> None:
-    """He initialisation of all layers but the head and the routes, which start near uniform."""
-    size = {"num_layers": 3, "num_modules": 3, "module_hidden": 64, "gating_hidden": 96}
-    body = getattr(of_kind("soft_module", soft_module=size), network).body
-    fans = {
-        "observation.layers.0": fan_ins(network, 1)[0],
-        "observation.layers.1": WIDTH,
-        "gating.layers.0": WIDTH,
-        "gating.layers.1": 96,
-        "conditions.0": 9,
-        "conditions.1": 18,
-        "layers.0": WIDTH,
-        "layers.1": 64,
-        "layers.2": 64,
-    }
-    bounds = {name: sqrt(6 / fan_in) for name, fan_in in fans.items()}
-    bounds |= {"routes.0": 1e-3, "routes.1": 1e-3, "last_route": 1e-3}
-    state = body.state_dict()
+@pytest.mark.parametrize("kind", ["independent", "moore", "care", "soft_module"])
+def test_layers_start_as_in_metaworld_algorithms(kind: str, network: str) -> None:
+    """Also those of experts, encoders and modules, which are independent of each other. Routes
+    start near uniform."""
+    sizes = {"num_layers": 3, "num_modules": 3, "module_hidden": 64, "gating_hidden": 96}
+    state = getattr(of_kind(kind, soft_module=sizes), network).body.state_dict()
+    bounds = {name: sqrt(6 / fan_in) for name, fan_in in fans_of(kind, network).items()}
+    if kind == "soft_module":
+        bounds |= {"routes.0": 1e-3, "routes.1": 1e-3, "last_route": 1e-3}
     for name, bound in bounds.items():
-        assert not state.pop(f"{name}.bias").any(), name
-        for member in state.pop(f"{name}.weight"):
-            assert_uniform(member, bound)
-    for member in state.pop("task_rows"):  # a linear layer on a one-hot of the tasks
-        assert_uniform(member, sqrt(6 / MANY))
-    assert_uniform(state.pop("head.weight"), HEADS[network])
-    assert set(state) == {"head.bias"}
+        assert not state.pop(f"{name}.bias", torch.zeros(1)).any(), name
+        weight = state.pop(f"{name}.weight") if f"{name}.weight" in state else state.pop(name)
+        copies = weight.flatten(0, 1) if weight.ndim == 4 else weight
+        for copy in copies:
+            assert_uniform(copy, bound)
+        if len(copies) > 1:
+            alike = torch.corrcoef(copies.flatten(1)).fill_diagonal_(0).abs().max()
+            assert alike < 5 / sqrt(copies[0].numel()), name
+    if kind == "soft_module":
+        assert set(state) == {"head.weight", "head.bias"}
 
 
 DIRECTIONS = {
@@ -251,14 +250,3 @@ def test_task_vectors_start_in_different_directions(kind: str) -> None:
     if kind == "mlp":
         for member in critic.trunk.embedding.weight.detach():
             assert_uniform(member, sqrt(6 / 32))
-
-
-@NETWORKS
-@pytest.mark.parametrize("kind", ["film", "paco", "moore", "care"])
-def test_heads_start_small_and_mixtures_like_layers_on_a_one_hot(kind: str, network: str) -> None:
-    body = getattr(of_kind(kind), network).body
-    for member in body.head.weight.detach():
-        assert_uniform(member, HEADS[network])
-    if kind == "moore":
-        for member in body.trunk.w.detach():
-            assert_uniform(member, sqrt(6 / MANY))

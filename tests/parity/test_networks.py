@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_learner, make_spec, random_batch
-from test_initialisation import assert_uniform
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, normalize
 
@@ -267,22 +266,6 @@ def test_composed_layers_start_with_the_variance_of_he_initialisation(num_tasks:
     composed = torch.einsum("tk,kio->tio", body.w.detach()[0], layer)
     assert float(composed.var()) == pytest.approx(2 / 64, rel=0.05)  # He et al. 2015
     assert torch.corrcoef(layer.flatten(1)).fill_diagonal_(0).abs().max() < 0.06
-
-
-@pytest.mark.parametrize("kind", ["moore", "care"])
-def test_experts_and_encoders_start_independently(kind: str) -> None:
-    """Like ensemble members, with the configured initialisation."""
-    net = {"kind": kind, "hidden_shapes": [64, 64], "care": {"encoder_hidden": 64}}
-    torch.manual_seed(0)
-    spec = make_spec(3, obs_dim=64)
-    body: Any = build(NetConfig.model_validate(net), spec, role="actor", outputs=4, ensemble=2)
-    first = (body.trunk.experts if kind == "moore" else body.trunk.encoders).layers[0]
-    members = first.weight.detach()[:, 0]
-    assert len(members) == 2 * (4 if kind == "moore" else 6)
-    for member in members:
-        assert_uniform(member, (6 / 64) ** 0.5)  # He et al. 2015
-    assert torch.corrcoef(members.flatten(1)).fill_diagonal_(0).abs().max() < 0.06
-    assert not first.bias.any()
 
 
 def test_cares_networks_have_the_configured_sizes() -> None:
