@@ -9,14 +9,14 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 from helpers import make_learner, make_spec, random_batch
+from textbook import ACT, HIDDEN, OBS, in_textbook_layout
 from torch import Tensor, nn
 
 from torchrl_lite.env.make import make_env
-from torchrl_lite.network.layers import EnsembleLinear
 from torchrl_lite.types import Noise
 
 sb3 = pytest.importorskip("stable_baselines3")
-OBS, ACT, HIDDEN, BATCH = 5, 2, [16, 12], 32
+BATCH = 32
 LOW, HIGH = np.array([0, -1], np.float32), np.array([10, 3], np.float32)
 CONFIG = {"tau": 0.1, "noise_std": 0.3, "target_noise": 0.4, "target_noise_clip": 0.3}
 
@@ -52,7 +52,7 @@ def make_pair(algo: str, delay: int = 2) -> tuple[Any, Any]:
     own = {"policy_delay": delay, "target_policy_noise": 0.4, "target_noise_clip": 0.3}
     agent = getattr(sb3, algo.upper())(
         "MlpPolicy", Recorder(), learning_rate=3e-4, tau=0.1, device="cpu", buffer_size=10,
-        policy_kwargs={"net_arch": HIDDEN}, **(own if algo == "td3" else {}),
+        policy_kwargs={"net_arch": list(HIDDEN)}, **(own if algo == "td3" else {}),
     )  # fmt: skip
     agent.set_logger(sb3.common.logger.Logger(None, []))
     agent.policy.double()
@@ -69,16 +69,7 @@ def networks(policy: Any) -> list[nn.Module]:
 def values(learner: Any) -> list[list[Tensor]]:
     """Weights and biases of the same networks, in the layout of plain layers."""
     parts = [learner.actor, learner.critic, learner.target_actor, learner.target]
-    return [
-        [
-            value
-            for member in range(layers[0].weight.shape[0])
-            for layer in layers
-            for value in (layer.weight[member, 0].detach().T, layer.bias[member, 0].detach())
-        ]
-        for layers in ([m for m in part.modules() if isinstance(m, EnsembleLinear)]
-                       for part in parts)
-    ]  # fmt: skip
+    return [in_textbook_layout(list(part.parameters()), tasks=1) for part in parts]
 
 
 @pytest.mark.parametrize(
