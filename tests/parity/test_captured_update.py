@@ -1,7 +1,8 @@
 """Updates meet the requirements of CUDA graphs, tested without a GPU."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,29 +81,31 @@ def test_an_update_stays_on_the_device(algo: str, kind: str, critic: str, gradie
         learner.run(buffer, tasks, opt_steps=6, batch_size=8, n_step=n_step)
 
 
+class FakeStream:
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device
+
+    def wait_stream(self, _: object) -> None: ...
+
+
 class FakeCuda:
     """The parts of CUDA that `Stepper` uses; replaying a graph runs the step it captured."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
-        self.device_now: torch.device | None = None
-        self.graph_now: Any = None
-        for name in ("device", "stream", "graph", "Stream", "CUDAGraph", "current_stream"):
-            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        self.graph_now: SimpleNamespace | None = None
+        parts = {"device": nullcontext, "Stream": FakeStream, "CUDAGraph": SimpleNamespace}
+        parts |= {"current_stream": FakeStream, "stream": self.stream, "graph": self.graph}
+        for name, part in parts.items():
+            monkeypatch.setattr(torch.cuda, name, part)
 
     @contextmanager
-    def device(self, device: torch.device) -> Iterator[None]:
-        self.device_now = device
-        yield
-        self.device_now = None
-
-    @contextmanager
-    def stream(self, stream: Any) -> Iterator[None]:
+    def stream(self, stream: FakeStream) -> Iterator[None]:
         self.calls.append(f"warm-up on {stream.device}")
         yield
 
     @contextmanager
-    def graph(self, graph: Any, *, stream: Any) -> Iterator[None]:
+    def graph(self, graph: SimpleNamespace, *, stream: FakeStream) -> Iterator[None]:
         self.calls.append(f"capture on {stream.device}")
         self.graph_now = graph
         yield
@@ -111,26 +114,17 @@ class FakeCuda:
     def step(self, work: Callable[[], None]) -> Callable[[], None]:
         """A step on the device, which does not run while it is captured."""
 
+        def replay() -> None:
+            self.calls.append("replay")
+            work()
+
         def run() -> None:
-            if self.graph_now is not None:
-                self.graph_now.work = work
-            else:
+            if self.graph_now is None:
                 work()
+            else:
+                self.graph_now.replay = replay
 
         return run
-
-    def Stream(self, device: torch.device | None = None) -> Any:  # noqa: N802 - torch's name
-        place = device or self.device_now
-        return type("Stream", (), {"device": place, "wait_stream": lambda *_: None})()
-
-    current_stream = Stream
-
-    def CUDAGraph(self) -> Any:  # noqa: N802 - torch's name
-        def replay(graph: Any) -> None:
-            self.calls.append("replay")
-            graph.work()
-
-        return type("Graph", (), {"replay": replay})()
 
 
 def test_each_kind_of_batch_has_its_own_graph(monkeypatch: pytest.MonkeyPatch) -> None:

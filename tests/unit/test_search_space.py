@@ -47,52 +47,40 @@ def test_a_range_takes_the_type_of_its_field(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"env.tasks": [["push-v3"]]}, ["--search: env.tasks", "of --tasks"]),
-        ({"sac.qlr": {"low": 0, "high": 1}}, ["sac.qlr: 0", "must be a number > 0"]),
-        ({"net.kind": ["mlp", "care"]}, ["net.kind", "needs several tasks"]),
-        ({"sac.qlr": {"low": 2, "high": 1}}, ["sac.qlr: low: 2 must be below high, which is 1"]),
-        ({"sac.tau": {"low": 0, "high": 1, "log": True}}, ["sac.tau: low: 0 must be above 0"]),
-        ({"sac.qlr": 1e-3}, ["sac.qlr: 0.001 is not allowed; it must be a list of values, or"]),
-        ({"sac.qlr": [1e-3, 1e-3]}, ["sac.qlr: a value occurs twice"]),
-        ({}, ["space.json: names no field"]),
-    ],
-    ids=str,
-)
-def test_an_invalid_space_is_rejected(
-    tmp_path: Path, fields: Any, words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = space_in(tmp_path, fields)
-    argv = ["--search", str(path), "--trials", "1", "--log_dir", str(tmp_path / "log")]
-    assert command.main([*ONE, *argv]) == 2
-    one_line(capsys.readouterr().err, *words)
-    assert not (tmp_path / "log").exists()
+ONE_TRIAL, QLR = ["--trials", "1"], {"sac.qlr": {"low": 1e-4, "high": 1e-3}}
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("fields", "argv", "words"),
     [
-        (["--search", "space.json"], ["--trials: is missing"]),
-        (["--search", "space.json", "--sampler", "grid"], ["sac.qlr: --sampler grid needs a list"]),
-        (["--search", "space.json", "--trials", "1", "--set", "sac.qlr=1"], ["sac.qlr: set a"]),
-        (["--search", "space.json", "--trials", "1", "--grid", "sac.tau=[1]"], ["--grid: not"]),
-        (["--trials", "3"], ["--trials: only with --search"]),
-        (["--jobs", "2", "--address", "auto"], ["--jobs: is without Ray"]),
-        (["--search", "space.json", "--starter", "st_sac", "st_td3"], ["--starter: a search has"]),
+        ({"env.tasks": [["push-v3"]]}, ONE_TRIAL, ["--search: env.tasks", "of --tasks"]),
+        ({"sac.qlr": {"low": 0, "high": 1}}, ONE_TRIAL, ["sac.qlr: 0", "must be a number > 0"]),
+        ({"net.kind": ["mlp", "care"]}, ONE_TRIAL, ["net.kind", "needs several tasks"]),
+        ({"sac.qlr": {"low": 2, "high": 1}}, ONE_TRIAL, ["sac.qlr: low: 2 must be below high"]),
+        ({"sac.tau": {"low": 0, "high": 1, "log": True}}, ONE_TRIAL, ["sac.tau: low: 0 must be"]),
+        ({"sac.qlr": 1e-3}, ONE_TRIAL, ["sac.qlr: 0.001 is not allowed", "a list of values, or"]),
+        ({"sac.qlr": [1e-3, 1e-3]}, ONE_TRIAL, ["sac.qlr: a value occurs twice"]),
+        ({}, ONE_TRIAL, ["space.json: names no field"]),
+        (QLR, [], ["--trials: is missing"]),
+        (QLR, ["--sampler", "grid"], ["sac.qlr: --sampler grid needs a list"]),
+        (QLR, [*ONE_TRIAL, "--set", "sac.qlr=1"], ["sac.qlr: set a"]),
+        (QLR, [*ONE_TRIAL, "--grid", "sac.tau=[1]"], ["--grid: not"]),
+        (QLR, [*ONE_TRIAL, "--starter", "st_sac", "st_td3"], ["--starter: a search has"]),
+        (None, ONE_TRIAL, ["--trials: only with --search"]),
+        (None, ["--jobs", "2", "--address", "auto"], ["--jobs: is without Ray"]),
     ],
     ids=str,
 )
-def test_invalid_flags_are_rejected(
+def test_an_invalid_space_or_flag_is_rejected_before_anything_starts(
     tmp_path: Path,
+    fields: Any,
     argv: list[str],
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    space_in(tmp_path, {"sac.qlr": {"low": 1e-4, "high": 1e-3}})
-    assert command.main([*ONE, *argv]) == 2
+    search = [] if fields is None else ["--search", str(space_in(tmp_path, fields))]
+    assert command.main([*ONE, *search, *argv]) == 2
     one_line(capsys.readouterr().err, *words)
-    assert [path.name for path in tmp_path.iterdir()] == ["space.json"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"space.json"}
