@@ -71,7 +71,7 @@ def he_uniform(values: Tensor, fan_in: int) -> None:
     assert_uniform(values, sqrt(6 / fan_in))
 
 
-HIDDEN_LAYERS = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     ("init", "network", "check"),
     [
         ("garage", "actor", xavier_uniform),
@@ -80,9 +80,6 @@ HIDDEN_LAYERS = pytest.mark.parametrize(
         ("metaworld_algorithms", "critic", he_uniform),
     ],
 )
-
-
-@HIDDEN_LAYERS
 @TASKS
 def test_hidden_layers(
     init: str, network: str, check: Callable[[Tensor, int], None], tasks: int

@@ -88,15 +88,26 @@ def test_a_reset_clears_the_moments_of_adam() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exploding", "tasks"),
-    [((), (0, 1, 2)), ((0, 1, 2), (0, 1, 2)), ((1,), (1,)), ((0, 2), (2, 0))],
-    ids=["none explodes", "all explode", "the only active one explodes", "all active ones explode"],
-)
-def test_no_task_is_reset_if(exploding: tuple[int, ...], tasks: tuple[int, ...]) -> None:
+    ("exploding", "tasks", "frozen"),
+    [
+        ((), (0, 1, 2), False),
+        ((0, 1, 2), (0, 1, 2), False),
+        ((1,), (1,), False),
+        ((0, 2), (2, 0), False),
+        ((1,), (0, 1, 2), True),
+    ],
+    ids=["none explodes", "all explode", "the only active one explodes",
+         "all active ones explode", "the policy is frozen"],
+)  # fmt: skip
+def test_no_task_is_reset_if(
+    exploding: tuple[int, ...], tasks: tuple[int, ...], frozen: bool
+) -> None:
     learner, plain = paco(), paco(reset_loss=None)
     for one in (learner, plain):
+        one._frozen = frozen
         update_critic(one, *exploding, tasks=tasks)
     assert differences(learner, plain) == []
+    assert not learner._reset.measured()["reset"].any()
 
 
 def test_only_active_tasks_are_mixed_or_reset() -> None:
@@ -106,15 +117,6 @@ def test_only_active_tasks_are_mixed_or_reset() -> None:
     for name, w in w_of(learner).items():
         assert torch.equal(w[:, 2], w[:, 0])
         assert torch.equal(w[:, 1], before[name][:, 1])
-
-
-def test_no_task_is_reset_while_the_policy_is_frozen() -> None:
-    learner, plain = paco(), paco(reset_loss=None)
-    for one in (learner, plain):
-        one._frozen = True
-        update_critic(one, 1)
-    assert differences(learner, plain) == []
-    assert not learner._reset.measured()["reset"].any()
 
 
 # --- in training ----------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Sol
     for optimizer in learner.optimizers.values():  # let Adam converge
         optimizer.param_groups[0]["lr"] = 1e-3
     learner.run(buffer, [0], opt_steps=50, batch_size=64)
-    data = batch(solution)
     expected = solution.q(data.obs, data.act[..., 0]).float()
     q = learner.critic.value(learner.critic(data.obs.float(), data.act.float(), data.task))
     torch.testing.assert_close(q, expected.expand(2, -1, -1), rtol=0, atol=0.04)

@@ -3,7 +3,7 @@
 The starters run in this process; `test_starter` covers separate processes.
 """
 
-from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,13 @@ import pytest
 from tiny_runs import ROOT, TINY, result_of, run_starter, sets
 
 SETS = sets(TINY | {"train.batch_size": 30, "train.eval_interval": 1, "replay_buffer.size": 3000})
-Results = Callable[[str, str, str], dict[str, Any]]
 
 
-@pytest.fixture
-def result_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Results:
+def result_of_run(log_dir: Path, starter: str, flags: str, folder: str) -> dict[str, Any]:
     """Runs a starter with a tiny budget and returns the result from the expected folder."""
-
-    def run(starter: str, flags: str, folder: str) -> dict[str, Any]:
-        monkeypatch.chdir(ROOT)
-        code = run_starter(starter, *flags.split(), *SETS, "--log_dir", tmp_path)
-        assert (code, capfd.readouterr().err) == (0, "")
-        return result_of(tmp_path / folder / "1")
-
-    return run
+    with chdir(ROOT):
+        assert run_starter(starter, *flags.split(), *SETS, "--log_dir", log_dir) == 0
+    return result_of(log_dir / folder / "1")
 
 
 @pytest.mark.parametrize(
@@ -43,20 +34,23 @@ def result_in(
         ),
     ],
 )
-def test_a_starter_runs(starter: str, flags: str, folder: str, result_in: Results) -> None:
-    result = result_in(starter, flags, folder)
+def test_a_starter_runs(
+    starter: str, flags: str, folder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = result_of_run(tmp_path, starter, flags, folder)
     assert result["updates"] == 2
     assert result["eval/return"] is not None
+    assert capfd.readouterr().err == ""
 
 
-def test_a_multi_task_run_starts_from_a_single_task_run(tmp_path: Path, result_in: Results) -> None:
+def test_a_multi_task_run_starts_from_a_single_task_run(tmp_path: Path) -> None:
     single_task = "MT10_Individual_Tasks/reach-v3"
-    result_in("st_sac", "--task reach-v3", single_task)
+    result_of_run(tmp_path, "st_sac", "--task reach-v3", single_task)
     run = tmp_path / single_task / "1"
     parts = '["actor","critic","alpha","buffer"]'
     flags = f"--config config/mt3.json --init_from {run} --set transfer.load={parts}"
 
-    result = result_in("mt_sac", flags, "mt3/MT3")
+    result = result_of_run(tmp_path, "mt_sac", flags, "mt3/MT3")
 
     (origin,) = result["origin"]
     assert origin["path"] == str(run)

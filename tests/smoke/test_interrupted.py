@@ -52,16 +52,15 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("stage", "workers", "number", "group"),
+    ("stage", "workers", "number"),
     [
-        ("building", 0, signal.SIGINT, True),
-        ("evaluating", 1, signal.SIGHUP, True),  # as sent by a closing terminal
-        ("compiling", 0, signal.SIGTERM, True),
+        ("building", 0, signal.SIGINT),
+        ("evaluating", 1, signal.SIGHUP),  # as sent by a closing terminal
+        ("compiling", 0, signal.SIGTERM),
     ],
-    ids=["building", "evaluating", "compiling"],
 )
 def test_a_signal_ends_a_run_at_any_stage_and_keeps_the_last_checkpoint(
-    tmp_path: Path, stage: str, workers: int, number: signal.Signals, group: bool
+    tmp_path: Path, stage: str, workers: int, number: signal.Signals
 ) -> None:
     if stage == "compiling" and shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
@@ -76,15 +75,11 @@ def test_a_signal_ends_a_run_at_any_stage_and_keeps_the_last_checkpoint(
     env = {
         "PYTHONPATH": str(ROOT),
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
         "TORCHINDUCTOR_VEC_ISA_OK": "1",  # probing the CPU's instruction set is slow
     }
-    stopped = stop(
-        [sys.executable, str(script), stage, *argv],
-        number,
-        after="reached",
-        group=group,
-        env=os.environ | env | {"OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, str(script), stage, *argv]
+    stopped = stop(command, number, after="reached", group=True, env=os.environ | env)
     assert stopped.code == 128 + number, stopped.err
     assert stopped.err.splitlines()[-1].startswith(f"stopped by {number.name}; --resume")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import session_of, still_alive
 from test_interrupted import TINY
-from tiny_runs import ROOT, result_of, results, sets
+from tiny_runs import ROOT, results, same_results, sets
 
 from torchrl_lite.command.launch import main
 
@@ -56,11 +56,6 @@ def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
     assert any(line.startswith(f"epoch {epoch} ") for line in process.stdout)
 
 
-def training_of(run: Path) -> tuple[list[dict[str, str]], dict[str, object]]:
-    """All results that do not depend on the clock."""
-    return results(run), result_of(run) | {"wall_time_s": 0}
-
-
 @pytest.mark.slow
 def test_the_documented_script_survives_the_signals_of_slurm(tmp_path: Path) -> None:
     path, log = script(tmp_path), tmp_path / "log"
@@ -90,4 +85,5 @@ def test_the_documented_script_survives_the_signals_of_slurm(tmp_path: Path) -> 
     flags = ["--task_id", "0", "--seed", "2", "--device", "cpu", "--set", "system.threads=1", *SETS]
     assert main("sac", [*flags, "--log_dir", str(tmp_path / "whole")]) == 0
     place = Path("MT10_Individual_Tasks", "reach-v3", "2")
-    assert training_of(log / place) == training_of(tmp_path / "whole" / place)
+    assert results(log / place) == results(tmp_path / "whole" / place)
+    assert same_results(log / place, tmp_path / "whole" / place)
