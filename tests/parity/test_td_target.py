@@ -21,7 +21,6 @@ from torchrl_lite.types import Batch, Block
 GAMMA = 0.5
 SPEC = make_spec(obs_dim=2, act_dim=1)
 A, B = torch.eye(2, dtype=torch.float64)
-NO_NOISE = {"policy": "deterministic", "noise_std": 0.0, "discount": GAMMA}
 
 
 class Solution(NamedTuple):
@@ -40,7 +39,6 @@ class Solution(NamedTuple):
 
 TERMINATED = Solution(value_a=5 / 2, value_b=3.0, cont_b=0.0)
 TRUNCATED = Solution(value_a=10 / 3, value_b=14 / 3, cont_b=1.0)
-BOTH = pytest.mark.parametrize("solution", [TERMINATED, TRUNCATED], ids=["terminated", "truncated"])
 
 
 def batch(solution: Solution) -> Batch:
@@ -58,9 +56,12 @@ def batch(solution: Solution) -> Batch:
     )
 
 
-@BOTH
+@pytest.mark.parametrize("solution", [TERMINATED, TRUNCATED], ids=["terminated", "truncated"])
 def test_learning_from_stored_transitions_finds_the_optimal_values(solution: Solution) -> None:
-    learner = make_sac(SPEC, hidden=[64], plr=1e-2, qlr=1e-2, tau=0.1, **NO_NOISE)
+    learner = make_sac(
+        SPEC, hidden=[64], plr=1e-2, qlr=1e-2, tau=0.1, discount=GAMMA,
+        policy="deterministic", noise_std=0.0,
+    )  # fmt: skip
     buffer = ReplayBuffer(SPEC, 1000, CPU)
     data = batch(solution)
     fields = {name: getattr(data, name).float()[:, :, None] for name in Block._fields[:4]}

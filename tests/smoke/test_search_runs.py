@@ -49,7 +49,6 @@ def test_the_documented_search_continues_after_a_kill(
     words[words.index("1-3")] = "1"
     words[0] = str(ROOT / words[0])
     small = {key: value for key, value in SMALL.items() if key not in json.loads(block("json"))}
-    small["env.num_envs"] = small["env.group_size"] = 2
     words += ["--jobs", "1", *sets(small)]
     run = tmp_path / "log" / "search" / "trial_0000" / "push-v3" / "1"
 

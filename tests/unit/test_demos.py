@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, FULL, make_learner, make_spec, random_batch, random_block, random_noise
+from helpers import (
+    CPU,
+    FULL,
+    make_learner,
+    make_spec,
+    random_batch,
+    random_block,
+    random_noise,
+    record_gradients,
+)
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from safetensors.torch import load_file, save_file
 from tiny_runs import ROOT, assert_same_run, one_line, run_starter, short, state_of
@@ -242,54 +251,46 @@ def test_observation_statistics_include_the_demonstrations_before_imitation(
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "ddpg"])
 def test_bc_weight_adds_the_gradient_of_the_squared_error(algo: str) -> None:
-    """Adam's first moment after one step is a tenth of the gradient."""
-    spec = make_spec(2)
-    batch = random_batch(spec, batch_size=8)
-    noise = random_noise(batch)
-    variant = {"sac": FULL}.get(algo, "full")
-    moments, learners = [], []
-    for weight in (0.0, 0.7):
-        learner = make_learner(algo, spec, dtype=torch.float64, bc_weight=weight)
-        learners.append(learner)
-        if weight:
-            act = learner.actor.act(batch.obs, batch.task)[:, 4:]
-            loss = ((act - batch.act[:, 4:]) ** 2).sum(-1).mean(1)  # per task
-            wanted = torch.autograd.grad(weight * loss.mean(), list(learner.actor.parameters()))
-        metrics = learner.update(batch, noise, variant)
-        state = learner.optimizers["actor"].state
-        moments.append([state[p]["exp_avg"] for p in learner.actor.parameters()])
-    for plain, both, extra in zip(*moments, wanted, strict=True):
-        torch.testing.assert_close(both - plain, 0.1 * extra)
+    batch = random_batch(make_spec(2), batch_size=8)
+    plain, imitating = (
+        make_learner(algo, make_spec(2), dtype=torch.float64, bc_weight=weight)
+        for weight in (0.0, 0.7)
+    )
+    act = imitating.actor.act(batch.obs, batch.task)[:, 4:]
+    loss = ((act - batch.act[:, 4:]) ** 2).sum(-1).mean(1)  # per task
+    wanted = torch.autograd.grad(0.7 * loss.mean(), list(imitating.actor.parameters()))
+    grads = []
+    for learner in (plain, imitating):
+        seen = record_gradients(learner)
+        metrics = learner.update(batch, random_noise(batch), FULL if algo == "sac" else "full")
+        grads.append(seen["actor"])
+    for without, both, extra in zip(*grads, wanted, strict=True):
+        torch.testing.assert_close(both - without, extra)
     torch.testing.assert_close(metrics["bc_loss"], loss.detach())
-    assert "bc_loss" in learners[1].METRICS
-    assert "bc_loss" not in learners[0].METRICS
+    assert "bc_loss" in imitating.METRICS
+    assert "bc_loss" not in plain.METRICS
     with pytest.raises(ValueError, match="bc_weight: needs a buffer with demonstrations"):
-        learners[1].run(filled(spec), [0], opt_steps=1, batch_size=4)
+        imitating.run(filled(), [0], opt_steps=1, batch_size=4)
 
 
-def filled(spec: Any) -> ReplayBuffer:
-    buffer = ReplayBuffer(spec, 64, CPU)
-    block = random_block(spec, 64)
-    buffer.add_block(block._replace(act=block.act.tanh() * 0.9), range(spec.num_tasks))
+def filled() -> ReplayBuffer:
+    buffer = ReplayBuffer(make_spec(2), 64, CPU)
+    block = random_block(make_spec(2), 64)
+    buffer.add_block(block._replace(act=block.act.tanh() * 0.9), [0, 1])
     return buffer
 
 
 def test_imitation_fits_the_actions_and_changes_only_the_actor() -> None:
-    spec = make_spec(2)
-    learner = make_learner("td3", spec, hidden=(64, 64), plr=3e-3)
-    demos = filled(spec)
+    learner = make_learner("td3", make_spec(2), hidden=(64, 64), plr=3e-3)
+    demos = filled()
     everything = demos.batch(demos.data, torch.tensor([0, 1]), discount=0.9)
-    critic = {name: value.clone() for name, value in learner.critic.state_dict().items()}
+    critic = [p.clone() for p in learner.critic.parameters()]
     before = bc_loss(learner.actor, everything, demos=64)
     learner.imitate(demos, updates=300, batch_size=32)
-    assert (bc_loss(learner.actor, everything, demos=64) < 0.2 * before).all()
-    for name, value in learner.critic.state_dict().items():
-        assert torch.equal(value, critic[name])
-    for ours, theirs in zip(
-        learner.actor.parameters(), learner.target_actor.parameters(), strict=True
-    ):
-        assert torch.equal(ours, theirs)
     after = bc_loss(learner.actor, everything, demos=64)
+    assert (after < 0.2 * before).all()
+    assert all(map(torch.equal, learner.critic.parameters(), critic))
+    assert all(map(torch.equal, learner.actor.parameters(), learner.target_actor.parameters()))
     learner.imitate(demos, updates=300, batch_size=32)  # already done: no effect
     assert torch.equal(bc_loss(learner.actor, everything, demos=64), after)
     assert (learner.imitations, learner.updates) == (300, 0)

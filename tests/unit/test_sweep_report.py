@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -73,10 +74,9 @@ def progress_lines(tmp_path: Path) -> list[Line]:
 
 
 def test_the_live_table_shows_running_and_failed_runs(tmp_path: Path) -> None:
-    with (tmp_path / "screen").open("w+") as screen:
-        Console(file=screen, width=120).print(table(progress_lines(tmp_path)))
-        screen.seek(0)
-        title, _, *rows = (line.split() for line in screen.read().splitlines())
+    screen = StringIO()
+    Console(file=screen, width=120).print(table(progress_lines(tmp_path)))
+    title, _, *rows = (line.split() for line in screen.getvalue().splitlines())
     assert " ".join(title) == "4 runs: 1 running, 1 waiting, 1 done, 1 failed"
     left = ["2:05", "h"]
     assert rows == [
