@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import metaworld
 import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.classic_control import PendulumEnv
+from stock import SEED, random_actions, stock_env
 from tiny_runs import assert_same_run, one_line, result_of, run_starter, short, train
 
 from torchrl_lite import register_wrapper
@@ -21,7 +21,7 @@ from torchrl_lite.errors import UserError
 from torchrl_lite.policies.evaluate import evaluate
 from torchrl_lite.policies.load import load_policy
 
-SEED, TASK = 3, "drawer-close-v3"
+TASK = "drawer-close-v3"
 FRAMES = {"name": "FrameStackObservation", "stack_size": 4}
 TIME = {"name": "TimeAwareObservation", "normalize_time": True}
 
@@ -33,15 +33,9 @@ def restore_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stock(goal: int) -> Any:
     """Stock Meta-World with a visible goal and Gymnasium's time limit."""
-    benchmark = metaworld.MT1(TASK, seed=SEED)
-    env = benchmark.train_classes[TASK]()
-    env.set_task(benchmark.train_tasks[goal])
+    env = stock_env(TASK, goal)
     env.observation_space = env.sawyer_observation_space  # by default that of a hidden goal
     return gym.wrappers.TimeLimit(env, 500)
-
-
-def actions(steps: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-1, 1, (steps, 4)).astype(np.float32)
 
 
 def both(env: gym.Env) -> gym.Env:
@@ -64,13 +58,13 @@ def test_wrappers_match_gymnasiums_around_stock_metaworld(names: Any, wrap: Any,
     ours = make_env("metaworld", TASK, seed=SEED, wrappers=names)
     assert ours.observation_space.shape == (size,)
     ours.reset(seed=0, options={"goal": 9})
-    for action in actions(5):
+    for action in random_actions(5):
         ours.step(action)
 
     plain = wrap(stock(2))
     first, _ = ours.reset(seed=0, options={"goal": 2})
     assert np.array_equal(first, np.ravel(plain.reset()[0]))
-    for action in actions(30):
+    for action in random_actions(30):
         mine, other = ours.step(action), plain.step(action)
         assert np.array_equal(mine[0], np.ravel(other[0]))
         assert mine[1:4] == other[1:4]
@@ -86,25 +80,11 @@ def test_rescaling_matches_gymnasiums_where_there_are_bounds() -> None:
     arm, plain = make_env("metaworld", TASK, wrappers=[scale]), make_env("metaworld", TASK)
     raw, scaled = (env.reset(seed=0, options={"goal": 0})[0] for env in (plain, arm))
     space: Any = plain.observation_space
-    low, high = space.low, space.high
-    bounded = np.isfinite(low) & (low < high)
+    bounded = np.isfinite(space.low) & (space.low < space.high)
     assert 8 <= bounded.sum() < 39
-    expected = 5 * (raw - low)[bounded] / (high - low)[bounded] - 3
-    assert scaled[bounded] == pytest.approx(expected)
+    part = (raw - space.low)[bounded] / (space.high - space.low)[bounded]
+    assert scaled[bounded] == pytest.approx(5 * part - 3)
     assert (scaled[~bounded] == raw[~bounded]).all()
-
-
-def test_the_largest_float_does_not_count_as_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fast(gym.envs.classic_control.PendulumEnv):
-        def __init__(self) -> None:
-            super().__init__()
-            high = np.array([1, 1, np.finfo(np.float32).max], np.float32)
-            self.observation_space = gym.spaces.Box(-high, high)
-
-    monkeypatch.setitem(gym.registry, "Fast-v0", EnvSpec("Fast-v0", Fast, max_episode_steps=5))
-    env = make_env("gymnasium", "Fast-v0", wrappers=["RescaleObservation"])
-    raw = gym.make("Fast-v0").reset(seed=5)[0]
-    assert env.reset(seed=5)[0] == pytest.approx(raw)
 
 
 def potential(
@@ -121,7 +101,7 @@ def test_a_registered_function_shapes_rewards_but_not_success() -> None:
     env.reset(seed=0, options={"goal": 2})
     plain = stock(2)
     obs = plain.reset()[0]
-    for action in actions(20):
+    for action in random_actions(20):
         next_obs, reward, _, _, info = plain.step(action)
         mine = env.step(action)
         expected = float(reward) + 7 * (next_obs[0] - obs[0]) - np.square(action).sum()
@@ -130,20 +110,17 @@ def test_a_registered_function_shapes_rewards_but_not_success() -> None:
         obs = next_obs
 
 
-class OneArray(gym.Env):
-    """Returns the same array, updated in place, at every step."""
+class OneArray(PendulumEnv):
+    """Counts steps in an array that it returns every time."""
 
-    observation_space = gym.spaces.Box(0, 9, (1,))
-    action_space = gym.spaces.Box(-1, 1, (1,))
-    obs = np.zeros(1, np.float32)
+    counted = np.zeros(1)
 
     def reset(self, **_: Any) -> Any:
-        self.obs[:] = 0
-        return self.obs, {}
+        return self.counted, {}
 
-    def step(self, action: Any) -> Any:  # noqa: ARG002
-        self.obs += 1
-        return self.obs, 0.0, False, False, {}
+    def step(self, _: Any) -> Any:
+        self.counted += 1
+        return self.counted, 0.0, False, False, {}
 
 
 def test_shaping_sees_the_observation_before_the_step() -> None:
@@ -162,15 +139,10 @@ class Upside(gym.ActionWrapper):
     ("wrapper", "words"),
     [
         ("FrameStackObservatoin", ["did you mean 'FrameStackObservation'", "env.imports"]),
-        ({"name": "FrameStackObservation", "stack_size": 10**9}, ["1000000000"]),
         ({"name": "Potential", "wieght": 1}, ["Potential", "wieght"]),
         ("Upside", ["'Upside' changes the actions"]),
         ("Nothing", ["'Nothing' cannot be applied", "no gymnasium.Env"]),
         ({"stack_size": 4}, ["wrappers", "name: is missing"]),
-        (
-            {"name": "Potential", "weight": {"a": 1}},
-            ['weight: {"a": 1} is not allowed', "argument"],
-        ),
         ({"name": "Potential", "weight": ["a"]}, ['weight: ["a"] is not allowed', "argument"]),
     ],
 )
@@ -196,10 +168,9 @@ def test_invalid_registrations_are_rejected() -> None:
     for name in ("TimeAwareObservation", "two words", ""):
         with pytest.raises(UserError, match="register_wrapper"):
             register_wrapper(name, Upside)
-    with pytest.raises(TypeError, match="either"):
-        register_wrapper("Both", Upside, reward=potential)
-    with pytest.raises(TypeError, match="either"):
-        register_wrapper("Neither")
+    for given in ({"make": Upside, "reward": potential}, {}):
+        with pytest.raises(TypeError, match="either"):
+            register_wrapper("Wrong", **given)
 
 
 MODULE = """
