@@ -4,7 +4,7 @@ import os
 import signal
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from copy import deepcopy
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -12,23 +12,23 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 from unittest.mock import Mock
 
-import metaworld
 import numpy as np
 import pytest
 import torch
-from helpers import through_a_file
+from helpers import make_learner, through_a_file
+from stock import mt1, stock_env
+from tiny_runs import assert_same_bits
 
-from torchrl_lite.collector.collector import Collected, Collector
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.guard import GuardedEnv
 from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.collector.worker import ProcessWorker
-from torchrl_lite.config import EnvConfig, NetConfig
+from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError, WorkerDiedError, WorkerError
-from torchrl_lite.network.actor import GaussianPolicy
-from torchrl_lite.network.build import build
+from torchrl_lite.network.actor import Actor
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 from torchrl_lite.types import Block, Spec
 
@@ -43,72 +43,52 @@ SMALL = EnvConfig(tasks=TASKS, num_envs=2, group_size=2, max_episode_frames=HORI
 """For tests that need no more."""
 
 
-def make_actor(seed: int, hidden: Sequence[int] = (32, 32)) -> GaussianPolicy:
-    torch.manual_seed(seed)
-    spec = make_spec(SHORT)
-    net = NetConfig(hidden_shapes=list(hidden))
-    body = build(net, spec, role="actor", outputs=2 * spec.act_dim, parts=2)
-    return GaussianPolicy(body, spec, log_std_min=-20.0, log_std_max=2.0)
-
-
-YOUNG, OLD = make_actor(1), make_actor(2)
+YOUNG, OLD = (
+    make_learner("sac", make_spec(SHORT), hidden=(32, 32), seed=seed).actor for seed in (1, 2)
+)
 
 
 def make_collector(
     config: EnvConfig = SHORT,
     *,
     workers: int = 0,
-    seed: int = RUN_SEED,
     spec: Spec | None = None,
-    actor: GaussianPolicy = YOUNG,
     say: Callable[[str], None] = print,
 ) -> Collector:
-    setup = RolloutSetup(config, spec or make_spec(config), actor, seed)
+    setup = RolloutSetup(config, spec or make_spec(config), YOUNG, RUN_SEED)
     return Collector(setup, epoch_frames=EPOCH_FRAMES, workers=workers, say=say)
 
 
 class Epoch(NamedTuple):
     """One epoch to collect."""
 
-    actor: GaussianPolicy = YOUNG
+    actor: Actor = YOUNG
     tasks: tuple[int, ...] = BOTH
     random: bool = False
 
 
-class Snapshot(NamedTuple):
-    """A copy of the collected epoch."""
-
-    block: Block
-    episodes: list[EpisodeStats]
-    tasks: tuple[int, ...] = BOTH
-    """The tasks whose rows are valid."""
+Snapshot = dict[str, Any]
 
 
-def keep(collected: Collected, tasks: tuple[int, ...] = BOTH) -> Snapshot:
-    block = Block(*(tensor.clone() for tensor in collected.block))
-    return Snapshot(block, list(collected.episodes), tasks)
+def keep(block: Block, episodes: Sequence[EpisodeStats], tasks: tuple[int, ...]) -> Snapshot:
+    """A copy of an epoch of these tasks."""
+    rows = {name: tensor[list(tasks)] for name, tensor in block._asdict().items()}
+    return rows | {"episodes": list(episodes)}
+
+
+def submit(collector: Collector, epoch: Epoch) -> None:
+    collector.submit(epoch.actor, epoch.tasks, random=epoch.random)
 
 
 def collect(collector: Collector, epochs: Sequence[Epoch]) -> list[Snapshot]:
+    """The first one may already be submitted."""
     snapshots = []
-    for actor, tasks, random in epochs:
-        collector.submit(actor, tasks, random=random)
-        snapshots.append(keep(collector.result(), tasks))
+    for epoch in epochs:
+        if not collector.busy:
+            submit(collector, epoch)
+        block, episodes, _ = collector.result()
+        snapshots.append(keep(block, episodes, epoch.tasks))
     return snapshots
-
-
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.numpy().tobytes() == other.numpy().tobytes()
-
-
-def assert_same(actual: Sequence[Snapshot], expected: Sequence[Snapshot]) -> None:
-    assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        assert one.tasks == other.tasks
-        for name in Block._fields:
-            for task in one.tasks:
-                assert same_bits(getattr(one.block, name)[task], getattr(other.block, name)[task])
-        assert one.episodes == other.episodes
 
 
 def started_since(before: Sequence[BaseProcess]) -> list[BaseProcess]:
@@ -143,11 +123,10 @@ def record(workers: int) -> Session:
     beginning = collect(collector, BEGINNING)
     state = through_a_file(collector.state_dict())
 
-    first = CONTINUATION[0]
-    collector.submit(first.actor, first.tasks, random=first.random)
+    submit(collector, CONTINUATION[0])
     evaluations.append(collector.evaluate(YOUNG, (1,), 5))
     pending = through_a_file(collector.state_dict())
-    continuation = [keep(collector.result(), first.tasks), *collect(collector, CONTINUATION[1:])]
+    continuation = collect(collector, CONTINUATION)
     evaluations.append(collector.evaluate(OLD, BOTH, 3))
     return Session(
         collector, processes, messages, beginning, state, pending, continuation, evaluations
@@ -175,23 +154,12 @@ def sessions() -> Iterator[Callable[[int], Session]]:
 Sessions = Callable[[int], Session]
 
 
-def assert_same_sites(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual["sites"].keys() == expected["sites"].keys()
-    for site, saved in expected["sites"].items():
-        assert actual["sites"][site]["episode"] == saved["episode"]
-        for part in ("actions", "obs"):
-            assert same_bits(actual["sites"][site]["position"][part], saved["position"][part])
-
-
 def test_results_do_not_depend_on_the_number_of_workers(sessions: Sessions) -> None:
     actual, reference = sessions(2), sessions(0)
-    assert_same(
-        actual.beginning + actual.continuation, reference.beginning + reference.continuation
-    )
+    assert_same_bits(actual.beginning, reference.beginning)
+    assert_same_bits(actual.continuation, reference.continuation)
+    assert_same_bits(actual.state["sites"], reference.state["sites"])
     assert actual.evaluations == reference.evaluations
-    assert_same_sites(actual.state, reference.state)
-    for old, new in zip(actual.beginning[-1].block, actual.continuation[0].block, strict=True):
-        assert same_bits(old[0], new[0])  # a task left out keeps its rows
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -210,13 +178,8 @@ def test_the_cost_of_an_epoch_is_reported_and_saved(sessions: Sessions, workers:
 # --- what a Block holds: a replay in stock environments ------------------------------------------
 
 
-@cache
-def benchmark(task: int) -> metaworld.MT1:
-    return metaworld.MT1(TASKS[task], seed=RUN_SEED)
-
-
-def stock_env(task: int) -> Any:
-    env = benchmark(task).train_classes[TASKS[task]]()
+def stock_site(task: int, goal: int) -> Any:
+    env = stock_env(TASKS[task], mt1(TASKS[task], RUN_SEED).train_tasks[goal])
     env.max_path_length = HORIZON
     return env
 
@@ -244,8 +207,7 @@ class StockSite:
 
     def __init__(self, order: Sequence[tuple[int, int]], place: int) -> None:
         self.task, self.copy = order[place]
-        self.group = group_of(order, place)
-        self.env = stock_env(self.task)
+        self.group, self.env = group_of(order, place), stock_site(self.task, 0)
         self.episode = -1
         self.plan: EpisodePlan | None = None
 
@@ -253,7 +215,7 @@ class StockSite:
         self.episode += 1
         key = EpisodeKey(RUN_SEED, TRAIN, self.task, self.copy, self.episode)
         self.plan = key.plan(horizon=HORIZON, act_dim=4, num_goals=50)
-        self.env.set_task(benchmark(self.task).train_tasks[self.plan.goal])
+        self.env.set_task(mt1(TASKS[self.task], RUN_SEED).train_tasks[self.plan.goal])
         self.obs = self.env.reset()[0]
         self.frame, self.ret, self.success = 0, 0.0, 0.0
         return self.plan
@@ -283,35 +245,30 @@ def replay_in_stock(epochs: Sequence[Epoch], snapshots: Sequence[Snapshot]) -> l
     """These epochs as stock environments produce them with the stored actions."""
     order = [(task, copy) for copy in range(SHORT.copies) for task in BOTH]
     sites = [StockSite(order, place) for place in range(len(order))]
-    block = Block(*(torch.zeros_like(tensor) for tensor in snapshots[0].block))
     expected = []
     for epoch, actual in zip(epochs, snapshots, strict=True):
-        block = Block(*(tensor.clone() for tensor in block))  # a task left out keeps its rows
+        block = Block.zeros(make_spec(SHORT), EPOCH_FRAMES, SHORT.copies)
         episodes = []
         for site in sites:
             if site.task not in epoch.tasks:
                 site.plan = None
                 continue
-            for frame in range(EPOCH_FRAMES):
-                at = site.task, frame, site.copy
-                values, ended = site.step(epoch, actual.block.act[at].numpy().copy())
+            stored = actual["act"][epoch.tasks.index(site.task), :, site.copy].numpy()
+            for frame, action in enumerate(stored):
+                values, ended = site.step(epoch, action.copy())
                 for tensor, value in zip(block, values, strict=True):
-                    tensor[at] = value
+                    tensor[site.task, frame, site.copy] = value
                 episodes += [ended] if ended else []
         episodes.sort(key=lambda stats: (stats.task, stats.length, stats.ret))
-        expected.append(Snapshot(block, episodes))
+        assert episodes
+        expected.append(keep(block, episodes, epoch.tasks))
     return expected
 
 
 def test_blocks_and_episodes_match_stock_metaworld(sessions: Sessions) -> None:
     """With the policy's and with random actions. A task left out returns with a reset."""
-    session = sessions(0)
-    actual = session.beginning + session.continuation
-    stock = replay_in_stock(BEGINNING + CONTINUATION, actual)
-    for one, other in zip(actual, stock, strict=True):
-        for name in Block._fields:
-            assert same_bits(getattr(one.block, name), getattr(other.block, name)), name
-        assert one.episodes == other.episodes != []
+    actual = sessions(0).beginning + sessions(0).continuation
+    assert_same_bits(actual, replay_in_stock(BEGINNING + CONTINUATION, actual))
 
 
 # --- states --------------------------------------------------------------------------------------
@@ -324,11 +281,10 @@ def test_a_saved_state_resumes_with_any_number_of_workers(
     """Also with an epoch whose result was not fetched."""
     saved, collector = sessions(saved_by), sessions(loaded_by).collector
     collector.load_state_dict(saved.state)
-    assert_same(collect(collector, CONTINUATION), saved.continuation)
+    assert_same_bits(collect(collector, CONTINUATION), saved.continuation)
     collector.load_state_dict(saved.pending_state)
     assert collector.busy
-    first = keep(collector.result(), CONTINUATION[0].tasks)
-    assert_same([first, *collect(collector, CONTINUATION[1:])], saved.continuation)
+    assert_same_bits(collect(collector, CONTINUATION), saved.continuation)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -343,23 +299,19 @@ def test_a_diverging_replay_restarts_and_is_reported_once(sessions: Sessions, wo
     assert len(sites["1/2"]["position"]["actions"]) == 0
     assert sites["1/2"]["episode"] == state["sites"]["1/2"]["episode"]
     del sites["1/2"], state["sites"]["1/2"]
-    for site, saved in state["sites"].items():
-        assert len(sites[site]["position"]["actions"]) == len(saved["position"]["actions"])
+    assert_same_bits(sites, state["sites"])
 
 
 # --- evaluation ----------------------------------------------------------------------------------
 
 
-def stock_evaluation(
-    actor: GaussianPolicy, tasks: Sequence[int], episodes: int
-) -> list[EpisodeStats]:
+def stock_evaluation(actor: Actor, tasks: Sequence[int], episodes: int) -> list[EpisodeStats]:
     """Deterministic episodes in stock environments."""
     order = [(task, number) for number in range(episodes) for task in tasks]
     stats = []
     for place, (task, number) in enumerate(order):
         group = group_of(order, place)
-        env = stock_env(task)
-        env.set_task(benchmark(task).train_tasks[number * 50 // episodes])
+        env = stock_site(task, number * 50 // episodes)
         obs, ret, success = env.reset()[0], 0.0, 0.0
         for _ in range(HORIZON):
             action = action_in_group(actor.act, group, torch.from_numpy(obs).float())
@@ -378,7 +330,7 @@ def test_evaluation_spreads_its_episodes_over_the_goals(sessions: Sessions) -> N
 def test_an_epoch_uses_the_weights_at_its_submission(sessions: Sessions) -> None:
     session = sessions(2)
     session.collector.load_state_dict(session.state)
-    actor = make_actor(2)
+    actor = deepcopy(OLD)
     for process in session.processes:
         os.kill(process.pid, signal.SIGSTOP)
     session.collector.submit(actor, CONTINUATION[0].tasks, random=False)
@@ -387,7 +339,7 @@ def test_an_epoch_uses_the_weights_at_its_submission(sessions: Sessions) -> None
             parameter.zero_()
     for process in session.processes:
         os.kill(process.pid, signal.SIGCONT)
-    assert_same([keep(session.collector.result(), CONTINUATION[0].tasks)], session.continuation[:1])
+    assert_same_bits(collect(session.collector, CONTINUATION[:1]), session.continuation[:1])
 
 
 def test_actions_are_computed_by_one_thread_in_full_precision(
@@ -464,9 +416,7 @@ def die_mid_reply(pipe: Connection) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_killed_mid_reply_counts_as_dead(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_worker_killed_mid_reply_counts_as_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "torchrl_lite.collector.worker._serve_main_process",
         lambda pipe, _setup, _block: die_mid_reply(pipe),
@@ -489,16 +439,15 @@ def test_killed_workers_change_no_bit_until_the_third_death(
     session.messages.clear()
     victim = session.processes[1]
     os.kill(victim.pid, signal.SIGSTOP)  # so that it dies mid-epoch
-    collector.submit(CONTINUATION[0].actor, CONTINUATION[0].tasks, random=False)
+    submit(collector, CONTINUATION[0])
     os.kill(victim.pid, signal.SIGKILL)
-    first = keep(collector.result(), CONTINUATION[0].tasks)
-    assert_same([first, *collect(collector, CONTINUATION[1:])], reference.continuation)
+    assert_same_bits(collect(collector, CONTINUATION), reference.continuation)
 
     collector.load_state_dict(reference.state)
     kill_one(others)
-    assert_same_sites(collector.state_dict(), reference.state)
+    assert_same_bits(collector.state_dict()["sites"], reference.state["sites"])
     kill_one(others, 1)
-    assert_same(collect(collector, CONTINUATION), reference.continuation)
+    assert_same_bits(collect(collector, CONTINUATION), reference.continuation)
     assert collector.evaluate(OLD, BOTH, 3) == reference.evaluations[-1]
     assert [line.split(":")[0] for line in session.messages] == [
         f"rollout worker {number} died (exit code -9)" for number in (1, 0, 1)
