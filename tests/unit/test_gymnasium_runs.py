@@ -56,10 +56,9 @@ def test_a_mistake_about_the_task_writes_no_file(
 
 
 PACKAGE = """
-import gymnasium, os
+import gymnasium
 from pathlib import Path
-if "gymnasium_runs_mark" in os.environ:
-    Path(os.environ["gymnasium_runs_mark"]).touch()
+Path("{mark}").touch()
 gymnasium.register("Foreign-v0", "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=9)
 """
 IMPORTING = ("--set", "env.suite=gymnasium", "--set", 'env.tasks=["Foreign-v0"]')
@@ -69,11 +68,9 @@ NAMED = ("--set", 'env.imports=["foreign_package"]')
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package that registers ``Foreign-v0``; yields the file that its import creates."""
-    (tmp_path / "foreign_package.py").write_text(PACKAGE)
+    (tmp_path / "foreign_package.py").write_text(PACKAGE.format(mark=tmp_path / "mark"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    mark = tmp_path / "mark"
-    monkeypatch.setenv("gymnasium_runs_mark", str(mark))
-    yield mark
+    yield tmp_path / "mark"
     forget()
 
 
