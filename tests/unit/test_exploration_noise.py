@@ -18,12 +18,8 @@ from torchrl_lite.env.make import make_spec
 KEY = EpisodeKey(run_seed=1, purpose=TRAIN, task=2, copy=3, episode=4)
 
 
-def plan_of(key: EpisodeKey = KEY, *, horizon: int = 500, **options: Any) -> EpisodePlan:
-    return key.plan(horizon=horizon, act_dim=3, num_goals=50, **options)
-
-
-def same_plan(one: EpisodePlan, other: EpisodePlan) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+def plan_of(*, horizon: int = 500, **options: Any) -> EpisodePlan:
+    return KEY.plan(horizon=horizon, act_dim=3, num_goals=50, **options)
 
 
 def starts(noise: ndarray) -> ndarray:
@@ -54,38 +50,16 @@ def test_repeated_noise_is_that_of_the_first_step(longest: int) -> None:
 
 
 def test_plans_without_repetition_keep_the_original_random_stream() -> None:
-    assert same_plan(plan_of(noise_repeat=1), plan_of())
+    plan = plan_of()
+    assert all(map(np.array_equal, plan_of(noise_repeat=1), plan))
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(KEY))))
-    assert (plan_of().seed, plan_of().goal) == (rng.integers(2**31), rng.integers(50))
-    uniform = 2 * rng.random((500, 3)) - 1
-    assert np.array_equal(plan_of().uniform, uniform.astype(np.float32))
-    normal = rng.standard_normal((500, 3), dtype=np.float32)
-    assert np.array_equal(plan_of().normal, normal)
+    assert (plan.seed, plan.goal) == (rng.integers(2**31), rng.integers(50))
+    assert np.array_equal(plan.uniform, (2 * rng.random((500, 3)) - 1).astype(np.float32))
+    assert np.array_equal(plan.normal, rng.standard_normal((500, 3), dtype=np.float32))
 
 
-def test_the_collector_acts_with_the_noise_of_its_plans() -> None:
-    config = EnvConfig(
-        suite="gymnasium", tasks=["Pendulum-v1"], max_episode_frames=30, noise_repeat=4
-    )
-    spec = make_spec(config)
-    actor = make_learner("sac", spec).actor
-    with Collector(RolloutSetup(config, spec, actor, seed=5), epoch_frames=60) as collector:
-        collector.submit(actor, [0], random=False)
-        block = collector.result().block
-    plans = [
-        EpisodeKey(5, TRAIN, 0, 0, episode).plan(
-            horizon=30, act_dim=1, num_goals=config.num_goals, noise_repeat=4
-        )
-        for episode in (0, 1)
-    ]
-    noise = torch.from_numpy(np.concatenate([plan.normal for plan in plans]))[None]
-    with torch.no_grad():
-        expected = actor.explore(block.obs[:, :, 0], torch.tensor([0]), noise)
-    torch.testing.assert_close(block.act[:, :, 0], expected)
-    assert block.first[0, :, 0].nonzero().flatten().tolist() == [0, 30]
-
-
-def test_noise_scales_are_spread_geometrically_over_a_tasks_environments() -> None:
+def test_the_collector_acts_with_noise_whose_scales_are_spread_geometrically() -> None:
+    """Over a task's environments."""
     config = EnvConfig(
         suite="gymnasium", tasks=["Pendulum-v1", "MountainCarContinuous-v0"], num_envs=10,
         max_episode_frames=20, noise_repeat=4, noise_spread=16,

@@ -18,7 +18,7 @@ from torchrl_lite.training.probes import (
     saturated,
     td_error,
 )
-from torchrl_lite.types import Noise
+from torchrl_lite.types import Noise, Spec
 
 SPEC = make_spec(2, obs_dim=1, act_dim=2)
 
@@ -29,6 +29,13 @@ def episode(task: int, *, rewards: list[float], actions: list[list[float]]) -> E
     return EpisodeStats(
         task, sum(rewards), len(rewards), None, sample=sample, rewards=np.array(rewards)
     )
+
+
+def filled(spec: Spec, tasks: list[int]) -> ReplayBuffer:
+    """A buffer with random transitions of these tasks."""
+    buffer = ReplayBuffer(spec, 40, CPU)
+    buffer.add_block(random_block(spec, 40), tasks)
+    return buffer
 
 
 def constant_critic(learner: Any, values: list[float]) -> None:
@@ -62,9 +69,7 @@ def test_q_bias_is_the_combined_value_minus_the_scaled_return(combine: str, valu
 
 def test_tasks_without_transitions_are_ignored() -> None:
     """Their rewards have no scale yet."""
-    learner = make_learner("sac", SPEC)
-    buffer = ReplayBuffer(SPEC, 10, CPU)
-    buffer.add_block(random_block(SPEC, 4), [0])
+    learner, buffer = make_learner("sac", SPEC), filled(SPEC, [0])
     actions = [[0.0, 0.0]] * 3
     groups = {
         0: [episode(0, rewards=[1.0, 2.0, 3.0], actions=actions)],
@@ -87,8 +92,7 @@ def test_saturated_actions_are_counted_per_dimension() -> None:
 def test_units_that_are_zero_everywhere_are_dead() -> None:
     learner = make_learner("td3", SPEC, hidden=(4, 2))
     for network in (learner.actor, learner.critic):
-        first, second = network.body.trunk.layers
-        for layer in (first, second):
+        for layer in network.body.trunk.layers:
             layer.weight.data.zero_()
             layer.bias.data.fill_(-1.0)
     first, second = learner.actor.body.trunk.layers
@@ -108,13 +112,6 @@ def test_dead_units_are_found_in_every_architecture(kind: str) -> None:
     for parameter in learner.parameters():
         parameter.data.zero_()
     assert dead_units(batches, learner) == (1.0, 1.0)
-
-
-def filled(spec: Any, tasks: list[int]) -> ReplayBuffer:
-    """A buffer with random transitions of these tasks."""
-    buffer = ReplayBuffer(spec, 40, CPU)
-    buffer.add_block(random_block(spec, 40), tasks)
-    return buffer
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3"])
