@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import assert_same_run, one_line, same_results, short
+from tiny_runs import ROOT, assert_same_run, one_line, same_results, short, train
 
 from torchrl_lite.checkpoint.store import weights_of
-from torchrl_lite.command import launch
+from torchrl_lite.collector.plan import EVAL, EpisodeKey
+from torchrl_lite.command.launch import main
 from torchrl_lite.env.make import make_task_env
 from torchrl_lite.policies.evaluate import evaluate
-from torchrl_lite.policies.film import Replay
+from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy
+from torchrl_lite.policies.policy import Policy
 
 TASKS = ["drawer-close-v3", "reach-v3"]
 FRAMES = 40  # an epoch
-
-
-def start(folder: Path, *flags: str, **changes: Any) -> tuple[int, Path]:
-    """Exit code and run directory."""
-    (folder / "two.json").write_text("{}")
-    env = {"env__tasks": TASKS, "env__num_envs": 4, "env__name": "two"}
-    env |= {"env__group_size": 2, "env__max_episode_frames": 9}
-    epochs = {"train__num_epochs": 3, "train__eval_interval": 1}
-    config = ("--config", folder / "two.json", *flags)
-    argv = short(folder / "log", *config, **env | epochs | changes)
-    return launch.main("sac", argv, multi_task=True), folder / "log" / "x" / "two" / "1"
+CONFIG = ("--config", ROOT / "config" / "mt10.json")
+CHANGES: dict[str, Any] = {
+    "env__tasks": TASKS,
+    "env__num_envs": 4,
+    "env__group_size": 2,
+    "env__max_episode_frames": 9,
+    "train__num_epochs": 3,
+    "train__eval_interval": 1,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,34 +43,25 @@ def renderer() -> None:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without videos."""
-    code, folder = start(tmp_path_factory.mktemp("plain"))
-    assert code == 0
-    return folder
+    return train(tmp_path_factory.mktemp("plain"), *CONFIG, many=True, **CHANGES)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with videos of every third evaluation."""
-    code, folder = start(tmp_path_factory.mktemp("filmed"), log__video=3)
-    assert code == 0
-    return folder
-
-
-def assert_same_training(ours: Path, theirs: Path) -> None:
-    assert_same_run(ours, theirs)
-    assert same_results(ours, theirs)
-
-
-def test_videos_do_not_change_training(recorded: Path, plain: Path) -> None:
-    assert_same_training(recorded, plain)
+    folder = tmp_path_factory.mktemp("filmed")
+    return train(folder, *CONFIG, many=True, log__video=3, **CHANGES)
 
 
 def test_every_task_is_recorded_at_the_chosen_evaluations_and_at_the_end(
     recorded: Path, plain: Path
 ) -> None:
+    """Which does not change the training."""
     names = {path.name for path in (recorded / "video").iterdir()}
     assert names == {f"{epoch * FRAMES}_{task}.mp4" for epoch in (3, 4) for task in TASKS}
     assert not (plain / "video").exists()
+    assert_same_run(recorded, plain)
+    assert same_results(recorded, plain)
 
 
 def test_tensorboard_has_the_videos_too(recorded: Path) -> None:
@@ -87,24 +78,13 @@ def test_tensorboard_has_the_videos_too(recorded: Path) -> None:
     assert abs(difference).mean() < 12  # of 255: both encodings are lossy
 
 
-class Sum(gym.Wrapper):
-    """Adds up the rewards."""
-
-    total = 0.0
-
-    def step(self, action: np.ndarray) -> Any:
-        result = self.env.step(action)
-        self.total += float(result[1])
-        return result
-
-
 def test_a_video_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     policy = load_policy(weights_of(plain))
     _, measured = evaluate(policy, episodes=3)[0]
-    env = Sum(make_task_env(policy.config.env, 1, seed=1))
+    env = gym.wrappers.RecordEpisodeStatistics(make_task_env(policy.config.env, 1, seed=1))
     *_, (length, _) = Replay(policy.config.env, policy.actor, 1, seed=1).play(env)
     assert measured.task == TASKS[1]
-    assert (env.total, length) == (measured.returns[0], measured.lengths[0])
+    assert (env.return_queue[0], length) == (measured.returns[0], measured.lengths[0])
 
 
 def test_a_failing_video_does_not_stop_training(
@@ -114,12 +94,39 @@ def test_a_failing_video_does_not_stop_training(
         raise RuntimeError("the graphics card fell out")
 
     monkeypatch.setattr("torchrl_lite.training.films.record", fail)
-    code, folder = start(tmp_path, log__video=4)
+    folder = train(tmp_path, *CONFIG, many=True, log__video=4, **CHANGES)
     out = capsys.readouterr().out
-    assert code == 0
-    assert_same_training(folder, plain)
+    assert_same_run(folder, plain)
+    assert same_results(folder, plain)
     for task in TASKS:
         assert f"warning: no film of {task} (RuntimeError: the graphics card fell out)" in out
+
+
+CHEETAH = "HalfCheetah-v5"
+
+
+def gymnasium_image(policy: Policy, steps: int) -> Any:
+    """Gymnasium's own rendering after this many steps of a video's episode, without shadows,
+    reflections and antialiasing. Its camera lags behind, so every step is rendered."""
+    env: Any = gym.make(CHEETAH, render_mode="rgb_array", camera_name="track")
+    model = env.unwrapped.model
+    model.vis.quality.offsamples = model.light_castshadow[:] = model.mat_reflectance[:] = 0
+    plan = EpisodeKey(policy.seed, EVAL, 0, 0, 0).plan(horizon=8, act_dim=6, num_goals=50)
+    obs, _ = env.reset(seed=plan.seed)
+    for _ in range(steps):
+        obs = env.step(policy(obs))[0]
+        image = env.render()
+    env.close()
+    return image
+
+
+def test_a_video_matches_gymnasiums_rendering(tmp_path: Path) -> None:
+    env = {"env__suite": "gymnasium", "env__tasks": [CHEETAH], "env__max_episode_frames": 8}
+    policy = load_policy(weights_of(train(tmp_path, **env)))
+    film = record(Replay(policy.config.env, policy.actor, 0, policy.seed))
+    assert len(film.pictures) == 8
+    below = slice(40, None)  # without the title
+    assert np.array_equal(film.pictures[-1][below], gymnasium_image(policy, 8)[below])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,6 @@ def test_without_a_renderer_no_run_starts(
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", chosen)
     monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
-    code, folder = start(tmp_path, log__video=True)
-    assert code == 2
-    assert not folder.exists()
+    assert main("sac", short(tmp_path, *CONFIG, log__video=True, **CHANGES), multi_task=True) == 2
+    assert not list(tmp_path.iterdir())
     one_line(capsys.readouterr().err, "log.video", *message)
