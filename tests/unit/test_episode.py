@@ -106,8 +106,9 @@ def test_a_saved_position_does_not_change() -> None:
     assert np.array_equal(runner.position()["actions"], plan.uniform[:2])
 
 
-def test_a_replay_that_ends_too_early_restarts_the_episode() -> None:
-    runner, other = started(), started(terminates=3)
+@pytest.mark.parametrize("end", [3, 5])
+def test_a_replay_that_ends_too_early_restarts_the_episode(end: int) -> None:
+    runner, other = started(), started(terminates=end)
     for action in plan_of(KEY).uniform[:5]:
         runner.step(action)
     assert not other.replay(plan_of(KEY), runner.position())

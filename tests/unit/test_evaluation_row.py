@@ -65,5 +65,5 @@ def test_training_episodes_have_success_and_return_per_task() -> None:
 
 
 def test_an_epoch_without_finished_episodes_has_empty_cells() -> None:
-    empty = ("success_rate", "ep_rew_mean", "ep_len_mean")
-    assert training_row({}, TASKS) == {f"rollout/{name}": None for name in empty}
+    empty = ["rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean"]
+    assert training_row({}, TASKS) == dict.fromkeys(empty)

@@ -13,6 +13,7 @@ from tiny_runs import ROOT, one_line, rows_of, run_starter, train
 from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.rendering import use_headless_backend
+from torchrl_lite.env.viewing import FRONT
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, check_window, record
 from torchrl_lite.policies.load import load_policy
@@ -113,9 +114,6 @@ def test_a_video_shows_its_frames_in_order_and_right_way_up(tmp_path: Path, suff
     assert shown[:, half + 4 :].mean() < 12
     brightness = shown[:, : half - 4].mean(axis=(1, 2, 3))
     assert brightness == pytest.approx(100 + 25 * np.arange(6), abs=12)
-
-
-FRONT = {"azimuth": 215.0, "elevation": -35.0, "distance": 1.55, "lookat": np.array([0, 0.6, 0.15])}
 
 
 @pytest.mark.parametrize("camera", [None, "corner"])
