@@ -207,7 +207,7 @@ def assert_same_bits(a: Any, b: Any, where: str = "state") -> None:
 
 def assert_same_run(folder: Path, uninterrupted: Path) -> None:
     """Asserts the same log and final state as those of an uninterrupted run."""
-    assert results(folder) == results(uninterrupted)
+    assert results(folder) == results(uninterrupted), "log.csv"
     ours, theirs = state_of(folder), state_of(uninterrupted)
     for state in (ours, theirs):
         state.pop("wall_time")

@@ -22,10 +22,36 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-from resume.equality import compare  # noqa: E402
 from resume.killing import Moment, Server, random_moments  # noqa: E402
 from resume.setups import SETUPS, TASK, TINY  # noqa: E402
-from tiny_runs import tree_of  # noqa: E402
+from tiny_runs import (  # noqa: E402
+    assert_same_bits,
+    assert_same_run,
+    same_results,
+    state_of,
+    tree_of,
+)
+
+
+def compare(run: Path, reference: Path) -> None:
+    """Compares weights, optimiser moments, temperatures, transitions, logs and results bit by bit.
+
+    Raises:
+        AssertionError: something differs, or a file is missing or unexpected.
+    """
+    ours, theirs = (
+        {path.relative_to(folder) for path in folder.rglob("*") if "events.out" not in path.name}
+        for folder in (run, reference)
+    )
+    assert ours == theirs, ours ^ theirs
+    for name in ("params.json", "versions.json", "policy.safetensors"):
+        assert (run / name).read_bytes() == (reference / name).read_bytes(), name
+    assert same_results(run, reference), "result.json"
+    assert_same_run(run, reference)
+    weights = [path.stem for path in (reference / "checkpoint").glob("[!l]*.pt")]
+    assert "epoch_5" in weights
+    for name in weights:
+        assert_same_bits(state_of(run, name), state_of(reference, name), name)
 
 
 class Crashes:

@@ -50,22 +50,20 @@ def kill_at(moment: Moment) -> None:
     _hook(moment.phase, reached)
 
 
-def _before(owner: Any, name: str, reached: Callable[[], None]) -> None:
+def _wrap(
+    owner: Any,
+    name: str,
+    *,
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[], object] = lambda: None,
+) -> None:
+    """Calls these before and after each call of a method."""
     original = getattr(owner, name)
 
     def method(*args: Any, **options: Any) -> Any:
-        reached()
-        return original(*args, **options)
-
-    setattr(owner, name, method)
-
-
-def _after(owner: Any, name: str, reached: Callable[[], None]) -> None:
-    original = getattr(owner, name)
-
-    def method(*args: Any, **options: Any) -> Any:
+        before()
         result = original(*args, **options)
-        reached()
+        after()
         return result
 
     setattr(owner, name, method)
@@ -79,21 +77,19 @@ def _hook(phase: str, reached: Callable[[], None]) -> None:
     from torchrl_lite.training.rl_algo import RLAlgo
 
     if phase == "collect":  # an environment step in this process, or the wait for workers
-        _before(EpisodeRunner, "step", reached)
-        _before(Collector, "result", reached)
+        _wrap(EpisodeRunner, "step", before=reached)
+        _wrap(Collector, "result", before=reached)
     elif phase == "worker":  # while the workers collect
-        _after(Collector, "submit", reached)
+        _wrap(Collector, "submit", after=reached)
     elif phase == "update":  # between two updates, or two optimiser steps of one
-        _before(Learner, "step", reached)
+        _wrap(Learner, "step", before=reached)
     elif phase == "evaluate":  # before it starts, or after it ends with nothing written yet
-        _before(Collector, "evaluate", reached)
-        _after(Collector, "evaluate", reached)
+        _wrap(Collector, "evaluate", before=reached, after=reached)
     elif phase == "log":  # after a row is written, before its checkpoint
-        _after(Logger, "dump", reached)
+        _wrap(Logger, "dump", after=reached)
     elif phase == "stage":  # at its end: decided, logged, and its weights written
-        _before(Logger, "mark", reached)
-        _after(Logger, "mark", reached)
-        _after(RLAlgo, "_check_stage", reached)
+        _wrap(Logger, "mark", before=reached, after=reached)
+        _wrap(RLAlgo, "_check_stage", after=reached)
     else:
         _save(reached)
 
@@ -118,7 +114,7 @@ def _save(reached: Callable[[], None]) -> None:
         return file
 
     os.fdopen = half  # type: ignore[assignment]
-    _after(os, "fsync", reached)
+    _wrap(os, "fsync", after=reached)
 
 
 # Roughly how often a run of `TINY` reaches each; only curricula have stages.

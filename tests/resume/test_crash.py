@@ -49,32 +49,6 @@ def test_a_run_resumes_exactly_after_kills_in_every_phase(runs: Runs, name: str)
     assert runs(name).crash("phases", IN_EVERY_PHASE) >= 5
 
 
-def test_the_recipe_for_few_updates_resumes_exactly(runs: Runs) -> None:
-    assert runs("few updates").crash("phases", [Moment("update", 20), Moment("save", 23)]) == 2
-
-
-def test_tasks_of_different_shapes_resume_exactly(runs: Runs) -> None:
-    """Also without any evaluation before the last."""
-    moments = [Moment("collect", 45), Moment("save", 21), Moment("update", 12)]
-    assert runs("different shapes").crash("shapes", moments) == 3
-
-
-def test_overlapping_collection_resumes_exactly(runs: Runs) -> None:
-    assert runs("overlap").crash("ahead", [Moment("save", 25)]) == 1
-
-
-def test_a_run_resumes_exactly_after_kills_in_its_first_saves(runs: Runs) -> None:
-    """From the initial files of a run to within its first checkpoint."""
-    moments = [Moment("save", count) for count in (2, 9, 14, 18)]
-    assert runs("one task").crash("saves", moments) == 4
-
-
-def test_a_frozen_transferred_policy_resumes_exactly(runs: Runs) -> None:
-    """Killed before the first checkpoint, while frozen, and just after unfreezing."""
-    moments = [Moment("collect", 25), Moment("update", 22), Moment("update", 14)]
-    assert runs("transfer").crash("still", moments) == 3
-
-
 # Stages end with epochs 2, 3, 5 and 6; every second epoch saves a checkpoint.
 AT_THE_END_OF_A_STAGE = [
     Moment("stage", 1),  # the first one: not logged yet, no checkpoint
@@ -86,10 +60,24 @@ AT_THE_END_OF_A_STAGE = [
 
 
 @pytest.mark.parametrize(
-    "name", ["curriculum", pytest.param("curriculum, overlap", marks=pytest.mark.slow)]
+    ("name", "moments"),
+    [
+        # from the initial files of a run to within its first checkpoint
+        ("one task", [Moment("save", count) for count in (2, 5, 9, 14, 18)]),
+        ("few updates", [Moment("update", 20), Moment("save", 23)]),
+        # without any evaluation before the last
+        ("different shapes", [Moment("collect", 45), Moment("save", 21), Moment("update", 12)]),
+        ("overlap", [Moment("save", 25)]),
+        # before the first checkpoint, while the policy is frozen, and just after unfreezing
+        ("transfer", [Moment("collect", 25), Moment("update", 22), Moment("update", 14)]),
+        ("curriculum", AT_THE_END_OF_A_STAGE),
+        pytest.param("curriculum, overlap", AT_THE_END_OF_A_STAGE, marks=pytest.mark.slow),
+    ],
 )
-def test_a_curriculum_resumes_exactly_after_a_kill_at_each_stage_end(runs: Runs, name: str) -> None:
-    assert runs(name).crash("stages", AT_THE_END_OF_A_STAGE) == 5
+def test_a_run_resumes_exactly_after_kills_at_its_own_moments(
+    runs: Runs, name: str, moments: list[Moment]
+) -> None:
+    assert runs(name).crash("killed", moments) == len(moments)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,18 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 ENV: dict[str, Any] = {"suite": "gymnasium", "imports": ["failing_envs"], "tasks": ["Failing-v0"]}
 CONFIG = EnvConfig(**ENV)
+Setup = Callable[..., None]
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch) -> Setup:
+    """Chooses what the environment does, by variables of the process."""
+
+    def choose(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name.upper(), value)
+
+    return choose
 
 
 def train(log_dir: Path, **changes: Any) -> int:
@@ -85,47 +97,37 @@ def train(log_dir: Path, **changes: Any) -> int:
 
 
 @pytest.mark.parametrize(
-    ("where", "failure", "workers"),
+    ("where", "failure", "cause", "workers"),
     [
-        ("step", "exit", 1),
-        ("reset", "exit", 0),
-        ("close", "exit", 0),
-        ("step", "raise", 0),
+        ("step", "exit", "SystemExit: 0", 1),
+        ("reset", "exit", "SystemExit: 0", 0),
+        ("step", "raise", "ArithmeticError: first second", 0),
     ],
 )
 def test_a_failing_environment_is_named_with_its_own_stack_frames(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    set_up: Setup,
     capsys: pytest.CaptureFixture[str],
     where: str,
     failure: str,
+    cause: str,
     workers: int,
 ) -> None:
-    monkeypatch.setenv("FAILURE", failure)
-    monkeypatch.setenv("WHERE", where)
-
+    set_up(where=where, failure=failure)
     assert train(tmp_path, **{"system.workers": workers}) == 1
-
-    err = capsys.readouterr().err
-    *frames, last = err.splitlines()
-    cause = "SystemExit: 0" if failure == "exit" else "ArithmeticError: first second"
-    assert "Failing-v0" in last and cause in last
+    *frames, last = capsys.readouterr().err.splitlines()
+    (trace,) = tmp_path.rglob("error.txt")
+    assert all(part in last for part in ("Failing-v0", "(copy 0)", cause, str(trace)))
+    assert "Traceback" in trace.read_text()
     shown = [line for line in frames if line.startswith("  File ")]
     assert [line.rpartition(" ")[2] for line in shown if "failing_envs.py" in line][-1] == "failure"
     assert not any("/gymnasium/" in line or "/torchrl_lite/" in line for line in shown)
-    if where != "close":  # fails while shapes are read, before there is a directory
-        assert "(copy 0)" in last
-        (trace,) = tmp_path.rglob("error.txt")
-        assert "Traceback" in trace.read_text() and str(trace) in last
 
 
-def test_a_failed_start_does_not_block_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_start_does_not_block_the_next(tmp_path: Path, set_up: Setup) -> None:
     """And its traceback is deleted when the run starts."""
-    monkeypatch.setenv("FAILURE", "raise")
     for where, code in (("step", 1), ("nowhere", 2)):
-        monkeypatch.setenv("WHERE", where)
+        set_up(where=where, failure="raise")
         assert train(tmp_path, **{"train.num_epochs": 1}) == code
     (params,) = tmp_path.rglob("params.json")
     argv = ["--config", str(params), "--id", "x", "--device", "cpu", "--log_dir", str(tmp_path)]
@@ -135,28 +137,22 @@ def test_a_failed_start_does_not_block_the_next(
 
 @pytest.mark.parametrize("success", ["nan", "0.3"])
 def test_a_success_that_is_neither_0_nor_1_is_an_error(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    success: str,
+    tmp_path: Path, set_up: Setup, capsys: pytest.CaptureFixture[str], success: str
 ) -> None:
-    monkeypatch.setenv("WHERE", "success")
-    monkeypatch.setenv("SUCCESS", success)
+    set_up(where="success", success=success)
     assert train(tmp_path) == 1
     text = f"Failing-v0 (copy 0): ValueError: the success is {success}, not 0 or 1"
     assert text in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("key", ["success", "is_success", "achieved"])
+@pytest.mark.parametrize(("key", "rate"), [("success", 1), ("is_success", 1), ("achieved", None)])
 def test_success_may_have_either_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+    tmp_path: Path, set_up: Setup, key: str, rate: int | None
 ) -> None:
-    for name, value in (("WHERE", "success"), ("SUCCESS", "1"), ("KEY", key)):
-        monkeypatch.setenv(name, value)
+    set_up(where="success", success="1", key=key)
     assert train(tmp_path, **{"train.num_epochs": 1, "train.eval_interval": 1}) == 0
     (result,) = tmp_path.rglob("result.json")
-    rate = json.loads(result.read_text())["eval/success_rate"]
-    assert rate == (None if key == "achieved" else 1.0)
+    assert json.loads(result.read_text())["eval/success_rate"] == rate
 
 
 def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) -> None:
@@ -167,18 +163,17 @@ def test_a_failure_that_names_an_undecodable_file_is_reported(tmp_path: Path) ->
 
 
 def test_an_environment_that_changes_the_working_directory_moves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_up: Setup
 ) -> None:
-    monkeypatch.setenv("WHERE", "elsewhere")
+    set_up(where="elsewhere")
     monkeypatch.chdir(tmp_path)
     assert train(Path("relative_logs"), **{"train.num_epochs": 1}) == 0
     assert not Path("/relative_logs").exists()
     assert [path.parents[3].name for path in tmp_path.rglob("result.json")] == ["relative_logs"]
 
 
-def test_an_exit_during_rendering_names_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAILURE", "exit")
-    monkeypatch.setenv("WHERE", "render")
+def test_an_exit_during_rendering_names_the_environment(set_up: Setup) -> None:
+    set_up(where="render", failure="exit")
     actor = make_learner("sac", make_spec(CONFIG)).actor
     with pytest.raises(EpisodeError, match="Failing-v0: SystemExit: 0"):
         film.record(film.Replay(CONFIG, actor, 0, seed=1))
@@ -186,23 +181,19 @@ def test_an_exit_during_rendering_names_the_environment(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("wrappers", [[], ["TimeAwareObservation"]])
 def test_an_environment_that_cannot_be_closed_is_named_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, wrappers: list[str]
+    set_up: Setup, wrappers: list[str]
 ) -> None:
     """From a script, as one of the two errors that `train` documents."""
-    monkeypatch.setenv("FAILURE", "raise")
-    monkeypatch.setenv("WHERE", "close")
+    set_up(where="close", failure="raise")
     with pytest.raises(RunError, match="Failing-v0: ArithmeticError: first second"):
         library.train({"env": ENV | {"wrappers": wrappers}})
 
 
-def test_an_environment_that_cannot_be_closed_is_named_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FAILURE", "exit")
-    monkeypatch.setenv("WHERE", "nowhere")
+def test_an_environment_that_cannot_be_closed_is_named_at_the_end(set_up: Setup) -> None:
+    set_up(where="nowhere", failure="exit")
     spec = make_spec(CONFIG)
     setup = RolloutSetup(CONFIG, spec, make_learner("sac", spec).actor, seed=1)
     collector = Collector(setup, epoch_frames=5)
-    monkeypatch.setenv("WHERE", "close")
+    set_up(where="close")
     with pytest.raises(EpisodeError, match=r"Failing-v0 \(copy 0\): SystemExit: 0"):
         collector.close()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -37,8 +38,12 @@ def command(log_dir: Path, **changes: Any) -> list[str]:
     return short(log_dir, "--task", TASK, **fields | changes)
 
 
-def newest_state(log_dir: Path) -> dict[str, Any]:
-    return torch.load(newest_checkpoint(folder_in(log_dir)), weights_only=True)
+def healthy_state(log_dir: Path, *, epoch: int) -> dict[str, Any]:
+    """The newest checkpoint: it was saved in this epoch, with finite weights."""
+    state = torch.load(newest_checkpoint(folder_in(log_dir)), weights_only=True)
+    assert state["epoch"] == epoch
+    assert all(weights.isfinite().all() for weights in state["learner"]["networks"].values())
+    return state
 
 
 # --- blocks and metrics --------------------------------------------------------------------------
@@ -51,7 +56,7 @@ def block_with(value: float, name: str, *place: int) -> Block:
 
 
 @pytest.mark.parametrize(
-    ("value", "name", "message"),
+    ("value", "name", "what"),
     [
         (math.nan, "obs", "observation"),
         (math.inf, "act", "action"),
@@ -59,10 +64,10 @@ def block_with(value: float, name: str, *place: int) -> Block:
         (math.nan, "next_obs", "next observation"),
     ],
 )
-def test_a_fault_names_task_frame_and_quantity(value: float, name: str, message: str) -> None:
-    place = (1, 4, 2, 1) if name != "rew" else (1, 4, 2)
-    with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {message} at frame 25 is"):
-        check_block(block_with(value, name, *place), [0, 1], NAMES, before=[70, 20])
+def test_a_fault_names_task_frame_and_quantity(value: float, name: str, what: str) -> None:
+    block = block_with(value, name, 1, 4, 2)
+    with pytest.raises(NotFiniteError, match=rf"^push-v3 \(copy 2\): the {what} at frame 25 is"):
+        check_block(block, [0, 1], NAMES, before=[70, 20])
 
 
 def test_the_error_names_the_first_frame_and_its_cause() -> None:
@@ -121,68 +126,60 @@ class Broken(gym.Wrapper):
         return self.fault(*result) if self.left == 0 else result
 
 
-def with_nan(obs: np.ndarray) -> np.ndarray:
-    return np.where(np.arange(len(obs)) == 7, np.nan, obs)
+def with_nan(obs: np.ndarray, *others: Any) -> Any:
+    return np.where(np.arange(len(obs)) == 7, np.nan, obs), *others
 
 
-FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
-    "nan": (lambda o, *rest: (with_nan(o), *rest), "the next observation at frame 25 is not fin"),
-    "inf": (lambda o, _, *rest: (o, math.inf, *rest), "the reward at frame 25 is not finite"),
-}
+def with_infinite_reward(obs: np.ndarray, _: float, *others: Any) -> Any:
+    return obs, math.inf, *others
 
 
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The weights after two healthy epochs."""
-    log_dir = tmp_path_factory.mktemp("healthy")
-    assert main("sac", command(log_dir, train__num_epochs=1)) == 0
-    return newest_state(log_dir)["learner"]["networks"]
+def break_environment(
+    patch: pytest.MonkeyPatch, number: int, at: int, fault: Callable[..., Any]
+) -> None:
+    """Breaks the ``number``-th environment that is made."""
+    made = count(1)
+
+    def make(*args: Any, **options: Any) -> gym.Env:
+        env = make_task_env(*args, **options)
+        return Broken(env, at, fault) if next(made) == number else env
+
+    patch.setattr(environments, "make_task_env", make)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (with_nan, "the next observation at frame 25 is not finite"),
+        (with_infinite_reward, "the reward at frame 25 is not finite"),
+    ],
+)
 def test_a_broken_environment_is_named_and_its_data_is_not_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    healthy: dict[str, torch.Tensor],
-    fault: str,
+    fault: Callable[..., Any],
+    message: str,
 ) -> None:
-    make_faulty, message = FAULTS[fault]
-
-    def broken(*args: Any, **options: Any) -> gym.Env:
-        return Broken(make_task_env(*args, **options), 25, make_faulty)
-
-    with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)  # MuJoCo logs non-finite numbers here
-        patch.setattr(environments, "make_task_env", broken)
-        assert main("sac", command(tmp_path)) == 1
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs non-finite numbers here
+    break_environment(monkeypatch, 1, 25, fault)
+    assert main("sac", command(tmp_path)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert f"{TASK} (copy 0): " in error and message in error
+    assert f"{TASK} (copy 0): {message}" in error
     assert error == f"error: {(folder_in(tmp_path) / NOT_FINITE).read_text()}".rstrip()
-    state = newest_state(tmp_path)
-    assert state["epoch"] == 2
-    assert state["buffer"]["written"] == [20]
-    for key, weights in healthy.items():
-        assert torch.equal(state["learner"]["networks"][key], weights)
+    assert healthy_state(tmp_path, epoch=2)["buffer"]["written"] == [20]
 
 
 def test_a_non_finite_evaluation_selects_no_best_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only the environment of the evaluation is broken."""
-    made = 0
-
-    def second_broken(*args: Any, **options: Any) -> gym.Env:
-        nonlocal made
-        made += 1
-        return Broken(make_task_env(*args, **options), 5 if made == 2 else 0, FAULTS["inf"][0])
-
-    monkeypatch.setattr(environments, "make_task_env", second_broken)
+    break_environment(monkeypatch, 2, 5, with_infinite_reward)
     assert main("sac", command(tmp_path, train__eval_interval=2)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {TASK}: ") and "in the evaluation at frame 20" in error
     assert not (folder_in(tmp_path) / "checkpoint" / "best.pt").exists()
-    assert newest_state(tmp_path)["epoch"] == 1
+    healthy_state(tmp_path, epoch=1)
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient"])
@@ -192,12 +189,10 @@ def test_a_non_finite_loss_or_gradient_is_never_saved(
     capsys: pytest.CaptureFixture[str],
     quantity: str,
 ) -> None:
-    step, calls = Learner.step, 0
+    step, calls = Learner.step, count(1)
 
     def poisoned(self: Learner, name: str, losses: torch.Tensor, *args: Any, **opts: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 10:  # in the second epoch of updates
+        if next(calls) == 10:  # in the second epoch of updates
             if quantity == "loss":
                 losses = losses * math.nan
             else:
@@ -207,9 +202,7 @@ def test_a_non_finite_loss_or_gradient_is_never_saved(
     monkeypatch.setattr(Learner, "step", poisoned)
     assert main("sac", command(tmp_path)) == 1
     one_line(capsys.readouterr().err, f"error: {TASK}: ", "at frame 30")
-    state = newest_state(tmp_path)
-    assert state["epoch"] == 2
-    assert all(weights.isfinite().all() for weights in state["learner"]["networks"].values())
+    healthy_state(tmp_path, epoch=2)
 
 
 HANGS = """
@@ -249,26 +242,15 @@ def test_an_environment_that_hangs_is_named(tmp_path: Path, workers: int) -> Non
     assert message in done.stderr.splitlines()[-1]
 
 
-class FailsToStart:
-    """A worker that imports a script without a main guard, which starts another run."""
-
-    def receive(self) -> None:
-        death = WorkerDiedError("rollout worker 0 died (exit code 1)")
-        death.process_code = 1
-        raise death
-
-
 def test_the_first_worker_death_suggests_a_main_guard() -> None:
-    output: list[str] = []
-    worker = SupervisedWorker(
-        FailsToStart,  # type: ignore[arg-type]
-        "reach-v3 (copy 0)",
-        say=output.append,
-        restarted=output.extend,
-    )
+    """A worker imports the script that started it: without the guard, another run."""
+    death = WorkerDiedError("rollout worker 0 died (exit code 1)")
+    death.process_code = 1
+    start = Mock(return_value=Mock(receive=Mock(side_effect=death)))
+    worker = SupervisedWorker(start, "reach-v3 (copy 0)", say=Mock(), restarted=Mock())
     with pytest.raises(WorkerError, match=r'worker 0 died .* needs if __name__ == "__main__":'):
         worker.receive()
-    assert output == []
+    start.assert_called_once()
 
 
 # --- a full disk ---------------------------------------------------------------------------------
@@ -323,8 +305,7 @@ def test_too_little_memory_to_resume_gives_the_same_advice(
 ) -> None:
     """The checkpoint is not to blame."""
     assert main("sac", [*command(tmp_path), "--until", "20"]) == 0
-    error = torch.OutOfMemoryError("CUDA out of memory.")
-    monkeypatch.setattr(*place, Mock(side_effect=error))
+    monkeypatch.setattr(*place, Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory.")))
     assert main("sac", [*command(tmp_path), "--resume"]) == 1
     assert capsys.readouterr().err.startswith(f"error: CUDA out of memory.\n{ADVICE}")
 
@@ -343,9 +324,6 @@ def test_unusable_shared_memory_is_a_one_line_error(
     message: str,
     cause: str,
 ) -> None:
-    def share(_: torch.Tensor) -> None:
-        raise RuntimeError(message)
-
-    monkeypatch.setattr(torch.Tensor, "share_memory_", share)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", Mock(side_effect=RuntimeError(message)))
     assert main("sac", command(tmp_path, system__workers=1)) == 1
     one_line(capsys.readouterr().err, "system.workers", "/dev/shm cannot be used", cause)

@@ -79,28 +79,42 @@ def test_a_signal_that_other_code_turns_into_an_error_is_still_a_signal() -> Non
             raise RuntimeError("cannot import torch._dynamo") from error
 
 
+PROBE = """
+import sys
+from torchrl_lite.command.launch import main
+from torchrl_lite.training.rl_algo import RLAlgo
+from torchrl_lite.training.signals import SignalGuard
+
+enter, train = SignalGuard.__enter__, RLAlgo.train
+before = set()
+
+def entered(self):
+    before.update(sys.modules)
+    return enter(self)
+
+def trained(self):
+    print(sorted(name for name in set(sys.modules) - before if name[:6] == "torch."))
+    return train(self)
+
+SignalGuard.__enter__, RLAlgo.train
+
+def entered(self):
+    self.before = set(sys.modules)
+    return enter(self)
+
+def trained(self):
+    guard = self.run._guard
+    print(sorted(name for name in set(sys.modules) - guard.before if name[:6] == "torch."))
+    return train(self)
+
+SignalGuard.__enter__, RLAlgo.train = entered, trained
+assert main("sac", ["--until", "10", *sys.argv[1:]]) == 0
+assert main("sac", ["--until", "20", "--resume", *sys.argv[1:]]) == 0
+"""
+
+
 def test_building_a_run_imports_no_torch_modules_within_the_guard(tmp_path: Path) -> None:
     """In a new process, since this one has imported everything."""
-    script = tmp_path / "probe.py"
-    script.write_text(
-        "import sys\n"
-        "from torchrl_lite.training.signals import SignalGuard\n"
-        "enter = SignalGuard.__enter__\n"
-        "def entered(self):\n"
-        "    global before\n"
-        "    before = set(sys.modules)\n"
-        "    return enter(self)\n"
-        "SignalGuard.__enter__ = entered\n"
-        "from torchrl_lite.training.rl_algo import RLAlgo\n"
-        "train = RLAlgo.train\n"
-        "def trained(self):\n"
-        "    print(sorted(name for name in set(sys.modules) - before if name[:6] == 'torch.'))\n"
-        "    return train(self)\n"
-        "RLAlgo.train = trained\n"
-        "from torchrl_lite.command.launch import main\n"
-        "assert main('sac', ['--until', '10', *sys.argv[1:]]) == 0\n"
-        "assert main('sac', ['--until', '20', '--resume', *sys.argv[1:]]) == 0\n"
-    )
     argv = ["--task", TASK, "--device", "cpu", "--log_dir", tmp_path, *sets(SAVED)]
-    done = python(script, *argv, OMP_NUM_THREADS="1")
+    done = python("-c", PROBE, *argv, OMP_NUM_THREADS="1")
     assert [line for line in done.stdout.splitlines() if line[:1] == "["] == ["[]"] * 2, done

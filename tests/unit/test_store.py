@@ -268,18 +268,6 @@ def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(
     assert_resumes_from(tmp_path, 2, skipped=len(written))
 
 
-def test_a_read_only_folder_is_reported_and_keeps_the_previous_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run(tmp_path)
-    run.save(1)
-    error = OSError(errno.EROFS, os.strerror(errno.EROFS))  # root may write anywhere
-    monkeypatch.setattr("tempfile.mkstemp", Mock(side_effect=error))
-    with pytest.raises(CheckpointError, match=r"\(Read-only file system\)"):
-        run.save(2)
-    assert_resumes_from(tmp_path, 1)
-
-
 # --- interrupted between any two file operations -------------------------------------------------
 
 
