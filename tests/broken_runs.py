@@ -199,6 +199,12 @@ FLAT = NO_SUCCESS | {
     "eval/q_bias": line(0, 0),
     "train/entropy": line(2.5, -3),
 }
+NOT_TRAINED = {
+    "eval/return": line(50, 50),
+    "eval/success_rate": line(0, 0),
+    "rollout/ep_rew_mean": lambda _: None,
+    "rollout/success_rate": lambda _: None,
+}
 TINY_ALPHA = {"train/alpha": line(1e-3, 1e-3)}
 """A temperature too small for its entropy bonus to explain a bias."""
 
@@ -211,10 +217,6 @@ class Log(NamedTuple):
     """Part of the first finding's text."""
 
 
-def per_task(losses: Mapping[str, float]) -> dict[str, Column]:
-    return {f"train_q1_loss/{task}": line(1, loss) for task, loss in losses.items()}
-
-
 PUSH_AND_REACH = {
     "env.tasks": ["push-v3", "reach-v3"],
     "env.num_envs": 2,
@@ -222,36 +224,32 @@ PUSH_AND_REACH = {
 }
 
 
-def of_both(**columns: tuple[Column, Column]) -> dict[str, Column]:
-    """Columns of push-v3 and reach-v3."""
+PER_TASK = {
+    "eval_return": "eval/return",
+    "rollout_return": "rollout/ep_rew_mean",
+    "eval_success": "eval/success_rate",
+    "rollout_success": "rollout/success_rate",
+}
+"""Columns of each task, and their means over tasks."""
+
+
+def of_both(push: Mapping[str, Column], reach: Mapping[str, Column]) -> dict[str, Column]:
+    """Columns of push-v3 and reach-v3, which learn apart from these changes."""
+    tasks = {"push-v3": LEARNS | dict(push), "reach-v3": LEARNS | dict(reach)}
     return {
-        f"{name}/{task}": column
-        for name, both in columns.items()
-        for task, column in zip(("push-v3", "reach-v3"), both, strict=True)
+        f"{name}/{task}": columns[mean]
+        for name, mean in PER_TASK.items()
+        for task, columns in tasks.items()
     }
 
 
 LOGS = {
     "nothing": Log({}, None),
-    "nothing, two tasks": Log(
-        of_both(
-            eval_return=(line(50, 4200), line(50, 4200)),
-            rollout_return=(line(30, 3900), line(30, 3900)),
-            eval_success=(line(0, 1), line(0, 1)),
-            rollout_success=(line(0, 0.9), line(0, 0.9)),
-        ),
-        None,
-        PUSH_AND_REACH,
-    ),
+    "nothing, two tasks": Log(of_both({}, {}), None, PUSH_AND_REACH),
     "nothing, DDPG": Log({}, None, {"algo": "ddpg"}),
     "nothing, first stage": Log(
-        of_both(
-            eval_return=(line(50, 4200), line(50, 50)),
-            rollout_return=(line(30, 3900), lambda _: None),
-            eval_success=(line(0, 1), line(0, 0)),
-            rollout_success=(line(0, 0.9), lambda _: None),
-            frames=(line(0, 20_500), line(0, 0)),
-        )
+        of_both({}, NOT_TRAINED)
+        | {"frames/push-v3": line(0, 20_500), "frames/reach-v3": line(0, 0)}
         | {"eval/success_rate": line(0, 0.4), "eval/td_error": line(1, 900)},
         None,
         PUSH_AND_REACH | {"curriculum.kind": "sequential"},
@@ -299,7 +297,11 @@ LOGS = {
     ),
     "critics overfit": Log(FLAT | {"eval/td_error": line(1, 900)}, "overfitting"),
     "one task dominates": Log(
-        per_task({"push-v3": 900.0, "reach-v3": 5.0, "door-open-v3": 8.0}),
+        {
+            "train_q1_loss/push-v3": line(1, 900),
+            "train_q1_loss/reach-v3": line(1, 5),
+            "train_q1_loss/door-open-v3": line(1, 8),
+        },
         "dominating_task",
         {
             "env.tasks": ["push-v3", "reach-v3", "door-open-v3"],
@@ -327,19 +329,14 @@ LOGS = {
         {"eval/success_rate": line(0, 0.1)}, "noise", text="worse than the noisy one"
     ),
     "noise ruins one task": Log(
-        of_both(eval_success=(line(0, 1), line(0, 1)), rollout_success=(line(0, 1), line(0, 0.2))),
+        of_both({}, {"rollout/success_rate": line(0, 0.2)}),
         "noise",
         PUSH_AND_REACH,
         text="success in reach-v3 is 0.93 in evaluation and 0.20 in training",
     ),
     "nothing is learned": Log(FLAT, "no_learning"),
     "nothing is learned in one task": Log(
-        of_both(
-            eval_return=(line(30, 30), line(50, 4200)),
-            rollout_return=(line(30, 30), line(30, 3900)),
-            eval_success=(line(0, 0), line(0, 1)),
-            rollout_success=(line(0, 0), line(0, 0.9)),
-        ),
+        of_both(FLAT, {}),
         "no_learning",
         PUSH_AND_REACH,
         text="1 of 2 tasks. In push-v3, the return is 30",
@@ -347,10 +344,8 @@ LOGS = {
     "two tasks are stuck": Log(
         STUCK
         | of_both(
-            eval_return=(ramp(0.3, 50, 900), ramp(0.3, 50, 700)),
-            rollout_return=(ramp(0.3, 30, 800), ramp(0.3, 30, 600)),
-            eval_success=(line(0, 0), line(0, 0)),
-            rollout_success=(line(0, 0), line(0, 0)),
+            STUCK,
+            STUCK | {"eval/return": ramp(0.3, 50, 700), "rollout/ep_rew_mean": ramp(0.3, 30, 600)},
         ),
         "local_optimum",
         PUSH_AND_REACH,
@@ -369,10 +364,9 @@ def write(case: Log, folder: Path) -> Path:
     fields |= {"train.epoch_frames": 500, "train.opt_steps": 500} | dict(case.fields)
     (folder / "params.json").write_text(json.dumps(tree_of(fields)))
     columns = LEARNS | dict(case.columns)
-    (task, *others) = fields["env.tasks"]
-    for kind in ("return", "success") if not others else ():
-        name = {"return": "eval/return", "success": "eval/success_rate"}[kind]
-        columns[f"eval_{kind}/{task}"] = columns[name]
+    if len(fields["env.tasks"]) == 1:
+        for name in ("eval_return", "eval_success"):
+            columns[f"{name}/{fields['env.tasks'][0]}"] = columns[PER_TASK[name]]
     with (folder / "log.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", "total_frames", "updates", *columns], restval="")
         writer.writeheader()

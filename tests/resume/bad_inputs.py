@@ -11,18 +11,18 @@ byte. Anything else is a finding, as is an attempt that hangs or takes ten secon
 """
 
 import argparse
-import multiprocessing
 import os
 import random
 import resource
+import select
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,24 +50,24 @@ MAX_CPU_S, MAX_S = 10.0, 120.0
 """CPU time, and wall time for an attempt that hangs; the latter allows for a busy machine."""
 MEMORY = 2**35
 """Limit on the address space, so that no attempt exhausts the machine's memory."""
-BATCH = 200
-"""Attempts per process, so that leftovers do not accumulate."""
 
 
 class Verdict(NamedTuple):
     number: int
     kind: str
-    code: int | None
-    """None if the process hung or died."""
+    code: int
+    """Negative for a signal: the process hung or died."""
     wrong: str
     """What is wrong; empty if nothing is."""
-    argv: Sequence[str] = ()
-    error: str = ""
+    argv: Sequence[str]
+    error: str
 
 
 def judge(attempt: Attempt, code: int, error: str, *, changed: bool, cpu_s: float) -> str:
     """What is wrong with the outcome of an attempt; empty if nothing is."""
     lines = error.strip().splitlines()
+    if code < 0:
+        return "hung or died"
     if cpu_s > MAX_CPU_S:
         return f"took {cpu_s:.0f} s"
     if code == 0 or (code == 1 and attempt.command == "diagnose" and not lines):
@@ -85,86 +85,54 @@ def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _kind(rng: random.Random) -> str:
-    return rng.choices(list(ATTEMPTS), [weight for weight, _ in ATTEMPTS.values()])[0]
-
-
-def _kind_of(seed: int, number: int) -> str:
-    return _kind(random.Random(f"{seed}:{number}"))
-
-
-def _try(seed: int, number: int, example: Path, error_log: Path) -> Verdict:
-    """Makes attempt ``number`` of a seed, which depends on nothing else; logs stderr."""
-    rng = random.Random(f"{seed}:{number}")
-    kind = _kind(rng)
-    folder = error_log.parent / "box"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(example, folder)
-    os.chdir(folder)
-    attempt = ATTEMPTS[kind][1](rng, folder)
-    before = _contents(folder)
-    os.truncate(error_log, 0)
-    cpu = time.process_time()
-    try:
-        code = attempt.run()
-    except BaseException:
-        traceback.print_exc()
-        code = -1
-    cpu = time.process_time() - cpu
-    sys.stderr.flush()
-    error = error_log.read_text(encoding="utf-8", errors="backslashreplace")
-    wrong = judge(attempt, code, error, changed=_contents(folder) != before, cpu_s=cpu)
-    return Verdict(number, kind, code, wrong, attempt.argv, error)
-
-
-def _work(seed: int, numbers: Sequence[int], example: Path, pipe: Connection) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    os.environ["WANDB_MODE"] = "offline"
-    error_log = example.parent / "stderr"
-    devnull = os.open(os.devnull, os.O_RDWR)
-    file = os.open(error_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for number, target in enumerate((devnull, devnull, file)):
-        os.dup2(target, number)
-    for number in numbers:
-        pipe.send(_try(seed, number, example, error_log))
-
-
 def verdicts(seed: int, numbers: Sequence[int]) -> Iterator[Verdict]:
-    """Makes each attempt in a fork of this process."""
-    left, context = list(numbers), multiprocessing.get_context("fork")
+    """Makes these attempts of a seed, each of which depends on nothing else."""
     with tempfile.TemporaryDirectory() as place:
-        example = Example(Path(place) / "example").folder
-        while left:
-            receiver, sender = context.Pipe(duplex=False)
-            child = context.Process(target=_work, args=(seed, left[:BATCH], example, sender))
-            child.start()
-            sender.close()
-            try:
-                for number in left[:BATCH]:
-                    del left[0]
-                    verdict = _receive(receiver) or Verdict(
-                        number, _kind_of(seed, number), None, "hung or died"
-                    )
-                    yield verdict
-                    if verdict.code is None:
-                        break
-            finally:
-                child.kill()
-                child.join()
+        example, box = Example(Path(place) / "example").folder, Path(place) / "box"
+        for number in numbers:
+            rng = random.Random(f"{seed}:{number}")
+            (kind,) = rng.choices(list(ATTEMPTS), [weight for weight, _ in ATTEMPTS.values()])
+            shutil.copytree(example, box)
+            attempt = ATTEMPTS[kind][1](rng, box)
+            before = _contents(box)
+            code, error, cpu_s = _fork(attempt, box, Path(place) / "stderr")
+            wrong = judge(attempt, code, error, changed=_contents(box) != before, cpu_s=cpu_s)
+            shutil.rmtree(box)
+            yield Verdict(number, kind, code, wrong, attempt.argv, error)
 
 
-def _receive(pipe: Connection) -> Verdict | None:
-    """None if the process hangs or has died."""
-    try:
-        return pipe.recv() if pipe.poll(MAX_S) else None
-    except EOFError:
-        return None
+def _fork(attempt: Attempt, folder: Path, error_log: Path) -> tuple[int, str, float]:
+    """Runs it in a fork of this process: its exit code, stderr and CPU time."""
+    child = os.fork()
+    if child == 0:
+        code = 3
+        try:
+            sys.stdin = sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+            sys.stderr = error_log.open("w", encoding="utf-8", errors="backslashreplace")
+            for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+                os.dup2(stream.fileno(), number)
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            os.environ["WANDB_MODE"] = "offline"
+            os.chdir(folder)
+            code = attempt.run()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    handle = os.pidfd_open(child)
+    if not select.select([handle], [], [], MAX_S)[0]:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+    _, status, usage = os.wait4(child, 0)
+    error = error_log.read_text(encoding="utf-8", errors="backslashreplace")
+    return os.waitstatus_to_exitcode(status), error, usage.ru_utime + usage.ru_stime
 
 
 def campaign(numbers: Sequence[int], seed: int, minutes: float) -> int:
     """Makes the attempts, prints a report and returns the number of findings."""
     end = time.monotonic() + 60 * minutes
-    codes: Counter[tuple[str, int | None]] = Counter()
+    codes: Counter[tuple[str, int]] = Counter()
     findings = 0
     for one in verdicts(seed, numbers):
         codes[one.kind, one.code] += 1
@@ -174,13 +142,10 @@ def campaign(numbers: Sequence[int], seed: int, minutes: float) -> int:
             print(f"  {ascii(one.argv)[:1000]}\n{one.error[-3000:]}", flush=True)
         if time.monotonic() > end:
             break
-    for kind in ATTEMPTS:
-        shown = [f"{n} x {code}" for (name, code), n in codes.items() if name == kind]
-        print(f"{kind}: {', '.join(sorted(shown))}")
+    for (kind, code), count in sorted(codes.items()):
+        print(f"{kind}: {count} x {code}")
     by_code = Counter(code for _, code in codes.elements())
-    shown = [f"{number} x {code}" for code, number in by_code.items()]
-    print(f"seed {seed}: {codes.total()} bad inputs, {findings} findings; exit codes: "
-          f"{', '.join(sorted(shown))}")  # fmt: skip
+    print(f"seed {seed}: {codes.total()} bad inputs, {findings} findings; by exit code: {by_code}")
     return findings
 
 

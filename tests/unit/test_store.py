@@ -75,13 +75,6 @@ def names(folder: Path) -> set[str]:
 # --- saving --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 5, 9])
-def test_the_newest_checkpoint_is_found_with_all_transitions(tmp_path: Path, epochs: int) -> None:
-    """Before and after wrap-around."""
-    Run(tmp_path).save(*range(1, epochs + 1))
-    assert_resumes_from(tmp_path, epochs)
-
-
 @pytest.mark.parametrize("stop", [1, 5])
 def test_a_restored_store_continues_like_the_original(tmp_path: Path, stop: int) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
@@ -127,11 +120,6 @@ def test_other_files_are_kept_and_leftovers_of_a_killed_save_removed(tmp_path: P
     assert_resumes_from(tmp_path, 3)
     assert names(tmp_path) >= others
     assert ".last_2.rows.abc.tmp" not in names(tmp_path)
-
-
-def test_nothing_is_found_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
-    assert Store(tmp_path, keep=2).newest() == (None, [])
-    assert Store(tmp_path / "none", keep=2).newest() == (None, [])
 
 
 # --- damage --------------------------------------------------------------------------------------
