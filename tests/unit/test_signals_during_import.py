@@ -96,17 +96,6 @@ def trained(self):
     print(sorted(name for name in set(sys.modules) - before if name[:6] == "torch."))
     return train(self)
 
-SignalGuard.__enter__, RLAlgo.train
-
-def entered(self):
-    self.before = set(sys.modules)
-    return enter(self)
-
-def trained(self):
-    guard = self.run._guard
-    print(sorted(name for name in set(sys.modules) - guard.before if name[:6] == "torch."))
-    return train(self)
-
 SignalGuard.__enter__, RLAlgo.train = entered, trained
 assert main("sac", ["--until", "10", *sys.argv[1:]]) == 0
 assert main("sac", ["--until", "20", "--resume", *sys.argv[1:]]) == 0
