@@ -33,17 +33,28 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("argv", [[], ["--resume"]])
+BUSY = "another process is working on this run"
+
+
+@pytest.mark.parametrize(
+    ("argv", "started", "message"),
+    [([], False, BUSY), ([], True, "use --resume"), (["--resume"], True, BUSY)],
+)
 def test_a_second_run_is_a_one_line_error(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str]
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    started: bool,
+    message: str,
 ) -> None:
-    if argv:
+    if started:
         params = {"algo": "sac", "env": {"tasks": [TASK]}, "system": {"workers": 0}}
         (run / "params.json").write_text(json.dumps(params))
     before = contents(run)
     with locked(run):
         assert start(tmp_path, *argv) == 2
-    one_line(capsys.readouterr().err, str(run), "another process is working on this run")
+    one_line(capsys.readouterr().err, str(run), message)
     assert contents(run) == before
 
 
