@@ -1,4 +1,4 @@
-"""The stages of a curriculum against histories worked out by hand."""
+"""The stages of a curriculum: which tasks they have, and when they end, worked out by hand."""
 
 from typing import Any
 
@@ -6,8 +6,74 @@ import pytest
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.collector.episode import EpisodeStats
-from torchrl_lite.config import check
+from torchrl_lite.config import CurriculumConfig, check
+from torchrl_lite.env import metaworld
 from torchrl_lite.training.curriculum import Check, Stages
+
+# --- the tasks of every stage ---------------------------------------------------------------------
+
+MT10 = list(metaworld.MT10)
+EASIEST_FIRST = [
+    "reach", "push", "button-press-topdown", "door-open", "drawer-open", "drawer-close",
+    "pick-place", "window-open", "window-close", "peg-insert-side",
+]  # fmt: skip
+PROGRESSIVE = [
+    {"reach"},
+    {"push", "button-press-topdown"},
+    {"door-open", "drawer-open", "drawer-close"},
+    {"window-open", "window-close"},
+    {"pick-place", "peg-insert-side"},
+]
+"""The tasks that each stage adds."""
+
+
+def stages(kind: str, tasks: list[str] = MT10, **fields: Any) -> list[set[str]]:
+    """The short names of the tasks in each stage."""
+    made = CurriculumConfig(kind=kind, **fields).stages_of(tasks)
+    return [{task.removesuffix("-v3") for task in stage} for stage in made]
+
+
+def test_the_kind_decides_which_tasks_a_stage_has() -> None:
+    assert stages("sequential") == [{name} for name in EASIEST_FIRST]
+    assert stages("progressive") == [set().union(*PROGRESSIVE[: n + 1]) for n in range(5)]
+    assert stages("mixed") == [set(EASIEST_FIRST[:count]) for count in range(3, 11)]
+    assert len(stages("mixed", MT10[:3])) == len(stages("mixed", MT10[:1])) == 1
+
+
+def test_custom_stages_are_taken_as_listed() -> None:
+    listed = [["push-v3", "reach-v3"], ["window-open-v3"], ["push-v3"]]
+    made = CurriculumConfig(kind="custom", stages=listed).stages_of(MT10)
+    assert made == [["reach-v3", "push-v3"], ["window-open-v3"], ["push-v3"]]  # in the set's order
+
+
+def test_a_level_without_tasks_in_the_set_is_skipped() -> None:
+    tasks = ["drawer-close-v3", "window-close-v3", "window-open-v3"]
+    both = {"drawer-close", "window-close", "window-open"}
+    assert stages("progressive", tasks) == [{"drawer-close"}, both]
+
+
+def test_difficulty_can_be_overridden() -> None:
+    easy = {"peg-insert-side-v3": 0.5}
+    assert stages("sequential", difficulty=easy)[0] == {"peg-insert-side"}
+    assert stages("progressive", difficulty=easy)[0] == {"peg-insert-side"}
+    assert stages("mixed", difficulty=easy)[0] == {"peg-insert-side", *EASIEST_FIRST[:2]}
+    assert "pick-place" in stages("progressive", difficulty={"pick-place-v3": 4})[3]
+
+
+def test_task_names_may_have_a_namespace() -> None:
+    """As Gymnasium ids from other packages do."""
+    tasks = ["box/Push-v0", "box/Pull-v0"]
+    difficulty = dict(zip(tasks, (2, 1), strict=True))
+    assert stages("custom", tasks, stages=[tasks]) == [set(tasks)]
+    assert stages("sequential", tasks, difficulty=difficulty) == [{tasks[1]}, {tasks[0]}]
+
+
+@pytest.mark.parametrize(("old_data", "weight"), [("keep", 1.0), ("drop", 0.0), (0.25, 0.25)])
+def test_old_data_is_a_keyword_or_a_weight(old_data: Any, weight: float) -> None:
+    assert CurriculumConfig(kind="mixed", old_data=old_data).old_weight == weight
+
+
+# --- the end of a stage ---------------------------------------------------------------------------
 
 TASKS = ["a", "b", "c"]
 THREE: dict[str, Any] = {
