@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
 from torchrl_lite.config import NetConfig
 from torchrl_lite.env.rendering import use_headless_backend
@@ -163,6 +165,19 @@ def random_block(spec: Spec, frames: int, copies: int = 1, *, seed: int = 0) -> 
         cont=(torch.rand(shape, generator=generator) > 0.25).float(),
         first=(torch.rand(shape, generator=generator) < 0.2).float(),
     )
+
+
+def filled_buffer(spec: Spec) -> ReplayBuffer:
+    """Random transitions of every task."""
+    buffer = ReplayBuffer(spec, 100, CPU)
+    buffer.add_block(random_block(spec, 60), range(spec.num_tasks))
+    return buffer
+
+
+def run_updates(learner: Learner, updates: int, tasks: Sequence[int] | None = None) -> None:
+    """On random transitions of these tasks (default: all)."""
+    every = range(learner.spec.num_tasks)
+    learner.run(filled_buffer(learner.spec), tasks or every, opt_steps=updates, batch_size=8)
 
 
 def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:

@@ -1,42 +1,22 @@
 """The update loop, its metrics and its saved state."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_sac, make_spec, random_block
+from helpers import CPU, filled_buffer, make_sac, make_spec, random_block, run_updates
+from tiny_runs import assert_same_bits
 from torch import Tensor
 
 from torchrl_lite.algo.agent_config import AgentConfig
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
-from torchrl_lite.algo.sac import SAC
 from torchrl_lite.config import NetConfig
 from torchrl_lite.types import Batch, Noise, Spec
 
 
-def filled_buffer(spec: Spec) -> ReplayBuffer:
-    buffer = ReplayBuffer(spec, 100, CPU)
-    buffer.add_block(random_block(spec, 60), range(spec.num_tasks))
-    return buffer
-
-
-def trained(spec: Spec, *, updates: int = 5, seed: int = 0, **config: object) -> SAC:
-    learner = make_sac(spec, seed=seed, **config)
-    learner.run(filled_buffer(spec), range(spec.num_tasks), opt_steps=updates, batch_size=8)
-    return learner
-
-
-def assert_same_weights(one: SAC, other: SAC) -> None:
-    mine, theirs = one.state_dict(), other.state_dict()
-    assert mine.keys() == theirs.keys()
-    for name, value in mine.items():
-        assert torch.equal(value, theirs[name]), name
-
-
 class Counting(Learner):
-    """Reports the number of the update, and that number times 10**task."""
+    """Reports the number of each update, and in every second one that number times 10**task."""
 
     METRICS = ("number", "size")
 
@@ -61,36 +41,32 @@ class Counting(Learner):
         self.noises.append(Noise(noise.pick.clone(), noise.act.clone()))
         self.variants.append(variant)
         number = torch.full((len(batch.task),), float(len(self.batches)))
-        return {"size": number * 10**batch.task, "number": number}
-
-
-def run_counting(learner: Counting, tasks: Sequence[int], steps: int) -> None:
-    learner.run(filled_buffer(learner.spec), tasks, opt_steps=steps, batch_size=8)
+        size = {"size": number * 10**batch.task} if variant == "even" else {}
+        return {"number": number} | size
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     """And updates do not use the global generator."""
-    learner = make_sac(make_spec(3))
+    learners = [make_sac(make_spec(3)) for _ in range(2)]
     before = torch.get_rng_state()
-    learner.run(filled_buffer(learner.spec), range(3), opt_steps=5, batch_size=8)
+    for learner in learners:
+        run_updates(learner, 5)
     assert torch.equal(torch.get_rng_state(), before)
-    assert_same_weights(learner, trained(make_spec(3)))
+    assert_same_bits(*(learner.state_dict() for learner in learners))
 
 
 def test_another_seed_gives_different_updates_of_the_same_weights() -> None:
-    spec, initial = make_spec(), make_sac(make_spec()).state_dict()
-    learners = [make_sac(spec, seed=seed) for seed in (0, 1)]
-    for learner in learners:
-        learner.load_state_dict(initial)
-        learner.run(filled_buffer(spec), [0], opt_steps=1, batch_size=8)
-    weights = [learner.critic.body.head.weight for learner in learners]
-    assert not torch.equal(*weights)
+    one, other = (make_sac(make_spec(), seed=seed) for seed in (0, 1))
+    other.load_state_dict(one.state_dict())
+    for learner in (one, other):
+        run_updates(learner, 1)
+    assert not torch.equal(one.critic.body.head.weight, other.critic.body.head.weight)
 
 
 def test_updates_and_initial_weights_use_different_random_streams() -> None:
     """Initial weights come from torch's global generator, with the same seed."""
     learner = Counting(make_spec())
-    run_counting(learner, [0], 1)
+    run_updates(learner, 1)
     torch.manual_seed(0)
     assert not torch.equal(learner.noises[0].pick, torch.rand(1, 8, dtype=torch.float64))
 
@@ -115,33 +91,43 @@ def test_picks_are_uniform_and_action_noise_is_standard_normal() -> None:
 
 def test_the_update_variant_follows_the_total_number_of_updates() -> None:
     learner = Counting(make_spec())
-    run_counting(learner, [0], 3)
-    run_counting(learner, [0], 2)
+    run_updates(learner, 3)
+    run_updates(learner, 2)
     assert learner.variants == ["even", "odd", "even", "odd", "even"]
     assert learner.updates == 5
 
 
-def test_flush_leaves_out_tasks_without_an_update() -> None:
+def test_a_metric_is_the_mean_over_the_tasks_and_updates_that_measured_it() -> None:
     learner = Counting(make_spec(3))
-    run_counting(learner, [2, 0], 2)
+    run_updates(learner, 2, tasks=[2, 0])
     assert learner.flush() == {
         "train/number": 1.5,
         "train_number/task0": 1.5,
         "train_number/task2": 1.5,
-        "train/size": 75.75,
-        "train_size/task0": 1.5,
-        "train_size/task2": 150.0,
+        "train/size": 50.5,
+        "train_size/task0": 1.0,
+        "train_size/task2": 100.0,
     }
 
 
 def test_flush_resets_the_metrics() -> None:
     """With a single task, there are no per-task metrics."""
     learner = Counting(make_spec())
-    run_counting(learner, [0], 4)
-    assert learner.flush() == {"train/number": 2.5, "train/size": 2.5}
+    run_updates(learner, 4)
+    assert learner.flush() == {"train/number": 2.5, "train/size": 2.0}
     assert learner.flush() == {}
-    run_counting(learner, [0], 1)
-    assert learner.flush()["train/number"] == 5.0
+    run_updates(learner, 1)
+    assert learner.flush() == {"train/number": 5.0, "train/size": 5.0}
+    run_updates(learner, 1)
+    assert learner.flush() == {"train/number": 6.0}
+
+
+def test_a_learned_temperature_starts_at_initial_alpha() -> None:
+    learner = make_sac(make_spec(2), initial_alpha=3.0)
+    task = torch.tensor([1, 0])
+    torch.testing.assert_close(learner.temperature(task), torch.full((2, 1), 3.0))
+    assert learner.log_alpha.requires_grad
+    assert torch.equal(make_sac(make_spec(2)).log_alpha, torch.zeros(2))
 
 
 def test_a_task_without_transitions_is_rejected() -> None:
