@@ -163,20 +163,14 @@ def test_checks_run_when_a_stage_can_pass_and_their_frames_are_reported(whole: P
     assert result_of(whole)["stage/check_frames"] == sum(cost)
 
 
-def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks(
+def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks_and_forgetting(
     recorded: Recorded, whole: Path
 ) -> None:
     everything = ([0, 1, 2], 1)
     checks = [(indices(stage), CHECKS) for stage in STAGES]
-    assert recorded.evaluations == [
-        *checks[:2], everything, *checks[2:], everything, everything,
-    ]  # fmt: skip
+    assert recorded.evaluations == [*checks[:2], everything, *checks[2:], everything, everything]
     for task in TASKS:
         assert epochs_with(whole, f"eval_success/{task}") == [4, 8]
-
-
-def test_forgetting_is_logged_from_the_second_evaluation_on(whole: Path) -> None:
-    for task in TASKS:
         assert epochs_with(whole, f"forgetting/{task}") == [8]
         assert isinstance(result_of(whole)[f"forgetting/{task}"], float)
 

@@ -57,43 +57,30 @@ def test_commands_are_found() -> None:
     assert len(commands()) > 30
 
 
-def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parses the command's flags, configuration and names as its starter does."""
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_is_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its flags, configuration and names are read as by its starter."""
     monkeypatch.chdir(ROOT)
     program, starter, *words = shlex.split(command, comments=True)
     if program == "torchrl-lite":
         assert starter in COMMANDS
-        if starter == "train":
-            args = flags.parse(words[0], words[1:], multi_task=None)
-            if args.config is None or args.config.name not in NOT_SHIPPED:
-                request(args, words[0], multi_task=None)
-            return
-        starter = f"starter/{starter}.py"
-    assert Path(starter).is_file()
-    training = re.fullmatch(r"(st|mt)_(\w+)", Path(starter).stem)
-    if training:
-        multi_task, algo = training[1] == "mt", training[2]
+    else:
+        assert Path(starter).is_file()
+    name = Path(starter).stem
+    training = re.fullmatch(r"(st|mt)_(\w+)", name)
+    if training or name == "train":
+        multi_task = training[1] == "mt" if training else None
+        algo = training[2] if training else words.pop(0)
         args = flags.parse(algo, words, multi_task=multi_task)
         if not args.help_config and (args.config is None or args.config.name not in NOT_SHIPPED):
             request(args, algo, multi_task=multi_task)
-    elif starter.endswith("sweep.py"):
+    elif name == "sweep":
         args = parse_sweep(words)
         if args.starter:
             plan(args)
     else:
-        modules = {
-            "bench": "bench.command",
-            "play": "command.play",
-            "plot": "command.plot",
-            "demos": "command.demos",
-            "diagnose": "command.diagnose",
-        }
-        args = import_module(f"torchrl_lite.{modules[Path(starter).stem]}").parse(words)
+        module = "bench.command" if name == "bench" else f"command.{name}"
+        args = import_module(f"torchrl_lite.{module}").parse(words)
         named = getattr(args, "pretrained", None)
         if named and not named.startswith(hub.SCHEME):
-            pretrained.find(args.pretrained)
-
-
-@pytest.mark.parametrize("command", commands())
-def test_a_documented_command_is_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(command, monkeypatch)
+            pretrained.find(named)

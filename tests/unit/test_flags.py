@@ -105,6 +105,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("--task reach-v3 stray", ["stray"]),
     ("--task reach-v3 --foo a\nb", ["--foo"]),
     ("--task reach-v3 --seed 1e3", ["--seed", "'1e3'", "from 0 to"]),
+    ("--task reach-v3 --seed -1", ["--seed", "'-1'", "from 0 to"]),
     (f"--task reach-v3 --seed {2**63}", ["--seed", "from 0 to 2147483647"]),
     ("--task reach-v3 --stage 0", ["--stage"]),
     (f"--task reach-v3 --id {'x' * 300}", ["--id", "300 characters"]),
