@@ -163,7 +163,7 @@ def test_checks_run_when_a_stage_can_pass_and_their_frames_are_reported(whole: P
     assert result_of(whole)["stage/check_frames"] == sum(cost)
 
 
-def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks_and_forgetting(
+def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks(
     recorded: Recorded, whole: Path
 ) -> None:
     everything = ([0, 1, 2], 1)
@@ -171,7 +171,7 @@ def test_a_check_evaluates_the_stages_tasks_and_an_evaluation_all_tasks_and_forg
     assert recorded.evaluations == [*checks[:2], everything, *checks[2:], everything, everything]
     for task in TASKS:
         assert epochs_with(whole, f"eval_success/{task}") == [4, 8]
-        assert epochs_with(whole, f"forgetting/{task}") == [8]
+        assert epochs_with(whole, f"forgetting/{task}") == [8]  # the first one has none before it
         assert isinstance(result_of(whole)[f"forgetting/{task}"], float)
 
 

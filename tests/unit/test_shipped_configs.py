@@ -18,12 +18,8 @@ FILES = sorted(
     for path in FOLDER.rglob("*")
     if path.suffix in (".json", ".yaml", ".yml") and path not in COMPARISONS
 )
-MLPS = ["mt3", "mt10", "mt25", "mt50"]
-HEADS = ["mt10_multihead", "mt50_multihead"]
-SOFT = ["mt10_soft_module", "mt50_soft_module"]
-DEEP = ["mt10_soft_module_deep", "mt50_soft_module_deep"]
-MIXED = [f"{mt}_{kind}" for mt in ("mt10", "mt50") for kind in ("paco", "moore", "film", "care")]
-INDEPENDENT = ["mt10_independent", "mt50_independent"]
+VARIANTS = sorted(path.stem for path in FOLDER.glob("mt[15]0_*.json"))
+SHARED = ["mt3", "mt10", "mt25", "mt50", *(name for name in VARIANTS if "indep" not in name)]
 ANY_TASK = 'env.tasks=["reach-v3"]'
 
 
@@ -59,12 +55,12 @@ def test_a_task_set_has_metaworlds_tasks_in_order(number: int) -> None:
     assert config_of("mt3").env.tasks == config_of("mt10").env.tasks[:3]
 
 
-@pytest.mark.parametrize("name", [*HEADS, *SOFT, *DEEP, *MIXED, *INDEPENDENT])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_has_the_environments_of_its_task_set(name: str) -> None:
     assert config_of(name).env == config_of(name.split("_")[0]).env
 
 
-@pytest.mark.parametrize("name", [*MLPS, *HEADS, *SOFT, *DEEP, *MIXED])
+@pytest.mark.parametrize("name", SHARED)
 def test_a_shared_policy_is_trained_as_in_metaworld_algorithms(name: str) -> None:
     """Per task: 4,000 random frames, then 2 million, each with an update on 128 transitions."""
     config = config_of(name)
@@ -74,4 +70,4 @@ def test_a_shared_policy_is_trained_as_in_metaworld_algorithms(name: str) -> Non
     assert train.num_epochs * train.epoch_frames == 2_000_000
     assert train.opt_steps == train.epoch_frames == config.env.max_episode_frames == 500
     assert config.task_batch_size == 128
-    assert config.agent.temperature_weights == (name in SOFT + DEEP)
+    assert config.agent.temperature_weights == ("soft_module" in name)
