@@ -18,7 +18,9 @@ import torch
 from helpers import complete_state
 from processes import SHARED_MEMORY, session_of, still_alive
 
+from torchrl_lite.command.flags import parse
 from torchrl_lite.command.launch import main
+from torchrl_lite.command.options import Request, request
 from torchrl_lite.config.files import merge, nest
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +77,11 @@ def start(log_dir: Path, *argv: str, task: str = TASK) -> int:
     except Exception as error:
         print(error)
         return 1
+
+
+def requested(*argv: str, multi_task: bool | None = False) -> Request:
+    """What a command line asks for, without starting it."""
+    return request(parse("sac", argv, multi_task=multi_task), "sac", multi_task=multi_task)
 
 
 def run_starter(name: str, *arguments: object) -> Any:

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT, TINY, one_line, sets
+from tiny_runs import ROOT, TINY, one_line, requested, sets
 
 from torchrl_lite import UserError
 from torchrl_lite.algo.registry import ALGORITHMS
 from torchrl_lite.cli import main as cli
 from torchrl_lite.command import start
-from torchrl_lite.command.flags import parse
-from torchrl_lite.command.options import request
 
 RUN_EACH_LINE = """
 import io, json, runpy, sys
@@ -100,16 +98,15 @@ def test_train_takes_one_task_or_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, tasks: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    args = parse("sac", words.split(), multi_task=None)
-    asked = request(args, "sac", multi_task=None)
-    assert asked.config.num_tasks == tasks
-    assert asked.config.curriculum is None or asked.config.curriculum.first_stage == 1
+    config = requested(*words.split(), multi_task=None).config
+    assert config.num_tasks == tasks
+    assert config.curriculum is None or config.curriculum.first_stage == 1
 
 
 def test_train_names_a_missing_task_or_curriculum() -> None:
     for words, message in (("--seed 1", "env.tasks"), ("--config mt10 --stage 1", "--stage")):
         with pytest.raises(UserError, match=message):
-            request(parse("sac", words.split(), multi_task=None), "sac", multi_task=None)
+            requested(*words.split(), multi_task=None)
 
 
 def test_a_module_in_the_current_directory_can_be_imported(tmp_path: Path) -> None:

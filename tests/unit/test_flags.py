@@ -2,85 +2,55 @@
 
 import json
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
-from tiny_runs import contents, one_line, run_starter, sets, tree_of
+from tiny_runs import contents, one_line, requested, run_starter, sets, tree_of
 
 from torchrl_lite import load_config, make_learner
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.algo.reward_scale import DeviationScale, ReturnScale, reward_scale
 from torchrl_lite.analysis.axes import Until
-from torchrl_lite.collector.collector import Collector
 from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
+from torchrl_lite.command.options import find_device, resolve
 from torchrl_lite.config import Config, model, reference
 from torchrl_lite.config.machine import cores
 from torchrl_lite.env.metaworld import MT10
 from torchrl_lite.errors import UserError
-from torchrl_lite.training.rl_algo import RLAlgo
-from torchrl_lite.training.run import Run
 
 REACH = ("--task", "reach-v3")
-SMALL = ("--device", "cpu", "--set", "replay_buffer.size=1000")
-TRAINED = ("--task_id", "0", *SMALL)
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Started(NamedTuple):
-    """A run that got as far as its first epoch."""
-
-    config: Config
-    folder: Path
-    until: Until | None
+Mistake = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Started]:
-    """The runs that would have trained: training is replaced. The working directory is empty."""
-    empty = nullcontext(Collector.__new__(Collector))
-    monkeypatch.setattr(job, "make_collector", lambda *_, **__: empty)
-    runs: list[Started] = []
-
-    def train(self: RLAlgo) -> bool:
-        run = self.run
-        assert isinstance(run, Run)
-        runs.append(Started(self.config, run.folder, run._budget.until))
-        return True
-
-    monkeypatch.setattr(RLAlgo, "train", train)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory is empty, and no run may get as far as its environments."""
+    started = AssertionError("the run started")
+    monkeypatch.setattr(job, "make_collector", Mock(side_effect=started))
     monkeypatch.chdir(tmp_path)
-    return runs
-
-
-Start = Callable[..., Outcome]
 
 
 @pytest.fixture
-def start(capsys: pytest.CaptureFixture[str]) -> Start:
-    def run(*argv: str, multi_task: bool = False) -> Outcome:
-        capsys.readouterr()
-        code = main("sac", list(argv), multi_task=multi_task)
-        return Outcome(code, *capsys.readouterr())
+def mistake(capsys: pytest.CaptureFixture[str]) -> Mistake:
+    """Asserts that a command prints nothing but one line with these parts."""
 
-    return run
+    def check(argv: Sequence[str], *parts: str, multi_task: bool = False) -> None:
+        assert main("sac", argv, multi_task=multi_task) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        one_line(err, *parts)
+
+    return check
 
 
-def mistake(outcome: Outcome, *parts: str) -> str:
-    """Asserts that the outcome is a one-line mistake with these parts, and returns the line."""
-    assert (outcome.code, outcome.out) == (2, ""), outcome
-    assert "Traceback" not in outcome.err
-    one_line(outcome.err, *parts)
-    return outcome.err
+def config_of(*argv: str) -> Config:
+    """What the run of a command would be configured with."""
+    return resolve(requested(*argv).config)
 
 
 def write(path: Path, content: str | dict[str, Any]) -> str:
@@ -128,20 +98,22 @@ MISTAKES: list[tuple[str, list[str]]] = [
 
 @pytest.mark.parametrize(("argv", "parts"), MISTAKES)
 def test_a_mistake_is_one_helpful_line_and_writes_no_file(
-    start: Start, tmp_path: Path, argv: str, parts: list[str]
+    mistake: Mistake, tmp_path: Path, argv: str, parts: list[str]
 ) -> None:
-    mistake(start(*argv.split(" ")), *parts)
+    mistake(argv.split(" "), *parts)
     assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "", "nan", "0h", "h", "infh", "90s", "1h30min"])
-def test_until_rejects_all_but_a_positive_number_or_time(start: Start, text: str) -> None:
-    mistake(start(*REACH, f"--until={text}"), "--until", "positive", "90min")
+def test_until_rejects_all_but_a_positive_number_or_time(mistake: Mistake, text: str) -> None:
+    mistake([*REACH, f"--until={text}"], "--until", "positive", "90min")
 
 
-def test_an_invalid_file_is_not_blamed_on_a_valid_override(start: Start, tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_blamed_on_a_valid_override(
+    mistake: Mistake, tmp_path: Path
+) -> None:
     path = write(tmp_path / "x.json", {"env": {"tasks": ["push-v3"]}, "sac": {"tau": 5}})
-    mistake(start(f"--config={path}", "--set", "sac.plr=1e-3"), f"{path}: sac.tau")
+    mistake([f"--config={path}", "--set", "sac.plr=1e-3"], f"{path}: sac.tau")
 
 
 # --- the task ------------------------------------------------------------------------------------
@@ -157,20 +129,20 @@ def test_an_invalid_file_is_not_blamed_on_a_valid_override(start: Start, tmp_pat
     ],
 )
 def test_a_task_is_selected_by_a_flag_or_a_field(
-    start: Start, started: list[Started], tmp_path: Path, argv: tuple[str, ...], task: str
+    tmp_path: Path, argv: tuple[str, ...], task: str
 ) -> None:
     env = {"name": "MT2", "tasks": ["push-v3", "door-open-v3"]}
     write(tmp_path / "pair.json", {"env": env})
-    assert start(*argv, *SMALL).code == 0
-    assert started[0].config.env.tasks == [task]
-    assert started[0].folder.parts[-2:] == (task, "1")
+    asked = requested(*argv)
+    assert asked.config.env.tasks == [task]
+    assert asked.folder.parts[-2:] == (task, "1")
 
 
-def test_several_tasks_need_another_starter_and_a_config(start: Start, tmp_path: Path) -> None:
+def test_several_tasks_need_another_starter_and_a_config(mistake: Mistake, tmp_path: Path) -> None:
     env = {"tasks": ["reach-v3", "push-v3"], "num_envs": 2}
-    mistake(start("--config", write(tmp_path / "mt2.json", {"env": env})), "env.tasks", "mt_sac.py")
-    mistake(start(multi_task=True), "--config")
-    mistake(start("--config", "x.json", "--task_id", "3", multi_task=True), "--task_id")
+    mistake(["--config", write(tmp_path / "mt2.json", {"env": env})], "env.tasks", "mt_sac.py")
+    mistake([], "--config", multi_task=True)
+    mistake(["--config", "x.json", "--task_id", "3"], "--task_id", multi_task=True)
 
 
 # --- the other flags -----------------------------------------------------------------------------
@@ -195,11 +167,8 @@ def test_a_file_name_that_is_too_long_is_a_one_line_error(
         ("1e-3 h", Until("core_hours", 1e-3)),
     ],
 )
-def test_until_accepts_frames_and_core_hours(
-    start: Start, started: list[Started], text: str, until: Until
-) -> None:
-    assert start(*TRAINED, "--until", text).code == 0
-    assert started[0].until == until
+def test_until_accepts_frames_and_core_hours(text: str, until: Until) -> None:
+    assert flags.until(text) == until
 
 
 # --- the device ----------------------------------------------------------------------------------
@@ -215,35 +184,33 @@ def test_until_accepts_frames_and_core_hours(
     ],
 )
 def test_a_missing_device_lists_the_available_ones(
-    start: Start, monkeypatch: pytest.MonkeyPatch, device: str, count: int, available: str
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch, device: str, count: int, available: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    mistake(start(*REACH, "--device", device), "--device", f"'{device}'", available)
+    mistake([*REACH, "--device", device], "--device", f"'{device}'", available)
 
 
 def test_a_gpu_that_does_not_work_is_a_one_line_error(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver counts GPUs that this build of torch cannot use."""
 
-    def ones(*_: Any, **__: Any) -> None:
-        raise RuntimeError("The NVIDIA driver on your system is too old.\nUpdate it.")
-
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch, "ones", ones)
+    error = RuntimeError("The NVIDIA driver on your system is too old.\nUpdate it.")
+    monkeypatch.setattr(torch, "ones", Mock(side_effect=error))
     words = ("--device", "cuda:0", "driver on your system is too old", "choose cpu")
-    mistake(start(*TRAINED, "--device", "auto"), *words)
+    mistake([*REACH, "--device", "auto"], *words)
 
 
 def test_without_a_gpu_the_device_is_the_cpu(
-    start: Start, started: list[Started], monkeypatch: pytest.MonkeyPatch
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    mistake(start(*TRAINED, "--set", "system.accel=graph"), "system.accel")
+    assert find_device("auto") == torch.device("cpu")
+    assert config_of(*REACH).system.accel == "eager"
+    mistake([*REACH, "--set", "system.accel=graph"], "system.accel")
     with pytest.raises(UserError, match=r"^system\.accel"):
         make_learner(load_config({"env": {"tasks": ["reach-v3"]}}, "system.accel=graph"))
-    assert start(*TRAINED, "--device", "auto").code == 0
-    assert started[0].config.system.accel == "eager"
 
 
 @pytest.mark.parametrize(
@@ -271,17 +238,11 @@ def test_auto_counts_the_cores_that_a_container_may_use(
     ],
 )
 def test_rewards_are_normalised_by_default_for_v1_rewards_and_bounded_critics(
-    start: Start,
-    started: list[Started],
-    version: str,
-    critic: str,
-    expected: str | None,
-    scale: type | None,
+    version: str, critic: str, expected: str | None, scale: type | None
 ) -> None:
     """By a run, and by a custom training loop."""
     fields = {"env.reward_version": version, "net.critic.kind": critic}
-    assert start(*TRAINED, *sets(fields)).code == 0
-    assert started[0].config.env.reward_normalization == expected
+    assert config_of(*REACH, *sets(fields)).env.reward_normalization == expected
     own = reward_scale(load_config(tree_of(fields | {"env.tasks": ["reach-v3"]})))
     assert type(own) is scale if scale else own is None
 
@@ -302,43 +263,41 @@ PLACE = "log/MT10_Individual_Tasks/reach-v3/1"
     ],
 )
 def test_the_run_directory_follows_from_the_flags(
-    start: Start, started: list[Started], tmp_path: Path, argv: tuple[str, ...], folder: str
+    tmp_path: Path, argv: tuple[str, ...], folder: str
 ) -> None:
     write(tmp_path / "sub" / "fast.v2.yaml", {"train": {"num_epochs": 1}})
     write(tmp_path / "named.json", {"algo": "sac"})
     (tmp_path / PLACE).mkdir(parents=True)
-    assert start(*TRAINED, *argv).code == 0
-    assert started[0].folder.resolve() == tmp_path / folder
-    assert (tmp_path / folder / "params.json").exists()
+    assert requested(*REACH, *argv).folder == tmp_path / folder
 
 
-def test_a_nonempty_directory_is_not_touched(start: Start, tmp_path: Path) -> None:
+def test_a_nonempty_directory_is_not_touched(mistake: Mistake, tmp_path: Path) -> None:
     write(tmp_path / PLACE / "notes.txt", "mine")
     before = contents(tmp_path)
-    mistake(start(*REACH), "MT10_Individual_Tasks/reach-v3/1", "--resume", "--id", "--seed")
+    mistake(REACH, "MT10_Individual_Tasks/reach-v3/1", "--resume", "--id", "--seed")
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("place", ["log", "log/x/reach-v3/1"])
 def test_a_file_in_place_of_a_directory_is_a_one_line_error(
-    start: Start, tmp_path: Path, place: str
+    mistake: Mistake, tmp_path: Path, place: str
 ) -> None:
     write(tmp_path / place, "a file")
-    mistake(start(*TRAINED, "--id", "x"), place)
+    mistake([*REACH, "--id", "x"], place)
 
 
 # --- help ----------------------------------------------------------------------------------------
 
 
 def test_help_config_lists_every_field_and_starts_no_run(
-    start: Start, started: list[Started], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    code, out, err = start("--help_config")
-    assert (code, err) == (0, "")
+    assert main("sac", ["--help_config"]) == 0
+    out = capsys.readouterr().out
     fields = [key for key, *_ in reference(model("sac", SECTIONS))]
     assert not [field for field in fields if field not in out.split()]
     assert all(part in out for part in ("discount factor", "0.0003", "an integer >= 1"))
-    assert (started, contents(tmp_path)) == ([], {})
+    assert contents(tmp_path) == {}
 
 
 # --- output files of starters --------------------------------------------------------------------

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import one_line
+from tiny_runs import one_line, requested
 
-from torchrl_lite.command.flags import parse
 from torchrl_lite.command.launch import main
-from torchrl_lite.command.options import Request, request, resolve
+from torchrl_lite.command.options import resolve
 from torchrl_lite.config import Config
 from torchrl_lite.errors import UserError
 
@@ -29,10 +28,6 @@ def test_without_ray_the_error_says_how_to_install_it(
 
 
 # --- resume --------------------------------------------------------------------------------------
-
-
-def requested(*argv: str) -> Request:
-    return request(parse("sac", argv, multi_task=False), "sac", multi_task=False)
 
 
 def resumed(folder: Path, started_with: list[str], *argv: str) -> Config:
