@@ -52,10 +52,6 @@ def loaded(path: Path, *overrides: str) -> Config:
     return load(path, overrides, sections=SECTIONS, algo="sac")
 
 
-def from_text(folder: Path, suffix: str, text: str) -> Config:
-    return loaded(write(folder / f"config{suffix}", text), TASK)
-
-
 def rejection(key: str, value: Any) -> str:
     """The error message for a value, which names its key."""
     message = error_of(checked, tree({key: value}))
@@ -84,14 +80,12 @@ def test_a_number_means_the_same_in_yaml_and_in_set(
     tmp_path: Path, text: str, number: float | None
 ) -> None:
     """None: it is refused in both."""
-    for load_it in (
-        lambda: from_text(tmp_path, ".yaml", f"sac: {{plr: {text}}}"),
-        lambda: overridden(f"sac.plr={text}"),
-    ):
+    file = write(tmp_path / "config.yaml", f"sac: {{plr: {text}}}")
+    for source, overrides in ((file, [TASK]), (None, [TASK, f"sac.plr={text}"])):
         if number is None:
-            assert "sac.plr" in error_of(load_it)
+            assert "sac.plr" in error_of(load, source, overrides, sections=SECTIONS)
         else:
-            plr = load_it().agent.plr
+            plr = load(source, overrides, sections=SECTIONS).agent.plr
             assert (plr, type(plr)) == (number, float)
 
 

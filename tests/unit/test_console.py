@@ -2,8 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 from rich.console import Console
@@ -30,16 +29,11 @@ def evaluated(tasks: list[str], successes: list[float]) -> Row:
     return row
 
 
-@contextmanager
-def live(tasks: list[str], *, width: int = 100, height: int = 60) -> Iterator[LiveView]:
+def view_of(tasks: list[str], *, width: int = 100, height: int = 60) -> LiveView:
     terminal = Console(
         file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
     )
-    view = LiveView(terminal, "sac MT3 seed 1", tasks, 1200, 0)
-    try:
-        yield view
-    finally:
-        view.close()
+    return LiveView(terminal, "sac MT3 seed 1", tasks, 1200, 0)
 
 
 def lines_of(view: LiveView, *, width: int = 100) -> list[str]:
@@ -50,7 +44,7 @@ def lines_of(view: LiveView, *, width: int = 100) -> list[str]:
 
 def shown(tasks: list[str], *epochs: Row, width: int = 100, height: int = 60) -> list[str]:
     """The lines of the live view after these epochs."""
-    with live(tasks, width=width, height=height) as view:
+    with closing(view_of(tasks, width=width, height=height)) as view:
         for row in epochs:
             view.epoch(row, best=0.5)
         return lines_of(view, width=width)
@@ -75,7 +69,7 @@ def test_before_the_first_evaluation_the_table_has_no_numbers() -> None:
 
 
 def test_a_resumed_view_shows_the_last_evaluation_and_the_current_temperatures() -> None:
-    with live(TASKS) as view:
+    with closing(view_of(TASKS)) as view:
         later: Row = {"epoch": 5, "total_frames": 900, "train_alpha/push-v3": 0.125}
         view.resume([evaluated(TASKS, SUCCESS), later], best=0.75)
         lines = lines_of(view)
@@ -112,17 +106,11 @@ def epochs(count: int, *, evaluation_s: float, start: int = 1) -> list[Row]:
     """100 frames in 2 s each; every tenth has an evaluation, the first three random actions."""
     rows: list[Row] = []
     for epoch in range(start, start + count):
-        evaluated_s = evaluation_s if epoch % 10 == 0 else 0.0
         updates_s = 0.0 if epoch <= 3 else 1.0
-        rows.append(
-            {
-                "epoch": epoch,
-                "total_frames": 100 * epoch,
-                "time/update_s": updates_s,
-                "time/total_s": 1.0 + updates_s + evaluated_s,
-                "time/eval_s": evaluated_s or None,
-            }
-        )
+        evaluated_s = evaluation_s if epoch % 10 == 0 else 0.0
+        row: Row = {"epoch": epoch, "total_frames": 100 * epoch, "time/update_s": updates_s}
+        total_s = 1.0 + updates_s + evaluated_s
+        rows.append(row | {"time/total_s": total_s, "time/eval_s": evaluated_s or None})
     return rows
 
 
@@ -174,7 +162,7 @@ def test_core_hours_are_converted_to_frames_at_the_pace_of_the_latest_epochs() -
 def test_a_long_phase_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
-    with live(TASKS) as view:
+    with closing(view_of(TASKS)) as view:
         view.phase("evaluating")
         view.progress(20, 1500)
         now += 34.4

@@ -68,6 +68,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("--task Reach-v3", ["--task: ", "'Reach-v3'", "'reach-v3'"]),
     ('--set env.tasks=["peg-insertion-side-v2"]', ["env.tasks: ", "'peg-insert-side-v3'"]),
     ("--task_id 10", ["--task_id", *TEN]),
+    ("--task_id 1.5", ["--task_id", *TEN]),
     ("--task_id 0 --task push-v3", ["--task and --task_id"]),
     ('--task_id 0 --set env.tasks=["push-v3"]', ["env.tasks", "--task_id"]),
     ('--task_id 0 --set env={"tasks":["push-v3"]}', ["env.tasks", "--task_id"]),

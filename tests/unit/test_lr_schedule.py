@@ -30,16 +30,13 @@ def share(kind: str, updates: int, *, final: float = 0.5, epochs: int = 10) -> f
         ("cosine", 0.0, [1, 0.853553, 0.5, 0.146447, 0]),
     ],
 )
-def test_the_shares_at_quarters_of_a_run(kind: str, final: float, shares: list[float]) -> None:
+def test_the_shares_at_quarters_of_a_run_and_after_it(
+    kind: str, final: float, shares: list[float]
+) -> None:
     computed = [share(kind, updates, final=final) for updates in (0, 10, 20, 30, 40)]
+    assert share(kind, 41, final=final) == share(kind, 4000, final=final) == computed[-1]
+    assert share(kind, 0, final=final, epochs=0) == 1  # a run without updates
     assert computed == pytest.approx(shares, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_rate_is_constant_after_the_end(kind: str) -> None:
-    """A run without updates has a schedule, too."""
-    assert share(kind, 41) == share(kind, 4000) == share(kind, 40)
-    assert share(kind, 0, epochs=0) == 1
 
 
 def rates(learner: Learner) -> dict[str, float]:
