@@ -16,7 +16,7 @@ from torchrl_lite.types import Block
 
 ROOT = Path(__file__).parents[2]
 DOCS, TESTS = ROOT / "docs", ROOT / "tests"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
 def test_the_configuration_page_matches_the_models() -> None:
@@ -56,10 +56,7 @@ def test_every_log_column_is_documented() -> None:
     assert not [name for name in general if f"`{name}`" not in text]
 
 
-LINKED = [*PAGES, DOCS / "tour.ipynb", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
-
-
-@pytest.mark.parametrize("page", LINKED, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "tour.ipynb"], ids=lambda path: path.name)
 def test_links_resolve(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     anchors = {
@@ -68,9 +65,8 @@ def test_links_resolve(page: Path) -> None:
             for line in file.read_text(encoding="utf-8").splitlines()
             if line.startswith("#")
         }
-        for file in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+        for file in PAGES
     }
-
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("http"):
             continue
@@ -90,9 +86,8 @@ def pins(name: str) -> set[str]:
 
 def test_every_dependency_is_pinned_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {re.split("[<>=]", one)[0] for one in project["dependencies"]} == pins(
-        "requirements.txt"
-    )
+    needed = {re.split("[<>=]", one)[0] for one in project["dependencies"]}
+    assert needed == pins("requirements.txt")
 
 
 def test_the_readme_gives_a_reason_for_every_package() -> None:
@@ -105,7 +100,7 @@ def test_the_readme_gives_a_reason_for_every_package() -> None:
 def test_every_test_named_in_the_docs_exists() -> None:
     files = {file.name: file.read_text(encoding="utf-8") for file in TESTS.rglob("*.py")}
     tests = re.findall(r"def (test_\w+)", "\n".join(files.values()))
-    for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+    for page in PAGES:
         for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
             if re.fullmatch(r"(tests/.*)?test_\w+\.py", span):
                 assert span.rpartition("/")[2] in files, span
