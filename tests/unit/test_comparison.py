@@ -16,6 +16,7 @@ from torchrl_lite.analysis.comparison import markdown, rows
 from torchrl_lite.analysis.results import AVERAGES
 from torchrl_lite.analysis.runs import by_experiment, find_runs
 from torchrl_lite.command.flags import parse
+from torchrl_lite.config import flat
 from torchrl_lite.config.net import NetConfig
 from torchrl_lite.config.train import TrainConfig
 from torchrl_lite.sweep import command, report
@@ -43,9 +44,7 @@ def save_plan(folder: Path, **changes: Any) -> str:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_the_shipped_comparison_has_every_method_and_changes_nothing_else(
-    tmp_path: Path,
-) -> None:
+def test_the_shipped_comparison_has_every_method_and_changes_nothing_else(tmp_path: Path) -> None:
     found = trials(tmp_path, "--plan", "compare_mt10", "--seeds", "1")
     configs = {trial.folder.parts[-3]: config_of(trial) for trial in found}
     kinds = get_args(NetConfig.model_fields["kind"].annotation)
@@ -62,19 +61,14 @@ def test_the_shipped_comparison_has_every_method_and_changes_nothing_else(
 
 def test_the_shipped_ablation_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
     found = trials(tmp_path, "--plan", "compare_fast_st", "--tasks", "push-v3", "--seeds", "1")
-    configs = {trial.folder.parts[-3]: config_of(trial).model_dump() for trial in found}
+    configs = {trial.folder.parts[-3]: flat(config_of(trial).model_dump()) for trial in found}
     recipe = configs.pop("fast_st")
-    together = [{"num_envs", "group_size"}, {"reward_normalization", "bound"}]
+    together = [
+        {"env.num_envs", "env.group_size"}, {"env.reward_normalization", "net.critic.bound"}
+    ]  # fmt: skip
     for name, config in configs.items():
-        changed = differing(recipe, config)
+        changed = {key for key in recipe if config[key] != recipe[key]}
         assert len(changed) == 1 or changed in together, name
-
-
-def differing(one: Any, other: Any, name: str = "") -> set[str]:
-    """The names of the fields that differ."""
-    if not isinstance(one, dict):
-        return {name} if one != other else set()
-    return {field for key in one for field in differing(one[key], other[key], key)}
 
 
 def test_a_run_gets_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> None:
@@ -118,7 +112,7 @@ def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:
         (
             {"methods": {"b": {}, "a": {"env.tasks": []}}},
             [],
-            ["methods.a: ", "env.tasks: [] is not allowed"],
+            ["methods.a: ", "env.tasks: [] is not"],
         ),
         ({"methods": {"../a": {}}}, [], ["'../a'", "letters"]),
         ({}, ["--set", "net.hidden_shapes=[4]"], ["methods.small: net.hidden_shapes: set a field"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import Field
-from tiny_runs import TINY, assert_same_run, main, rows_of, same_results, sets
+from tiny_runs import TASK, TINY, assert_same_run, folder_in, main, rows_of, same_results, sets
 from torch import Tensor, nn
 
 from torchrl_lite import load_policy
@@ -103,11 +103,11 @@ def extended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.SECTIONS, "redq", RedqConfig)
 
 
-def run(log_dir: Path, *flags: str, **changes: Any) -> Path:
+def run(log_dir: Path, *flags: str) -> Path:
     fields = TINY | {"train.num_epochs": 5, "train.save_interval": 1, "train.eval_interval": 2}
-    common = ["--task", "reach-v3", "--id", "x", "--device", "cpu", "--log_dir", str(log_dir)]
-    assert main("redq", [*common, *sets(fields | changes), *flags]) == 0
-    return log_dir / "x" / "reach-v3" / "1"
+    common = ["--task", TASK, "--id", "x", "--device", "cpu", "--log_dir", str(log_dir)]
+    assert main("redq", [*common, *sets(fields), *flags]) == 0
+    return folder_in(log_dir)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.functional.silu], ids=["relu", "silu"])
@@ -135,14 +135,8 @@ def test_a_custom_algorithm_trains_resumes_bit_identically_and_acts(
     [({"entropi": torch.zeros(1)}, "'entropi' is not in METRICS"), ({"q": torch.zeros(())}, "'q'")],
 )
 def test_the_error_names_a_metric_that_cannot_be_logged(
-    measured: dict[str, Tensor],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    measured: dict[str, Tensor], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def update(*_: object) -> dict[str, Tensor]:
-        return measured
-
-    monkeypatch.setattr(Redq, "update", update)
+    monkeypatch.setattr(Redq, "update", lambda *_: measured)
     with pytest.raises(ValueError, match=message):
         run(tmp_path)

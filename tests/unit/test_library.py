@@ -1,16 +1,15 @@
-"""The library's interface: its public names, and that importing it is cheap."""
+"""The library's interface: its public names, and configurations by name."""
 
 import ast
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from helpers import error_of
 
 import torchrl_lite
-from torchrl_lite import UserError, load_config
+from torchrl_lite import load_config
 from torchrl_lite.config.shipped import config_names, find_config, shipped_folder
 
 PACKAGE = Path(torchrl_lite.__file__).parent
@@ -34,17 +33,6 @@ def test_every_public_name_exists_and_is_visible_to_type_checkers() -> None:
         _ = torchrl_lite.load_polcy
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, torchrl_lite; print({'torch', 'gymnasium', 'pydantic'} & sys.modules.keys())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
-
-
-# --- configurations by name -----------------------------------------------------------------------
-
-
 def test_every_shipped_configuration_is_found_from_any_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,11 +42,10 @@ def test_every_shipped_configuration_is_found_from_any_directory(
         assert find_config(name) == find_config(f"{name}.json")
         assert find_config(name).is_file()
     assert load_config("mt10").num_tasks == 10
-    with pytest.raises(UserError, match="cannot be read"):
-        load_config("x" * 5000 + ".json")
+    assert "cannot be read" in error_of(load_config, "x" * 5000 + ".json")
     assert find_config("x" * 5000) == Path("x" * 5000)  # reading it reports the error
-    with pytest.raises(UserError, match=r"'mt11' is neither.*did you mean 'mt10'\?"):
-        find_config("mt11")
+    message = error_of(find_config, "mt11")
+    assert "'mt11' is neither" in message and "did you mean 'mt10'?" in message
 
 
 def test_a_file_takes_precedence_over_a_shipped_name(
@@ -69,10 +56,9 @@ def test_a_file_takes_precedence_over_a_shipped_name(
     config = load_config("mt10.json", "train.num_epochs=5")
     assert (config.num_tasks, config.train.num_epochs) == (3, 5)  # its base is a shipped one
     assert load_config("mt10").num_tasks == 10
-    with pytest.raises(UserError, match=r"mt12\.json: no such configuration"):
-        load_config("mt12.json")
-    with pytest.raises(UserError, match=r"^--set: train\.num_epoch: unknown key"):
-        load_config("mt10", "train.num_epoch=3")  # the file is not blamed
+    assert "mt12.json: no such configuration" in error_of(load_config, "mt12.json")
+    message = error_of(load_config, "mt10", "train.num_epoch=3")
+    assert message.startswith("--set: train.num_epoch: unknown key")  # the file is not blamed
 
 
 def test_an_installed_package_uses_its_own_files(

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import make_learner
+from helpers import error_of, make_learner
 from tiny_runs import train
 
-from torchrl_lite import Policy, UserError, load_config, load_policy
+from torchrl_lite import Policy, load_config, load_policy, make_env
 from torchrl_lite.types import Spec
 
 SPEC = Spec(("a", "b"), obs_dims=(3, 5), act_dims=(2, 1))
@@ -50,14 +50,12 @@ def test_exploration_noise_follows_the_given_rng(policy: Policy) -> None:
 
 
 def test_errors_list_the_valid_options(policy: Policy) -> None:
-    with pytest.raises(UserError, match="name one of this policy's tasks: a, b"):
-        policy(np.zeros(3))
+    assert "name one of this policy's tasks: a, b" in error_of(policy, np.zeros(3))
     for task in ("c", 2, -1):
-        with pytest.raises(UserError, match="it has a, b"):
-            policy(np.zeros(3), task)
+        assert "it has a, b" in error_of(policy, np.zeros(3), task)
     for shape in [(4,), (2, 4), (1, 1, 3)]:
-        with pytest.raises(UserError, match=r"a has observations of shape \[3\], or \[B, 3\]"):
-            policy(np.zeros(shape), "a")
+        message = error_of(policy, np.zeros(shape), "a")
+        assert "a has observations of shape [3], or [B, 3]" in message
 
 
 def test_policies_load_by_name_run_or_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,19 +71,16 @@ def test_policies_load_by_name_run_or_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert load_policy("door-open-v3").tasks == ("door-open-v3",)
     for wrong in ("door-opne-v3", "DOOR-OPEN-V3"):
-        with pytest.raises(
-            UserError, match=r"no such file, run directory or shipped policy.*'door-open-v3'"
-        ):
-            load_policy(wrong)
+        message = error_of(load_policy, wrong)
+        assert (
+            "no such file, run directory or shipped policy; did you mean 'door-open-v3'" in message
+        )
     Path("door-open-v3").mkdir()
-    with pytest.raises(UserError, match="is not a run directory"):
-        load_policy("door-open-v3")
+    assert "is not a run directory" in error_of(load_policy, "door-open-v3")
 
 
 def test_the_shipped_policy_opens_the_door() -> None:
     """In a plain Gymnasium loop, as a user would write it."""
-    from torchrl_lite import make_env
-
     policy = load_policy("door-open-v3")
     env = make_env("metaworld", "door-open-v3", seed=policy.seed)
     obs, _ = env.reset(seed=0, options={"goal": 0})

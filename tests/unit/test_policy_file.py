@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import damaged, error_of, make_learner, make_spec, newest_checkpoint, padded_spec
+from helpers import CPU, damaged, error_of, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
 from tiny_runs import train
 
@@ -39,10 +39,8 @@ def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any
     """Writes a policy file with random weights; returns its actor."""
     spec = spec or make_spec()
     config = config_for(algo, spec, **net)
-    learner = ALGORITHMS[algo][0](
-        config.agent, config.net, spec, device=torch.device("cpu"), seed=0
-    )
-    evaluation = [TaskEvaluation(task="task0", returns=[1.5], lengths=[3], successes=[True])]
+    learner = ALGORITHMS[algo][0](config.agent, config.net, spec, device=CPU, seed=0)
+    evaluation = [TaskEvaluation(task=spec.tasks[0], returns=[1.5], lengths=[3], successes=[True])]
     policy = Policy(learner.actor, config, spec, frames=7, seed=2, versions=VERSIONS)
     policy_file.write(path, policy, evaluation)
     return learner.actor
@@ -81,9 +79,6 @@ def test_a_round_trip_preserves_the_actor(
     assert (file.header.frames, file.header.seed, file.header.versions) == (7, 2, VERSIONS)
     assert file.header.evaluation[0].returns == [1.5]
     assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
-
-
-# --- written by a run -----------------------------------------------------------------------------
 
 
 def test_a_run_writes_its_final_policy_and_evaluation(tmp_path: Path) -> None:
@@ -149,7 +144,6 @@ HEAD = "body.head.weight"
         (set_header("evaluation.0.task", "task7"), "task7"),
         (set_header("evaluation.0.returns", [1, 2]), "differ in length"),
         (set_header("config", {}), "algo"),
-        (set_header("config.net.kindd", "mlp"), "net.kindd"),
         (set_header("config.net.hidden_shapes", [2**16, 2**16]), "65536"),
         (set_header("config.net.hidden_shapes", [2**62, 2**62]), "too large"),
         (set_header("config.net.hidden_shapes", [2] * 100), "body.trunk.layers"),
@@ -185,13 +179,12 @@ def with_metadata(metadata: dict[str, str] | None) -> bytes:
         (struct.pack("<Q", len(LARGE)) + LARGE, "damaged"),
         (b"\x80\x04cos\nsystem\n(S'false'\ntR.", "damaged"),  # a pickle
         (with_metadata(None), "no policy of torchrl_lite"),
-        (with_metadata({"format": "pt"}), "no policy of torchrl_lite"),
         (with_metadata({"policy": "[]"}), "header"),
         (with_metadata({"policy": '{"format": 1, "format": 1}'}), "header"),
         (with_metadata({"policy": "[" * 100_000}), "header"),
         (with_metadata({"policy": '"\\ud800"'}), "header"),
     ],
-    ids=["empty", "10 GB header", "large tensor", "pickle", "no metadata", "other metadata", "list",
+    ids=["empty", "10 GB header", "large tensor", "pickle", "no metadata", "list",
          "duplicate key", "deeply nested", "lone surrogate"],
 )  # fmt: skip
 def test_a_file_without_a_policy_is_rejected(content: bytes, needle: str, tmp_path: Path) -> None:
@@ -216,24 +209,14 @@ def test_a_damaged_file_is_rejected_or_harmless(tmp_path: Path) -> None:
 
 def test_a_policy_imports_modules_only_when_trusted(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
-
-    def change(_tensors: dict[str, Any], header: dict[str, Any]) -> None:
-        header["config"]["env"] |= {"suite": "gymnasium", "imports": ["antigravity_of_a_stranger"]}
-
-    rewrite(path, change)
-    with pytest.raises(UserError, match="--trust_imports"):
-        load_policy(path)
-    with pytest.raises(UserError, match="cannot be imported"):
-        load_policy(path, trust_imports=True)
+    env = {"suite": "gymnasium", "imports": ["antigravity_of_a_stranger"]}
+    rewrite(path, lambda _, header: header["config"]["env"].update(env))
+    assert "--trust_imports" in error_of(load_policy, path)
+    assert "cannot be imported" in error_of(load_policy, path, trust_imports=True)
 
 
 def test_a_policy_whose_sizes_differ_from_its_task_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
-    spec = Spec(("reach-v3",), (5,), (2,))
-    config = config_for("sac", spec)
-    learner = make_learner("sac", spec)
-    policy_file.write(path, Policy(learner.actor, config, spec, frames=0), [])
-    with pytest.raises(
-        UserError, match=r"observations of 5 and actions of 2.*reach-v3 has 39 and 4"
-    ):
-        load_policy(path)
+    write(path, spec=Spec(("reach-v3",), (5,), (2,)))
+    message = error_of(load_policy, path)
+    assert "observations of 5 and actions of 2 dimensions; reach-v3 has 39 and 4" in message

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import error_of
 from tiny_runs import run_starter, train
 
 from torchrl_lite.checkpoint.store import weights_of
-from torchrl_lite.errors import UserError
 from torchrl_lite.policies import export
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import shipped as pretrained
@@ -60,15 +60,11 @@ def test_confidence_intervals_match_the_textbook() -> None:
     """Bootstrap against the normal approximation for many returns, Wilson against its formula."""
     returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
     hits = returns > 150
-    one = summary(
-        policy_file.TaskEvaluation(
-            task="x", returns=returns.tolist(), lengths=[1] * 400, successes=hits.tolist()
-        )
-    )
+    episodes = {"returns": returns.tolist(), "lengths": [1] * 400, "successes": hits.tolist()}
+    one = summary(policy_file.TaskEvaluation(task="x", **episodes))
     half = 1.96 * returns.std(ddof=1) / 20
-    assert (one.ret_low, one.ret_high) == pytest.approx(
-        (returns.mean() - half, returns.mean() + half), abs=0.15 * half
-    )
+    bounds = returns.mean() - half, returns.mean() + half
+    assert (one.ret_low, one.ret_high) == pytest.approx(bounds, abs=0.15 * half)
     z, n, p = 1.959964, 400, hits.mean()
     center, spread = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     expected = [(center + sign * spread) / (1 + z * z / n) for sign in (-1, 1)]
@@ -124,22 +120,19 @@ def test_an_unknown_name_lists_the_available_policies(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=r"'mine' does not exist; available: none$"):
-        pretrained.find("mine")
+    assert error_of(pretrained.find, "mine").endswith("'mine' does not exist; available: none")
     for name in ("mine", "other"):
         (tmp_path / f"{name}.safetensors").write_bytes((run / "policy.safetensors").read_bytes())
     assert pretrained.find("mine") == tmp_path / "mine.safetensors"
-    message = r"'mime' does not exist; available: mine, other; did you mean 'mine'\?"
-    with pytest.raises(UserError, match=message):
-        pretrained.find("mime")
-    with pytest.raises(UserError, match="does not exist"):
-        pretrained.find("../mine")
+    message = error_of(pretrained.find, "mime")
+    assert "'mime' does not exist; available: mine, other; did you mean 'mine'?" in message
+    assert "does not exist" in error_of(pretrained.find, "../mine")
 
 
 def test_only_weights_of_a_run_are_exported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "loose.pt").write_bytes(weights_of(run).read_bytes())
     policy = load_policy(tmp_path / "loose.pt")
     assert policy.seed == 1  # the default, not the run's
-    with pytest.raises(UserError, match="--export: needs a policy from a run"):
-        export.export(tmp_path / "x", policy, [])
+    message = error_of(export.export, tmp_path / "x", policy, [])
+    assert "--export: needs a policy from a run" in message
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]

@@ -1,32 +1,16 @@
 """Stable-Baselines3 agents act in ``play.py`` as in their own ``predict``."""
 
-import io
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from helpers import error_of
+from resume.attempt import write_zip
 
-from torchrl_lite.errors import CheckpointError
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
-from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
-
-
-def write_zip(
-    path: Path, tensors: dict[str, torch.Tensor], data: dict[str, Any] | None = None
-) -> Path:
-    content = io.BytesIO()
-    torch.save(tensors, content)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data", json.dumps(data or {}))
-        archive.writestr("policy.pth", content.getvalue())
-    return path
 
 
 def linear(name: str, size_in: int, size_out: int) -> dict[str, torch.Tensor]:
@@ -56,9 +40,8 @@ def actions(policy: Policy, obs: np.ndarray) -> np.ndarray:
 )
 def test_actions_match_predict(algo: str, task: str, tmp_path: Path) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
-    kwargs = {"net_arch": [32, 24]}
-    model = getattr(sb3, algo.upper())("MlpPolicy", task, seed=3, device="cpu",
-                                       policy_kwargs=kwargs)  # fmt: skip
+    net = {"net_arch": [32, 24]}
+    model = getattr(sb3, algo.upper())("MlpPolicy", task, seed=3, device="cpu", policy_kwargs=net)
     for parameter in model.policy.parameters():  # biases too
         parameter.data += 0.1 * torch.randn_like(parameter)
     model.num_timesteps = 1234
@@ -67,28 +50,24 @@ def test_actions_match_predict(algo: str, task: str, tmp_path: Path) -> None:
     policy = load_policy(tmp_path / "agent.zip", task=task)
 
     assert (policy.frames, policy.seed, policy.config.algo) == (1234, 1, algo)
-    stock = gym.make(task)
-    space: Any = stock.action_space
-    rng = np.random.default_rng(0)
-    obs = rng.normal(size=(200, *stock.observation_space.shape)).astype(np.float32)
-    expected = model.predict(obs, deterministic=True)[0]
+    space = model.action_space
+    obs = np.random.default_rng(0).normal(size=(200, policy.obs_dims[0])).astype(np.float32)
+    expected, _ = model.predict(obs, deterministic=True)
     center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
     np.testing.assert_allclose(center + half * actions(policy, obs), expected, rtol=0, atol=1e-6)
-    stock.close()
 
 
 def test_state_dependent_exploration_is_rejected(tmp_path: Path) -> None:
     """gSDE clips the mean action, ours does not."""
     sb3 = pytest.importorskip("stable_baselines3")
     sb3.SAC("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu").save(tmp_path / "agent.zip")
-    with pytest.raises(CheckpointError, match="gSDE"):
-        read_sb3_policy((tmp_path / "agent.zip").read_bytes(), tmp_path)
+    assert "gSDE" in error_of(load_policy, tmp_path / "agent.zip", task="Pendulum-v1")
 
 
 def test_layers_are_identified_by_name(tmp_path: Path) -> None:
     data = {"num_timesteps": 77, "policy_kwargs": {"activation_fn": str(torch.nn.ReLU)}}
-    path = write_zip(tmp_path / "agent.zip", SAC, data)
-    policy = load_policy(path, task="drawer-close-v3")
+    write_zip(tmp_path / "agent.zip", data, SAC)
+    policy = load_policy(tmp_path / "agent.zip", task="drawer-close-v3")
     obs = np.random.default_rng(0).normal(size=(50, 39)).astype(np.float32)
     x = torch.from_numpy(obs)
     for name in ("latent_pi.0", "latent_pi.2"):
@@ -107,8 +86,8 @@ def test_layers_are_identified_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_the_task_is_required_and_must_match(task: str | None, needle: str, tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "agent.zip", SAC)
-    assert needle in error_of(load_policy, path, task=task)
+    write_zip(tmp_path / "agent.zip", {}, SAC)
+    assert needle in error_of(load_policy, tmp_path / "agent.zip", task=task)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +100,14 @@ def test_the_task_is_required_and_must_match(task: str | None, needle: str, tmp_
         (SAC | linear("actor.log_std", 4, 3), {}, "do not fit each other"),
         (SAC | {"actor.mu.bias": torch.zeros(4).double()}, {}, "float32"),
         (SAC, {"policy_kwargs": {"activation_fn": "torch.nn.Tanh"}}, "Tanh"),
-        *(
-            (SAC, {"policy_kwargs": {"activation_fn": str(one)}}, "only ReLU is supported")
-            for one in (torch.nn.LeakyReLU, torch.nn.ReLU6, torch.nn.RReLU)
-        ),
+        (SAC, {"policy_kwargs": {"activation_fn": str(torch.nn.LeakyReLU)}}, "only ReLU is"),
+        (SAC, {"policy_kwargs": {"activation_fn": str(torch.nn.ReLU6)}}, "only ReLU is"),
     ],
 )
 def test_unsupported_agents_are_rejected(
     tensors: dict[str, torch.Tensor], data: dict[str, Any], needle: str, tmp_path: Path
 ) -> None:
-    path = write_zip(tmp_path / "agent.zip", tensors, data)
+    path = tmp_path / "agent.zip"
+    write_zip(path, data, tensors)
     message = error_of(load_policy, path, task="drawer-close-v3")
     assert needle in message and str(path) in message

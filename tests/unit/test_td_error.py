@@ -72,8 +72,7 @@ def test_an_evaluation_keeps_evenly_spaced_transitions() -> None:
     actor = make_learner("sac", spec).actor
     with Collector(RolloutSetup(config, spec, actor, seed=1), epoch_frames=4) as collector:
         pendulum, cheetah = collector.evaluate(actor, [0, 1], 1)
-    assert pendulum.sample is not None
-    assert cheetah.sample is not None
+    assert pendulum.sample is not None and cheetah.sample is not None
     assert pendulum.sample.shape == cheetah.sample.shape == (40, 17 + 6 + 17 + 3)
 
     buffer = ReplayBuffer(spec, 10, CPU)
@@ -81,8 +80,7 @@ def test_an_evaluation_keeps_evenly_spaced_transitions() -> None:
     rows = torch.from_numpy(pendulum.sample)[None]
     batch = buffer.batch(rows, torch.tensor([0]), discount=0.9)
     for values, size in ((batch.obs, 3), (batch.next_obs, 3), (batch.act, 1)):
-        assert (values[..., size:] == 0).all()
-        assert (values[0, :, :size].std(0) > 0).all()
+        assert (values[..., size:] == 0).all() and (values[0, :, :size].std(0) > 0).all()
     env = make_env("gymnasium", TASKS[0])
     for obs, act, rew, next_obs in zip(*(field[0].numpy() for field in batch[:4]), strict=True):
         env.reset(seed=0)

@@ -19,7 +19,7 @@ THREE = make_spec(3)._replace(tasks=("reach", "push", "pick"))
 
 
 def write_run(
-    folder: Path, spec: Spec, *, blocks: int, capacity: int, copies: int = 1, **changes: Any
+    folder: Path, spec: Spec, *, blocks: int, capacity: int = 100, copies: int = 1, **changes: Any
 ) -> list[Tensor]:
     """Writes a run that saved after every block of 10; returns the rows of each task as they should
     be transferred: none continues in the next."""
@@ -53,8 +53,7 @@ def transferred(path: Path, spec: Spec, *, capacity: int = 100, **task_map: str)
     counts = carry_over(path, buffer, spec, task_map)[0]["transitions"]
     rows = held(buffer)
     assert {spec.tasks[task]: len(own) for task, own in enumerate(rows) if len(own)} == counts
-    sizes = buffer.size.tolist()
-    assert sizes == [len(own) for own in rows]
+    assert buffer.size.tolist() == [len(own) for own in rows]
     return rows
 
 
@@ -68,13 +67,13 @@ def test_the_newest_transitions_arrive_in_order(blocks: int, capacity: int, tmp_
 
 
 def test_any_checkpoint_of_a_run_can_be_a_source(tmp_path: Path) -> None:
-    theirs = write_run(tmp_path, THREE, blocks=3, capacity=100)
+    theirs = write_run(tmp_path, THREE, blocks=3)
     mine = transferred(tmp_path / "checkpoint" / "last_2.pt", THREE)
     assert torch.equal(mine[1], theirs[1][:20])
 
 
 def test_tasks_are_matched_by_the_map_and_by_name(tmp_path: Path) -> None:
-    theirs = write_run(tmp_path, THREE, blocks=2, capacity=100)
+    theirs = write_run(tmp_path, THREE, blocks=2)
     spec = make_spec(4)._replace(tasks=("pick", "window", "door", "push"))
     mine = transferred(tmp_path, spec, window="push", push="reach")
     assert [len(rows) for rows in mine] == [20, 20, 0, 20]
@@ -83,7 +82,7 @@ def test_tasks_are_matched_by_the_map_and_by_name(tmp_path: Path) -> None:
 
 
 def test_new_transitions_follow_the_transferred_ones(tmp_path: Path) -> None:
-    theirs = write_run(tmp_path, THREE, blocks=2, capacity=100)
+    theirs = write_run(tmp_path, THREE, blocks=2)
     buffer, block = ReplayBuffer(THREE, 25, CPU), random_block(THREE, 10, seed=9)
     carry_over(tmp_path, buffer, THREE, {})
     buffer.add_block(block, range(3))
@@ -96,7 +95,7 @@ def test_new_transitions_follow_the_transferred_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("copies", [1, 3])
 def test_a_reward_scale_is_rebuilt_from_transferred_rewards(copies: int, tmp_path: Path) -> None:
     """As if it had been the other run's."""
-    write_run(tmp_path, THREE, blocks=3, capacity=100, copies=copies)
+    write_run(tmp_path, THREE, blocks=3, copies=copies)
     spec = make_spec(2)._replace(tasks=("pick", "reach"))
     _, rewards = carry_over(tmp_path, ReplayBuffer(spec, 100, CPU), spec, {})
     for make in (partial(ReturnScale, copies=copies, discount=0.9, bound=5.0), DeviationScale):
@@ -110,7 +109,7 @@ def test_a_reward_scale_is_rebuilt_from_transferred_rewards(copies: int, tmp_pat
 
 def test_n_step_returns_do_not_cross_transferred_transitions(tmp_path: Path) -> None:
     """Their environments are in another order; rows added later are independent of them."""
-    write_run(tmp_path, THREE, blocks=2, capacity=100)
+    write_run(tmp_path, THREE, blocks=2)
     buffer = ReplayBuffer(THREE, 40, CPU, copies=2)
     carry_over(tmp_path, buffer, THREE, {})
     block = random_block(THREE, 5, 2, seed=9)
@@ -132,47 +131,38 @@ def test_padding_is_that_of_the_new_tasks(tmp_path: Path) -> None:
     """obs | act | next_obs | rew | cont | first, each with the features of the task."""
     large = padded_spec([6, 3], [2, 1])._replace(tasks=("ant", "pendulum"))
     small = make_spec(obs_dim=3, act_dim=1)._replace(tasks=("pendulum",))
-    theirs = write_run(tmp_path / "large", large, blocks=1, capacity=100)[1]
+    theirs = write_run(tmp_path / "large", large, blocks=1)[1]
     columns = [0, 1, 2, 6, 8, 9, 10, 14, 15, 16]
     assert torch.equal(transferred(tmp_path / "large", small)[0], theirs[:, columns])
 
-    (theirs,) = write_run(tmp_path / "small", small, blocks=1, capacity=100)
+    (theirs,) = write_run(tmp_path / "small", small, blocks=1)
     ant, pendulum = transferred(tmp_path / "small", large)
     assert len(ant) == 0 and torch.equal(pendulum[:, columns], theirs)
     assert pendulum.count_nonzero() == theirs.count_nonzero()
 
 
-def test_a_task_with_other_sizes_is_rejected(tmp_path: Path) -> None:
-    write_run(tmp_path, THREE, blocks=1, capacity=100)
+def test_transitions_of_other_sizes_are_rejected(tmp_path: Path) -> None:
+    """Also those of an earlier version, which did not store its shapes."""
     other = make_spec(obs_dim=6)._replace(tasks=("push",))
-    message = error_of(transferred, tmp_path, other)
+    write_run(tmp_path / "new", THREE, blocks=1)
+    message = error_of(transferred, tmp_path / "new", other)
     assert "transfer.load: buffer: push of" in message
     assert "has 5 observation features and 2 action dimensions, push has 6 and 2" in message
+    theirs = write_run(tmp_path / "old", THREE, blocks=1, shapes={})
+    assert torch.equal(transferred(tmp_path / "old", THREE)[2], theirs[2])
+    assert "differ in shape" in error_of(transferred, tmp_path / "old", other)
 
 
-def test_rows_of_another_width_are_rejected(tmp_path: Path) -> None:
-    """From an earlier version, which did not store its shapes."""
-    theirs = write_run(tmp_path, THREE, blocks=1, capacity=100, shapes={})
-    assert torch.equal(transferred(tmp_path, THREE)[2], theirs[2])
-    other = make_spec(obs_dim=6)._replace(tasks=("push",))
-    assert "differ in shape" in error_of(transferred, tmp_path, other)
-
-
-@pytest.mark.parametrize("changes", [{"config": {}}, {"frames": None}])
-def test_a_checkpoint_without_a_run_is_rejected(changes: dict[str, Any], tmp_path: Path) -> None:
-    write_run(tmp_path, THREE, blocks=1, capacity=100, **changes)
+def test_a_path_without_transitions_is_rejected(tmp_path: Path) -> None:
+    message = error_of(transferred, tmp_path / "best.pt", THREE)
+    assert f"transfer.load: buffer: {tmp_path / 'best.pt'}: holds no complete checkpoint" in message
+    write_run(tmp_path, THREE, blocks=1, config={})
     assert "transfer.load: buffer:" in error_of(transferred, tmp_path, THREE)
-
-
-def test_a_weights_file_has_no_transitions(tmp_path: Path) -> None:
-    path = tmp_path / "best.pt"
-    message = error_of(transferred, path, THREE)
-    assert f"transfer.load: buffer: {path}: holds no complete checkpoint" in message
 
 
 def test_the_source_run_is_not_changed(tmp_path: Path) -> None:
     """Including what a process writing there has not finished, or will remove."""
-    write_run(tmp_path, THREE, blocks=4, capacity=100)
+    write_run(tmp_path, THREE, blocks=4)
     folder = tmp_path / "checkpoint"
     for name in (".last_5.pt.abc.tmp", "last_1.rows", "last_5.pt"):
         (folder / name).write_bytes(b"x")
@@ -182,7 +172,7 @@ def test_the_source_run_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path: Path) -> None:
-    theirs = write_run(tmp_path, THREE, blocks=3, capacity=100)
+    theirs = write_run(tmp_path, THREE, blocks=3)
     (tmp_path / "checkpoint" / "last_3.pt").write_bytes(b"x")
     assert torch.equal(transferred(tmp_path, THREE)[0], theirs[0][:20])
     (tmp_path / "checkpoint" / "last_2.pt").write_bytes(b"x")
