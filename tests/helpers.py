@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from torchrl_lite.algo.learner import Learner
-from torchrl_lite.algo.registry import ALGORITHMS
+from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
 from torchrl_lite.algo.replay_buffer import ReplayBuffer
 from torchrl_lite.algo.sac import SAC, SACConfig
-from torchrl_lite.config import NetConfig
+from torchrl_lite.config import NetConfig, check
 from torchrl_lite.env.rendering import use_headless_backend
 from torchrl_lite.errors import CheckpointError, UserError
+from torchrl_lite.policies.policy import Policy
 from torchrl_lite.types import Batch, Block, Noise, Spec
 
 CPU = torch.device("cpu")
@@ -88,6 +89,18 @@ def make_learner(
     for combiner in built._combiners.values():
         combiner.method.to(dtype)
     return built.to(dtype)
+
+
+def make_policy(algo: str, spec: Spec, **net: Any) -> Policy:
+    """A policy with random weights; ``net`` are fields of the networks' configuration."""
+    learner = make_learner(algo, spec, net=net)
+    tree = {
+        "env": {"tasks": list(spec.tasks), "num_envs": spec.num_tasks},
+        "net": learner.net.model_dump(),
+        "train": {"batch_size": spec.num_tasks},
+    }
+    config = check(tree, algo=algo, sections=SECTIONS, source="test")
+    return Policy(learner.actor, config, spec, frames=7, seed=2, versions={"torch": "2"})
 
 
 def per_task_parameters(learner: torch.nn.Module, num_tasks: int) -> dict[str, torch.nn.Parameter]:

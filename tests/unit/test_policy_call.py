@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import error_of, make_learner
+from helpers import error_of, make_policy
 from tiny_runs import train
 
-from torchrl_lite import Policy, load_config, load_policy, make_env
+from torchrl_lite import Policy, load_policy
 from torchrl_lite.types import Spec
 
 SPEC = Spec(("a", "b"), obs_dims=(3, 5), act_dims=(2, 1))
@@ -17,8 +17,7 @@ SPEC = Spec(("a", "b"), obs_dims=(3, 5), act_dims=(2, 1))
 @pytest.fixture
 def policy() -> Policy:
     """Two tasks of different sizes."""
-    config = load_config({"env": {"tasks": ["reach-v3"]}})
-    return Policy(make_learner("sac", SPEC).actor, config, SPEC, frames=0)
+    return make_policy("sac", SPEC)
 
 
 @pytest.mark.parametrize(("task", "index"), [("a", 0), ("b", 1)])
@@ -77,16 +76,3 @@ def test_policies_load_by_name_run_or_file(tmp_path: Path, monkeypatch: pytest.M
         )
     Path("door-open-v3").mkdir()
     assert "is not a run directory" in error_of(load_policy, "door-open-v3")
-
-
-def test_the_shipped_policy_opens_the_door() -> None:
-    """In a plain Gymnasium loop, as a user would write it."""
-    policy = load_policy("door-open-v3")
-    env = make_env("metaworld", "door-open-v3", seed=policy.seed)
-    obs, _ = env.reset(seed=0, options={"goal": 0})
-    success = done = False
-    while not done:
-        obs, _, terminated, truncated, info = env.step(policy(obs))
-        success, done = success or bool(info["success"]), terminated or truncated
-    env.close()
-    assert success

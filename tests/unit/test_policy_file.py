@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, damaged, error_of, make_spec, newest_checkpoint, padded_spec
+from helpers import damaged, error_of, make_policy, make_spec, newest_checkpoint, padded_spec
 from safetensors.torch import load, save
 from tiny_runs import train
 
-from torchrl_lite.algo.registry import ALGORITHMS, SECTIONS
-from torchrl_lite.config import Config, check
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.evaluate import evaluate, summary
@@ -23,33 +21,14 @@ from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.types import Spec
 
-VERSIONS = {"torch": "2"}
 
-
-def config_for(algo: str, spec: Spec, **net: Any) -> Config:
-    tree = {
-        "env": {"tasks": list(spec.tasks), "num_envs": spec.num_tasks},
-        "net": {"hidden_shapes": [16, 12], **net},
-        "train": {"batch_size": spec.num_tasks},
-    }
-    return check(tree, algo=algo, sections=SECTIONS, source="test")
-
-
-def write(path: Path, *, algo: str = "sac", spec: Spec | None = None, **net: Any) -> Any:
-    """Writes a policy file with random weights; returns its actor."""
-    spec = spec or make_spec()
-    config = config_for(algo, spec, **net)
-    learner = ALGORITHMS[algo][0](config.agent, config.net, spec, device=CPU, seed=0)
-    evaluation = [TaskEvaluation(task=spec.tasks[0], returns=[1.5], lengths=[3], successes=[True])]
-    policy = Policy(learner.actor, config, spec, frames=7, seed=2, versions=VERSIONS)
+def write(path: Path, spec: Spec | None = None, *, algo: str = "sac", **net: Any) -> Policy:
+    """Writes a policy file with random weights; returns its policy."""
+    policy = make_policy(algo, spec or make_spec(), **net)
+    task = policy.tasks[0]
+    evaluation = [TaskEvaluation(task=task, returns=[1.5], lengths=[3], successes=[True])]
     policy_file.write(path, policy, evaluation)
-    return learner.actor
-
-
-# --- round trip -----------------------------------------------------------------------------------
-
-
-SMALL_MODULES = {"module_hidden": 6, "gating_hidden": 5}
+    return policy
 
 
 @pytest.mark.parametrize(
@@ -59,7 +38,7 @@ SMALL_MODULES = {"module_hidden": 6, "gating_hidden": 5}
         ("ddpg", 3, {"task_input": "embedding"}),
         ("td3", 3, {"kind": "multihead", "residual": True, "hidden_shapes": [9, 9, 9]}),
         ("sac", 3, {"kind": "independent", "norm": "layer", "actor_hidden_shapes": [7]}),
-        ("sac", 3, {"kind": "soft_module", "soft_module": SMALL_MODULES, "norm": "layer"}),
+        ("sac", 3, {"kind": "soft_module", "norm": "layer"}),
         *(("sac", 3, {"kind": kind}) for kind in ("paco", "moore", "film", "care")),
     ],
 )
@@ -68,17 +47,17 @@ def test_a_round_trip_preserves_the_actor(
 ) -> None:
     spec = padded_spec([5, 3, 4][:tasks], [2, 2, 1][:tasks])
     path = tmp_path / "policy.safetensors"
-    before = write(path, algo=algo, spec=spec, **net)
+    policy = write(path, spec, algo=algo, **net)
     file = policy_file.read(path)
     obs = torch.randn(tasks, 9, spec.obs_dim, generator=torch.Generator().manual_seed(0))
     task = torch.arange(tasks)
     with torch.no_grad():
-        assert torch.equal(file.actor().act(obs, task), before.act(obs, task))
+        assert torch.equal(file.actor().act(obs, task), policy.actor.act(obs, task))
     assert torch.equal(file.spec.obs_mask, spec.obs_mask)
     assert torch.equal(file.spec.act_mask, spec.act_mask)
-    assert (file.header.frames, file.header.seed, file.header.versions) == (7, 2, VERSIONS)
+    assert (file.header.frames, file.header.seed, file.header.versions) == (7, 2, {"torch": "2"})
     assert file.header.evaluation[0].returns == [1.5]
-    assert file.config.model_dump() == config_for(algo, spec, **net).model_dump()
+    assert file.config.model_dump() == policy.config.model_dump()
 
 
 def test_a_run_writes_its_final_policy_and_evaluation(tmp_path: Path) -> None:
@@ -103,9 +82,6 @@ def test_a_run_writes_its_final_policy_and_evaluation(tmp_path: Path) -> None:
     again, _ = evaluate(policy, [0, 1], episodes=2, seed=policy.seed, workers=0)
     assert again == file.header.evaluation
     assert [summary(one).episodes for one in again] == [2, 2]
-
-
-# --- invalid files --------------------------------------------------------------------------------
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
@@ -217,6 +193,6 @@ def test_a_policy_imports_modules_only_when_trusted(tmp_path: Path) -> None:
 
 def test_a_policy_whose_sizes_differ_from_its_task_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
-    write(path, spec=Spec(("reach-v3",), (5,), (2,)))
+    write(path, Spec(("reach-v3",), (5,), (2,)))
     message = error_of(load_policy, path)
     assert "observations of 5 and actions of 2 dimensions; reach-v3 has 39 and 4" in message
