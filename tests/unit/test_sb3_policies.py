@@ -46,9 +46,7 @@ def test_actions_match_predict(algo: str, task: str, tmp_path: Path) -> None:
         parameter.data += 0.1 * torch.randn_like(parameter)
     model.num_timesteps = 1234
     model.save(tmp_path / "agent.zip")
-
     policy = load_policy(tmp_path / "agent.zip", task=task)
-
     assert (policy.frames, policy.seed, policy.config.algo) == (1234, 1, algo)
     space = model.action_space
     obs = np.random.default_rng(0).normal(size=(200, policy.obs_dims[0])).astype(np.float32)

@@ -2,8 +2,6 @@
 
 import base64
 import contextlib
-import io
-import json
 import math
 import pickle
 import zipfile
@@ -23,6 +21,7 @@ from helpers import (
     random_batch,
     random_noise,
 )
+from resume.attempt import write_zip
 from torch import nn
 
 from torchrl_lite.checkpoint import files
@@ -52,9 +51,7 @@ def test_a_cloned_policy_acts_the_same(algo: str, tmp_path: Path) -> None:
     net = sequential(SPEC.obs_dim, *HIDDEN, SPEC.act_dim)
     torch.save(net.state_dict(), tmp_path / "clone.pt")
     learner = make_learner(algo, SPEC, hidden=HIDDEN)
-
     report = load_weights(learner, read_source(tmp_path / "clone.pt"))
-
     with torch.no_grad():
         torch.testing.assert_close(learner.actor.act(OBS[None], TASK)[0], net(OBS).tanh())
     assert (len(report.loaded), report.skipped, report.mismatched) == (6, [], [])
@@ -74,9 +71,7 @@ def test_mean_and_log_std_may_be_one_head_or_two(heads: str, tmp_path: Path) -> 
         saved = trunk.state_dict() | {"head.weight": weight, "head.bias": bias}
     torch.save(saved, tmp_path / "policy.pt")
     learner = make_learner("sac", SPEC, hidden=HIDDEN)
-
     load_weights(learner, read_source(tmp_path / "policy.pt"))
-
     ours = learner.actor(OBS[None], TASK)
     torch.testing.assert_close(ours[0][0], mean(trunk(OBS)))
     torch.testing.assert_close(ours[1][0], log_std(trunk(OBS)).clamp(-20, 2))
@@ -92,9 +87,7 @@ def test_our_own_weights_load_completely(form: str, tmp_path: Path) -> None:
         "last": {"learner": {"networks": networks, "updates": 1}, "epoch": 3},
     }[form]
     files.save(tmp_path / "weights.pt", dict(state))
-
     report = load_weights(learner, read_source(tmp_path / "weights.pt"))
-
     assert len(report.loaded) == len(source.actor.state_dict())
     for name, value in source.actor.state_dict().items():
         assert torch.equal(learner.actor.state_dict()[name], value)
@@ -112,18 +105,13 @@ def test_a_run_directory_loads_its_best_weights(tmp_path: Path) -> None:
     assert torch.equal(read_source(tmp_path).parts["actor"][head], best.actor.state_dict()[head])
 
 
-# --- other shapes ---------------------------------------------------------------------------------
-
-
 def test_matching_tensors_are_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
     """From a deeper network with another observation size."""
     other = sequential(SPEC.obs_dim + 1, *HIDDEN, 12, SPEC.act_dim)
     torch.save(other.state_dict() | {"extra": torch.zeros(3)}, tmp_path / "other.pt")
     learner = make_learner("td3", SPEC, hidden=HIDDEN)
     before = learner.actor.body.trunk.layers[0].weight.clone()
-
     report = load_weights(learner, read_source(tmp_path / "other.pt"))
-
     trunk = "actor.body.trunk.layers"
     sizes = "[1, 1, 6, 16] in the file, [1, 1, 5, 16] here"
     assert report.mismatched == [f"{trunk}.0.weight ({sizes})"]
@@ -145,37 +133,23 @@ TWO_LAYERS = {
 """An actor with the names of Stable-Baselines3."""
 
 
-def write_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def saved(value: Any) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
-
-
 def two_layers(path: Path) -> Path:
     """As torch or as Stable-Baselines3 saves them."""
     if path.suffix == ".zip":
-        return write_zip(path, {"data": b"{}", "policy.pth": saved(TWO_LAYERS)})
-    path.write_bytes(saved(TWO_LAYERS))
+        write_zip(path, {}, TWO_LAYERS)
+    else:
+        torch.save(TWO_LAYERS, path)
     return path
 
 
 def test_nothing_in_a_zip_is_executed(tmp_path: Path) -> None:
     """Neither its weights nor the pickles in its JSON; test_checkpoint has the other files."""
-    mark = tmp_path / "mark"
-    evil = saved({"0.weight": Payload(mark)})
-    path = write_zip(tmp_path / "sb3.zip", {"data": b"{}", "policy.pth": evil})
+    mark, path = tmp_path / "mark", tmp_path / "sb3.zip"
+    write_zip(path, {}, {"0.weight": Payload(mark)})
     assert "sb3.zip" in error_of(read_source, path)
-
     text = base64.b64encode(pickle.dumps(Payload(mark))).decode()
-    data = json.dumps({"policy_kwargs": {":serialized:": text}}).encode()
-    read_source(write_zip(path, {"data": data, "policy.pth": saved(TWO_LAYERS)}))
+    write_zip(path, {"policy_kwargs": {":serialized:": text}}, TWO_LAYERS)
+    read_source(path)
     assert not mark.exists()
 
 
@@ -183,27 +157,28 @@ def test_a_zip_with_paths_outside_itself_or_a_bomb_is_rejected(tmp_path: Path) -
     """Before anything is unpacked."""
     path = tmp_path / "sb3.zip"
     for name in ("../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt"):
-        members = {"data": b"{}", "policy.pth": saved({}), name: b"x"}
-        assert "outside the archive" in error_of(read_source, write_zip(path, members))
+        write_zip(path, {}, {})
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name, b"x")
+        assert "outside the archive" in error_of(read_source, path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("policy.pth", bytes(20_000_000))
     assert "more than its own size" in error_of(read_source, path)
 
 
 @pytest.mark.parametrize(
-    ("content", "needle"),
+    ("state", "needle"),
     [
-        (b"not a checkpoint", "not a readable checkpoint"),
-        (saved({"networks": {}}), "no weights"),
-        (saved({"a": torch.zeros(2)}), "no linear layers"),
-        (saved({"networks": {0: torch.zeros(2)}}), "0 is not a named tensor"),
-        (saved({"learner": 3}), "'learner' is not a named tensor"),
+        ({"networks": {}}, "no weights"),
+        ({"a": torch.zeros(2)}, "no linear layers"),
+        ({"networks": {0: torch.zeros(2)}}, "0 is not a named tensor"),
+        ({"learner": 3}, "'learner' is not a named tensor"),
     ],
 )
-def test_a_file_without_weights_is_rejected(content: bytes, needle: str, tmp_path: Path) -> None:
-    (tmp_path / "file.pt").write_bytes(content)
+def test_a_file_without_weights_is_rejected(state: Any, needle: str, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "file.pt")
     message = error_of(read_source, tmp_path / "file.pt")
-    assert needle in message and str(tmp_path / "file.pt") in message
+    assert message.startswith(f"--init_from: {tmp_path / 'file.pt'}: ") and needle in message
 
 
 def test_invalid_fields_of_a_checkpoint_are_rejected(tmp_path: Path) -> None:

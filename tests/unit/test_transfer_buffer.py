@@ -156,8 +156,11 @@ def test_transitions_of_other_sizes_are_rejected(tmp_path: Path) -> None:
 def test_a_path_without_transitions_is_rejected(tmp_path: Path) -> None:
     message = error_of(transferred, tmp_path / "best.pt", THREE)
     assert f"transfer.load: buffer: {tmp_path / 'best.pt'}: holds no complete checkpoint" in message
-    write_run(tmp_path, THREE, blocks=1, config={})
-    assert "transfer.load: buffer:" in error_of(transferred, tmp_path, THREE)
+    write_run(tmp_path, THREE, blocks=1)
+    message = error_of(transferred, tmp_path, make_spec(2)._replace(tasks=("door", "window")))
+    assert "none of its tasks is in this run" in message
+    write_run(tmp_path / "foreign", THREE, blocks=1, config={})
+    assert "not written by a run" in error_of(transferred, tmp_path / "foreign", THREE)
 
 
 def test_the_source_run_is_not_changed(tmp_path: Path) -> None:

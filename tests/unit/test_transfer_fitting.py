@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import error_of, make_learner, make_spec, padded_spec, random_batch
+from helpers import error_of, make_learner, make_spec, padded_spec, random_batch, random_noise
 from torch import Tensor
+from torch.nn.functional import pad
 
 from torchrl_lite.checkpoint import files
 from torchrl_lite.policies.sources import Source, read_source
@@ -64,13 +65,15 @@ def tensors(learner: Any) -> dict[str, Tensor]:
 
 def outputs_of(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -> dict[str, Tensor]:
     """All that the networks compute for the same observations and actions of one task."""
-    spec = learner.spec
     batch = random_batch(make_spec(obs_dim=obs_dim, act_dim=act_dim), seed=3)
-    # Values in the padding must not matter.
-    obs = torch.full((1, 32, spec.obs_dim), 7.0, dtype=F64)
-    act = torch.full((1, 32, spec.act_dim), 7.0, dtype=F64)
-    obs[..., :obs_dim], act[..., :act_dim] = batch.obs, batch.act
-    row = torch.tensor([task])
+    sizes, row = learner.spec, torch.tensor([task])
+
+    def padded(values: Tensor, size: int) -> Tensor:
+        """Values in the padding must not matter."""
+        return pad(values, (0, size - values.shape[-1]), value=7.0)
+
+    obs, act = padded(batch.obs, sizes.obs_dim), padded(batch.act, sizes.act_dim)
+    noise = padded(random_noise(batch).act[0], sizes.act_dim)
     with torch.no_grad():
         result = {
             "act": learner.actor.act(obs, row)[..., :act_dim],
@@ -78,10 +81,7 @@ def outputs_of(learner: Any, task: int, *, obs_dim: int = 5, act_dim: int = 2) -
             "target": learner.target(obs, act, row),
         }
         if hasattr(learner, "log_alpha"):
-            noise = torch.linspace(-1, 1, 32 * act_dim, dtype=F64).view(1, 32, act_dim)
-            padded = torch.full((1, 32, spec.act_dim), 7.0, dtype=F64)
-            padded[..., :act_dim] = noise
-            result["logp"] = learner.actor.sample(obs, row, padded)[1]
+            result["logp"] = learner.actor.sample(obs, row, noise)[1]
             result["log_alpha"] = learner.log_alpha[task]
         if hasattr(learner, "target_actor"):
             result["target_act"] = learner.target_actor.act(obs, row)[..., :act_dim]
@@ -110,9 +110,7 @@ def test_only_the_requested_part_is_loaded(part: str, tmp_path: Path) -> None:
 def test_a_single_task_becomes_one_of_many(net: str, tmp_path: Path) -> None:
     source, learner = learner_of(one("push"), seed=1, net=net), learner_of(THREE, seed=2, net=net)
     before = tensors(learner)
-
     load_weights(learner, as_source(source, tmp_path), load=ALL)
-
     assert_same_outputs(outputs_of(learner, 1), outputs_of(source, 0))
     rows = {name for name in before if before[name].shape[-1 if name == "log_alpha" else 1] == 3}
     assert any(name.startswith("actor") for name in rows) and "log_alpha" in rows
@@ -128,9 +126,7 @@ def test_tasks_are_matched_by_name_in_another_order(net: str, tmp_path: Path) ->
     other = make_spec(4)._replace(tasks=("pick", "door", "push", "drawer"))
     source, learner = learner_of(THREE, seed=1, net=net), learner_of(other, seed=2, net=net)
     before = tensors(learner)
-
     load_weights(learner, as_source(source, tmp_path), load=ALL)
-
     for here, there in ((0, 2), (2, 1)):
         assert_same_outputs(outputs_of(learner, here), outputs_of(source, there))
     assert torch.equal(learner.log_alpha[[1, 3]], before["log_alpha"][[1, 3]])
@@ -162,7 +158,6 @@ def test_the_map_selects_one_of_many_tasks(tmp_path: Path) -> None:
     assert unmapped.loaded == [] and len(unmapped.skipped) == len(before) - 6  # without targets
     for name, value in tensors(learner).items():
         assert torch.equal(value, before[name.replace("target.", "critic.")]), name
-
     load_weights(learner, file, load=ALL, task_map={"slide": "pick"})
     assert_same_outputs(outputs_of(learner, 0), outputs_of(source, 2))
 
@@ -224,9 +219,7 @@ def test_layers_and_statistics_of_another_shape_are_not_loaded(
     net = {"normalize_obs": True}
     source, learner = (make_learner("sac", spec, net=net) for spec in (walker, PADDED))
     source.actor.normalizer.update(torch.ones(1, 4, 1, obs_dim), [0])
-
     report = load_weights(learner, as_source(source, tmp_path), task_map={"ant": "walker"})
-
     layers = [line for line in report.mismatched if "normalizer" not in line]
     sizes = f"[1, 1, {obs_dim}, 16] in the file, [1, 1, 6, 16] here"
     assert layers == [f"actor.body.trunk.layers.0.weight ({sizes})"]
@@ -257,14 +250,9 @@ def test_equal_shapes_with_another_meaning_are_rejected(
         assert load_weights(learner, found, load=load).loaded
 
 
-# --- between algorithms ---------------------------------------------------------------------------
-
-
 def test_a_deterministic_policy_loads_the_mean_of_a_stochastic_one(tmp_path: Path) -> None:
     source, learner = learner_of(THREE, "sac", seed=1), learner_of(THREE, "td3", seed=2)
-
     report = load_weights(learner, as_source(source, tmp_path), load=ALL)
-
     assert "actor.body.head.weight (the mean)" in report.loaded
     assert report.skipped == ["log_alpha (this run learns no temperature)"]
     theirs = outputs_of(source, 1)

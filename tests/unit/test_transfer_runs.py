@@ -98,9 +98,6 @@ def test_learning_rates_are_reduced_unless_set(
     assert rates(runs("third", *init_from(first), lr_multiplier=1)) == {3e-4}
 
 
-# --- transitions ----------------------------------------------------------------------------------
-
-
 def stored_rows(run: Path) -> list[torch.Tensor]:
     return complete_state(run)["buffer"]["data"]
 
@@ -135,9 +132,6 @@ def test_transferred_rewards_keep_their_scale(runs: Runs) -> None:
     assert torch.equal(*largest) and largest[0] > 0
 
 
-# --- origin ---------------------------------------------------------------------------------------
-
-
 def test_the_chain_of_runs_is_recorded(runs: Runs, tmp_path: Path) -> None:
     file = cloned_policy(tmp_path)
     b = runs("b", *init_from(file), algo="td3")
@@ -163,9 +157,6 @@ def test_the_chain_of_runs_is_recorded(runs: Runs, tmp_path: Path) -> None:
     assert json.loads((a / "params.json").read_text())["transfer"]["init_from"] == str(b)
     assert (to_a["path"], to_a["frames"], to_a["parts"]) == (str(policy), 30, ["actor"])
     assert rest == [to_b, to_file]
-
-
-# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_resume_with_another_source_is_rejected(
