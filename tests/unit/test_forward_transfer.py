@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers import error_of
 from tiny_runs import one_line, run_starter
 
 from torchrl_lite.analysis.forward_transfer import area, forward_transfer, table
 from torchrl_lite.analysis.runs import Run
-from torchrl_lite.errors import UserError
 
 Points = list[tuple[int, float]]
 """Evaluations of a task: its own frames so far, and its success."""
@@ -84,8 +84,8 @@ def test_a_curriculum_that_never_reached_a_task_is_not_a_seed_of_it(tmp_path: Pa
         "| x | b | 1 | 1 | 0.50 |",
         "| x | c | 0 | 1 | - |",
     ]
-    with pytest.raises(UserError, match="its runs and the others have no trained task in common"):
-        table({"x": runs}, [run_of(tmp_path / "3", a=waiting)])
+    message = error_of(table, {"x": runs}, [run_of(tmp_path / "3", a=waiting)])
+    assert "its runs and the others have no trained task in common" in message
 
 
 def test_the_starter_prints_the_tasks_that_both_sides_have(

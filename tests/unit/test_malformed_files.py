@@ -58,9 +58,7 @@ def test_a_malformed_log_is_a_one_line_error_and_changes_no_file(
     log = folder / "log.csv"
     log.write_bytes(REJECTED[edit](log.read_bytes()))
     before = contents(folder)
-
     assert start(tmp_path, "--resume") == 2
-
     one_line(capsys.readouterr().err, str(log), "move it away to resume without its rows")
     assert contents(folder) == before
 
@@ -203,6 +201,7 @@ UNPLAYABLE: dict[str, tuple[Callable[[State], object], str]] = {
         "body.head.bias is not finite",
     ),
     "another suite": (lambda state: state["config"]["env"].update(suite="gymnasium"), "env.tasks"),
+    "invalid task": (lambda state: state["config"]["env"].update(tasks=[1]), "env.tasks"),
     "no configuration": (lambda state: state.update(config={}), "algo"),
     "no weights": (lambda state: state.pop("networks"), "cannot be played"),
     "not a tensor": (lambda state: state.update(networks={"a": 1}), "not written by a run"),

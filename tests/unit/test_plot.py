@@ -217,7 +217,7 @@ def test_the_starter_writes_plots_and_tables_and_reports_unfinished_runs(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("argv", "words"),
     [
         ([], ["run directory"]),
         (["no-such-place"], ["no-such-place", "does not exist"]),
@@ -229,7 +229,7 @@ def test_the_starter_writes_plots_and_tables_and_reports_unfinished_runs(
 )
 def test_invalid_arguments_exit_with_code_2(
     write: Write,
-    arguments: list[str],
+    argv: list[str],
     words: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -237,7 +237,7 @@ def test_invalid_arguments_exit_with_code_2(
     (tmp_path / "empty").mkdir()
     places = {"run": write({"a": [0.1]}), "empty": tmp_path / "empty",
               "unevaluated": write({"a": []}, seed=2)}  # fmt: skip
-    assert run_starter("plot", *(argument.format(**places) for argument in arguments)) == 2
+    assert run_starter("plot", *(part.format(**places) for part in argv)) == 2
     one_line(capsys.readouterr().err, *words)
 
 

@@ -40,17 +40,6 @@ def test_four_of_five_tasks_solved_is_0_80(write: Write) -> None:
     assert text.splitlines()[-1] == AVERAGES
 
 
-def test_three_tasks_and_two_seeds_by_hand(write: Write) -> None:
-    first = write({"a": [1.0], "b": [0.5], "c": [0.0]}, seed=1)
-    second = write({"a": [0.8], "b": [0.1], "c": [0.3]}, seed=2)
-    runs = find_runs([first, second])
-    table = cells(markdown(list(rows(by_experiment(runs)))))
-    assert [row[4] for row in table] == ["0.90", "0.30", "0.15", "0.45"]
-    curve = aggregate(runs, ["a", "b", "c"], metric="success", axis="frames")
-    assert curve.seeds[:, 0] == pytest.approx([0.5, 0.4])
-    assert curve.estimates == [Estimate(pytest.approx(0.45))]
-
-
 def test_console_result_and_table_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,9 +75,13 @@ def test_single_task_runs_are_averaged_per_seed(write: Write) -> None:
         for task, value in zip("ab", values, strict=True):
             folder = write({task: [value]}, seed=seed)
     write({"a": [0.9]}, seed=3)  # b has no seed 3
-    table = cells(markdown(list(rows(by_experiment(find_runs([folder.parents[1]]))))))
+    runs = find_runs([folder.parents[1]])
+    table = cells(markdown(list(rows(by_experiment(runs)))))
     assert [row[1:3] for row in table] == [["a", "3"], ["b", "2"], ["mean of 2 tasks", "2"]]
     assert table[2][4] == f"{np.mean([0.75, 0.1]):.2f}"
+    curve = aggregate(runs, ["a", "b"], metric="success", axis="frames")
+    assert curve.seeds[:, 0] == pytest.approx([0.75, 0.1])
+    assert curve.estimates == [Estimate(pytest.approx(np.mean([0.75, 0.1])))]
 
 
 def test_five_or_more_seeds_give_the_interquartile_mean() -> None:

@@ -51,9 +51,7 @@ def test_a_run_with_a_malicious_checkpoint_is_rejected(
     torch.save(state | {"best": Payload(target)}, path)
     (folder_in(log_dir) / "result.json").unlink()
     sign(path)
-
     assert start(log_dir, "--task", TASK, "--id", "x", "--resume") == 1
-
     one_line(capsys.readouterr().err, path.name)
     assert not target.exists()
     pickle.loads(pickle.dumps(Payload(target)))
@@ -153,8 +151,6 @@ def test_no_name_escapes_the_log_directory(
         "env.name": ["--task", TASK, "--set", f"env.name={json.dumps(name)}"],
     }[how]
     before = sorted(tmp_path.parent.rglob("*"))
-
     assert start(tmp_path / "log", *argv) == 2
-
     one_line(capsys.readouterr().err)
     assert sorted(tmp_path.parent.rglob("*")) == before
