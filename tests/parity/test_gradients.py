@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 from helpers import (
-    CPU,
     FULL,
     KINDS,
     make_learner,
     make_spec,
     per_task_parameters,
     random_batch,
-    random_block,
     random_noise,
     record_gradients,
+    run_updates,
     through_a_file,
 )
 from scipy.optimize import minimize
@@ -30,7 +29,6 @@ from torchrl_lite.algo.gradients.cagrad import CAGrad
 from torchrl_lite.algo.gradients.cosine import mean_cosine
 from torchrl_lite.algo.gradients.gradnorm import GradNorm
 from torchrl_lite.algo.gradients.pcgrad import PCGrad
-from torchrl_lite.algo.replay_buffer import ReplayBuffer
 
 F64 = torch.float64
 ALL = torch.arange(3)
@@ -347,13 +345,6 @@ def test_a_single_active_task_trains_as_with_the_mean(name: str) -> None:
 # --- in training ----------------------------------------------------------------------------------
 
 
-def run(learner: Any, tasks: list[int], updates: int) -> Any:
-    buffer = ReplayBuffer(learner.spec, 100, CPU)
-    buffer.add_block(random_block(learner.spec, 60), range(learner.spec.num_tasks))
-    learner.run(buffer, tasks, opt_steps=updates, batch_size=8)
-    return learner
-
-
 def test_the_mean_is_the_gradient_of_the_mean_loss_to_the_last_bit() -> None:
     """It also draws no random numbers beyond those for picks and actions."""
     learner = make_learner("sac", make_spec(3), kind="multihead")
@@ -367,7 +358,7 @@ def test_the_mean_is_the_gradient_of_the_mean_loss_to_the_last_bit() -> None:
 
     learner.step, seen = step, record_gradients(learner)
     for _ in range(3):
-        run(learner, [0, 1, 2], 1)
+        run_updates(learner, 1)
         assert seen.keys() == expected.keys() == {"critic", "actor", "alpha"}
         assert all(torch.equal(*pair) for name in seen
                    for pair in zip(seen[name], expected[name], strict=True))  # fmt: skip
@@ -390,7 +381,7 @@ def test_training_leaves_inactive_tasks_unchanged(algo: str, kind: str, name: st
     """Their parameters, optimiser moments and task weights."""
     net = {"norm": "layer"} | ({"task_input": "embedding"} if kind in ("mlp", "multihead") else {})
     learner = make_learner(algo, make_spec(4), kind=kind, net=net, gradients=name, grad_clip=1.0)
-    run(learner, [0, 1, 2, 3], 3)
+    run_updates(learner, 3)
     assert any(name.startswith("target") for name in per_task_parameters(learner, 4))
 
     def rows(task: int) -> list[Tensor]:
@@ -404,8 +395,8 @@ def test_training_leaves_inactive_tasks_unchanged(algo: str, kind: str, name: st
         return [(t[task] if t.ndim == 1 else t[:, task]).detach().clone() for t in tensors]
 
     before = [rows(task) for task in range(4)]
-    run(learner, [2, 0], 3)
-    run(learner, [2], 1)
+    run_updates(learner, 3, [2, 0])
+    run_updates(learner, 1, [2])
     after = [rows(task) for task in range(4)]
     for task in (1, 3):
         assert all(map(torch.equal, before[task], after[task]))
@@ -420,12 +411,13 @@ def test_a_restored_learner_continues_bit_identically(name: str) -> None:
     def make(seed: int) -> Any:
         return make_learner("sac", make_spec(3), gradients=name, seed=seed, policy_delay=2)
 
-    learner = run(make(0), [0, 1, 2], 5)
-    restored = run(make(1), [0, 1, 2], 2)  # with a history of its own
+    learner, restored = make(0), make(1)
+    run_updates(learner, 5)
+    run_updates(restored, 2)  # a history of its own
     restored.load_training_state(through_a_file(learner.training_state()))
     learner.flush(), restored.flush()
     for one in (learner, restored):
-        run(one, [0, 1, 2], 5)
+        run_updates(one, 5)
     state, other = learner.state_dict(), restored.state_dict()
     assert all(torch.equal(state[key], other[key]) for key in state)
     logged = learner.flush()
@@ -438,7 +430,7 @@ def test_a_restored_learner_continues_bit_identically(name: str) -> None:
 def test_a_frozen_policy_keeps_its_task_weights() -> None:
     learner = make_learner("sac", make_spec(3), gradients="gradnorm")
     learner.start_gently(lr_multiplier=1.0, frozen_updates=3)
-    run(learner, [0, 1, 2], 3)
+    run_updates(learner, 3)
     weights = {name: one.method.task_weights for name, one in learner._combiners.items()}
     assert torch.equal(weights["actor"], torch.ones(3))
     assert not torch.equal(weights["critic"], torch.ones(3))
@@ -446,7 +438,8 @@ def test_a_frozen_policy_keeps_its_task_weights() -> None:
 
 def test_a_copied_policy_has_no_gradient_copies() -> None:
     """The collector traces a copy; leftovers of the last update would prevent that."""
-    learner = run(make_learner("td3", make_spec(2), gradients="pcgrad"), [0, 1], 2)
+    learner = make_learner("td3", make_spec(2), gradients="pcgrad")
+    run_updates(learner, 2)
     assert not learner.actor.copies.take() and not learner.critic.copies.take()
     batch = random_batch(learner.spec, dtype=torch.float32)
     learner.actor.act(batch.obs, batch.task)

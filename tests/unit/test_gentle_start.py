@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, make_learner, make_spec, random_block, through_a_file
+from helpers import make_learner, make_spec, run_updates, through_a_file
 from tiny_runs import assert_same_bits
 from torch import Tensor
-
-from torchrl_lite.algo.replay_buffer import ReplayBuffer
 
 SPEC = make_spec(2)
 POLICY = ("actor", "alpha")
@@ -18,12 +16,6 @@ def learner_of(algo: str, *, frozen: int = 0, **config: Any) -> Any:
     learner = make_learner(algo, SPEC, **config)
     learner.start_gently(lr_multiplier=0.3, frozen_updates=frozen)
     return learner
-
-
-def run(learner: Any, updates: int) -> None:
-    buffer = ReplayBuffer(SPEC, 40, CPU)
-    buffer.add_block(random_block(SPEC, 30), [0, 1])
-    learner.run(buffer, [0, 1], opt_steps=updates, batch_size=8)
 
 
 def trained_parts(learner: Any) -> dict[str, list[Tensor]]:
@@ -58,14 +50,14 @@ def test_the_policy_is_frozen_for_the_given_number_of_updates(algo: str, kind: s
     learner = learner_of(algo, frozen=6, kind=kind)
     before = trained_parts(learner)
 
-    run(learner, 6)
+    run_updates(learner, 6)
 
     after = trained_parts(learner)
     assert learner.flush()["train/actor_grad_norm"] > 0  # it is still measured
     for name in learner.optimizers:
         assert equal(before[name], after[name]) == (name in POLICY), name
 
-    run(learner, 2)
+    run_updates(learner, 2)
 
     later = trained_parts(learner)
     for name, optimizer in learner.optimizers.items():
@@ -78,12 +70,12 @@ def test_the_policy_is_frozen_for_the_given_number_of_updates(algo: str, kind: s
 @pytest.mark.parametrize(("algo", "stopped"), [("sac", 2), ("td3", 4), ("sac", 5)])
 def test_a_run_resumed_while_frozen_equals_an_uninterrupted_one(algo: str, stopped: int) -> None:
     whole, first = (learner_of(algo, frozen=4) for _ in range(2))
-    run(whole, 8)
-    run(first, stopped)
+    run_updates(whole, 8)
+    run_updates(first, stopped)
     resumed = make_learner(algo, SPEC, seed=5)
 
     resumed.load_training_state(through_a_file(first.training_state()))
-    run(resumed, 8 - stopped)
+    run_updates(resumed, 8 - stopped)
 
     assert_same_bits(trained_parts(resumed), trained_parts(whole))
     rates = [optimizer.param_groups[0]["lr"] for optimizer in resumed.optimizers.values()]
