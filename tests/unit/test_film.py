@@ -10,28 +10,18 @@ import numpy as np
 import pytest
 from helpers import choose_renderer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import ROOT, assert_same_run, one_line, same_results, short, train
+from tiny_runs import one_line, train
+from two_tasks import FRAMES, TASKS, assert_same_training, plain, start
 
 from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.collector.plan import EVAL, EpisodeKey
-from torchrl_lite.command.launch import main
 from torchrl_lite.env.make import make_task_env
 from torchrl_lite.policies.evaluate import evaluate
 from torchrl_lite.policies.film import Replay, record
 from torchrl_lite.policies.load import load_policy
 from torchrl_lite.policies.policy import Policy
 
-TASKS = ["drawer-close-v3", "reach-v3"]
-FRAMES = 40  # an epoch
-CONFIG = ("--config", ROOT / "config" / "mt10.json")
-CHANGES: dict[str, Any] = {
-    "env__tasks": TASKS,
-    "env__num_envs": 4,
-    "env__group_size": 2,
-    "env__max_episode_frames": 9,
-    "train__num_epochs": 3,
-    "train__eval_interval": 1,
-}
+__all__ = ["plain"]  # a fixture
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,16 +31,11 @@ def renderer() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run without videos."""
-    return train(tmp_path_factory.mktemp("plain"), *CONFIG, many=True, **CHANGES)
-
-
-@pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with videos of every third evaluation."""
-    folder = tmp_path_factory.mktemp("filmed")
-    return train(folder, *CONFIG, many=True, log__video=3, **CHANGES)
+    code, folder = start(tmp_path_factory.mktemp("filmed"), log__video=3)
+    assert code == 0
+    return folder
 
 
 def test_every_task_is_recorded_at_the_chosen_evaluations_and_at_the_end(
@@ -60,8 +45,7 @@ def test_every_task_is_recorded_at_the_chosen_evaluations_and_at_the_end(
     names = {path.name for path in (recorded / "video").iterdir()}
     assert names == {f"{epoch * FRAMES}_{task}.mp4" for epoch in (3, 4) for task in TASKS}
     assert not (plain / "video").exists()
-    assert_same_run(recorded, plain)
-    assert same_results(recorded, plain)
+    assert_same_training(recorded, plain)
 
 
 def test_tensorboard_has_the_videos_too(recorded: Path) -> None:
@@ -94,10 +78,10 @@ def test_a_failing_video_does_not_stop_training(
         raise RuntimeError("the graphics card fell out")
 
     monkeypatch.setattr("torchrl_lite.training.films.record", fail)
-    folder = train(tmp_path, *CONFIG, many=True, log__video=4, **CHANGES)
+    code, folder = start(tmp_path, log__video=4)
+    assert code == 0
     out = capsys.readouterr().out
-    assert_same_run(folder, plain)
-    assert same_results(folder, plain)
+    assert_same_training(folder, plain)
     for task in TASKS:
         assert f"warning: no film of {task} (RuntimeError: the graphics card fell out)" in out
 
@@ -142,6 +126,6 @@ def test_without_a_renderer_no_run_starts(
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", chosen)
     monkeypatch.setattr("torchrl_lite.env.rendering._TRIAL", "raise SystemExit(1)")
-    assert main("sac", short(tmp_path, *CONFIG, log__video=True, **CHANGES), multi_task=True) == 2
+    assert start(tmp_path, log__video=True)[0] == 2
     assert not list(tmp_path.iterdir())
     one_line(capsys.readouterr().err, "log.video", *message)

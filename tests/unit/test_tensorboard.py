@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
-from test_film import TASKS, plain, start
 from tiny_runs import one_line, result_of
+from two_tasks import TASKS, plain, start
 
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import load

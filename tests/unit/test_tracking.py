@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_film import TASKS, assert_same_training, plain, start
 from tiny_runs import one_line, result_of, rows_of
+from two_tasks import TASKS, assert_same_training, plain, start
 
 from torchrl_lite.reporting import wandb as tracking
 
