@@ -238,6 +238,7 @@ def assert_same_update(learner: Any, book: ActorCritic, batch: Batch, *, step: i
     ours, theirs = learner.update(batch, noise, learner.variant(step)), book.update(batch, noise)
     for name, value in theirs.items():
         assert_close(ours[name].mean(), value.detach(), name)
+    assert ours.keys() - theirs.keys() == {"q"}
     assert book.recorded.keys() == book.grads.keys()
     for name, values in book.recorded.items():
         grads = values if name == "alpha" else in_textbook_layout(values, book.tasks)

@@ -117,14 +117,27 @@ def test_the_baseline_evaluates_in_one_environment(monkeypatch: pytest.MonkeyPat
             while callback._on_step():
                 callback.num_timesteps += solve.UPDATES
 
+    trained: list[object] = []
     evaluated: list[object] = []
     monkeypatch.setattr(solve, "make_env", lambda *_, **__: object())
-    monkeypatch.setattr(solve, "sac", lambda *_, **__: Peer())
+    monkeypatch.setattr(solve, "sac", lambda env, **_: trained.append(env) or Peer())
     monkeypatch.setattr(solve, "success_rate", lambda _, env, __: evaluated.append(env) or 1.0)
     callbacks = Mock(BaseCallback=object)
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.callbacks", callbacks)
     assert solve._stable_baselines("any", "reach-v3", minutes=60.0, seed=1).solved
-    assert len(evaluated) == solve.IN_A_ROW and len(set(evaluated)) == 1
+    assert len(evaluated) == solve.IN_A_ROW and len({*trained, *evaluated}) == 2
+
+
+def test_a_success_at_any_step_solves_an_episode_of_the_baseline() -> None:
+    steps = iter([(0.0, False), (1.0, False), (0.0, True), (0.0, False), (0.0, True)])
+
+    def step(_: int) -> tuple[int, float, bool, bool, dict[str, float]]:
+        success, truncated = next(steps)
+        return 0, 0.0, False, truncated, {"success": success}
+
+    env = Mock(reset=lambda seed: (seed, {}), step=step)
+    model = Mock(predict=lambda obs, **_: (obs, None))
+    assert solve.success_rate(model, env, [{"seed": 0}, {"seed": 1}]) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_missing_field_is_named_and_further_errors_are_counted() -> None:
 # --- fields that depend on each other ------------------------------------------------------------
 
 TWO = 'env.tasks=["reach-v3","push-v3"] env.num_envs=2'
-CUSTOM, MIXED = (f"curriculum.kind={kind} curriculum" for kind in ("custom", "mixed"))
+CUSTOM, MIXED = "curriculum.kind=custom curriculum.", "curriculum.kind=mixed curriculum."
 CONFLICTS = {
     f"{TWO} env.num_envs=3": "env.num_envs: 3 is not a multiple of the 2 tasks",
     f"{TWO} train.batch_size=255": "train.batch_size: 255 is not a multiple of the 2 tasks",
@@ -238,14 +238,15 @@ CONFLICTS = {
     "system.ray.num_workers=0": "system.ray.num_workers: 0 is not allowed",
     "curriculum={}": 'curriculum.kind: is missing; it must be "sequential" or "progressive"',
     "curriculum.kind=custom": 'curriculum.stages: required for kind "custom"',
-    f'{MIXED}.stages=[["reach-v3"]]': "curriculum.stages: ",
-    f'{CUSTOM}.stages=[["reach-v4"]]': "curriculum.stages: 'reach-v4' is not in env.tasks; did you",
-    f'{CUSTOM}.stages=[["a","a"]]': "curriculum.stages: stage 0 names 'a' twice",
-    f'{CUSTOM}.stages=[["a"]] curriculum.difficulty={{"a":1}}': "difficulty: not used",
-    f'{MIXED}.difficulty={{"reach-v4":1}}': "curriculum.difficulty: 'reach-v4' is not in env.tasks",
+    f'{MIXED}stages=[["reach-v3"]]': "curriculum.stages: ",
+    f'{CUSTOM}stages=[["reach-v4"]]': "curriculum.stages: 'reach-v4' is not in env.tasks; did you",
+    f'{CUSTOM}stages=[["a","a"]]': "curriculum.stages: stage 0 names 'a' twice",
+    f'{CUSTOM}stages=[["a"]] curriculum.difficulty={{"a":1}}': "difficulty: not used",
+    f'{MIXED}difficulty={{"reach-v4":1}}': "curriculum.difficulty: 'reach-v4' is not in env.tasks",
     'curriculum.kind=mixed env.tasks=["sweep-v3"]': "curriculum.difficulty: 'sweep-v3' needs a",
-    f"{MIXED}.max_frames_per_stage=9": "curriculum.max_frames_per_stage: 9 is below",
-    f"{MIXED}.first_stage=1": "curriculum.first_stage: 1 does not exist",
+    f"{MIXED}max_frames_per_stage=9": "curriculum.max_frames_per_stage: 9 is below",
+    f"{MIXED}first_stage=1": "first_stage: 1 does not exist; the stages are 0 to 0",
+    f"{MIXED}old_data=dorp": "did you mean 'drop'",
 }
 
 

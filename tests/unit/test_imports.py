@@ -102,6 +102,9 @@ def refuse(*_):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 socket.create_connection = refuse
 
+import torchrl_lite
+print(sorted({"torch", "gymnasium", "pydantic"} & sys.modules.keys()))
+
 import torchrl_lite.command.launch
 import torch
 
@@ -123,4 +126,4 @@ def test_the_launcher_needs_no_display_gpu_network_optional_package_or_compiler(
         timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[]", "False"]
+    assert done.stdout.splitlines() == ["[]", "[]", "False"]

@@ -213,7 +213,8 @@ def test_the_starter_writes_plots_and_tables_and_reports_unfinished_runs(
     assert run_starter("plot", *runs, "--out", out, "--table", text, "--x", "hours") == 0
     assert out.stat().st_size > 1000
     assert "| exp | a | 1 |" in text.read_text()
-    assert f"{runs[1]}" in (error := capsys.readouterr().err) and "unfinished" in error
+    error = capsys.readouterr().err
+    assert str(runs[1]) in error and "unfinished" in error
 
 
 @pytest.mark.parametrize(

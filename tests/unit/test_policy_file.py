@@ -155,12 +155,13 @@ def with_metadata(metadata: dict[str, str] | None) -> bytes:
         (struct.pack("<Q", len(LARGE)) + LARGE, "damaged"),
         (b"\x80\x04cos\nsystem\n(S'false'\ntR.", "damaged"),  # a pickle
         (with_metadata(None), "no policy of torchrl_lite"),
+        (with_metadata({"format": "pt"}), "no policy of torchrl_lite"),
         (with_metadata({"policy": "[]"}), "header"),
         (with_metadata({"policy": '{"format": 1, "format": 1}'}), "header"),
         (with_metadata({"policy": "[" * 100_000}), "header"),
         (with_metadata({"policy": '"\\ud800"'}), "header"),
     ],
-    ids=["empty", "10 GB header", "large tensor", "pickle", "no metadata", "list",
+    ids=["empty", "10 GB header", "large tensor", "pickle", "no metadata", "other metadata", "list",
          "duplicate key", "deeply nested", "lone surrogate"],
 )  # fmt: skip
 def test_a_file_without_a_policy_is_rejected(content: bytes, needle: str, tmp_path: Path) -> None:

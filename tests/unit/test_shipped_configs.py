@@ -1,13 +1,14 @@
 """The shipped configurations load and hold what they promise."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from metaworld import env_dict
 from tiny_runs import ROOT
 
 from torchrl_lite.algo.registry import SECTIONS
-from torchrl_lite.config import Config, load, read_tree
+from torchrl_lite.config import Config, NetConfig, load, read_tree
 from torchrl_lite.env.make import make_spec
 
 FOLDER = ROOT / "config"
@@ -29,6 +30,11 @@ def config_of(name: str, *overrides: str, algo: str = "sac") -> Config:
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(FOLDER))
+
+
+def test_both_task_sets_have_every_variant() -> None:
+    kinds = {*get_args(NetConfig.model_fields["kind"].annotation)} - {"mlp"} | {"soft_module_deep"}
+    assert sorted(f"mt{size}_{kind}" for size in (10, 50) for kind in kinds) == VARIANTS
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

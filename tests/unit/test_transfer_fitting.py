@@ -179,6 +179,7 @@ def test_separate_heads_cannot_become_a_shared_head(tmp_path: Path) -> None:
 
 
 def test_a_file_without_task_names_is_loaded_into_all_tasks(tmp_path: Path) -> None:
+    """It cannot be used with a map."""
     source, learner = learner_of(one("reach"), seed=1), learner_of(THREE, seed=2)
     torch.save(source.actor.state_dict(), tmp_path / "actor.pt")
     file = read_source(tmp_path / "actor.pt")
