@@ -149,6 +149,7 @@ LARGEST = np.finfo(np.float32).max
         ({"action_space": Box(0, 9, (2,), np.int32)}, ["actions", "int32", "not continuous"]),
         ({"action_space": Box(np.array([0, -9]), np.inf)}, ["actions", "no bounds"]),
         ({"action_space": Box(-LARGEST, LARGEST, (2,))}, ["actions", "no bounds"]),
+        ({"action_space": Box(-1, 1, (2, 2))}, ["actions", "(2, 2)"]),
         ({"observation_space": Box(-1, 1, (0,))}, ["observations", "(0,)"]),
         ({"observation_space": Box(0, 255, (8, 8), np.uint8)}, ["observations", "(8, 8)"]),
         ({"observation_space": Dict(a=Box(0, 1, (2,)))}, ["observations", "Dict"]),

@@ -124,6 +124,18 @@ def test_a_failing_environment_is_named_with_its_own_stack_frames(
     assert not any("/gymnasium/" in line or "/torchrl_lite/" in line for line in shown)
 
 
+def test_a_failure_without_a_run_directory_shows_its_stack_frames_too(
+    tmp_path: Path, set_up: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shapes are read before there is one."""
+    set_up(where="close", failure="exit")
+    assert train(tmp_path) == 1
+    *frames, last = capsys.readouterr().err.splitlines()
+    assert last == "error: Failing-v0: SystemExit: 0"
+    assert frames[-2].endswith(", in failure")
+    assert not list(tmp_path.rglob("error.txt"))
+
+
 def test_a_failed_start_does_not_block_the_next(tmp_path: Path, set_up: Setup) -> None:
     """And its traceback is deleted when the run starts."""
     for where, code in (("step", 1), ("nowhere", 2)):

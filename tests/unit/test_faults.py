@@ -247,10 +247,12 @@ def test_the_first_worker_death_suggests_a_main_guard() -> None:
     death = WorkerDiedError("rollout worker 0 died (exit code 1)")
     death.process_code = 1
     start = Mock(return_value=Mock(receive=Mock(side_effect=death)))
-    worker = SupervisedWorker(start, "reach-v3 (copy 0)", say=Mock(), restarted=Mock())
+    say = Mock()
+    worker = SupervisedWorker(start, "reach-v3 (copy 0)", say=say, restarted=Mock())
     with pytest.raises(WorkerError, match=r'worker 0 died .* needs if __name__ == "__main__":'):
         worker.receive()
     start.assert_called_once()
+    say.assert_not_called()
 
 
 # --- a full disk ---------------------------------------------------------------------------------
@@ -310,10 +312,21 @@ def test_too_little_memory_to_resume_gives_the_same_advice(
     assert capsys.readouterr().err.startswith(f"error: CUDA out of memory.\n{ADVICE}")
 
 
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("unable to allocate shared memory(shm): No space left on device (28)", "No space left"),
+        ("unable to open shared memory object </x>: Read-only file system (30)", "Read-only"),
+    ],
+)
 def test_unusable_shared_memory_is_a_one_line_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    message: str,
+    cause: str,
 ) -> None:
-    error = RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+    error = RuntimeError(message)
     monkeypatch.setattr(torch.Tensor, "share_memory_", Mock(side_effect=error))
     assert main("sac", command(tmp_path, system__workers=1)) == 1
-    one_line(capsys.readouterr().err, "system.workers", "/dev/shm cannot be used", "No space left")
+    one_line(capsys.readouterr().err, "system.workers", "/dev/shm cannot be used", cause)

@@ -1,5 +1,6 @@
 """Videos during training: their content, their files, and that they do not affect training."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ __all__ = ["plain"]  # a fixture
 
 
 @pytest.fixture(scope="module", autouse=True)
-def renderer() -> None:
+def renderer() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         choose_renderer(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from tiny_runs import ROOT, one_line, rows_of, run_starter, train
 from torchrl_lite.checkpoint.store import weights_of
 from torchrl_lite.env.make import make_env
 from torchrl_lite.env.rendering import use_headless_backend
-from torchrl_lite.env.viewing import FRONT
 from torchrl_lite.policies.evaluate import evaluate, summary, tasks_of
 from torchrl_lite.policies.film import Replay, check_window, record
 from torchrl_lite.policies.load import load_policy
@@ -21,6 +20,8 @@ from torchrl_lite.policies.policy import Policy
 from torchrl_lite.reporting.film import Film, tiled, titled, write_film
 
 TASKS = ["drawer-close-v3", "reach-v3"]
+FRONT = {"azimuth": 215.0, "elevation": -35.0, "distance": 1.55, "lookat": [0, 0.6, 0.15]}
+"""The camera of videos of Meta-World: it faces the robot across the table, from one side."""
 
 
 @pytest.fixture(scope="module")

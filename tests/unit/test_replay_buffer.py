@@ -46,10 +46,10 @@ def rewards_at(buffer: ReplayBuffer, picks: Tensor) -> list[int]:
 
 def copy_into(target: ReplayBuffer, source: ReplayBuffer) -> None:
     """Like a checkpoint: the state through a file, the rows by index."""
+    target.load_state_dict(through_a_file(source.state_dict()))
     for task, end in enumerate(source.written):
         start = max(0, end - source.capacity)
         target.restore(task, start, source.rows(task, start).clone())
-    target.load_state_dict(through_a_file(source.state_dict()))
 
 
 @pytest.mark.parametrize("frames", [1, 3, 10], ids=lambda n: f"blocks of {n} frames")

@@ -145,7 +145,8 @@ TRAINING = [
 def test_every_epoch_has_a_complete_row(full: Path) -> None:
     rows = rows_of(full)
     frames = [str(FRAMES * (n + 1)) for n in range(EPOCHS)]
-    assert list(rows[0])[:3] == ["epoch", "total_frames", "stage"]
+    first = ["epoch", "total_frames", "stage", "rollout/ep_rew_mean", "rollout/ep_len_mean"]
+    assert list(rows[0])[:9] == [*first, *EVALUATION]
     assert [row["epoch"] for row in rows] == [str(n + 1) for n in range(EPOCHS)]
     assert [row["total_frames"] for row in rows] == frames
     assert [row[f"frames/{TASK}"] for row in rows] == frames

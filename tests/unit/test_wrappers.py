@@ -95,6 +95,14 @@ def potential(
     return reward + weight * float(next_obs[0] - obs[0]) - float(np.square(action).sum())
 
 
+def test_the_largest_float_does_not_count_as_a_bound() -> None:
+    env = PendulumEnv()
+    high = np.array([1, 1, np.finfo(np.float32).max], np.float32)
+    env.observation_space = gym.spaces.Box(-high, high)
+    rescaled = wrappers.wrapped(env, [WrapperConfig(name="RescaleObservation")])
+    assert rescaled.reset(seed=5)[0] == pytest.approx(env.reset(seed=5)[0])
+
+
 def test_a_registered_function_shapes_rewards_but_not_success() -> None:
     register_wrapper("Potential", reward=potential)
     env = make_env("metaworld", TASK, seed=SEED, wrappers=[{"name": "Potential", "weight": 7.0}])
@@ -143,6 +151,7 @@ class Upside(gym.ActionWrapper):
         ("Upside", ["'Upside' changes the actions"]),
         ("Nothing", ["'Nothing' cannot be applied", "no gymnasium.Env"]),
         ({"stack_size": 4}, ["wrappers", "name: is missing"]),
+        ({"name": "Potential", "weight": {"a": 1}}, ['weight: {"a": 1} is not allowed']),
         ({"name": "Potential", "weight": ["a"]}, ['weight: ["a"] is not allowed', "argument"]),
     ],
 )
