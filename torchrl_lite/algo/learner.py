@@ -73,9 +73,8 @@ class Learner(nn.Module):
         self._active = ActiveTasks(self, spec.num_tasks)
 
         compiling = accel == "compile"
-        self._combiners = combiners(
-            METHODS.get(gradients), self, spec.num_tasks, compiling=compiling
-        )
+        method, tasks = METHODS.get(gradients), spec.num_tasks
+        self._combiners = combiners(method, self, tasks, compiling=compiling)
         named = self._combiners.items()
         cosines = [f"{name}_grad_cosine" for name, one in named if one.method.NEEDS_PRODUCTS]
         self._reset = paco_reset(self, self.optimizers, net)

@@ -61,9 +61,8 @@ class EpisodeRunner:
         self.plan = plan
         self.actions, self._ret, self.success = [], 0.0, None
         self._info.begin()
-        self.obs = self._guard(lambda: self.env.reset(seed=plan.seed, options={"goal": plan.goal}))[
-            0
-        ]
+        options = {"goal": plan.goal}
+        self.obs, _ = self._guard(lambda: self.env.reset(seed=plan.seed, options=options))
 
     @property
     def frame(self) -> int:
@@ -74,24 +73,22 @@ class EpisodeRunner:
         """One step with exactly this action; returns statistics at the end of an episode."""
         self.actions.append(action.copy())
         played = action.copy()  # a wrapper may change it in place
-        obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(played))
-        self.obs = obs
+        self.obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(played))
         self._ret += float(rew)
         if "success" in info:
             self.success = max(self.success or 0.0, float(info["success"]))
         self._info.add(info)
-        stats = None
-        if not (terminated or truncated) and self.plan and self.frame >= len(self.plan.normal):
+        transition = Transition(self.obs, float(rew), 0.0 if terminated else 1.0)
+        if terminated or truncated:
+            self.plan = None
+            ended = self.task, self._ret, self.frame, self.success
+            return transition, EpisodeStats(*ended, info=self._info.summary())
+        if self.plan and self.frame >= len(self.plan.normal):
             raise EpisodeError(
                 f"{self.name}: an episode goes on after its time limit of {self.frame} steps; "
                 "a wrapper must not change truncated to False"
             )
-        if terminated or truncated:
-            stats = EpisodeStats(
-                self.task, self._ret, self.frame, self.success, info=self._info.summary()
-            )
-            self.plan = None
-        return Transition(obs, float(rew), 0.0 if terminated else 1.0), stats
+        return transition, None
 
     def position(self) -> dict[str, Any]:
         """The actions since the reset, and the current observation."""

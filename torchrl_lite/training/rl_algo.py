@@ -97,7 +97,9 @@ class RLAlgo:
         collected = self.collector.result()
         waited = time.perf_counter() - started
 
-        self._arrive()
+        retired = self.stages.arrive()  # at the stage of these transitions
+        if retired is not None:
+            self.buffer.retire(retired)
         tasks, config = self.stages.tasks, self.config
         before = [frames // config.env.copies for frames in self.frames]
         check_block(collected.block, tasks, config.env.tasks, before=before)
@@ -165,8 +167,7 @@ class RLAlgo:
         """The same on goals that were never trained on; both empty where tasks have no goals."""
         if not self.config.env.has_goals:
             return {}, {}
-        tasks = range(self.config.num_tasks)
-        episodes = by_task(self._episodes(tasks, number, goals=HELD_OUT))
+        episodes = by_task(self._episodes(range(self.config.num_tasks), number, goals=HELD_OUT))
         return held_out_row(episodes, self.config.env.tasks), episodes
 
     def _episodes(
@@ -206,9 +207,3 @@ class RLAlgo:
     def _submit(self) -> None:
         random = self.epoch < self.config.train.pretrain_epochs
         self.collector.submit(self.learner.actor, self.stages.submit(), random=random)
-
-    def _arrive(self) -> None:
-        """Enters the stage of the transitions that were just collected."""
-        retired = self.stages.arrive()
-        if retired is not None:
-            self.buffer.retire(retired)
