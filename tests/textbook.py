@@ -250,5 +250,5 @@ def assert_same_update(learner: Any, book: ActorCritic, batch: Batch, *, step: i
 
 def assert_close(mine: Any, theirs: Any, what: str) -> None:
     torch.testing.assert_close(
-        mine, theirs, rtol=0, atol=1e-9, msg=lambda message: f"{what}: {message}"
+        mine, theirs, rtol=0, atol=1e-10, msg=lambda message: f"{what}: {message}"
     )

@@ -169,13 +169,13 @@ def assert_matches_its_textbook(
             for state in x[0, row]
         ]
     ).view(out.shape)
-    torch.testing.assert_close(out, textbook, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(out, textbook, rtol=1e-12, atol=1e-12)
     by = torch.randn(out.shape, generator=generator, dtype=F64)
     names, parameters = zip(*body.named_parameters(), strict=True)
     mine = torch.autograd.grad((out * by).sum(), parameters)
     theirs = torch.autograd.grad((textbook * by).sum(), parameters)
     for name, one, other in zip(names, mine, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7, msg=name)
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10, msg=name)
         assert one.any(), name
 
 

@@ -107,7 +107,8 @@ def _fork(attempt: Attempt, folder: Path, error_log: Path) -> tuple[int, str, fl
     if child == 0:
         code = 3
         try:
-            sys.stdin = sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+            null = Path(os.devnull)
+            sys.stdin, sys.stdout = null.open(), null.open("w")  # noqa: SIM115 - until it exits
             sys.stderr = error_log.open("w", encoding="utf-8", errors="backslashreplace")
             for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
                 os.dup2(stream.fileno(), number)
