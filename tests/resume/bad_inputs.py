@@ -108,7 +108,7 @@ def _fork(attempt: Attempt, folder: Path, error_log: Path) -> tuple[int, str, fl
         code = 3
         try:
             null = Path(os.devnull)
-            sys.stdin, sys.stdout = null.open(), null.open("w")  # noqa: SIM115 - until it exits
+            sys.stdin, sys.stdout = null.open(), null.open("w")
             sys.stderr = error_log.open("w", encoding="utf-8", errors="backslashreplace")
             for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
                 os.dup2(stream.fileno(), number)
