@@ -370,6 +370,32 @@ def test_a_resumed_run_reports_restoring_before_collecting(
     assert phases[:2] == ["restoring", "collecting"]
 
 
+@pytest.mark.parametrize(
+    ("record", "warning"),
+    [
+        (lambda text: text, None),
+        (
+            lambda text: text.replace(f'"torch": "{version("torch")}"', '"torch": "1.0"'),
+            "torch was 1.0",
+        ),
+        (lambda text: json.dumps(json.loads(text) | {"cpu": "a Z80"}), "cpu was a Z80"),
+        (lambda text: text[:-9], "versions.json: is damaged"),
+    ],
+)
+def test_resuming_warns_of_another_machine_or_version(
+    stopped: Path, capsys: pytest.CaptureFixture[str], record: Any, warning: str | None
+) -> None:
+    """Rounding depends on both."""
+    path = folder_in(stopped) / "versions.json"
+    path.write_text(record(path.read_text()))
+    assert start(stopped, "--resume", "--until", "31") == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "warning: " in line]
+    assert len(warned) == (warning is not None)
+    assert warning is None or warning in warned[0]
+    assert start(stopped, "--resume", "--until", "41") == 0
+    assert "warning: " not in capsys.readouterr().out  # it is recorded now
+
+
 def test_a_crash_after_the_checkpoint_leaves_no_duplicates(
     partial: Path, stopped: Path, full: Path
 ) -> None:

@@ -23,7 +23,8 @@ from torchrl_lite.config import Config
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.film import check_renderer
-from torchrl_lite.training.memory_run import Callback, MemoryRun
+from torchrl_lite.training.callback_run import Callback, CallbackRun
+from torchrl_lite.training.memory_run import MemoryRun
 from torchrl_lite.training.resume import resume
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.run import Run
@@ -117,7 +118,7 @@ def work(job: Job, guard: SignalGuard) -> dict[str, Any] | None:
         return run.result
 
 
-def _open(job: Job, guard: SignalGuard, stack: ExitStack) -> tuple[MemoryRun, Saved | None]:
+def _open(job: Job, guard: SignalGuard, stack: ExitStack) -> tuple[CallbackRun, Saved | None]:
     """The run, and the checkpoint to resume from, if any."""
     if job.folder is None:
         return MemoryRun(job.callback), None

@@ -20,7 +20,7 @@ from torchrl_lite.command.report import telling
 from torchrl_lite.config import MAX_SEED, Config
 from torchrl_lite.errors import UserError
 from torchrl_lite.network.torch_settings import default_settings, settings_kept
-from torchrl_lite.training.memory_run import Callback
+from torchrl_lite.training.callback_run import Callback
 from torchrl_lite.training.signals import Interrupted, SignalGuard
 
 

@@ -28,8 +28,8 @@ class Checkpoints:
         self._store = Store(folder / "checkpoint", keep=config.train.keep_checkpoints)
         self.exist = False
         """Whether there is a complete one."""
-        self.damaged: list[str] = []
-        """Those that `newest` skipped, and why."""
+        self.warnings: list[str] = []
+        """Which checkpoints `newest` skipped and why, and what has changed since."""
         self.epoch = 0
         """When the newest was saved."""
         self.cost: Row = {}
@@ -46,7 +46,8 @@ class Checkpoints:
             CheckpointError: there are checkpoints, but none is valid.
             UserError: they are lost, or the run used another type of device.
         """
-        saved, self.damaged = self._store.newest()
+        saved, damaged = self._store.newest()
+        self.warnings = [f"skipped {line}" for line in damaged]
         if saved is None:
             check_not_lost(self._folder)
             return None
@@ -54,6 +55,7 @@ class Checkpoints:
         trained_on = check_state(TrainingState, saved.state, saved.path).learner.device
         if trained_on != self._device.type:
             raise UserError(f"--device: the run used {trained_on}, not {self._device.type}")
+        self.warnings += provenance.changes(self._folder, self._device)
         return saved
 
     def begin(self) -> None:

@@ -1,65 +1,25 @@
-"""A run that stays in memory: its result, and a callback after every epoch."""
+"""A run that stays in memory."""
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchrl_lite.checkpoint.store import Saved
 from torchrl_lite.reporting.console import Row
-from torchrl_lite.training.null_run import NullRun
+from torchrl_lite.training.callback_run import CallbackRun
 from torchrl_lite.training.results import result_of
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.transfer.start import Start
 
-Callback = Callable[[Row], bool | None]
-"""Called with each epoch's row, by column of ``log.csv``; the run stops if it returns True."""
 
+class MemoryRun(CallbackRun):
+    """Writes and shows nothing."""
 
-class MemoryRun(NullRun):
-    """Writes nothing. `result` is the content of ``result.json``; None until the run finishes."""
-
-    def __init__(self, callback: Callback | None = None) -> None:
-        self._callback = callback
-        self._started = time.perf_counter()
-        self._cpu_s = time.process_time()
-        self._origin: list[dict[str, Any]] = []
-        self.had_enough = False
-        """Whether the callback ended the run."""
-        self.result: dict[str, Any] | None = None
+    _origin: list[dict[str, Any]]
 
     def show(self, saved: Saved | None, start: Start | None, *, asked_to_resume: bool) -> None:  # noqa: ARG002
-        """Notes where the run starts."""
         self._origin = start.origin if start else []
-
-    def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
-        """Called when everything is built, before the first epoch."""
-
-    def during_epoch(self) -> AbstractContextManager[object]:
-        self._epoch_started = time.perf_counter()
-        return nullcontext()
 
     def after_epoch(self, algo: RLAlgo, row: Row) -> bool:  # noqa: ARG002
         return self.asks_to_stop(row | self.times(row))
-
-    def times(self, row: Row) -> Row:
-        """Seconds of the epoch until now. The row has the workers' CPU time; this adds ours."""
-        before, self._cpu_s = self._cpu_s, time.process_time()
-        return {
-            "time/cpu_s": self._cpu_s - before + (row["time/cpu_s"] or 0.0),
-            "time/total_s": time.perf_counter() - self._epoch_started,
-        }
-
-    def asks_to_stop(self, row: Mapping[str, Any]) -> bool:
-        """Passes a copy of the row to the callback; returns whether it has ended the run."""
-        if self._callback is not None and self._callback(dict(row)):
-            self.had_enough = True
-        return self.had_enough
-
-    @property
-    def wall_time(self) -> float:
-        """Wall time in seconds of training and evaluating."""
-        return time.perf_counter() - self._started
 
     def finish(self, algo: RLAlgo) -> None:
         episodes_each = algo.config.train.final_eval_episodes

@@ -10,7 +10,7 @@ import torch
 
 from torchrl_lite import __version__
 from torchrl_lite.checkpoint.files import write_text
-from torchrl_lite.checkpoint.records import Versions
+from torchrl_lite.checkpoint.records import Versions, read_versions
 from torchrl_lite.config import Config
 from torchrl_lite.config.machine import cores, cpu_name
 from torchrl_lite.errors import UserError
@@ -45,6 +45,26 @@ def write_versions(folder: Path, device: torch.device, *, seed: int, has_checkpo
         **versions(),
     )
     write_text(folder / "versions.json", record.model_dump_json(indent=2) + "\n")
+
+
+def changes(folder: Path, device: torch.device) -> list[str]:
+    """A line on what may change the rounding since ``versions.json`` was written, if anything."""
+    try:
+        before = read_versions(folder)
+    except UserError as error:
+        return [str(error)]
+    if before is None:
+        return []
+    then, now = {"cpu": before.cpu, **before.others}, {"cpu": cpu_name(), **versions()}
+    if device.type == "cuda":
+        then["device"], now["device"] = before.device, describe(device)
+    changed = [
+        f"{name} was {then[name]}, is {value}"
+        for name, value in now.items()
+        if then.get(name, value) not in ("", value)
+    ]
+    more = "the rest of the run may differ from an uninterrupted one"
+    return [f"{'; '.join(changed)}: {more}"] if changed else []
 
 
 def versions() -> dict[str, str]:

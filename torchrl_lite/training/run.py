@@ -26,17 +26,17 @@ from torchrl_lite.reporting.streams import why_lost
 from torchrl_lite.reporting.wandb import Tracker
 from torchrl_lite.training import curriculum, provenance
 from torchrl_lite.training.budget import Budget
+from torchrl_lite.training.callback_run import Callback, CallbackRun
 from torchrl_lite.training.checkpoints import Checkpoints
 from torchrl_lite.training.curriculum import Check
 from torchrl_lite.training.films import film, is_filmed
-from torchrl_lite.training.memory_run import Callback, MemoryRun
 from torchrl_lite.training.results import result_of, save_policy
 from torchrl_lite.training.rl_algo import RLAlgo
 from torchrl_lite.training.signals import SignalGuard
 from torchrl_lite.transfer.start import Start
 
 
-class Run(MemoryRun):
+class Run(CallbackRun):
     """A run directory, locked from ``with`` on.
 
     `newest` reads its checkpoints, `show` opens the view and `begin` the log. After that, an
@@ -121,7 +121,7 @@ class Run(MemoryRun):
             )
         self._checkpoints.origin = start.origin if start else []
         notes = start.notes if start else []
-        for note in [*notes, *(f"warning: skipped {line}" for line in self._checkpoints.damaged)]:
+        for note in [*notes, *(f"warning: {line}" for line in self._checkpoints.warnings)]:
             self.say(note)
 
     def begin(self, algo: RLAlgo, *, tracked_as: str | None = None) -> None:
