@@ -1,6 +1,6 @@
 """The tensors that are passed around, and the names of their dimensions.
 
-The layout is ``[E, T, B, D]`` everywhere; a single task is the case ``T = 1``.
+The layout in networks and updates is ``[E, T, B, D]``; a single task is the case ``T = 1``.
 
 ====  ==========================================================================
 E     members of an ensemble of Q functions

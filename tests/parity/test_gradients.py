@@ -440,11 +440,11 @@ def test_a_copied_policy_has_no_gradient_copies() -> None:
     """The collector traces a copy; leftovers of the last update would prevent that."""
     learner = make_learner("td3", make_spec(2), gradients="pcgrad")
     run_updates(learner, 2)
-    assert not learner.actor.copies.take() and not learner.critic.copies.take()
+    assert not learner.actor.per_task_body.take() and not learner.critic.per_task_body.take()
     batch = random_batch(learner.spec, dtype=torch.float32)
     learner.actor.act(batch.obs, batch.task)
     for copy in (deepcopy(learner.actor), pickle.loads(pickle.dumps(learner.actor))):
-        assert learner.actor.copies is not None and copy.copies is None
+        assert learner.actor.per_task_body is not None and copy.per_task_body is None
         with torch.no_grad():
             expected = learner.actor.act(batch.obs, batch.task)
         assert torch.equal(copy.act(batch.obs, batch.task), expected)

@@ -24,7 +24,7 @@ def paco(algo: str = "sac", *, reset_loss: float | None = 1e5, **more: Any) -> A
     """A learner of three tasks that has drawn the random numbers of a reset."""
     net = {"paco": {"num_sets": 4, "reset_loss": reset_loss}}
     learner = make_learner(algo, make_spec(3), kind="paco", net=net, **more)
-    learner._reset.draw(learner._generator)
+    learner._paco_reset.draw(learner._generator)
     return learner
 
 
@@ -107,7 +107,7 @@ def test_no_task_is_reset_if(
         one._frozen = frozen
         update_critic(one, *exploding, tasks=tasks)
     assert differences(learner, plain) == []
-    assert not learner._reset.measured()["reset"].any()
+    assert not learner._paco_reset.measured()["reset"].any()
 
 
 def test_only_active_tasks_are_mixed_or_reset() -> None:

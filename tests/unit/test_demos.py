@@ -262,7 +262,7 @@ def test_bc_weight_adds_the_gradient_of_the_squared_error(algo: str) -> None:
     grads = []
     for learner in (plain, imitating):
         seen = record_gradients(learner)
-        metrics = learner.update(batch, random_noise(batch), FULL if algo == "sac" else "full")
+        metrics = learner.update(batch, random_noise(batch), FULL)
         grads.append(seen["actor"])
     for without, both, extra in zip(*grads, wanted, strict=True):
         torch.testing.assert_close(both - without, extra)

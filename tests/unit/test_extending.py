@@ -58,7 +58,7 @@ class Redq(Learner):
         self.pair.copy_(order[:2])
 
     def variant(self, step: int) -> str:  # noqa: ARG002
-        return "full"
+        return "critic+policy+target"
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:  # noqa: ARG002
         task, config = batch.task, self.config

@@ -123,9 +123,9 @@ def test_the_gradient_cosine_matches_one_backward_pass_per_task(algo: str, kind:
 
     def record(batch: Any, noise: Noise) -> torch.Tensor:
         losses = type(learner).td_error(learner, batch, noise)
-        copies, learner.critic.copies = learner.critic.copies, None
+        copies, learner.critic.per_task_body = learner.critic.per_task_body, None
         seen["plain"] = type(learner).td_error(learner, batch, noise)
-        learner.critic.copies = copies
+        learner.critic.per_task_body = copies
         return losses
 
     learner.td_error = record
@@ -133,7 +133,7 @@ def test_the_gradient_cosine_matches_one_backward_pass_per_task(algo: str, kind:
     (cosine,) = gradient_cosine(learner, buffer).values()
     after = torch.get_rng_state(), learner._generator.get_state()
     assert all(map(torch.equal, before, after))
-    assert learner.critic.copies is None
+    assert learner.critic.per_task_body is None
     assert all(p.grad is None for p in learner.parameters())
     per_task = {id(parameter) for parameter in task_parameters(learner.critic)}
     shared = [p for p in learner.critic.parameters() if id(p) not in per_task]

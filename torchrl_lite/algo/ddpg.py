@@ -53,14 +53,14 @@ class DDPG(Learner):
         self.target_actor.noise_std = 0.0
         self.target = deepcopy(self.critic).requires_grad_(False)
 
-    def variant(self, step: int) -> str:  # noqa: ARG002 - every update is full
-        return "full"
+    def variant(self, step: int) -> str:  # noqa: ARG002 - all are updated every time
+        return "critic+policy+target"
 
     def update(self, batch: Batch, noise: Noise, variant: str) -> dict[str, Tensor]:
-        """``full`` updates critics, actor and targets; ``critic`` only the critics."""
+        """``variant`` lists what is updated: the critic alone, or also policy and targets."""
         task, config = batch.task, self.config
         metrics = self.update_critic(batch, noise.act[0])
-        if variant == "full":
+        if "policy" in variant:
             new_act = self.actor.act(batch.obs, task)
             new_q = self.critic.value(self.critic(batch.obs, new_act, task))
             actor_losses = -new_q[0].mean(1)  # [T]

@@ -77,9 +77,9 @@ class Learner(nn.Module):
         self._combiners = combiners(method, self, tasks, compiling=compiling)
         named = self._combiners.items()
         cosines = [f"{name}_grad_cosine" for name, one in named if one.method.NEEDS_PRODUCTS]
-        self._reset = paco_reset(self, self.optimizers, net)
+        self._paco_reset = paco_reset(self, self.optimizers, net)
         imitation = ("bc_loss",) if config.bc_weight else ()
-        self.METRICS += (*cosines, *imitation, *self._reset.METRICS)
+        self.METRICS += (*cosines, *imitation, *self._paco_reset.METRICS)
         shared = () if self.independent else (*self.SHARED, *cosines)
         self.metrics = Metrics(self.METRICS, spec, shared=shared, device=device)
         self._cosines: dict[str, Tensor] = {}
@@ -114,7 +114,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def variant(self, step: int) -> str:
-        """The kind of update number ``step`` (from 0); each kind has its own CUDA graph."""
+        """What update number ``step`` (from 0) updates; each kind has its own CUDA graph."""
         raise NotImplementedError
 
     def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
@@ -136,12 +136,12 @@ class Learner(nn.Module):
         losses = self.critic.loss(prediction, target)  # [E, T]
         norm = self.step(
             "critic",
-            weight * self._reset.mask(losses.mean(0), frozen=self._frozen),
+            weight * self._paco_reset.mask(losses.mean(0), frozen=self._frozen),
             batch.task,
             max_norm=self.config.grad_clip,
             progress=partial(critic_progress, self.critic, batch, prediction, target),
         )
-        self._reset.apply(batch.task)
+        self._paco_reset.apply(batch.task)
         return {
             **{f"q{index + 1}_loss": loss.detach() for index, loss in enumerate(losses)},
             "q": self.critic.value(prediction.detach()).mean((0, 2)),
@@ -162,7 +162,8 @@ class Learner(nn.Module):
         The loss is the mean over tasks, unless a method combines their gradients. For independent
         agents it is the sum, and each task's gradient is clipped separately, so that they equal
         separate learners. Gradients are taken only with respect to these parameters: an actor loss
-        leaves the critics untouched. ``progress`` is for losses that are never negative.
+        leaves the critics untouched. ``progress`` gives losses before and after the step, if they
+        are never negative; FAMO and GradNorm need such losses.
         """
         optimizer = self.optimizers[name]
         parameters = optimizer.param_groups[0]["params"]
@@ -225,7 +226,7 @@ class Learner(nn.Module):
             noise.act.normal_(generator=self._generator)
             for combiner in self._combiners.values():
                 combiner.method.draw(self._generator)
-            self._reset.draw(self._generator)
+            self._paco_reset.draw(self._generator)
             self.draw(self._generator)
             self._stepper(
                 (*fixed, variant, self._frozen, self.optimizers.begun),
@@ -239,7 +240,7 @@ class Learner(nn.Module):
         batch = buffer.sample(noise.pick, task, discount=self.config.discount, n_step=n_step)
         self._cosines = {}
         measured = self._update(batch, noise, variant)
-        self.metrics.add(measured | self._cosines | self._reset.measured(), task)
+        self.metrics.add(measured | self._cosines | self._paco_reset.measured(), task)
 
     def imitate(self, demos: ReplayBuffer, *, updates: int, batch_size: int) -> None:
         """Behaviour cloning: update the actor alone on `bc_loss`, until ``updates`` have been made

@@ -36,4 +36,5 @@ class TD3(DDPG):
         self.target_actor.noise_clip = self.config.target_noise_clip
 
     def variant(self, step: int) -> str:
-        return "full" if (step + 1) % self.config.policy_delay == 0 else "critic"
+        delayed = (step + 1) % self.config.policy_delay != 0
+        return "critic" if delayed else super().variant(step)

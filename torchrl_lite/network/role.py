@@ -16,7 +16,7 @@ class Role(nn.Module):
 
     obs_mask: Tensor
     act_mask: Tensor
-    copies: Callable[[Tensor, Tensor], Tensor] | None = None
+    per_task_body: Callable[[Tensor, Tensor], Tensor] | None = None
     """If set, computes the body so that every task's gradient can be taken."""
 
     def __init__(self, body: nn.Module, spec: Spec) -> None:
@@ -30,13 +30,13 @@ class Role(nn.Module):
         self, x: Float[Tensor, "e T B I"], task: Int[Tensor, " T"]
     ) -> Float[Tensor, "E T B O"]:
         # An input that requires a gradient is an actor's action: the loss is the actor's.
-        if self.copies is None or x.requires_grad or not torch.is_grad_enabled():
+        if self.per_task_body is None or x.requires_grad or not torch.is_grad_enabled():
             return self.body(x, task)
-        return self.copies(x, task)
+        return self.per_task_body(x, task)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without ``copies``: deep copies and pickles act, and are never trained."""
-        return {name: value for name, value in self.__dict__.items() if name != "copies"}
+        """Without ``per_task_body``: deep copies and pickles act, and are never trained."""
+        return {name: value for name, value in self.__dict__.items() if name != "per_task_body"}
 
     @property
     def normalizer(self) -> ObsNormalizer | None:

@@ -34,7 +34,7 @@ class Combiner:
         outside = torch.compiler.disable if compiling else lambda function: function
         self._copies = TaskCopies(role.body) if method.NEEDS_PRODUCTS else None
         if self._copies:
-            role.copies = outside(self._copies)
+            role.per_task_body = outside(self._copies)
         self.gradients = outside(self._gradients)
 
     def _gradients(self, losses: Float[Tensor, " n"], task: Int[Tensor, " n"]) -> list[Tensor]:

@@ -28,11 +28,11 @@ def shared_gradients(
 ) -> list[Float[Tensor, "n _"]]:
     """The gradient of each task's loss in each shared parameter of a network, which ``losses``
     computes once. Leaves the network unchanged."""
-    before, copies = role.copies, TaskCopies(role.body)
-    role.copies = copies
+    before, copies = role.per_task_body, TaskCopies(role.body)
+    role.per_task_body = copies
     try:
         with torch.enable_grad():
             total = losses().sum()
     finally:
-        role.copies = before
+        role.per_task_body = before
     return [grad.flatten(1) for grad in torch.autograd.grad(total, copies.take())]
