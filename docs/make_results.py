@@ -30,8 +30,8 @@ OTHER_GOALS, EPISODES = 1000, 50
 """Added to a run's seed to draw other goals, and episodes on them."""
 TABLE = re.compile(r"(<!-- runs: (\S+) -->\n).*?(<!-- end of runs -->)", re.DOTALL)
 HEADER = (
-    "| task | seed | solved after | last five evaluations | final | other goals | core minutes "
-    "| commit | date |\n|---|---|---|---|---|---|---|---|---|\n"
+    "| task | seed | solved after | last five evaluations | final | held-out | other goals "
+    "| core minutes | commit | date |\n|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -74,6 +74,7 @@ def _lines(folder: Path) -> Iterator[tuple[str, str]]:
             _solved(rows, success),
             f"{sum(last) / len(last):.2f}",
             _rate(result.get(success)),
+            _rate(result.get(f"held_out_success/{task}")),
             _rate(stored.get("other_goals", {}).get(task)),
             minutes,
             versions.get("commit", "")[:7],
