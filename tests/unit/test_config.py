@@ -137,7 +137,11 @@ TYPES: dict[str, tuple[str, list[Any]]] = {
     "system.workers": ('"auto" or "ray" or an integer >= 0', [*NOT_NUMBERS, -1, 2.5, None]),
     "system.overlap": ("true or false", [0, 1, "true", None]),
     "env.name": ("a string of letters, digits and _ . + -", [1, [], "../x", "", "a b", "a\n"]),
-    "env.tasks": ("a list of 1 to 1024, each a string", ["x", {"0": "x"}, None, []]),
+    "env.tasks": (
+        "a list of 1 to 1024, each a string of letters, digits and _ . + -, also as namespace/name",
+        ["x", {"0": "x"}, None, []],
+    ),
+    "log.info": ("a string of letters, digits, spaces and _ . : -", [["a/b"]]),
     "net.hidden_shapes": (
         "of 1 to 100, each an integer >= 1",
         [[8, 0], [8, "8"], [8, [8]], [8, 10**12], []],

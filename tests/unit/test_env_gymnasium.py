@@ -121,7 +121,8 @@ def test_goals_are_not_passed_to_an_environment_without_goals(toy: Register) -> 
 def test_a_constructor_without_arguments_is_enough(toy: Register) -> None:
     task = toy(entry=lambda: Toy())
     make_env("gymnasium", task).reset(seed=1)
-    assert "render_mode" in rejection(task, render_mode="rgb_array")
+    message = rejection(task, render_mode="rgb_array")
+    assert "cannot be created with a picture" in message and "render_mode" in message
 
 
 def test_a_constructor_that_exits_is_an_error_that_names_the_task(toy: Register) -> None:

@@ -305,7 +305,9 @@ def test_an_experiment_is_plotted_or_reported_as_missing(
     assert capsys.readouterr().err == ""
     assert lines_of(learning_curves(runs))["b"] == ["many"]
     few, many = capsys.readouterr().err.splitlines()
-    assert few == "few: not in the panels b, mean of 3 tasks: no success of all tasks there"
+    assert (
+        few == "few: not in the panels b, mean of 3 tasks: it lacks these tasks, or their success"
+    )
     assert many.startswith("many: not in the panels c, mean of 3 tasks")
 
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from torchrl_lite.checkpoint import files
 from torchrl_lite.errors import UserError
+from torchrl_lite.policies.shipped import find
 from torchrl_lite.policies.sources import read_source
 from torchrl_lite.transfer.start import load_weights
 
@@ -232,6 +233,8 @@ def test_a_path_without_weights_is_rejected(tmp_path: Path) -> None:
     assert "not a run directory" in error_of(read_source, tmp_path)
     (tmp_path / "actor.pt").touch()
     assert "did you mean 'actor.pt'?" in error_of(read_source, tmp_path / "acter.pt")
+    shipped = f"did you mean {find('push-v3')}?"
+    assert shipped in error_of(read_source, tmp_path / "push-v3")
 
 
 def test_updates_continue_from_loaded_weights(tmp_path: Path) -> None:

@@ -199,8 +199,9 @@ def _panels(
         if any(len(curve.x) for curve in curves.values()):
             panels[title] = curves
     for label, lacking in missing.items():
-        named = ", ".join(lacking)
-        notes.append(f"{label}: not in the panels {named}: no {metric} of all tasks there")
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        named = ", ".join(lacking[:3]) + more
+        notes.append(f"{label}: not in the panels {named}: it lacks these tasks, or their {metric}")
     if panels:
         say(notes)
     return panels

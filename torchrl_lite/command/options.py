@@ -278,7 +278,8 @@ def with_allowed_changes(own: Config, new_config: Config, stored: Path) -> Confi
             raise UserError(
                 f"{key}: the run in {stored.parent} has {json.dumps(value)}; "
                 f"with --resume only {', '.join(RESUMABLE)} may change "
-                "(with --config, repeat every --set, --init_from and --stage of the first start)"
+                "(with --config, repeat every --set, --init_from and --stage of the first start, "
+                f"or use --config {stored} with the run's --id and --seed)"
             )
         tree = merge(tree, nest(key.split("."), wanted))
     return check(tree, algo=own.algo, sections=SECTIONS, source="--resume")

@@ -22,7 +22,7 @@ from torchrl_lite.config.files import (
     read_tree,
 )
 from torchrl_lite.config.hints import nearest
-from torchrl_lite.config.section import Section
+from torchrl_lite.config.section import PATTERNS, Section
 from torchrl_lite.errors import UserError
 
 Sections = Mapping[str, type[Section]]
@@ -239,8 +239,9 @@ def describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return "an object"
-    if any(getattr(constraint, "pattern", None) for constraint in constraints):
-        return "a string of letters, digits and _ . + -"
+    patterns = [c.pattern for c in constraints if getattr(c, "pattern", None)]
+    if patterns:
+        return PATTERNS[patterns[0]]
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
     bounds = [
         f" {sign} {getattr(constraint, attribute)}"

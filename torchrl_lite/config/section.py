@@ -26,15 +26,19 @@ MAX_SEED = 2**31 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 MAX_NAME = 255
 """Maximum length of a folder name, in bytes."""
-Name = Annotated[
-    str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=MAX_NAME)
-]
-TaskName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$", max_length=MAX_NAME),
-]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+_TASK = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][\w.+-]*)?$"
+_INFO = r"^[A-Za-z0-9_][A-Za-z0-9_. :-]*$"
+PATTERNS = {
+    _NAME: "a string of letters, digits and _ . + -",
+    _TASK: "a string of letters, digits and _ . + -, also as namespace/name",
+    _INFO: "a string of letters, digits, spaces and _ . : -",
+}
+"""What each pattern allows."""
+Name = Annotated[str, Field(min_length=1, pattern=_NAME, max_length=MAX_NAME)]
+TaskName = Annotated[str, Field(pattern=_TASK, max_length=MAX_NAME)]
 """Gymnasium ids may have a namespace, as in ``package/Task-v0``."""
-InfoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. :-]*$", max_length=100)]
+InfoName = Annotated[str, Field(pattern=_INFO, max_length=100)]
 """Part of a log column's name."""
 
 

@@ -122,7 +122,8 @@ def _make(task: str, horizon: int | None, render_mode: str | None) -> gym.Env:
     try:
         return gym.make(task, max_episode_steps=horizon, disable_env_checker=True, **view)
     except RAISED as error:  # a missing package, a renderer, its own code
-        raise UserError(f"env.tasks: {task!r} cannot be created ({_message(error)})") from None
+        what = "created" if render_mode is None else "created with a picture"
+        raise UserError(f"env.tasks: {task!r} cannot be {what} ({_message(error)})") from None
 
 
 def _message(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from torchrl_lite.config import nearest
 from torchrl_lite.config.reading import read_bytes, reason
 from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
+from torchrl_lite.policies import shipped
 from torchrl_lite.policies.head import MAX_BYTES, Head, Net
 from torchrl_lite.policies.plain import check_names, linears, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
@@ -61,7 +62,10 @@ def read_source(path: Path) -> Source:
     """
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"--init_from: {path} does not exist{nearest(path.name, beside)}")
+        hint = nearest(path.name, beside)
+        if path.name in shipped.names():
+            hint = f"; did you mean {shipped.find(path.name)}?"
+        raise UserError(f"--init_from: {path} does not exist{hint}")
     try:
         path = weights_of(path) if path.is_dir() else path
         content = read_bytes(path, most=MAX_BYTES)

@@ -50,6 +50,9 @@ class Plan(NamedTuple):
     note: str
 
 
+_USELESS = Plan({}, [], [], 0, " (of no use alone)")
+
+
 def load_module(
     module: nn.Module, given: Mapping[str, Tensor], part: str, *, fit: Fit, report: Report
 ) -> None:
@@ -66,9 +69,9 @@ def load_module(
         if name in given
     }
     if _COUNT in plans and not all(plans.get(name) for name in _STATISTICS):
-        plans[_COUNT] = None  # of no use without them
+        plans[_COUNT] = _USELESS
     if not any(plan for name, plan in plans.items() if not name.endswith(".bias")):
-        plans = dict.fromkeys(plans)  # the last bias fits any width; alone it is useless
+        plans = {name: plan and _USELESS for name, plan in plans.items()}  # biases fit any width
     for name, plan in plans.items():
         _load(own[name], given[name], f"{part}.{name}", plan=plan, report=report)
 
@@ -149,7 +152,7 @@ def _load(mine: Tensor, theirs: Tensor, name: str, *, plan: Plan | None, report:
         report.mismatched.append(f"{name} ({shapes})")
         return
     if not plan.tasks:
-        report.skipped.append(f"{name} (no matching task)")
+        report.skipped.append(name + (plan.note or " (no matching task)"))
         return
     index = torch.tensor(plan.here, device=mine.device)
     for here, there in plan.tasks.items():
