@@ -94,7 +94,7 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
         [
             f"# {name}",
             "",
-            f"{algo.upper()}, {header.frames:,} frames, seed {header.seed}. Evaluated without "
+            f"{algo.upper()}, {_frames(header)} frames, seed {header.seed}. Evaluated without "
             f"noise{where}.",
             "",
             *_table(header.evaluation),
@@ -116,6 +116,15 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
             "",
         ]
     )
+
+
+def _frames(header: PolicyHeader) -> str:
+    """Of a run that went on, or was to go on, also its total: the best weights were picked."""
+    train, env = header.config["train"], header.config["env"]
+    epochs = train["pretrain_epochs"] + train["num_epochs"]
+    total = epochs * train["epoch_frames"] * env["num_envs"]
+    whole = header.frames >= total or header.config["curriculum"]  # collects fewer in some stages
+    return f"{header.frames:,}" if whole else f"{header.frames:,} of {total:,}"
 
 
 def _on_held_out(evaluation: Sequence[TaskEvaluation]) -> list[str]:
