@@ -11,7 +11,8 @@ K     environments (copies) per task
 O     observation features, padded to the largest task
 A     action dimensions, padded to the largest task
 H     hidden units
-N     bins of a categorical critic
+N     a critic's outputs: 1, or the bins of a categorical critic
+M     numbers of a critic's training target
 ====  ==========================================================================
 
 ``task`` is the task index of each entry of ``T``; it is never part of the observation.
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """All randomness of one update, drawn outside it so that every mode gets the same numbers."""
+    """All randomness of one update, drawn outside it, the same for every ``system.accel``."""
 
     pick: Float[Tensor, "T B"]
     """Uniform in [0, 1): selects transitions (float64, so that large buffers stay uniform)."""

@@ -122,13 +122,13 @@ def test_the_gradient_cosine_matches_one_backward_pass_per_task(algo: str, kind:
     seen: dict[str, torch.Tensor] = {}
 
     def record(batch: Any, noise: Noise) -> torch.Tensor:
-        losses = type(learner).td_error(learner, batch, noise)
+        losses = type(learner).critic_loss(learner, batch, noise)
         copies, learner.critic.per_task_body = learner.critic.per_task_body, None
-        seen["plain"] = type(learner).td_error(learner, batch, noise)
+        seen["plain"] = type(learner).critic_loss(learner, batch, noise)
         learner.critic.per_task_body = copies
         return losses
 
-    learner.td_error = record
+    learner.critic_loss = record
     before = torch.get_rng_state(), learner._generator.get_state()
     (cosine,) = gradient_cosine(learner, buffer).values()
     after = torch.get_rng_state(), learner._generator.get_state()

@@ -31,7 +31,7 @@ def test_the_td_error_is_the_critic_loss_of_the_next_update(algo: str, tasks: li
     batch = random_batch(learner.spec, tasks=tasks, seed=5)
     noise = random_noise(batch, seed=5)
     before = learner.state_dict()["critic.body.head.weight"].clone()
-    error = learner.td_error(batch, noise).detach()
+    error = learner.critic_loss(batch, noise).detach()
     assert torch.equal(learner.state_dict()["critic.body.head.weight"], before)
     metrics = learner.update(batch, noise, learner.variant(0))
     losses = [metrics[name] for name in ("q1_loss", "q2_loss") if name in metrics]
@@ -52,7 +52,7 @@ def test_evaluation_uses_one_step_targets_with_the_learners_discount() -> None:
     spec = make_spec(2, obs_dim=1, act_dim=1)
     learner = make_learner("td3", spec, discount=0.75)
     seen = []
-    learner.td_error = lambda batch, _: seen.append(batch) or batch.rew.mean(1)
+    learner.critic_loss = lambda batch, _: seen.append(batch) or batch.rew.mean(1)
     buffer = ReplayBuffer(spec, 10, CPU)
     buffer.add_block(random_block(spec, 5), [0, 1])  # tasks without transitions are ignored
     buffer.reward_scale.copy_(torch.tensor([1.0, 0.5]))

@@ -20,7 +20,10 @@ class AgentConfig(Section):
         None,
         description="maximum gradient norm of the policy and of all critics jointly; null: none",
     )
-    reward_scale: Positive = Field(1.0, description="multiplier of sampled rewards")
+    reward_scale: Positive = Field(
+        1.0,
+        description="constant factor of rewards in targets, besides env.reward_normalization",
+    )
     bc_weight: NonNegative = Field(
         0.0, description="weight of behaviour cloning in the policy's loss, with train.demos"
     )

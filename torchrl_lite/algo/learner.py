@@ -77,7 +77,7 @@ class Learner(nn.Module):
         self._combiners = combiners(method, self, tasks, compiling=compiling)
         named = self._combiners.items()
         cosines = [f"{name}_grad_cosine" for name, one in named if one.method.NEEDS_PRODUCTS]
-        self._paco_reset = paco_reset(self, self.optimizers, net)
+        self._paco_reset = paco_reset(self, self.optimizers, net)  # does nothing without PaCo
         imitation = ("bc_loss",) if config.bc_weight else ()
         self.METRICS += (*cosines, *imitation, *self._paco_reset.METRICS)
         shared = () if self.independent else (*self.SHARED, *cosines)
@@ -117,7 +117,7 @@ class Learner(nn.Module):
         """What update number ``step`` (from 0) updates; each kind has its own CUDA graph."""
         raise NotImplementedError
 
-    def td_error(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
+    def critic_loss(self, batch: Batch, noise: Noise) -> Float[Tensor, " T"]:
         """The critic loss that `update` minimises."""
         target = self.td_target(batch, noise.act[0])
         return self.critic.loss(self.critic(batch.obs, batch.act, batch.task), target).mean(0)

@@ -97,9 +97,9 @@ class SAC(Learner):
         self.actor = config.make_actor(net, spec)
         self.critic = build_critic(net, spec, ensemble=2)
         self.target = deepcopy(self.critic).requires_grad_(False)
-        fixed = 0.0 if config.policy == "deterministic" else config.alpha
-        self.learns_alpha = fixed == "auto"
-        start = config.initial_alpha if self.learns_alpha else float(fixed)
+        alpha = 0.0 if config.policy == "deterministic" else config.alpha
+        self.learns_alpha = alpha == "auto"
+        start = config.initial_alpha if self.learns_alpha else float(alpha)
         log_alpha = torch.full((spec.num_tasks,), start).log()  # log 0 = -inf, alpha = 0
         self.log_alpha = nn.Parameter(log_alpha, requires_grad=self.learns_alpha)
         target_entropy = (

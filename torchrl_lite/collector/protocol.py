@@ -21,7 +21,8 @@ class Worker(Protocol):
     environments are ready."""
 
     def send(self, method: str, *args: Any) -> None:
-        """
+        """``method``: the name of a method of `Rollout`.
+
         Raises:
             WorkerDiedError: the worker is dead.
         """

@@ -24,7 +24,7 @@ class Rollout:
         sites = [site for group in self._groups for site in group]
         self._runners = {site: environments.runner(site) for site in sites}
         self._episodes = dict.fromkeys(self._runners, -1)
-        self.evaluate = Evaluation(environments).run
+        self._evaluation = Evaluation(environments)
 
     def collect(self, block: Block, tasks: Sequence[int], *, random: bool) -> list[EpisodeStats]:
         """Fills the block's entries of these environments; returns the episodes that ended.
@@ -43,6 +43,10 @@ class Rollout:
                     stats += self._collect_group(views, group, active, random=random)
         return stats
 
+    def evaluate(self, group: Sequence[Site], goals: Sequence[int]) -> list[EpisodeStats]:
+        """See `Evaluation.run`."""
+        return self._evaluation.run(group, goals)
+
     def _collect_group(
         self, views: list[ndarray], group: list[Site], active: list[Site], *, random: bool
     ) -> list[EpisodeStats]:
@@ -58,6 +62,7 @@ class Rollout:
                 infer.obs[row, 0, : len(runner.obs)] = runner.obs
                 draws = plan.uniform if random else plan.normal
                 infer.noise[row, 0, : draws.shape[1]] = draws[runner.frame]
+            # In a random epoch, the uniform numbers are the actions.
             actions = infer.noise[:, 0] if random else infer(task, explore=True)
             for row, (task_row, copy), runner in lanes:
                 at = (task_row, frame, copy)

@@ -47,7 +47,7 @@ class EnsembleLinear(nn.Module):
     """A linear layer ``[E, T|1, in, out]``; see `grouped_linear`."""
 
     task_parameters: list[str]
-    """Names of the per-task parameters; tasks are always their second dimension."""
+    """Names of the per-task parameters; tasks are their second dimension."""
 
     def __init__(
         self,

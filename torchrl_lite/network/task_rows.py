@@ -1,4 +1,4 @@
-"""The per-task parameters of a module; tasks are always their second dimension."""
+"""The per-task parameters of a module; tasks are their second dimension, or their only one."""
 
 from collections.abc import Sequence
 

@@ -66,7 +66,7 @@ def gradient_cosine(learner: Learner, buffer: ReplayBuffer) -> Row:
     act = torch.randn(2, *shape, learner.spec.act_dim, generator=generator).to(learner.device)
     batch = buffer.sample(pick, index, discount=learner.config.discount)
     gradients = shared_gradients(
-        learner.critic, lambda: learner.td_error(batch, Noise(pick=pick, act=act))
+        learner.critic, lambda: learner.critic_loss(batch, Noise(pick=pick, act=act))
     )
     return {"eval/gradient_cosine": float(mean_cosine(products_of(gradients)))}
 
@@ -86,11 +86,11 @@ def td_error(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> float 
 
 @torch.no_grad()
 def validate(learner: Learner, batch: Batch) -> Float[Tensor, " T"]:
-    """`Learner.td_error` with fixed noise."""
+    """`Learner.critic_loss` with fixed noise."""
     generator = torch.Generator().manual_seed(0)
     shape = (2, *batch.act.shape)
     act = torch.randn(shape, generator=generator, dtype=batch.act.dtype).to(learner.device)
-    return learner.td_error(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
+    return learner.critic_loss(batch, Noise(pick=torch.zeros_like(batch.rew), act=act))
 
 
 def q_bias(episodes: ByTask, learner: Learner, buffer: ReplayBuffer) -> Row:

@@ -128,9 +128,9 @@ class RLAlgo:
         }
 
     def update(self) -> Row:
-        """Runs ``opt_steps`` updates on the buffer; none in a pretrain epoch."""
+        """Runs ``opt_steps`` updates on the buffer; none in the epochs of random actions."""
         train, tasks = self.config.train, tuple(self.stages.tasks)
-        if self.epoch <= train.pretrain_epochs:
+        if self.epoch <= train.pretrain_epochs:  # `collect` has counted this epoch
             return {"time/update_s": 0.0, "updates": self.learner.updates}
         compiling = self.config.system.accel == "compile" and tasks not in self._compiled
         self._compiled.add(tasks)
