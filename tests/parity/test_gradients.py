@@ -11,6 +11,7 @@ import torch
 from helpers import (
     FULL,
     KINDS,
+    filled_buffer,
     make_learner,
     make_spec,
     per_task_parameters,
@@ -448,3 +449,9 @@ def test_a_copied_policy_has_no_gradient_copies() -> None:
         with torch.no_grad():
             expected = learner.actor.act(batch.obs, batch.task)
         assert torch.equal(copy.act(batch.obs, batch.task), expected)
+
+
+def test_imitation_draws_the_order_of_projections() -> None:
+    learner = make_learner("td3", make_spec(3), gradients="pcgrad")
+    learner.imitate(filled_buffer(learner.spec), updates=1, batch_size=8)
+    assert learner._combiners["actor"].method.order.any()

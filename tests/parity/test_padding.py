@@ -99,3 +99,11 @@ def small_rows(learner: Learner) -> dict[str, Tensor]:
             part = part[..., [4 * head for head in range(heads)]]
         rows[name] = part[0] if value.ndim == 1 else part
     return rows
+
+
+@pytest.mark.parametrize("policy", ["gaussian", "deterministic"])
+def test_padded_actions_are_zero_even_where_all_observations_are_of_one_size(policy: str) -> None:
+    learner = make_learner("sac", padded_spec([3, 3], [4, 1]), policy=policy)
+    batch = random_batch(learner.spec, dtype=torch.float32)
+    act, _ = learner.actor.sample(batch.obs, batch.task, torch.ones_like(batch.act))
+    assert (act[1, :, 1:] == 0).all() and (act[0] != 0).all()

@@ -23,6 +23,7 @@ from torchrl_lite.collector.collector import Collector
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.guard import GuardedEnv
 from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
+from torchrl_lite.collector.protocol import Cost
 from torchrl_lite.collector.setup import RolloutSetup
 from torchrl_lite.collector.worker import ProcessWorker
 from torchrl_lite.config import EnvConfig
@@ -465,3 +466,11 @@ def test_killed_workers_change_no_bit_until_the_third_death(
         collect(collector, [Epoch()])
     collector.close()
     assert started_since(others) == []
+
+
+def test_an_epoch_takes_as_long_as_its_slowest_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = [Mock(receive=Mock(return_value=([], Cost(wall, 1.0)))) for wall in (2.0, 3.0)]
+    with make_collector(SMALL) as collector, monkeypatch.context() as patch:
+        patch.setattr(collector, "_workers", workers)
+        collector.submit(YOUNG, BOTH, random=True)
+        assert collector.result().cost == Cost(3.0, 2.0)

@@ -183,3 +183,8 @@ def test_a_pipe_gets_a_line_with_all_tasks_after_every_evaluation(
     assert tasks.split() == ["success:", *" ".join(
         f"{task} {success:.2f}" for task, success in zip(TASKS, SUCCESS, strict=True)
     ).split()]  # fmt: skip
+
+
+def test_until_beyond_the_end_is_the_whole_run() -> None:
+    totals = [Budget(Until("frames", n)).total_frames(300, done=0) for n in (200, 500)]
+    assert totals == [200, 300]

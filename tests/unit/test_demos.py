@@ -13,12 +13,14 @@ import torch
 from helpers import (
     CPU,
     FULL,
+    filled_buffer,
     make_learner,
     make_spec,
     random_batch,
     random_block,
     random_noise,
     record_gradients,
+    run_updates,
 )
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from safetensors.torch import load_file, save_file
@@ -386,3 +388,20 @@ def test_minari_reads_every_episode(
     capsys.readouterr()
     assert run_starter("demos", *argv) == 2
     one_line(capsys.readouterr().err, "metaworld/reach-v3/expert-v0 exists")
+
+
+def test_resumed_imitation_keeps_the_target_policy() -> None:
+    learner, demos = make_learner("td3", make_spec(2)), filled_buffer(make_spec(2))
+    learner.imitate(demos, updates=2, batch_size=8)
+    run_updates(learner, 4)
+    before = [parameter.clone() for parameter in learner.target_actor.parameters()]
+    learner.imitate(demos, updates=2, batch_size=8)  # as a resumed run does
+    assert all(map(torch.equal, learner.target_actor.parameters(), before))
+
+
+def test_a_task_needs_collected_and_demonstrated_transitions() -> None:
+    spec = make_spec(2)
+    collected, demos = ReplayBuffer(spec, 50, CPU), ReplayBuffer(spec, 50, CPU)
+    collected.add_block(random_block(spec, 5), [0])
+    demos.add_block(random_block(spec, 5), [0, 1])
+    assert [SymmetricSampler(collected, demos).holds(task) for task in (0, 1)] == [True, False]

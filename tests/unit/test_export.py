@@ -15,7 +15,8 @@ from tiny_runs import one_line, run_starter
 from torchrl_lite import load_policy
 from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.config import check
-from torchrl_lite.policies import onnx
+from torchrl_lite.policies import export, onnx, shipped
+from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies.file import SUFFIX
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.shipped import FOLDER
@@ -156,3 +157,16 @@ def test_hub_mistakes_are_one_line_errors(
     one_line(capsys.readouterr().err, "not safetensors")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not installed
     assert "huggingface_hub is missing" in error_of(load_policy, "hf://me/none")
+
+
+def test_a_card_on_the_hub_reports_held_out_goals(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def upload(folder: Path, _: str) -> str:
+        texts.append((folder / "README.md").read_text())
+        return ""
+
+    monkeypatch.setattr(export.hub, "upload", upload)
+    evaluation = policy_file.read(shipped.find("door-open-v3")).header.evaluation
+    export.push("me/door", load_policy("door-open-v3"), evaluation, evaluation)
+    assert "never trained on" in texts[0]

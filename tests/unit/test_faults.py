@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_spec, newest_checkpoint, no_file_larger_than, random_block
-from tiny_runs import ROOT, TASK, folder_in, one_line, short
+from tiny_runs import ROOT, TASK, folder_in, one_line, short, train
 
 from torchrl_lite.algo.learner import Learner
 from torchrl_lite.checkpoint.traces import NOT_FINITE
@@ -330,3 +330,13 @@ def test_unusable_shared_memory_is_a_one_line_error(
     monkeypatch.setattr(torch.Tensor, "share_memory_", Mock(side_effect=error))
     assert main("sac", command(tmp_path, system__workers=1)) == 1
     one_line(capsys.readouterr().err, "system.workers", "/dev/shm cannot be used", cause)
+
+
+def test_frames_of_a_failure_are_those_of_one_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    check = "torchrl_lite.training.rl_algo.check_block"
+    monkeypatch.setattr(check, lambda *_, before: seen.append(before))
+    train(tmp_path, "--task", TASK, env__num_envs=2)
+    assert seen == [[0], [10], [20]]

@@ -149,3 +149,10 @@ def test_a_gradient_with_another_memory_layout_gives_the_right_step() -> None:
     sign = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
     learner.step("other", (sign * parameter.T).sum()[None], torch.tensor([0]))
     torch.testing.assert_close(parameter.detach(), -sign.T)
+
+
+def test_a_norm_over_all_tasks_has_one_column() -> None:
+    learner = make_sac(make_spec(2))
+    run_updates(learner, 1)
+    norms = {name for name in learner.flush() if "grad_norm" in name}
+    assert norms == {"train/critic_grad_norm", "train/actor_grad_norm"}

@@ -86,3 +86,13 @@ def test_a_resumed_run_continues_the_schedule(tmp_path: Path) -> None:
     run = tmp_path / "x" / "Pendulum-v1" / "1"
     state = torch.load(newest_checkpoint(run), weights_only=True)["learner"]
     assert state["updates"] == 12
+
+
+def test_moments_of_another_dtype_are_rejected() -> None:
+    learner = make_learner("sac", make_spec())
+    run_updates(learner, 1)
+    state: Any = through_a_file(learner.training_state())
+    moments = state["optimizers"]["actor"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"].double()
+    with pytest.raises(ValueError, match="exp_avg must be float32"):
+        learner.load_training_state(state)

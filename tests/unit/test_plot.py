@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from tiny_runs import one_line, run_starter
 
-from torchrl_lite.analysis import results
+from torchrl_lite.analysis import figures, results
 from torchrl_lite.analysis.axes import Axis
 from torchrl_lite.analysis.figures import aggregate, learning_curves
 from torchrl_lite.analysis.heat_map import cells, heat_map
@@ -326,3 +326,10 @@ def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
     assert mesh.get_clim() == (0, 1)
     assert panel.yaxis_inverted()
     assert colorbar.get_ylabel() == "success rate"
+
+
+def test_a_long_curve_is_thinned_to_its_end(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "MOST_POINTS", 3)
+    run = Run(write({"a": [0.1, 0.2, 0.3, 0.4, 0.5]}))
+    curve = aggregate([run], ["a"], metric="success", axis="frames")
+    assert curve.x.tolist() == [2000, 6000, 10_000]

@@ -136,3 +136,12 @@ def test_only_weights_of_a_run_are_exported(run: Path, tmp_path: Path) -> None:
     message = error_of(export.export, tmp_path / "x", policy, [])
     assert "--export: needs a policy from a run" in message
     assert [path.name for path in tmp_path.iterdir()] == ["loose.pt"]
+
+
+def test_a_card_has_a_total_where_a_run_was_to_go_on() -> None:
+    """A curriculum collects fewer frames in some stages."""
+    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    early = header.model_copy(update={"frames": 5})
+    staged = early.model_copy(update={"config": header.config | {"curriculum": {"kind": "mixed"}}})
+    texts = [export.card("x", one, source="") for one in (early, staged, header)]
+    assert ["SAC, 5 of 1,000,000 frames" in text for text in texts] == [True, False, False]

@@ -221,3 +221,10 @@ def test_a_captured_graph_keeps_reading_the_same_tensors() -> None:
     buffer.add_block(numbered_block(4, 9), [0])
     copy_into(buffer, buffer)
     assert [getattr(buffer, name).data_ptr() for name in names] == addresses
+
+
+def test_of_too_many_rows_the_newest_are_kept() -> None:
+    buffer = ReplayBuffer(make_spec(), 3, CPU)
+    buffer.add_rows(0, torch.arange(5.0)[:, None].expand(5, buffer.data.shape[-1]))
+    assert buffer.rows(0, 2)[:, 0].tolist() == [4.0]
+    assert buffer.rows(0, 0)[:, 0].tolist() == [2.0, 3.0, 4.0]

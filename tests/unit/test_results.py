@@ -13,7 +13,7 @@ from test_plot import Write, write
 from tiny_runs import ROOT, run_starter, train
 
 from torchrl_lite.analysis.figures import aggregate, learning_curves
-from torchrl_lite.analysis.results import AVERAGES, markdown, rows, write_csv
+from torchrl_lite.analysis.results import AVERAGES, markdown, rows, scores, write_csv
 from torchrl_lite.analysis.runs import Run, by_experiment, find_runs
 from torchrl_lite.analysis.statistics import (
     AT_ONCE,
@@ -139,3 +139,9 @@ def test_few_seeds_are_dots_and_many_have_a_band(
     assert len(axes.collections) == dots + bands
     (axes,) = learning_curves({"exp": runs}, markers=False).axes
     assert len(axes.collections) == bands
+
+
+def test_a_task_with_two_runs_of_a_seed_counts_once(write: Write) -> None:
+    folder = write({"a": [1.0], "b": [0.0]}).parents[1]
+    write({"a": [0.5]})
+    assert scores(find_runs([folder]), ["a", "b"], "success").tolist() == [0.375]

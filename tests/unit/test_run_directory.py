@@ -155,6 +155,8 @@ def test_every_epoch_has_a_complete_row(full: Path) -> None:
     assert all(float(row["time/cpu_s"]) > 0 for row in rows)
     saved = [row["time/save_s"] != "" for row in rows]  # once, in the row after the save
     assert saved == [False, False, True, False, True, False]
+    size = sum(path.stat().st_size for path in (full / "checkpoint").glob("last_4.*"))
+    assert float(rows[4]["time/save_mb"]) == pytest.approx(size / 1e6)
 
 
 def test_a_cell_is_a_finite_number_or_empty_if_not_measured(full: Path) -> None:
@@ -379,6 +381,7 @@ def test_a_resumed_run_reports_restoring_before_collecting(
             "torch was 1.0",
         ),
         (lambda text: json.dumps(json.loads(text) | {"cpu": "a Z80"}), "cpu was a Z80"),
+        (lambda text: json.dumps(json.loads(text) | {"cpu": ""}), None),
         (lambda text: text[:-9], "versions.json: is damaged"),
     ],
 )

@@ -91,3 +91,11 @@ def test_an_evaluation_keeps_evenly_spaced_transitions() -> None:
         assert 0.5 * reward == pytest.approx(rew, abs=1e-4)
     assert (batch.discount == torch.tensor(0.9)).all()
     assert (rows[..., -1] == 1).all()  # none continues in the next
+
+
+def test_each_task_keeps_fifty_transitions_of_its_own_horizon() -> None:
+    tasks = ["Pendulum-v1", "MountainCarContinuous-v0"]  # 200 and 999 steps
+    config: Any = EnvConfig(suite="gymnasium", tasks=tasks, num_envs=2, group_size=2)
+    actor = make_learner("sac", spec_of(config)).actor
+    with Collector(RolloutSetup(config, spec_of(config), actor, seed=1), epoch_frames=4) as one:
+        assert [len(stats.sample) for stats in one.evaluate(actor, [0, 1], 1)] == [50, 50]

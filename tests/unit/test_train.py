@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import TINY, assert_same_run, result_of, rows_of, run_starter, same_results, tree_of
+from tiny_runs import train as run
 
 from torchrl_lite import UserError, evaluate, load_config, load_policy, train
+from torchrl_lite.collector.collector import Collector
 from torchrl_lite.config import Config
 
 CPU: dict[str, Any] = {"seed": 4, "device": "cpu"}
@@ -163,3 +165,17 @@ def test_an_existing_run_is_not_overwritten(full: Path) -> None:
         train(config(net__hidden_shapes=[9]), run_dir=full, resume=True, **CPU)
     before = result_of(full)
     assert train(config(), run_dir=full, resume=True, **CPU) == before  # already finished
+
+
+def test_exactly_the_pretrain_epochs_are_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, submit = list[bool](), Collector.submit
+
+    def watched(*args: Any, random: bool) -> None:
+        seen.append(random)
+        submit(*args, random=random)
+
+    monkeypatch.setattr(Collector, "submit", watched)
+    run(tmp_path, "--task", "reach-v3", train__pretrain_epochs=2, train__num_epochs=2)
+    assert seen == [True, True, False, False]

@@ -165,6 +165,8 @@ def test_resume_with_another_source_is_rejected(
     runs("second", *init_from(first), "--until", "10")
     runs("second", *init_from(first / "checkpoint" / "best.pt"), "--resume", code=2)
     assert "transfer.init_from: the run in" in capsys.readouterr().err
+    (link,) = result_of(runs("second", "--resume"))["origin"]
+    assert link["path"] == str(first)
 
 
 @pytest.fixture
