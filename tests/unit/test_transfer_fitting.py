@@ -227,6 +227,9 @@ def test_layers_and_statistics_of_another_shape_are_not_loaded(
     assert layers == [f"actor.body.trunk.layers.0.weight ({sizes})"]
     assert not any("normalizer" in name for name in report.loaded)
     assert not learner.actor.normalizer.count.any()
+    wider = make_learner("sac", walker, net=net, hidden=(20, 24))
+    report = load_weights(learner, as_source(wider, tmp_path), task_map={"ant": "walker"})
+    assert "actor.body.head.bias (of no use alone)" in report.skipped
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def load_module(
     }
     if _COUNT in plans and not all(plans.get(name) for name in _STATISTICS):
         plans[_COUNT] = _USELESS
-    if not any(plan for name, plan in plans.items() if not name.endswith(".bias")):
+    useful = (name for name, plan in plans.items() if plan not in (None, _USELESS))
+    if all(name.endswith(".bias") for name in useful):
         plans = {name: plan and _USELESS for name, plan in plans.items()}  # biases fit any width
     for name, plan in plans.items():
         _load(own[name], given[name], f"{part}.{name}", plan=plan, report=report)
