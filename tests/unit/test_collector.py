@@ -25,7 +25,7 @@ from torchrl_lite.collector.guard import GuardedEnv
 from torchrl_lite.collector.plan import TRAIN, EpisodeKey, EpisodePlan
 from torchrl_lite.collector.protocol import Cost
 from torchrl_lite.collector.setup import RolloutSetup
-from torchrl_lite.collector.worker import ProcessWorker
+from torchrl_lite.collector.worker import ProcessWorker, serve
 from torchrl_lite.config import EnvConfig
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import UserError, WorkerDiedError, WorkerError
@@ -174,6 +174,22 @@ def test_the_cost_of_an_epoch_is_reported_and_saved(sessions: Sessions, workers:
     assert (cost.cpu_s > 0) == (workers > 0)
     other.load_state_dict(state)
     assert other.result().cost == cost
+
+
+def test_a_worker_reports_every_second_of_cpu_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "torchrl_lite.collector.worker"
+    rollout = Mock(collect=Mock(return_value=[]), state_dict=Mock(return_value={}))
+    clock = Mock(perf_counter=Mock(return_value=0.0), process_time=Mock(side_effect=[5, 6, 8]))
+    for name, part in (
+        ("Rollout", Mock(return_value=rollout)),
+        ("Watchdog", Mock()),
+        ("time", clock),
+    ):
+        monkeypatch.setattr(f"{module}.{name}", part)
+    pipe = Mock(recv=Mock(side_effect=[*3 * [("collect", ((0,), False))], EOFError]))
+    serve(pipe, Mock(), Mock(), on_hang=Mock())
+    answers = [call.args[0][1] for call in pipe.send.call_args_list[1:]]
+    assert [cost.cpu_s for _, cost, _ in answers] == [5, 1, 2]
 
 
 # --- what a Block holds: a replay in stock environments ------------------------------------------

@@ -138,6 +138,23 @@ def test_the_forecast_of_a_resumed_run_ignores_unknown_epochs() -> None:
     assert forecast.seconds(100) == pytest.approx(2.0)
 
 
+def test_the_forecast_includes_saving() -> None:
+    forecast = Forecast()
+    for row in epochs(20, evaluation_s=0):
+        forecast.add(row | {"time/save_s": 3.0})
+    assert forecast.seconds(100) == pytest.approx(5.0)
+
+
+def test_the_time_left_counts_down_between_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("torchrl_lite.reporting.live.time.monotonic", lambda: now)
+    with closing(view_of(TASKS)) as view:
+        for row in epochs(8, evaluation_s=0):  # of 12: 8 s are left
+            view.epoch(row, best=None)
+        now += 3
+        assert lines_of(view)[1].startswith("0:00:05 left")
+
+
 def test_core_hours_are_converted_to_frames_at_the_pace_of_the_latest_epochs() -> None:
     budget = Budget(Until("core_hours", 0.02))  # 72 s
     rows: list[Row] = [
@@ -175,10 +192,12 @@ def test_a_pipe_gets_a_line_with_all_tasks_after_every_evaluation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     view = PlainView("sac MT3 seed 1", TASKS, 1200)
-    view.epoch({"epoch": 3, "total_frames": 300}, best=None)
+    rates: Row = {"rate/frames_per_second": 123.4, "rate/updates_per_second": 56.7}
+    view.epoch({"epoch": 3, "total_frames": 300} | rates, best=None)
     view.epoch(evaluated(TASKS, SUCCESS), best=0.5)
     title, before, epoch, tasks = capsys.readouterr().out.splitlines()
-    assert (title, before) == ("sac MT3 seed 1", "epoch 3  frames 300/1200")
+    assert title == "sac MT3 seed 1"
+    assert before == "epoch 3  frames 300/1200  frames/s 123  updates/s 57"
     assert "eval success 0.50" in epoch
     assert tasks.split() == ["success:", *" ".join(
         f"{task} {success:.2f}" for task, success in zip(TASKS, SUCCESS, strict=True)

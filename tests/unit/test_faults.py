@@ -22,6 +22,7 @@ from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.collector import environments
 from torchrl_lite.collector.episode import EpisodeStats
 from torchrl_lite.collector.finite import check_block, check_episodes, check_metrics
+from torchrl_lite.collector.guard import Watchdog
 from torchrl_lite.collector.supervision import SupervisedWorker
 from torchrl_lite.command import launch
 from torchrl_lite.command.launch import main
@@ -340,3 +341,19 @@ def test_frames_of_a_failure_are_those_of_one_environment(
     monkeypatch.setattr(check, lambda *_, before: seen.append(before))
     train(tmp_path, "--task", TASK, env__num_envs=2)
     assert seen == [[0], [10], [20]]
+
+
+def test_many_short_calls_are_not_a_hang() -> None:
+    hangs: list[str] = []
+    watchdog = Watchdog(1.0, hangs.append)
+    watchdog.close()
+    looks = iter(range(20))
+
+    def wait(_: float) -> bool:
+        watchdog.leave()
+        watchdog.enter("reach-v3")
+        return next(looks) == 19
+
+    watchdog._stop = Mock(wait=wait)
+    watchdog._look()
+    assert not hangs

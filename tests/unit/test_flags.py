@@ -227,6 +227,35 @@ def test_auto_counts_the_cores_that_a_container_may_use(
     assert cores(quota) == expected
 
 
+@pytest.mark.parametrize(
+    ("num_envs", "group_size", "workers"), [(1, 1, 0), (2, 2, 0), (2, 1, 2), (4, 2, 2), (9, 1, 3)]
+)
+def test_auto_uses_all_cores_with_at_most_one_worker_per_group(
+    num_envs: int, group_size: int, workers: int
+) -> None:
+    env = {"tasks": ["reach-v3"], "num_envs": num_envs, "group_size": group_size}
+    system = resolve(load_config({"env": env}), cores=3).system
+    assert (system.workers, system.threads) == (workers, 3)
+    demos = resolve(load_config({"env": env, "train": {"demos": "x"}})).train.demos
+    assert demos == str(Path("x").absolute())  # the run may be resumed elsewhere
+
+
+def test_a_learner_has_its_seed_and_the_settings_of_its_configuration() -> None:
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    env, system = {"tasks": ["reach-v3"]}, {"threads": 2, "matmul_precision": "high"}
+    try:
+        one, other = (
+            make_learner(load_config({"env": env, "system": system}), seed=seed, device="cpu")
+            for seed in (1, 2)
+        )
+        assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (2, "high")
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+    pairs = zip(one.actor.parameters(), other.actor.parameters(), strict=True)
+    assert not any(torch.equal(*pair) for pair in pairs if pair[0].ndim > 1 and pair[0].any())
+
+
 # --- the configuration ---------------------------------------------------------------------------
 
 

@@ -83,15 +83,29 @@ def test_play_takes_its_goals_from_the_flag(
     returns, out = {}, tmp_path / "figures.json"
     flags = ("--checkpoint", run / "policy.safetensors", "--workers", 0, "--json", out)
     for goals_flag, episodes in (("train", 6), ("held_out", 2), (3, 1)):
-        more = () if goals_flag == 3 else ("--episodes", episodes)
+        more = () if goals_flag != "held_out" else ("--episodes", episodes)
         assert run_starter("play", *flags, *more, "--goals", goals_flag) == 0
-        assert "reach-v3" in capsys.readouterr().out
-        (one,) = json.loads(out.read_text())["tasks"]
+        shown, figures = capsys.readouterr().out, json.loads(out.read_text())
+        assert f"30 frames, {figures['frames_per_second']:,.0f} frames/s" in shown
+        (one,) = figures["tasks"]
         (measured,), _ = evaluate(policy, episodes=episodes, goals=goals_flag)
         assert (one["episodes"], one["ret"]) == (episodes, pytest.approx(np.mean(measured.returns)))
         returns[goals_flag] = one["ret"]
     assert len({*returns.values()}) == 3
     assert goal_numbers(policy, 3) == range(3, 4)
+
+
+@pytest.mark.parametrize(("goals", "number"), [("train", 0), ("held_out", 50), (3, 3)])
+def test_play_shows_the_first_of_the_goals(
+    run: Path, goals: object, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    film = "torchrl_lite.policies.film"
+    monkeypatch.setattr(f"{film}.check_window", lambda *_, **__: None)
+    monkeypatch.setattr(f"{film}.watch", lambda replay, **_: shown.append(replay.goal))
+    flags = ("--checkpoint", run / "policy.safetensors", "--workers", 0, "--episodes", 1)
+    assert run_starter("play", *flags, "--goals", goals, "--render", "human") == 0
+    assert shown == [number]
 
 
 def test_a_model_card_reports_held_out_goals(run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 from helpers import newest_checkpoint
 from tiny_runs import folder_in, one_line, result_of, rows_of, short, train
 
+from torchrl_lite.analysis import results
+from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.load import load_policy
@@ -35,6 +37,8 @@ def test_without_success_the_best_weights_have_the_highest_return(tmp_path: Path
     result = result_of(folder)
     assert result["eval/success_rate"] is None
     assert isinstance(result["eval/return"], float)
+    (found,) = results.rows({"x": [Run(folder)]})
+    assert (found.seeds, found.success) == (1, None)
 
 
 @pytest.mark.parametrize(

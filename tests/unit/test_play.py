@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import imageio.v3 as imageio
 import numpy as np
@@ -38,8 +39,11 @@ def policy(run: Path) -> Policy:
     return load_policy(weights_of(run))
 
 
-def test_the_best_weights_reproduce_the_logged_evaluation(run: Path, policy: Policy) -> None:
-    row = rows_of(run)[-1]
+def test_the_best_weights_reproduce_the_logged_evaluation(
+    run: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, clock = rows_of(run)[-1], Mock(perf_counter=Mock(side_effect=[10.0, 12.0]))
+    monkeypatch.setattr("torchrl_lite.policies.evaluate.time", clock)
     results, rate = evaluate(policy, [0, 1], episodes=3, seed=policy.seed, workers=0)
     summaries = [summary(result) for result in results]
     assert [result.task for result in summaries] == TASKS
@@ -47,7 +51,7 @@ def test_the_best_weights_reproduce_the_logged_evaluation(run: Path, policy: Pol
         assert result.ret == float(row[f"eval_return/{result.task}"])
         assert result.success == float(row[f"eval_success/{result.task}"])
         assert (result.episodes, result.length) == (3, 15)
-    assert rate > 0
+    assert rate == 90 / 2
     assert (policy.frames, policy.seed) == (60, 4)
 
 
@@ -56,6 +60,8 @@ def test_evaluation_can_be_limited_to_some_tasks(policy: Policy) -> None:
     (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
     assert one.task == "reach-v3"
     assert evaluate(policy, ["reach-v3", 1], episodes=1)[0] == [one]  # given twice, evaluated once
+    of_seed_0, _ = evaluate(policy, ["reach-v3"], episodes=1, seed=0)
+    assert of_seed_0 != [one]  # other goals than those of seed 4
     (capped,), _ = evaluate(policy, ["reach-v3"], episodes=3, goals=0)
     assert len(capped.returns) == 1  # more would repeat the same goal
 
@@ -111,6 +117,8 @@ def test_a_video_shows_its_frames_in_order_and_right_way_up(tmp_path: Path, suff
     write_film(path, Film(frames, fps=20))
     shown = imageio.imread(path).astype(float)
     assert len(shown) == 6
+    rate = imageio.immeta(path)
+    assert rate["duration"] == 50 if suffix == "gif" else rate["fps"] == 20
     half = shown.shape[1] // 2
     assert shown[:, half + 4 :].mean() < 12
     brightness = shown[:, : half - 4].mean(axis=(1, 2, 3))

@@ -60,8 +60,9 @@ def test_confidence_intervals_match_the_textbook() -> None:
     """Bootstrap against the normal approximation for many returns, Wilson against its formula."""
     returns = np.random.default_rng(1).gamma(2.0, 100.0, 400)
     hits = returns > 150
-    episodes = {"returns": returns.tolist(), "lengths": [1] * 400, "successes": hits.tolist()}
+    episodes = {"returns": returns.tolist(), "lengths": [1, 3] * 200, "successes": hits.tolist()}
     one = summary(policy_file.TaskEvaluation(task="x", **episodes))
+    assert one.length == 2
     half = 1.96 * returns.std(ddof=1) / 20
     bounds = returns.mean() - half, returns.mean() + half
     assert (one.ret_low, one.ret_high) == pytest.approx(bounds, abs=0.15 * half)

@@ -145,3 +145,8 @@ def test_a_task_with_two_runs_of_a_seed_counts_once(write: Write) -> None:
     folder = write({"a": [1.0], "b": [0.0]}).parents[1]
     write({"a": [0.5]})
     assert scores(find_runs([folder]), ["a", "b"], "success").tolist() == [0.375]
+
+
+def test_the_frames_of_a_task_are_those_of_its_own_runs(write: Write) -> None:
+    runs = [Run(write({"a": [0.5]})), Run(write({"b": [0.5, 0.5]}))]
+    assert [row.frames for row in rows({"x": runs})][:2] == [[3000], [5000]]

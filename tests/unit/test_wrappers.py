@@ -71,6 +71,12 @@ def test_wrappers_match_gymnasiums_around_stock_metaworld(names: Any, wrap: Any,
         assert mine[4]["success"] == other[4]["success"]
 
 
+def test_the_share_of_time_ends_at_the_configured_time_limit() -> None:
+    env = make_env("metaworld", TASK, seed=SEED, horizon=4, wrappers=[TIME])
+    shares = [env.reset(seed=0)[0][-1], *(env.step(act)[0][-1] for act in random_actions(4))]
+    assert shares == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_rescaling_matches_gymnasiums_where_there_are_bounds() -> None:
     scale = {"name": "RescaleObservation", "min_obs": -3, "max_obs": 2}
     ours = make_env("gymnasium", "Pendulum-v1", wrappers=[scale])
