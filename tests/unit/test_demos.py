@@ -81,6 +81,9 @@ def test_recorded_transitions_match_stock_meta_world(recorded: Demonstrations) -
         assert row == len(block.rew)
         assert block.cont.all()
         env.close()
+    first = recorded.header.episodes[0]
+    told = f"return {np.mean(first.returns):.1f}"
+    assert recorded.header.seed == 3 and recorded.lines()[0].endswith(told)
 
 
 def test_wrappers_and_hidden_goals_do_not_change_what_the_expert_does(

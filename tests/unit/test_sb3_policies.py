@@ -53,6 +53,8 @@ def test_actions_match_predict(algo: str, task: str, tmp_path: Path) -> None:
     expected, _ = model.predict(obs, deterministic=True)
     center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
     np.testing.assert_allclose(center + half * actions(policy, obs), expected, rtol=0, atol=1e-6)
+    if algo != "sac":  # a zip names no noise
+        assert np.array_equal(policy(obs), policy(obs, deterministic=False, rng=0))
 
 
 def test_state_dependent_exploration_is_rejected(tmp_path: Path) -> None:
