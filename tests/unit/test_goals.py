@@ -92,6 +92,8 @@ def test_play_takes_its_goals_from_the_flag(
         assert (one["episodes"], one["ret"]) == (episodes, pytest.approx(np.mean(measured.returns)))
         returns[goals_flag] = one["ret"]
     assert len({*returns.values()}) == 3
+    assert run_starter("play", *flags, "--seed", 0) == 0
+    assert json.loads(out.read_text())["tasks"][0]["ret"] != returns["train"]
     assert goal_numbers(policy, 3) == range(3, 4)
 
 
