@@ -82,7 +82,7 @@ def test_a_single_episode_has_no_confidence_interval() -> None:
 
 
 def test_card_commands_trust_the_environments_package() -> None:
-    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    header = policy_file.read(pretrained.find("HalfCheetah-v5")).header
     config = header.config | {"env": header.config["env"] | {"imports": ["their_package"]}}
     text = export.card("x", header.model_copy(update={"config": config}), source="--checkpoint x")
     assert text.count("torchrl-lite play --checkpoint x --trust_imports ") == 2
@@ -141,8 +141,8 @@ def test_only_weights_of_a_run_are_exported(run: Path, tmp_path: Path) -> None:
 
 def test_a_card_has_a_total_where_a_run_was_to_go_on() -> None:
     """A curriculum collects fewer frames in some stages."""
-    header = policy_file.read(pretrained.find("drawer-close-v3")).header
+    header = policy_file.read(pretrained.find("MT10")).header
     early = header.model_copy(update={"frames": 5})
     staged = early.model_copy(update={"config": header.config | {"curriculum": {"kind": "mixed"}}})
     texts = [export.card("x", one, source="") for one in (early, staged, header)]
-    assert ["SAC, 5 of 1,000,000 frames" in text for text in texts] == [True, False, False]
+    assert ["SAC, 5 of 10,000,000 frames" in text for text in texts] == [True, False, False]

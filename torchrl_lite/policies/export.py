@@ -6,8 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from torchrl_lite.algo.registry import SECTIONS
 from torchrl_lite.analysis.tables import as_markdown
 from torchrl_lite.checkpoint.files import write_text
+from torchrl_lite.config import check
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
@@ -120,11 +122,10 @@ def card(name: str, header: PolicyHeader, *, source: str) -> str:
 
 def _frames(header: PolicyHeader) -> str:
     """Of a run that went on, or was to go on, also its total: the best weights were picked."""
-    train, env = header.config["train"], header.config["env"]
-    epochs = train["pretrain_epochs"] + train["num_epochs"]
-    total = epochs * train["epoch_frames"] * env["num_envs"]
-    whole = header.frames >= total or header.config["curriculum"]  # collects fewer in some stages
-    return f"{header.frames:,}" if whole else f"{header.frames:,} of {total:,}"
+    config = check(header.config, algo=header.config["algo"], sections=SECTIONS, source="card")
+    # A curriculum collects fewer in some stages.
+    whole = header.frames >= config.total_frames or config.curriculum is not None
+    return f"{header.frames:,}" if whole else f"{header.frames:,} of {config.total_frames:,}"
 
 
 def _on_held_out(evaluation: Sequence[TaskEvaluation]) -> list[str]:
