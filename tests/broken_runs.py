@@ -26,6 +26,7 @@ _SHORT = (
     "mt10_multihead",
     "mt10_soft_module",
     "fast_mt50",
+    "compare_fast_mt10",
     "compare_fast_st",
     "compare_mt10",
     "recipe_39",

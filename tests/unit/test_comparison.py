@@ -56,10 +56,16 @@ def test_the_shipped_comparison_has_every_method_and_changes_nothing_else(tmp_pa
         assert config.train.lr_schedule == "constant"  # independent of where a run stops
 
 
-def test_the_shipped_ablation_changes_one_ingredient_at_a_time(tmp_path: Path) -> None:
-    found = trials(tmp_path, "--plan", "compare_fast_st", "--tasks", "push-v3", "--seeds", "1")
+@pytest.mark.parametrize(
+    ("plan", "argv"),
+    [("compare_fast_st", ["--tasks", "push-v3"]), ("compare_fast_mt10", [])],
+)
+def test_the_shipped_ablations_change_one_ingredient_at_a_time(
+    tmp_path: Path, plan: str, argv: list[str]
+) -> None:
+    found = trials(tmp_path, "--plan", plan, *argv, "--seeds", "1")
     configs = {trial.folder.parts[-3]: flat(config_of(trial).model_dump()) for trial in found}
-    recipe = configs.pop("fast_st")
+    recipe = configs.pop(plan.removeprefix("compare_"))
     together = [
         {"env.num_envs", "env.group_size"}, {"env.reward_normalization", "net.critic.bound"}
     ]  # fmt: skip
