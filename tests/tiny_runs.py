@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[1]
 TASK = "reach-v3"
 TINY: dict[str, Any] = {
     "env.max_episode_frames": 10,
-    "env.num_goals": 4,
     "net.hidden_shapes": [8],
     "replay_buffer.size": 1000,
     "train.epoch_frames": 10,
@@ -43,7 +42,6 @@ TINY: dict[str, Any] = {
 }
 SHORT = TINY | {
     "env.max_episode_frames": 15,
-    "env.num_goals": 6,
     "train.num_epochs": 2,
     "train.eval_interval": 40,
     "train.eval_episodes": 2,

@@ -25,11 +25,10 @@ from torchrl_lite.sweep.trial import Trial
 __all__ = ["write"]  # a fixture
 
 PENDULUM = str(ROOT / "config" / "mujoco" / "pendulum.json")
-SMALL = {key: value for key, value in TINY.items() if key != "env.num_goals"}
 PLAN: dict[str, Any] = {
     "starter": "st_sac",
     "config": PENDULUM,
-    "set": SMALL | {"train.num_epochs": 1000, "train.save_interval": 1},
+    "set": TINY | {"train.num_epochs": 1000, "train.save_interval": 1},
     "until": "40",
     "methods": {"small": {}, "large": {"net.hidden_shapes": [16]}},
 }

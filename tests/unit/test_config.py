@@ -230,6 +230,7 @@ CONFLICTS = {
     "env.suite=gymnasium env.reward_version=v1": 'env.reward_version: "v1" is only for suite "meta',
     "env.suite=gymnasium env.reward=sparse": "env.reward: ",
     "env.suite=gymnasium env.hide_goal=true": "env.hide_goal: ",
+    "env.suite=gymnasium env.num_goals=1": 'env.num_goals: 1 is only for suite "metaworld"',
     "env.suite=gymnasium env.fast=false": 'env.fast: false is only for suite "metaworld"',
     "env.reward=sparse env.reward_version=v1": 'env.reward_version: "v1" is of the dense reward',
     'transfer.load=["critic"] transfer.freeze_updates=5': "transfer.freeze_updates: ",

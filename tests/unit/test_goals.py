@@ -61,7 +61,7 @@ def test_a_sparse_reward_is_stock_metaworlds_success() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with hidden goals."""
-    changes = {"env__hide_goal": True, "train__final_eval_episodes": 3}
+    changes = {"env__num_goals": 6, "env__hide_goal": True, "train__final_eval_episodes": 3}
     return train(tmp_path_factory.mktemp("goals"), "--task", "reach-v3", **changes)
 
 

@@ -127,7 +127,7 @@ class EnvConfig(Section):
             raise ValueError('reward_version: "v1" is of the dense reward, but reward is "sparse"')
         if self.suite == "metaworld":
             return
-        for name in ("reward_version", "reward", "hide_goal", "fast"):
+        for name in ("num_goals", "reward_version", "reward", "hide_goal", "fast"):
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
                 raise ValueError(f'{name}: {json.dumps(value)} is only for suite "metaworld"')
