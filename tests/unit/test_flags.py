@@ -19,7 +19,7 @@ from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.options import find_device, resolve
 from torchrl_lite.config import Config, model, reference
-from torchrl_lite.config.machine import cores
+from torchrl_lite.config.machine import cores, cpu_name
 from torchrl_lite.env.metaworld import MT10
 from torchrl_lite.errors import UserError
 
@@ -225,6 +225,17 @@ def test_auto_counts_the_cores_that_a_container_may_use(
     assert cores(quota) == 8
     quota.write_text(f"{limit}\n")
     assert cores(quota) == expected
+
+
+def test_cpus_of_several_generations_have_several_names(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    assert cpu_name(info) and "family" not in cpu_name(info)  # macOS has no such file
+    core = "processor\t: {}\ncpu family\t: {}\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\n"
+    for family in (25, 26):
+        info.write_text(core.format(0, family) + core.format(1, 99))
+        assert cpu_name(info) == f"AMD EPYC (cpu family {family}, model 1)"
+    info.write_text("processor\t: 0\nCPU implementer\t: 0x41\n")  # ARM names no model
+    assert cpu_name(info) == cpu_name(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,14 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return max(1, min(allowed, -(-microseconds // period)))
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def cpu_name(info: Path = Path("/proc/cpuinfo")) -> str:
+    """With family and model, since virtual machines give CPUs of several generations one name."""
+    try:
+        first, _, _ = info.read_text(encoding="utf-8").partition("\n\n")  # the first core
+    except OSError:
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in first.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    parts = [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return f"{name} ({', '.join(parts)})" if parts else name
