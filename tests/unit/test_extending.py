@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from pydantic import Field
-from tiny_runs import TASK, TINY, assert_same_run, folder_in, main, rows_of, same_results, sets
+from tiny_runs import (
+    TASK,
+    TINY,
+    assert_same_run,
+    folder_in,
+    main,
+    rows_of,
+    run_starter,
+    same_results,
+    sets,
+)  # fmt: skip
 from torch import Tensor, nn
 
 from torchrl_lite import load_policy
@@ -123,6 +133,7 @@ def test_a_custom_algorithm_trains_resumes_bit_identically_and_acts(
     assert_same_run(parts, whole)
     assert same_results(parts, whole)
     evaluated = [row for row in rows_of(whole) if row["eval/return"]]
+    assert run_starter("diagnose", whole) == 0
     assert all(bool(row["eval/dead_actor"]) == isinstance(activation, nn.ReLU) for row in evaluated)
 
     obs = np.linspace(-1, 1, 39)

@@ -18,7 +18,7 @@ from torchrl_lite.analysis.axes import Until
 from torchrl_lite.command import flags, job
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.options import find_device, resolve
-from torchrl_lite.config import Config, model, reference
+from torchrl_lite.config import Config, machine, model, reference
 from torchrl_lite.config.machine import cores, cpu_name
 from torchrl_lite.env.metaworld import MT10
 from torchrl_lite.errors import UserError
@@ -225,6 +225,18 @@ def test_auto_counts_the_cores_that_a_container_may_use(
     assert cores(quota) == 8
     quota.write_text(f"{limit}\n")
     assert cores(quota) == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("3", 3), ("3,2", 3), ("64", 8), ("", 8), ("0", 8), ("many", 8)]
+)
+def test_auto_follows_the_thread_limit_that_torch_follows(
+    monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    system = resolve(config_of(*REACH, "--set", "env.num_envs=4")).system
+    assert (system.threads, system.workers) == (expected, 4)
 
 
 def test_cpus_of_several_generations_have_several_names(tmp_path: Path) -> None:

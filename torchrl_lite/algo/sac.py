@@ -81,7 +81,8 @@ class SAC(Learner):
     config: SACConfig
     target_entropy: Tensor
     task_parameters = ("log_alpha",)
-    METRICS = (
+    CRITICS = 2
+    METRICS: tuple[str, ...] = (
         "q1_loss",
         "q2_loss",
         "actor_loss",
@@ -95,7 +96,7 @@ class SAC(Learner):
     def build(self, net: NetConfig) -> None:
         config, spec = self.config, self.spec
         self.actor = config.make_actor(net, spec)
-        self.critic = build_critic(net, spec, ensemble=2)
+        self.critic = build_critic(net, spec, ensemble=self.CRITICS)
         self.target = deepcopy(self.critic).requires_grad_(False)
         alpha = 0.0 if config.policy == "deterministic" else config.alpha
         self.learns_alpha = alpha == "auto"

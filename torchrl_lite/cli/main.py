@@ -7,7 +7,7 @@ from importlib import import_module
 ALGORITHMS = ("sac", "td3", "ddpg")
 """Listed here because the registry imports torch."""
 COMMANDS = {
-    "train": "train a policy on one task or many: train sac|td3|ddpg",
+    "train": f"train a policy on one task or many: train {'|'.join(ALGORITHMS)}",
     "play": "evaluate and show a policy",
     "demos": "record Meta-World's experts as demonstrations",
     "plot": "plot learning curves and tabulate final results",

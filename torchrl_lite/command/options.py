@@ -217,13 +217,13 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
 
     ``cores`` is the number of CPU cores for the run; default: all available to this process.
     """
-    cores = cores or machine.cores()
+    threads, cores = cores or machine.threads(), cores or machine.cores()
     env, system = config.env, config.system
     groups = -(-env.num_envs // env.group_size)
     auto: dict[str, Any] = {
         "workers": min(cores, groups) if groups > 1 or system.overlap else 0,
         "accel": "eager",
-        "threads": cores,
+        "threads": threads,
     }
     chosen = {name: value for name, value in auto.items() if getattr(system, name) == "auto"}
     changes: dict[str, Any] = {"system": system.model_copy(update=chosen)}

@@ -20,6 +20,12 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return max(1, min(allowed, -(-microseconds // period)))
 
 
+def threads() -> int:
+    """`cores`, but at most ``OMP_NUM_THREADS``, which torch follows too."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # or one per level
+    return min(cores(), int(first)) if first.isdecimal() and int(first) else cores()
+
+
 def cpu_name(info: Path = Path("/proc/cpuinfo")) -> str:
     """With family and model, since virtual machines give CPUs of several generations one name."""
     try:

@@ -62,7 +62,10 @@ class SystemConfig(Section):
         "auto: eager",
     )
     overlap: bool = Field(False, description="collect the next epoch while the learner updates")
-    threads: Literal["auto"] | Few = Field("auto", description="CPU threads of the learner")
+    threads: Literal["auto"] | Few = Field(
+        "auto",
+        description="CPU threads of the learner; auto: all cores, at most OMP_NUM_THREADS",
+    )
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest", description="precision of float32 matrix products"
     )

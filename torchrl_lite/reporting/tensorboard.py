@@ -28,7 +28,7 @@ LAYOUT = {
             ["^eval/success_rate$", "^rollout/success_rate$", "^stage/success$"],
         ],
         "return": ["Multiline", ["^eval/return$", "^rollout/ep_rew_mean$"]],
-        "loss of the critics": ["Multiline", ["^train/q._loss$", "^eval/td_error$"]],
+        "loss of the critics": ["Multiline", ["^train/q[0-9]+_loss$", "^eval/td_error$"]],
     },
 }
 """Charts of the page "custom scalars", each with the names it shows, as regular expressions."""

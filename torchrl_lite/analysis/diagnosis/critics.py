@@ -15,7 +15,7 @@ def _gentler(run: Evidence) -> str:
 
 def _categorical(run: Evidence) -> str:
     """Their range has no room for the entropy bonus of a large temperature."""
-    also = ", sac.initial_alpha=0.01" if run.is_entropic else ""
+    also = f", {run.algo}.initial_alpha=0.01" if run.is_entropic else ""
     return f"categorical critics (net.critic.kind=hl_gauss{also})"
 
 
@@ -52,7 +52,7 @@ def bins_too_narrow(run: Evidence) -> Finding | None:
         return None
     if bonus > rewards:
         what = f"an entropy bonus at a temperature of {alpha:.2g} adds up to {bonus:.3g}"
-        advice = "Set sac.initial_alpha to 0.01, or sac.alpha to a small fixed value."
+        advice = f"Set {run.algo}.initial_alpha to 0.01, or alpha to a small fixed value."
     else:
         what = f"the rewards so far can add up to {rewards:.3g}"
         advice = f'Set env.reward_normalization to "return", or net.critic.bound to {rewards:.3g}.'
@@ -113,7 +113,7 @@ def temperature_at_bound(run: Evidence) -> Finding | None:
             f"The temperature collapsed: train/alpha is {now:.1g}, so nothing makes the policy "
             "explore any more.",
             "Check the scale of the rewards (env.reward_version, reward_scale), or raise "
-            "sac.target_entropy.",
+            f"{run.algo}.target_entropy.",
         )
     misses = isinstance(target, int | float) and entropy is not None and entropy < target - 0.5
     if now >= 0.9 * max(alphas) and now > (3 if misses else 100) * start:
@@ -121,8 +121,8 @@ def temperature_at_bound(run: Evidence) -> Finding | None:
             f"The temperature runs away: train/alpha grew from {start:g} to {now:.3g}"
             + (f", and the entropy, {entropy:.2f}, is still below its target {target:g}." if misses
                else "."),
-            'Set sac.target_entropy to "auto"; an entropy above 0.69 per action dimension cannot '
-            "be reached.",
+            f'Set {run.algo}.target_entropy to "auto"; an entropy above 0.69 per action '
+            "dimension cannot be reached.",
         )  # fmt: skip
     return None
 
@@ -140,7 +140,7 @@ def dominating_task(run: Evidence) -> Finding | None:
         return None
     learned = run.is_entropic and run.agent("alpha") == "auto"
     weighted = learned and run.field("train.gradients") not in ("famo", "gradnorm")
-    weights = "sac.temperature_weights=true, " if weighted else ""
+    weights = f"{run.algo}.temperature_weights=true, " if weighted else ""
     return Finding(
         f"One task dominates: {task} has {share:.0%} of the critics' loss "
         f"({known[task]:.3g}; the median of the others is {others:.3g}).",

@@ -64,8 +64,8 @@ class Evidence:
 
     @property
     def is_entropic(self) -> bool:
-        """Whether the policy has a temperature."""
-        return self.algo == "sac" and self.agent("policy") == "gaussian"
+        """Whether the policy has a temperature, with the fields that SAC has for it."""
+        return self.agent("target_entropy") is not None and self.agent("policy") == "gaussian"
 
     @property
     def horizon(self) -> float:

@@ -13,7 +13,7 @@ def local_optimum(run: Evidence) -> Finding | None:
     stuck = [text for task in run.trained_tasks if (text := _stuck(run, task))]
     if not stuck:
         return None
-    entropy = ", a larger (less negative) sac.target_entropy" if run.is_entropic else ""
+    entropy = f", a larger (less negative) {run.algo}.target_entropy" if run.is_entropic else ""
     return Finding(
         " ".join(stuck),
         "Film the policy (starter/play.py --run DIR --video x.mp4). What often helps: another "
@@ -85,8 +85,8 @@ def early_certainty(run: Evidence) -> Finding | None:
     return Finding(
         f"The entropy fell before any success: it reached {fell['train/entropy']:.1f} at frame "
         f"{fell['total_frames']:,.0f} of {run.frames:,}, and no episode has succeeded yet.",
-        "Raise sac.target_entropy (-2 instead of -4 on Meta-World), or start with more random "
-        f"epochs{_or_exploration(run)}.",
+        f"Raise {run.algo}.target_entropy (-2 instead of -4 on Meta-World), or start with more "
+        f"random epochs{_or_exploration(run)}.",
     )
 
 
@@ -114,10 +114,12 @@ def _apart(run: Evidence, evaluation: str, training: str, what: str, enough: int
             return None
         return Finding(
             f"Exploration noise ruins training episodes: {figures}.",
-            f"Lower {'sac.target_entropy or ' if run.is_entropic else ''}noise_std. What counts is "
-            "the evaluation, so nothing is wrong if it stays high.",
+            f"Lower {run.algo}.{'target_entropy' if run.is_entropic else 'noise_std'}. What counts "
+            "is the evaluation, so nothing is wrong if it stays high.",
         )
-    entropy = "; a lower sac.target_entropy moves the mean action to where the noise succeeds"
+    entropy = (
+        f"; a lower {run.algo}.target_entropy moves the mean action to where the noise succeeds"
+    )
     return Finding(
         f"The deterministic policy is worse than the noisy one: {figures}.",
         f"Train longer{entropy if run.is_entropic else ''}. Check that evaluation has enough "

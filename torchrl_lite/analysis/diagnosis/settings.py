@@ -74,7 +74,7 @@ def reward_scale(run: Evidence) -> Finding | None:
 
 def no_exploration(run: Evidence) -> Finding | None:
     """A deterministic policy without noise."""
-    if run.is_entropic or run.agent("noise_std") > 0:
+    if run.is_entropic or run.agent("noise_std") != 0:
         return None
     return Finding(
         f"There is no exploration: {run.algo}.noise_std is 0 and the policy is deterministic.",
@@ -90,9 +90,9 @@ def fixed_temperature(run: Evidence) -> Finding | None:
     if entropy <= 0 or run.updates < MANY_UPDATES or run.improved():
         return None
     return Finding(
-        f"The temperature is fixed too high: at sac.alpha {alpha:g} the policy's entropy is still "
-        f"{entropy:.2f} after {run.updates:,} updates, so it acts almost at random.",
-        'Set sac.alpha to "auto", or lower it to a tenth.',
+        f"The temperature is fixed too high: at {run.algo}.alpha {alpha:g} the policy's entropy is "
+        f"still {entropy:.2f} after {run.updates:,} updates, so it acts almost at random.",
+        f'Set {run.algo}.alpha to "auto", or lower it to a tenth.',
     )
 
 
