@@ -392,13 +392,6 @@ def test_actions_are_computed_by_one_thread_in_full_precision(
 # --- errors and dead workers ---------------------------------------------------------------------
 
 
-def test_workers_without_environments_are_reported() -> None:
-    """Two of `SMALL`'s environments form one group."""
-    messages: list[str] = []
-    make_collector(SMALL, workers=2, say=messages.append).close()
-    assert len(messages) == 1 and "system.workers: 1 of 2 collect" in messages[0]
-
-
 NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from helpers import make_learner
 from tiny_runs import SAVED, sets
 
@@ -182,6 +183,19 @@ def test_an_environment_that_changes_the_working_directory_moves_no_file(
     assert train(Path("relative_logs"), **{"train.num_epochs": 1}) == 0
     assert not Path("/relative_logs").exists()
     assert [path.parents[3].name for path in tmp_path.rglob("result.json")] == ["relative_logs"]
+
+
+@pytest.mark.parametrize("key", ["success", "is_success"])
+def test_a_film_shows_success_of_either_name(
+    set_up: Setup, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    set_up(where="success", success="1", key=key)
+    shown: list[Any] = []
+    monkeypatch.setattr(PendulumEnv, "render", lambda _: None)  # which needs pygame
+    monkeypatch.setattr(film, "titled", lambda *_, success: shown.append(success))
+    actor = make_learner("sac", make_spec(CONFIG)).actor
+    film.record(film.Replay(CONFIG, actor, 0, seed=1))
+    assert shown == [None, *[1.0] * (len(shown) - 1)] and len(shown) > 2
 
 
 def test_an_exit_during_rendering_names_the_environment(set_up: Setup) -> None:

@@ -59,7 +59,7 @@ def test_tensorboard_has_the_videos_too(recorded: Path) -> None:
     pictures = imageio.imread(BytesIO(shown[-1].encoded_image_string), index=None)
     as_file = imageio.imread(recorded / "video" / f"{4 * FRAMES}_{TASKS[0]}.mp4")
     assert pictures.shape[-3:] == (240, 240, 3) == (shown[0].height, shown[0].width, 3)
-    assert as_file.shape == (2, 480, 480, 3)  # steps 1 and 9 of 9, at 10 frames per second
+    assert as_file.shape == (3, 480, 480, 3)  # after 0, 8 and 9 of 9 steps, at 10 frames per second
     difference = pictures[-1].astype(float) - as_file[-1, ::2, ::2]
     assert abs(difference).mean() < 12  # of 255: both encodings are lossy
 
@@ -68,9 +68,9 @@ def test_a_video_shows_the_first_episode_of_the_evaluation(plain: Path) -> None:
     policy = load_policy(weights_of(plain))
     _, measured = evaluate(policy, episodes=3)[0]
     env = gym.wrappers.RecordEpisodeStatistics(make_task_env(policy.config.env, 1, seed=1))
-    *_, (length, _) = Replay(policy.config.env, policy.actor, 1, seed=1).play(env)
+    *_, end = Replay(policy.config.env, policy.actor, 1, seed=1).play(env)
     assert measured.task == TASKS[1]
-    assert (env.return_queue[0], length) == (measured.returns[0], measured.lengths[0])
+    assert (env.return_queue[0], end.frame) == (measured.returns[0], measured.lengths[0])
 
 
 def test_a_failing_video_does_not_stop_training(
@@ -99,6 +99,7 @@ def gymnasium_image(policy: Policy, steps: int) -> Any:
     model.vis.quality.offsamples = model.light_castshadow[:] = model.mat_reflectance[:] = 0
     plan = EpisodeKey(policy.seed, EVAL, 0, 0, 0).plan(horizon=8, act_dim=6, num_goals=50)
     obs, _ = env.reset(seed=plan.seed)
+    image = env.render()
     for _ in range(steps):
         obs = env.step(policy(obs))[0]
         image = env.render()
@@ -110,9 +111,11 @@ def test_a_video_matches_gymnasiums_rendering(tmp_path: Path) -> None:
     env = {"env__suite": "gymnasium", "env__tasks": [CHEETAH], "env__max_episode_frames": 8}
     policy = load_policy(weights_of(train(tmp_path, **env)))
     film = record(Replay(policy.config.env, policy.actor, 0, policy.seed))
-    assert len(film.pictures) == 8
+    assert len(film.pictures) == 1 + 8
     below = slice(40, None)  # without the title
-    assert np.array_equal(film.pictures[-1][below], gymnasium_image(policy, 8)[below])
+    for steps in (0, 8):
+        expected = gymnasium_image(policy, steps)
+        assert np.array_equal(film.pictures[steps][below], expected[below])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torchrl_lite.analysis.runs import Run
 from torchrl_lite.command.launch import main
 from torchrl_lite.errors import UserError
 from torchrl_lite.policies.load import load_policy
-from torchrl_lite.policies.own_modules import own_modules, record_modules
+from torchrl_lite.policies.own_modules import foreign_modules, record_modules
 
 PENDULUM = ("--config", "mujoco/pendulum")
 
@@ -150,14 +150,27 @@ def test_the_users_own_run_imports_its_unchanged_module(stopped: Path, package: 
     assert package.exists()
 
 
+def hide_module(_run: Path, folder: Path) -> None:
+    (folder / "foreign_package.py").rename(folder / "elsewhere")
+
+
 @pytest.mark.parametrize(
-    "change", [change_module, copy_run, shadow_module, change_user, remove_record]
+    ("change", "reason"),
+    [
+        (change_module, "changed since the run"),
+        (copy_run, "of a run from elsewhere"),
+        (shadow_module, "another file"),
+        (change_user, "of a run from elsewhere"),
+        (remove_record, "not recorded by the run"),
+        (hide_module, "no single file of yours from this directory"),
+    ],
 )
 def test_anything_else_needs_trust_imports(
-    stopped: Path, package: Path, change: Callable[[Path, Path], None]
+    stopped: Path, package: Path, change: Callable[[Path, Path], None], reason: str
 ) -> None:
     change(stopped, package.parent)
-    with pytest.raises(UserError, match=r"env.imports.*foreign_package.*--trust_imports$"):
+    message = rf"env.imports.*foreign_package \({reason}\); .*--trust_imports$"
+    with pytest.raises(UserError, match=message):
         load_policy(stopped)
     assert not package.exists()
 
@@ -170,7 +183,7 @@ def test_a_package_is_never_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "some_files" / "__init__.py").touch()
     names = ["one_file", "some_files"]
     record_modules(tmp_path, names)
-    assert own_modules(tmp_path, names) == ["one_file"]
+    assert [*foreign_modules(tmp_path, names)] == ["some_files"]
 
 
 def test_a_run_initialised_from_a_stored_run_imports_nothing(

@@ -9,7 +9,7 @@ import pytest
 from helpers import error_of
 
 import torchrl_lite
-from torchrl_lite import load_config
+from torchrl_lite import load_config, make_collector, make_learner
 from torchrl_lite.config.shipped import config_names, find_config, shipped_folder
 
 PACKAGE = Path(torchrl_lite.__file__).parent
@@ -75,3 +75,15 @@ def test_the_version_is_defined_once() -> None:
     assert "version" not in tomllib.loads(text)["project"]
     citation = (PACKAGE.parent / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {torchrl_lite.__version__}\n" in citation
+
+
+@pytest.mark.parametrize(
+    ("group", "hint"), [(2, "; a lower env.group_size makes more groups"), (1, "")]
+)
+def test_workers_that_have_nothing_to_collect_are_reported(group: int, hint: str) -> None:
+    fields = {"tasks": ["reach-v3"], "num_envs": group, "group_size": group}
+    config = load_config({"env": fields, "system": {"workers": 2}}, "net.hidden_shapes=[8]")
+    said: list[str] = []
+    make_collector(config, make_learner(config, device="cpu"), say=said.append).close()
+    one = "system.workers: 1 of 2 collect, the rest only evaluate"
+    assert said == [one + hint]

@@ -65,11 +65,6 @@ class Collector:
 
     def _start_workers(self, training: Sequence[list[Site]], count: int) -> None:
         self._pool.publish(self._setup.policy)
-        if len(training) < count:
-            self._say(
-                f"system.workers: {len(training)} of {count} collect, the rest only evaluate; "
-                "a lower env.group_size makes more groups"
-            )
         try:
             for index in range(count):
                 own = training[index::count]

@@ -1,6 +1,6 @@
 """Steps one environment through episodes, and replays them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,10 +10,14 @@ import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
+from torchrl_lite.collector.guard import number
 from torchrl_lite.collector.info import InfoRecorder, Reported
 from torchrl_lite.collector.plan import EpisodePlan
 from torchrl_lite.env.failing import RAISED, of_environment
 from torchrl_lite.errors import EpisodeError
+
+SUCCESS = ("success", "is_success")
+"""Where an environment may report it: Meta-World's name, and that of Gymnasium-Robotics."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ class EpisodeRunner:
         played = action.copy()  # a wrapper may change it in place
         self.obs, rew, terminated, truncated, info = self._guard(lambda: self.env.step(played))
         self._ret += float(rew)
-        if "success" in info:
-            self.success = max(self.success or 0.0, float(info["success"]))
+        success = self._guard(lambda: _success(info))
+        if success is not None:
+            self.success = max(self.success or 0.0, success)
         self._info.add(info)
         transition = Transition(self.obs, float(rew), 0.0 if terminated else 1.0)
         if terminated or truncated:
@@ -116,3 +121,14 @@ class EpisodeRunner:
             return call()
         except RAISED as error:
             raise of_environment(self.name, error) from error
+
+
+def _success(info: Mapping[str, Any]) -> float | None:
+    """Whether the step succeeded; None if it is not reported."""
+    for key in SUCCESS:
+        if key in info:
+            success = number("success", info[key])
+            if success not in (0.0, 1.0):
+                raise ValueError(f"the success is {success:g}, not 0 or 1")
+            return success
+    return None

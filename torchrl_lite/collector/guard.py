@@ -68,17 +68,11 @@ def end_process(message: str) -> None:
     os._exit(1)
 
 
-SUCCESS = ("success", "is_success")
-"""Where an environment may report it: Meta-World's name, and that of Gymnasium-Robotics."""
-
-
 class GuardedEnv(gym.Wrapper):
-    """Forwards every call, with float64 observations and ``info["success"]``.
+    """Forwards every call, with float64 observations. The watchdog reports a hung call.
 
-    The watchdog reports a hung call.
-
-    Raises a ValueError or TypeError for an observation of the wrong shape, or an invalid reward,
-    end of episode or success, which must be 0 or 1.
+    Raises a ValueError or TypeError for an observation of the wrong shape, or an invalid reward or
+    end of episode.
     """
 
     def __init__(
@@ -102,17 +96,7 @@ class GuardedEnv(gym.Wrapper):
             obs, rew, terminated, truncated, info = self.env.step(action)
         finally:
             self._watchdog.leave()
-        for key in SUCCESS:
-            if key in info:
-                info["success"] = _success(info[key])
-                break
-        return (
-            self._checked(obs),
-            _number("reward", rew),
-            bool(terminated),
-            bool(truncated),
-            info,
-        )
+        return self._checked(obs), number("reward", rew), bool(terminated), bool(truncated), info
 
     def _checked(self, obs: Any) -> ndarray:
         if np.shape(obs) != self._shape:
@@ -120,14 +104,11 @@ class GuardedEnv(gym.Wrapper):
         return np.asarray(obs, np.float64)
 
 
-def _success(value: Any) -> float:
-    success = _number("success", value)
-    if success not in (0.0, 1.0):
-        raise ValueError(f"the success is {success:g}, not 0 or 1")
-    return success
-
-
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """
+    Raises:
+        ValueError, TypeError: it is no number; ``name`` is what it should be.
+    """
     if type(value) is float:  # the fast path, nearly always taken
         return value
     if np.shape(value) != ():

@@ -251,7 +251,8 @@ def resumed(
     """
     own = load(stored, sections=SECTIONS, algo=algo)
     if not trusted:
-        check_imports(own, stored, named=named.env.imports)
+        foreign = [name for name in own.env.imports if name not in named.env.imports]
+        check_imports(dict.fromkeys(foreign, ""), stored)
     new = named
     if overrides is not None:
         changed = _with_overrides(own.model_dump(), overrides)

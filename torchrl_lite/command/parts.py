@@ -100,13 +100,17 @@ def make_collector(
         EpisodeError, WorkerError: an environment could not be created.
     """
     system = resolve(config).system
+    groups, workers = -(-config.env.num_envs // config.env.group_size), system.num_workers
+    if groups < workers:
+        hint = "; a lower env.group_size makes more groups" if config.env.group_size > 1 else ""
+        say(f"system.workers: {groups} of {workers} collect, the rest only evaluate{hint}")
     setup = RolloutSetup(
         config.env, learner.spec, learner.actor, seed, system.env_timeout_s, config.info
     )
     return Collector(
         setup,
         epoch_frames=config.train.epoch_frames,
-        workers=system.num_workers,
+        workers=workers,
         pool=pool,
         say=say,
         progress=progress,

@@ -96,8 +96,9 @@ class Replay(NamedTuple):
         with named(self.name):
             return make_task_env(self.config, self.task, seed=self.seed, view=view)
 
-    def play(self, env: gym.Env) -> Iterator[tuple[int, float | None]]:
-        """Steps through the episode and closes ``env``; yields the length and success so far."""
+    def play(self, env: gym.Env) -> Iterator[EpisodeRunner]:
+        """Steps through the episode and closes ``env``; yields the state at the start and after
+        every step."""
         config, task = self.config, self.task
         spec, rows = make_spec(config), torch.zeros(config.group_size, dtype=torch.int64)
         rows[0], act_dim = task, spec.act_dims[task]
@@ -108,12 +109,13 @@ class Replay(NamedTuple):
         runner = EpisodeRunner(env, task, self.name)
         try:
             runner.begin(plan._replace(goal=self.goal))
+            yield runner
             while runner.plan is not None:
                 obs[0, 0, : len(runner.obs)] = runner.obs
                 with exact_inference(), torch.inference_mode():  # each `Inference` costs memory
                     act = self.policy.act(torch.from_numpy(obs), rows)[0, 0].numpy()
                 runner.step(act[:act_dim])
-                yield runner.frame, runner.success
+                yield runner
         finally:
             with named(runner.name):
                 env.close()
@@ -141,9 +143,9 @@ def record(replay: Replay, *, camera: str | None = None, fps: int = FPS, size: i
     every = max(1, round(rate / fps))
     pictures: list[Any] = []
     title = replay.name if replay.goal == 0 else f"{replay.name} goal {replay.goal}"
-    for step, success in replay.play(env):
-        if (step - 1) % every == 0:
+    for state in replay.play(env):
+        if state.frame % every == 0 or state.plan is None:  # the end always
             with named(replay.name):
                 picture: Any = env.render()
-            pictures.append(titled(picture, size, title, success=success))
+            pictures.append(titled(picture, size, title, success=state.success))
     return Film(pictures, round(rate / every))

@@ -22,7 +22,7 @@ from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import hub, shipped
 from torchrl_lite.policies.actor import actor_of, check_tensors
 from torchrl_lite.policies.head import MAX_BYTES, Head
-from torchrl_lite.policies.own_modules import own_modules
+from torchrl_lite.policies.own_modules import foreign_modules
 from torchrl_lite.policies.policy import Policy
 from torchrl_lite.policies.stable_baselines3 import Sb3Policy, read_sb3_policy
 from torchrl_lite.types import Spec
@@ -39,7 +39,7 @@ def load_policy(
     weights, or its newest if it was never evaluated; a checkpoint; a policy file; a zip of
     Stable-Baselines3. A zip does not name its environment: ``task`` does, a Meta-World task or an
     id of Gymnasium. ``trust_imports`` allows the file to name packages to import; a run directory
-    of one's own may do so without it (`own_modules`).
+    of one's own may do so without it (`foreign_modules`).
 
     Raises:
         UserError: there is no such source, its configuration is invalid, or it names packages to
@@ -79,7 +79,7 @@ def _find(source: str | Path) -> Path:
 def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
     file = policy_file.read(path)
     if not trust_imports:
-        check_imports(file.config, path)
+        check_imports(dict.fromkeys(file.config.env.imports, ""), path)
     spec = _spec(file.config, path)
     for task, shape in spec.shapes.items():
         _check_sizes(path, task, file.spec.shapes[task], shape)
@@ -148,8 +148,9 @@ def _of_checkpoint(
         )
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
-        own = [] if run is None else own_modules(run, config.env.imports)
-        check_imports(config, path, named=own)
+        names = config.env.imports
+        unknown = dict.fromkeys(names, "") if run is None else foreign_modules(run, names)
+        check_imports(unknown, path)
     head = check_state(Head, state, path)
     spec = _spec(config, path)
     tensors = {

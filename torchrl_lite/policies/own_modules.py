@@ -33,15 +33,28 @@ def record_modules(folder: Path, names: Sequence[str]) -> None:
     write_text(folder / NAME, json.dumps(known, indent=2) + "\n")
 
 
-def own_modules(folder: Path, names: Sequence[str]) -> list[str]:
-    """Those of the modules that are the user's own; runs none of them."""
+def foreign_modules(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Those of the modules that are not the user's own, and why; runs none of them."""
     try:
         known: Any = parse_json(read_bytes(folder / NAME, most=MAX_BYTES).decode())
     except (OSError, ValueError, RecursionError):
-        return []
-    if not isinstance(known, dict):
-        return []
-    return [name for name in names if (facts := _facts(folder, name)) and known.get(name) == facts]
+        known = None
+    known = known if isinstance(known, dict) else {}
+    reasons = {name: _reason(known.get(name), _facts(folder, name)) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _reason(then: Any, now: dict[str, Any] | None) -> str:
+    """Why a module is not the user's own; empty if it is."""
+    if now is None:
+        return "no single file of yours from this directory"
+    if now == then:
+        return ""
+    if not isinstance(then, dict):
+        return "not recorded by the run"
+    if then.get("sha256") != now["sha256"]:
+        return "changed since the run"
+    return "another file" if then.get("file") != now["file"] else "of a run from elsewhere"
 
 
 def _facts(folder: Path, name: str) -> dict[str, Any] | None:
