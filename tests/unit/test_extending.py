@@ -19,7 +19,7 @@ from tiny_runs import (
     run_starter,
     same_results,
     sets,
-)  # fmt: skip
+)
 from torch import Tensor, nn
 
 from torchrl_lite import load_policy

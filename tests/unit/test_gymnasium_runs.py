@@ -183,7 +183,8 @@ def test_a_package_is_never_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "some_files" / "__init__.py").touch()
     names = ["one_file", "some_files"]
     record_modules(tmp_path, names)
-    assert [*foreign_modules(tmp_path, names)] == ["some_files"]
+    (foreign,) = foreign_modules(tmp_path, names)
+    assert foreign.startswith("some_files (")
 
 
 def test_a_run_initialised_from_a_stored_run_imports_nothing(

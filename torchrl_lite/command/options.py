@@ -219,7 +219,7 @@ def resolve(config: Config, *, cores: int | None = None) -> Config:
     """
     threads, cores = cores or machine.threads(), cores or machine.cores()
     env, system = config.env, config.system
-    groups = -(-env.num_envs // env.group_size)
+    groups = env.num_groups
     auto: dict[str, Any] = {
         "workers": min(cores, groups) if groups > 1 or system.overlap else 0,
         "accel": "eager",
@@ -251,8 +251,7 @@ def resumed(
     """
     own = load(stored, sections=SECTIONS, algo=algo)
     if not trusted:
-        foreign = [name for name in own.env.imports if name not in named.env.imports]
-        check_imports(dict.fromkeys(foreign, ""), stored)
+        check_imports([n for n in own.env.imports if n not in named.env.imports], stored)
     new = named
     if overrides is not None:
         changed = _with_overrides(own.model_dump(), overrides)

@@ -100,7 +100,7 @@ def make_collector(
         EpisodeError, WorkerError: an environment could not be created.
     """
     system = resolve(config).system
-    groups, workers = -(-config.env.num_envs // config.env.group_size), system.num_workers
+    groups, workers = config.env.num_groups, system.num_workers
     if groups < workers:
         hint = "; a lower env.group_size makes more groups" if config.env.group_size > 1 else ""
         say(f"system.workers: {groups} of {workers} collect, the rest only evaluate{hint}")

@@ -89,6 +89,11 @@ class EnvConfig(Section):
         return self.num_envs // len(self.tasks)
 
     @property
+    def num_groups(self) -> int:
+        """Inference batches of a step, each of which one process collects."""
+        return -(-self.num_envs // self.group_size)
+
+    @property
     def has_goals(self) -> bool:
         """Whether episodes differ by goals, of which some are never trained on."""
         return self.suite == "metaworld"

@@ -1,23 +1,21 @@
 """Protects this process from an untrusted stored configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchrl_lite.config.config import Config
 from torchrl_lite.errors import UserError
 
 
-def check_imports(foreign: Mapping[str, str], path: Path) -> None:
-    """``foreign``: the packages that the configuration stored in ``path`` imports and the user has
-    not named, each with what speaks against it, if that is known.
+def check_imports(foreign: Sequence[str], path: Path) -> None:
+    """``foreign``: what the configuration stored in ``path`` imports and the user has not named.
 
     Raises:
         UserError: there is any.
     """
     if foreign:
-        named = (f"{name} ({why})" if why else name for name, why in foreign.items())
         raise UserError(
-            f"env.imports: {path} would run the code of {', '.join(named)}; allow it with "
+            f"env.imports: {path} would run the code of {', '.join(foreign)}; allow it with "
             "--trust_imports"
         )
 

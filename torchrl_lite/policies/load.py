@@ -79,7 +79,7 @@ def _find(source: str | Path) -> Path:
 def _of_policy_file(path: Path, *, trust_imports: bool) -> Policy:
     file = policy_file.read(path)
     if not trust_imports:
-        check_imports(dict.fromkeys(file.config.env.imports, ""), path)
+        check_imports(file.config.env.imports, path)
     spec = _spec(file.config, path)
     for task, shape in spec.shapes.items():
         _check_sizes(path, task, file.spec.shapes[task], shape)
@@ -149,8 +149,7 @@ def _of_checkpoint(
     config = check(tree, algo=tree.get("algo"), sections=SECTIONS, source=str(path))
     if not trust_imports:
         names = config.env.imports
-        unknown = dict.fromkeys(names, "") if run is None else foreign_modules(run, names)
-        check_imports(unknown, path)
+        check_imports(names if run is None else foreign_modules(run, names), path)
     head = check_state(Head, state, path)
     spec = _spec(config, path)
     tensors = {

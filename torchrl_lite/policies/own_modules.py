@@ -33,15 +33,15 @@ def record_modules(folder: Path, names: Sequence[str]) -> None:
     write_text(folder / NAME, json.dumps(known, indent=2) + "\n")
 
 
-def foreign_modules(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Those of the modules that are not the user's own, and why; runs none of them."""
+def foreign_modules(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of the modules that are not the user's own, each with the reason; runs none of them."""
     try:
         known: Any = parse_json(read_bytes(folder / NAME, most=MAX_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         known = None
     known = known if isinstance(known, dict) else {}
     reasons = {name: _reason(known.get(name), _facts(folder, name)) for name in names}
-    return {name: reason for name, reason in reasons.items() if reason}
+    return [f"{name} ({reason})" for name, reason in reasons.items() if reason]
 
 
 def _reason(then: Any, now: dict[str, Any] | None) -> str:
