@@ -43,13 +43,16 @@ class Failing(PendulumEnv):
         self._fail("reset")
         if os.environ["WHERE"] == "elsewhere":
             os.chdir("/")
-        return super().reset(**options)
+        obs, info = super().reset(**options)
+        return obs if os.environ["WHERE"] == "old reset" else (obs, info)
 
     def step(self, action):
         self._fail("step")
         obs, reward, ended, cut, info = super().step(action)
         if os.environ["WHERE"] == "success":
             info[os.environ.get("KEY", "success")] = float(os.environ["SUCCESS"])
+        if os.environ["WHERE"] == "old step":
+            return obs, reward, ended, info
         return obs, reward, ended, cut, info
 
     def render(self):
@@ -146,6 +149,15 @@ def test_a_failed_start_does_not_block_the_next(tmp_path: Path, set_up: Setup) -
     argv = ["--config", str(params), "--id", "x", "--device", "cpu", "--log_dir", str(tmp_path)]
     assert main("sac", [*argv, "--resume"]) == 0
     assert not list(tmp_path.rglob("error.txt"))
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+def test_an_environment_for_gym_is_told_what_gymnasium_expects(
+    tmp_path: Path, set_up: Setup, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    set_up(where=f"old {method}")
+    assert train(tmp_path) == 1
+    assert "; Gymnasium's reset returns 2 values, its step 5 (full" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("success", ["nan", "0.3"])

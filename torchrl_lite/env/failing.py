@@ -11,7 +11,10 @@ RAISED = (Exception, SystemExit)
 
 def of_environment(name: str, error: BaseException) -> EpisodeError:
     """An error that names the environment it came from."""
-    return EpisodeError(f"{name}: {type(error).__name__}: {error}")
+    # The unpacking stands in Gymnasium's own wrappers, so the stack frames do not show the cause.
+    old_api = isinstance(error, ValueError) and "to unpack" in str(error)
+    hint = "; Gymnasium's reset returns 2 values, its step 5" if old_api else ""
+    return EpisodeError(f"{name}: {type(error).__name__}: {error}{hint}")
 
 
 @contextmanager
