@@ -30,6 +30,10 @@ class EpisodeError(RuntimeError):
     """An environment failed; the message names it, ``__cause__`` is the original error."""
 
 
+class CallbackExit(SystemExit):
+    """`sys.exit` in a callback: the end of the caller's script, not a failure of the run."""
+
+
 class NotFiniteError(RunError):
     """A NaN or infinity; the message names the task, the frame and the quantity."""
 

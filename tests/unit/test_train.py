@@ -114,6 +114,27 @@ def test_a_signal_leaves_a_checkpoint_to_resume(
     assert_same_run(tmp_path / "run", full)
 
 
+def test_a_signal_in_the_last_epoch_ends_the_script_too(full: Path, tmp_path: Path) -> None:
+    """The run is finished all the same."""
+
+    def interrupt(row: dict[str, Any]) -> None:
+        if row["epoch"] == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        train(config(), run_dir=tmp_path, callback=interrupt, **CPU)
+    assert_same_run(tmp_path, full)
+    assert same_results(tmp_path, full)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_exit_in_a_callback_is_the_callers_own(tmp_path: Path, stored: bool) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train(config(), run_dir=tmp_path if stored else None, callback=lambda _: exit(3), **CPU)
+    assert caught.value.code == 3
+    assert not (tmp_path / "error.txt").exists()
+
+
 def test_train_works_in_another_thread_and_with_a_seed_of_numpy(full: Path, tmp_path: Path) -> None:
     how: dict[str, Any] = {"seed": np.int64(4), "device": "cpu", "run_dir": tmp_path}
     work = threading.Thread(target=train, args=[config()], kwargs=how)

@@ -8,7 +8,14 @@ from pathlib import Path
 from torchrl_lite.checkpoint.files import write_atomically, write_text
 from torchrl_lite.checkpoint.traces import NOT_FINITE, TRACEBACK
 from torchrl_lite.collector.failure import failure_of
-from torchrl_lite.errors import EpisodeError, Failure, NotFiniteError, RunError, WorkerError
+from torchrl_lite.errors import (
+    CallbackExit,
+    EpisodeError,
+    Failure,
+    NotFiniteError,
+    RunError,
+    WorkerError,
+)
 
 
 @contextmanager
@@ -23,6 +30,8 @@ def telling(folder: Path | None = None) -> Iterator[None]:
         yield
     except EpisodeError as error:
         failure = failure_of(error)
+    except CallbackExit:
+        raise
     except SystemExit as error:
         failure = failure_of(error)._replace(message=f"sys.exit({error.code!r}) was called")
     except WorkerError as error:

@@ -72,7 +72,7 @@ def train(
             result = work(job, guard)
     except Interrupted as interrupted:
         _stop(interrupted.signum)
-    if result is None:
+    if result is None or guard.requested is not None:  # also in the last epoch
         _stop(guard.requested)
     assert result is not None
     return result

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchrl_lite.checkpoint.store import Saved
+from torchrl_lite.errors import CallbackExit
 from torchrl_lite.reporting.console import Row
 from torchrl_lite.training.null_run import NullRun
 from torchrl_lite.training.rl_algo import RLAlgo
@@ -47,8 +48,11 @@ class CallbackRun(NullRun):
 
     def asks_to_stop(self, row: Mapping[str, Any]) -> bool:
         """Passes a copy of the row to the callback; returns whether it has ended the run."""
-        if self._callback is not None and self._callback(dict(row)):
-            self.had_enough = True
+        try:
+            if self._callback is not None and self._callback(dict(row)):
+                self.had_enough = True
+        except SystemExit as end:
+            raise CallbackExit(end.code) from end
         return self.had_enough
 
     @property
