@@ -455,9 +455,11 @@ def test_an_allowed_change_is_applied_and_can_be_reverted(stopped: Path) -> None
     assert params["train.num_epochs"] == 9
 
 
-def test_the_outdated_result_of_an_extended_run_is_removed(finished: Path) -> None:
-    more = sets({"train.num_epochs": EPOCHS})  # one more
+def test_an_extended_run_keeps_its_result_until_it_goes_on(finished: Path) -> None:
+    more = sets({"train.num_epochs": EPOCHS + 1})  # two more
     assert start(finished, "--resume", *more, "--until", str(FRAMES * EPOCHS)) == 0
+    assert all((folder_in(finished) / name).exists() for name in FINISHED)
+    assert start(finished, "--resume", "--until", str(FRAMES * EPOCHS + 1)) == 0
     assert not any((folder_in(finished) / name).exists() for name in FINISHED)
 
 

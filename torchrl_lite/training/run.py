@@ -142,8 +142,7 @@ class Run(CallbackRun):
         check_columns(self.folder / "log.csv", self._past.columns, header)
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         self._checkpoints.begin()
-        for name in (*RESULTS, TRACEBACK, NOT_FINITE):  # of an earlier end
-            (self.folder / name).unlink(missing_ok=True)
+        self._remove(TRACEBACK, NOT_FINITE)  # of an earlier end
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
         epochs = self._past.epochs
@@ -152,6 +151,10 @@ class Run(CallbackRun):
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(hyperparameters(config) | {"seed": self._seed})
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _tracker(self, name: str) -> Tracker:
         return Tracker(
@@ -190,6 +193,7 @@ class Run(CallbackRun):
 
     def during_epoch(self) -> AbstractContextManager[object]:
         super().during_epoch()
+        self._remove(*RESULTS)  # of a run that is now extended
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
