@@ -256,6 +256,14 @@ LOGS = {
         PUSH_AND_REACH | {"curriculum.kind": "sequential"},
     ),
     "nothing, transferred weights": Log({}, None, {"train.pretrain_epochs": 0}),
+    "nothing, a sure policy from the start": Log(
+        {"eval/saturated": line(0.97, 0.97), "train/alpha": line(5e-5, 5e-5)},
+        None,
+        {"train.pretrain_epochs": 0, "sac.initial_alpha": 1e-4},
+    ),
+    "nothing, a fixed temperature from the start": Log(
+        {"train/entropy": line(1, 1)}, None, {"train.pretrain_epochs": 0, "sac.alpha": 0.2}
+    ),
     "critics diverge": Log(
         FLAT | {"train/q": lambda share: 10 ** (9 * share), "eval/q": line(1, 1e9)},
         "diverging_critics",

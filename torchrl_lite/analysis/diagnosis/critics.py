@@ -108,7 +108,7 @@ def temperature_at_bound(run: Evidence) -> Finding | None:
         return None
     start, now = run.agent("initial_alpha"), alphas[-1]
     target = run.agent("target_entropy")
-    if now < 1e-4 and not run.improved():
+    if now < 1e-4 and run.improved() is False:
         return Finding(
             f"The temperature collapsed: train/alpha is {now:.1g}, so nothing makes the policy "
             "explore any more.",
@@ -181,7 +181,9 @@ def dead_networks(run: Evidence) -> Finding | None:
 def saturated_policy(run: Evidence) -> Finding | None:
     """A policy that only ever pushes to the limits, and gains nothing by it."""
     share = run.now("eval/saturated")
-    if share is None or share < 0.95 or run.improved() or run.updates < MANY_UPDATES:
+    if share is None or share < 0.95 or run.updates < MANY_UPDATES:
+        return None
+    if run.improved() is not False:  # nor if that is unknown
         return None
     return Finding(
         f"The policy is stuck at the limits of the actions: {share:.0%} of its actions are beyond "

@@ -87,7 +87,7 @@ def fixed_temperature(run: Evidence) -> Finding | None:
     alpha, entropy = run.agent("alpha"), run.now("train/entropy")
     if not run.is_entropic or alpha == "auto" or entropy is None:
         return None
-    if entropy <= 0 or run.updates < MANY_UPDATES or run.improved():
+    if entropy <= 0 or run.updates < MANY_UPDATES or run.improved() is not False:
         return None
     return Finding(
         f"The temperature is fixed too high: at {run.algo}.alpha {alpha:g} the policy's entropy is "
