@@ -328,6 +328,25 @@ def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
     assert colorbar.get_ylabel() == "success rate"
 
 
+def test_the_heat_map_refuses_a_value_that_tasks_share(write: Write) -> None:
+    runs = [Run(write({"a": [0.1], "b": [0.0]}))]
+    with pytest.raises(UserError, match="--heat_map: updates is one value for all tasks"):
+        heat_map({"exp": runs}, metric="updates")
+
+
+@pytest.mark.parametrize("draw", [learning_curves, heat_map])
+def test_seeds_without_a_common_place_are_an_error_that_says_so(
+    write: Write, draw: Callable[..., Figure]
+) -> None:
+    runs = [Run(write({"a": [0.1, 0.2, 0.3]}, seed=seed)) for seed in (1, 2)]
+    early, late = (run.path / "log.csv" for run in runs)
+    header, *lines = early.read_text().splitlines(keepends=True)
+    early.write_text(header + "".join(lines[:2]))
+    late.write_text(header + "".join(lines[2:]))
+    with pytest.raises(UserError, match=r"1 ends at 2,000, another one begins at 4,000$"):
+        draw({"exp": runs})
+
+
 def test_a_long_curve_is_thinned_to_its_end(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "MOST_POINTS", 3)
     run = Run(write({"a": [0.1, 0.2, 0.3, 0.4, 0.5]}))

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from torchrl_lite.analysis.runs import AXES, Axis, Run, by_seed, tasks_of
 from torchrl_lite.analysis.statistics import Estimate, over_seeds_each
+from torchrl_lite.errors import UserError
 
 LABELS = {
     "success": "success rate",
@@ -66,6 +67,10 @@ def aggregate(
         return Curve(np.empty(0), np.empty((0, 0)))
     points = [x for seed in seeds for of_task in seed for x, _ in of_task]
     start, end = max(x[0] for x in points), min(ends)
+    if start > end:
+        apart = f"its curves have no {axis.replace('_', ' ')} in common: {ends[end].path} ends at"
+        note = f"{apart} {_shown(end, axis)}, another one begins at {_shown(start, axis)}"
+        return Curve(np.empty(0), np.empty((0, 0)), notes=[note])
     within = [x[(x >= start) & (x <= end)] for x in points]
     interpolated = not all(np.array_equal(one, within[0]) for one in within)
     x = np.unique(np.concatenate(within))
@@ -76,12 +81,16 @@ def aggregate(
     if without:
         notes.append(f"without seed {', '.join(without)}, which has no {metric} of some task")
     if end < CUT * max(ends):
-        digits, unit = (2 if AXES[axis].adds_up else 0), axis.replace("_", " ")
+        unit = axis.replace("_", " ")
         notes.append(
-            f"drawn up to {end:,.{digits}f} of {max(ends):,.{digits}f} {unit}, where the shortest "
-            f"run ends: {ends[end].path}"
+            f"drawn up to {_shown(end, axis)} of {_shown(max(ends), axis)} {unit}, where the "
+            f"shortest run ends: {ends[end].path}"
         )
     return Curve(x, values, interpolated, notes)
+
+
+def _shown(place: float, axis: Axis) -> str:
+    return f"{place:,.{2 if AXES[axis].adds_up else 0}f}"
 
 
 def _seeds(
@@ -163,6 +172,9 @@ def learning_curves(
     Seeds are averaged by `statistics.over_seeds`; ``smooth`` as for `aggregate`; ``markers`` are at
     evaluations and, for few seeds, dots of the single runs. What is left out is said on stderr.
     Without any value the figure has no axes.
+
+    Raises:
+        UserError: there are values, but no experiment has curves that overlap.
     """
     panels = _panels(experiments, metric=metric, axis=axis, smooth=smooth)
     if not panels:
@@ -194,10 +206,12 @@ def _panels(
         }
         for label, curve in curves.items():
             notes += [f"{label}: {note}" for note in curve.notes]
-            if not len(curve.x):
+            if not len(curve.x) and not curve.notes:
                 missing.setdefault(label, []).append(title)
         if any(len(curve.x) for curve in curves.values()):
             panels[title] = curves
+    if not panels and notes:
+        raise UserError("; ".join(dict.fromkeys(notes)))
     for label, lacking in missing.items():
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         named = ", ".join(lacking[:3]) + more

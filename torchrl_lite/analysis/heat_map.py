@@ -12,6 +12,7 @@ from torchrl_lite.analysis.axes import AXES, Axis
 from torchrl_lite.analysis.figures import LABELS, aggregate, say
 from torchrl_lite.analysis.runs import Run, tasks_of
 from torchrl_lite.analysis.statistics import centres
+from torchrl_lite.errors import UserError
 
 
 def heat_map(
@@ -22,7 +23,14 @@ def heat_map(
     smooth: int = 1,
 ) -> Figure:
     """A panel per experiment, with a row for each task and the axis from left to right; seeds are
-    averaged. Without any value the figure has no axes."""
+    averaged. Without any value the figure has no axes.
+
+    Raises:
+        UserError: the metric is one value for several tasks, or no task has curves that overlap.
+    """
+    for run in (run for runs in experiments.values() for run in runs):
+        if len(run.tasks) > 1 and metric in run.log.columns:
+            raise UserError(f"--heat_map: {metric} is one value for all tasks, not one of each")
     panels = {
         label: (tasks_of(runs), *cells(runs, metric=metric, axis=axis, smooth=smooth))
         for label, runs in experiments.items()
@@ -57,7 +65,10 @@ def cells(
     curves = [
         aggregate(runs, [task], metric=metric, axis=axis, smooth=smooth) for task in tasks_of(runs)
     ]
-    say([note for curve in curves for note in curve.notes])
+    notes = [note for curve in curves for note in curve.notes]
+    if notes and not any(len(curve.x) for curve in curves):
+        raise UserError("; ".join(dict.fromkeys(notes)))
+    say(notes)
     x = np.unique(np.concatenate([curve.x for curve in curves]))
     rows = [
         np.interp(x, curve.x, centres(curve.seeds), left=np.nan, right=np.nan)
