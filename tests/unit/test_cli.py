@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
-from tiny_runs import ROOT, TINY, one_line, requested, sets
+from tiny_runs import ROOT, TINY, one_line, requested, run_starter, sets
 
 from torchrl_lite import UserError
 from torchrl_lite.algo.registry import ALGORITHMS
@@ -139,3 +140,12 @@ def test_windows_is_rejected_in_one_line(
         start.begin()
     assert end.value.code == 2
     one_line(capsys.readouterr().err, "error: torchrl_lite needs Linux; on Windows, use WSL 2")
+
+
+def test_a_notebook_is_told_to_use_a_shell_or_the_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr("signal.signal", Mock(side_effect=AssertionError))
+    assert run_starter("plot", "log") == 2
+    one_line(capsys.readouterr().err, "!python", "import torchrl_lite")

@@ -34,7 +34,10 @@ def check_unused(folder: Path, *, resume: bool = False) -> None:
         used = folder.exists() and any(path.name != TRACEBACK for path in folder.iterdir())
         used = (folder / "params.json").exists() if resume else used
     if used:
-        raise UserError(f"{folder} exists; use --resume to continue it, or another --id or --seed")
+        raise UserError(
+            f"{folder} exists; use --resume (in train(), resume=True) to continue it, or another "
+            "--id or --seed (run_dir)"
+        )
 
 
 def _check_text(folder: Path) -> None:

@@ -22,6 +22,9 @@ def begin() -> None:
     if sys.platform == "win32":  # no fcntl, which locks a run directory
         print("error: torchrl_lite needs Linux; on Windows, use WSL 2", file=sys.stderr)
         raise SystemExit(2)
+    if "ipykernel" in sys.modules:  # its streams are no files, and a signal would end the kernel
+        print("error: in a notebook, use !python, or import torchrl_lite", file=sys.stderr)
+        raise SystemExit(2)
     from torchrl_lite.training.signals import stopping
 
     for number in stopping():
