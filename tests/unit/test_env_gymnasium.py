@@ -185,7 +185,7 @@ def test_a_failing_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for module, why in (("foreign_script", "(SystemExit: usage)"), ("no_such_package", "")):
         message = rejection("Foreign-v0", imports=[module])
         assert f"env.imports: {module!r} cannot be imported {why}" in message
-    assert "not a registered Gymnasium id" in rejection("foreign_script:Foreign-v0")
+    assert "name it in env.imports" in rejection("foreign_script:Foreign-v0")
 
 
 def test_the_error_of_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The Meta-World environment is bit-identical to stock, with the multi-task protocol."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -96,3 +98,17 @@ def test_numpys_global_random_state_is_unchanged() -> None:
     env.reset(seed=0)
     env.step(np.zeros(4, np.float32))
     np.testing.assert_equal(np.random.get_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward": "Sparse"}, "make_env: reward: "),
+        ({"reward_version": "v3"}, "make_env: reward_version: "),
+        ({"num_goals": 60}, "make_env: num_goals: "),
+        ({"horizon": 0}, "make_env: max_episode_frames: "),
+        ({"hide_goals": True}, "make_env: 'hide_goals' is not an option; did you mean 'hide_goal'"),
+    ],
+)
+def test_a_wrong_option_is_rejected(options: dict[str, Any], message: str) -> None:
+    assert error_of(make_env, "metaworld", "push-v3", **options).startswith(message)

@@ -60,6 +60,7 @@ def test_evaluation_can_be_limited_to_some_tasks(policy: Policy) -> None:
     (one,), _ = evaluate(policy, ["reach-v3"], episodes=1)
     assert one.task == "reach-v3"
     assert evaluate(policy, ["reach-v3", 1], episodes=1)[0] == [one]  # given twice, evaluated once
+    assert evaluate(policy, "reach-v3", episodes=1)[0] == [one]
     of_seed_0, _ = evaluate(policy, ["reach-v3"], episodes=1, seed=0)
     assert of_seed_0 != [one]  # other goals than those of seed 4
     (capped,), _ = evaluate(policy, ["reach-v3"], episodes=3, goals=0)
@@ -68,6 +69,7 @@ def test_evaluation_can_be_limited_to_some_tasks(policy: Policy) -> None:
 
 def test_an_impossible_evaluation_is_rejected(policy: Policy) -> None:
     assert "episodes: is 0" in error_of(evaluate, policy, episodes=0)
+    assert "workers: is -1" in error_of(evaluate, policy, workers=-1)
     for seed in (-1, 2**31):
         message = error_of(evaluate, policy, seed=seed)
         assert f"seed: is {seed}; it must be from 0 to 2147483647" in message

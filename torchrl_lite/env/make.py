@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 from pydantic import ValidationError
 
-from torchrl_lite.config import EnvConfig, WrapperConfig, nearest
+from torchrl_lite.config import EnvConfig, WrapperConfig, nearest, validate
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.failing import named
 from torchrl_lite.env.imports import import_modules
@@ -43,8 +43,8 @@ def make_env(
     seed: int = 1,
     horizon: int | None = None,
     render_mode: str | None = None,
-    wrappers: Sequence[WrapperConfig | str | dict[str, Any]] = (),
-    imports: Sequence[str] = (),
+    wrappers: Sequence[WrapperConfig | str | dict[str, Any]] | str = (),
+    imports: Sequence[str] | str = (),
     **options: Any,
 ) -> gym.Env:
     """One environment; ``horizon`` is its time limit in steps (None: the suite's).
@@ -57,12 +57,15 @@ def make_env(
     and ``film_size`` (`View`); of ``metaworld`` also the fields of `metaworld.Rules`.
 
     Raises:
-        UserError: unknown suite, task, camera, wrapper or module, or unsupported spaces.
+        UserError: unknown suite, task, camera, wrapper or module, a wrong option, or unsupported
+            spaces.
     """
     if suite not in _SUITES:
         raise UserError(f"env.suite: {suite!r} is unknown{nearest(suite, _SUITES)}")
-    import_modules(imports)
+    wrappers = [wrappers] if isinstance(wrappers, str) else wrappers
+    import_modules([imports] if isinstance(imports, str) else imports)
     view = View(render_mode, options.pop("camera", None), options.pop("film_size", None))
+    _check_options(options, suite=suite, task=task, max_episode_frames=horizon)
     env = _SUITES[suite].make(task, seed=seed, horizon=horizon, view=view, **options)
     try:
         return wrapped(env, [_wrapper(one) for one in wrappers])
@@ -70,6 +73,18 @@ def make_env(
         with suppress(Exception):  # the first error is the cause
             env.close()
         raise
+
+
+def _check_options(options: dict[str, Any], *, suite: str, task: str, **more: Any) -> None:
+    """
+    Raises:
+        UserError: an option is unknown, or has a value that its field does not allow.
+    """
+    known = metaworld.Rules._fields
+    for name in options:
+        if name not in known:
+            raise UserError(f"make_env: {name!r} is not an option{nearest(name, known)}")
+    validate(EnvConfig, {"suite": suite, "tasks": [task], **more, **options}, "make_env")
 
 
 def _wrapper(given: WrapperConfig | str | dict[str, Any]) -> WrapperConfig:

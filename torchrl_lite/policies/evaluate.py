@@ -105,6 +105,9 @@ def evaluate(
     """
     if episodes < 1:
         raise UserError(f"episodes: is {episodes}; it must be at least 1")
+    if workers < 0:
+        raise UserError(f"workers: is {workers}; it must be at least 0")
+    tasks = [tasks] if isinstance(tasks, str) else tasks
     numbers = goal_numbers(policy, goals)
     indices = list(dict.fromkeys(map(policy.index, tasks))) or list(range(len(policy.tasks)))
     seed = policy.seed if seed is None else seed
