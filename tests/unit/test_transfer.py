@@ -61,11 +61,13 @@ def test_a_cloned_policy_acts_the_same(algo: str, tmp_path: Path) -> None:
         assert all(torch.equal(v, target[k]) for k, v in learner.actor.state_dict().items())
 
 
-@pytest.mark.parametrize("heads", ["one", "two"])
+@pytest.mark.parametrize("heads", ["one", "two", "two, log_std first"])
 def test_mean_and_log_std_may_be_one_head_or_two(heads: str, tmp_path: Path) -> None:
     trunk = sequential(SPEC.obs_dim, *HIDDEN, 1)[:-1]
     mean, log_std = (nn.Linear(HIDDEN[-1], SPEC.act_dim) for _ in range(2))
     saved = nn.ModuleDict({"trunk": trunk, "mean": mean, "log_std": log_std}).state_dict()
+    if heads.endswith("first"):  # a state_dict has the order of the constructor
+        saved = nn.ModuleDict({"trunk": trunk, "log_std": log_std, "mean": mean}).state_dict()
     if heads == "one":
         both = zip(mean.parameters(), log_std.parameters(), strict=True)
         weight, bias = (torch.cat(pair).detach() for pair in both)
@@ -109,7 +111,7 @@ def test_a_run_directory_loads_its_best_weights(tmp_path: Path) -> None:
 def test_matching_tensors_are_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
     """From a deeper network with another observation size."""
     other = sequential(SPEC.obs_dim + 1, *HIDDEN, 12, SPEC.act_dim)
-    torch.save(other.state_dict() | {"extra": torch.zeros(3)}, tmp_path / "other.pt")
+    torch.save(other.state_dict() | {"action_scale": torch.ones(2)}, tmp_path / "other.pt")
     learner = make_learner("td3", SPEC, hidden=HIDDEN)
     before = learner.actor.body.trunk.layers[0].weight.clone()
     report = load_weights(learner, read_source(tmp_path / "other.pt"))
@@ -172,6 +174,11 @@ def test_a_zip_with_paths_outside_itself_or_a_bomb_is_rejected(tmp_path: Path) -
     [
         ({"networks": {}}, "no weights"),
         ({"a": torch.zeros(2)}, "no linear layers"),
+        (
+            nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 2)).state_dict(),
+            "1.bias is not of a linear layer",
+        ),
+        (sequential(5, 8, 2).state_dict() | {"9.weight": torch.zeros(3, 4)}, "do not fit"),
         ({"networks": {0: torch.zeros(2)}}, "0 is not a named tensor"),
         ({"learner": 3}, "'learner' is not a named tensor"),
     ],

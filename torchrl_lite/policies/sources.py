@@ -19,7 +19,7 @@ from torchrl_lite.errors import CheckpointError, UserError
 from torchrl_lite.policies import file as policy_file
 from torchrl_lite.policies import shipped
 from torchrl_lite.policies.head import MAX_BYTES, Head, Net
-from torchrl_lite.policies.plain import check_names, linears, plain_actor
+from torchrl_lite.policies.plain import check_names, plain_actor
 from torchrl_lite.policies.stable_baselines3 import read_sb3_policy
 
 Parts = dict[str, dict[str, Tensor]]
@@ -126,4 +126,4 @@ def _of_state(state: dict, path: Path) -> tuple[Parts, Facts]:
         return parts, facts
     if any(name.startswith("body.") for name in networks):
         return {"actor": networks}, facts
-    return {"actor": plain_actor(linears(networks), path)}, facts._replace(net=Net())
+    return {"actor": plain_actor(networks, path)}, facts._replace(net=Net())

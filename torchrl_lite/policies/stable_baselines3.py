@@ -19,6 +19,7 @@ from torchrl_lite.errors import CheckpointError
 from torchrl_lite.policies.plain import (
     Linear,
     body_of,
+    check_chain,
     check_names,
     linears,
 )
@@ -83,8 +84,8 @@ def read_sb3_policy(content: bytes, path: Path) -> Sb3Policy | None:
     _check_activation(members.get("data", b""), path)
     tensors = files.load(path, BytesIO(members["policy.pth"]))
     check_names(tensors, path)
-    log_std = linears(tensors, "actor.log_std.")
-    trunk, heads = linears(tensors, "actor.latent_pi."), linears(tensors, "actor.mu.")
+    log_std = [*linears(tensors, "actor.log_std.").values()]
+    trunk, heads = (linears(tensors, f"actor.{part}.").values() for part in ("latent_pi", "mu"))
     layers = [*trunk, *heads]
     _check_chain(layers, log_std, tensors, path)
     if log_std:
@@ -97,7 +98,7 @@ def read_sb3_policy(content: bytes, path: Path) -> Sb3Policy | None:
         body=body_of(layers),
         hidden_shapes=[len(layer.weight) for layer in layers[:-1]],
         obs_dim=layers[0].weight.shape[1],
-        act_dim=len(heads[-1].weight),
+        act_dim=len(layers[-1].weight) // (2 if log_std else 1),
         frames=frames if isinstance(frames, int) else 0,
     )
 
@@ -112,11 +113,7 @@ def _check_chain(
             f"{path}: its actor is not a plain network of SAC, TD3 or DDPG (feature extractors, "
             "gSDE and networks without hidden layers are not supported)"
         )
-    inputs = layers[0].weight.shape[1]
-    for layer in layers:
-        if layer.weight.shape[1] != inputs or layer.bias.shape != layer.weight.shape[:1]:
-            raise CheckpointError(f"{path}: the layers of its actor do not fit each other")
-        inputs = len(layer.weight)
+    check_chain(layers, path)
     if log_std and [part.shape for part in log_std[0]] != [part.shape for part in layers[-1]]:
         raise CheckpointError(f"{path}: the layers of its actor do not fit each other")
     if any(part.dtype != torch.float32 for layer in (*layers, *log_std) for part in layer):
