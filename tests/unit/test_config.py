@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import error_of
 from pydantic import Field
@@ -374,6 +375,12 @@ def test_a_tree_that_is_nested_too_deeply_is_rejected(tmp_path: Path, depth: int
     error_of(overridden, f"{'.'.join(['train'] * depth)}=1")
     for suffix, text in ((".json", sections), (".json", lists), (".yaml", sections)):
         error_of(loaded, write(tmp_path / f"config{suffix}", text))
+
+
+def test_a_mapping_may_hold_tuples_and_numpys_numbers_but_only_names() -> None:
+    config = checked({"env": {"tasks": ("reach-v3",)}, "train": {"batch_size": np.int64(64)}})
+    assert (config.env.tasks, config.train.batch_size) == (["reach-v3"], 64)
+    assert "the key 3 is not a string" in error_of(checked, tree({}) | {3: 4})
 
 
 # --- extends -------------------------------------------------------------------------------------

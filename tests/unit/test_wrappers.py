@@ -124,6 +124,18 @@ def test_a_registered_function_shapes_rewards_but_not_success() -> None:
         obs = next_obs
 
 
+def test_a_wrapper_gets_whole_numbers_as_indices() -> None:
+    register_wrapper("Keep", lambda env, keep: gym.wrappers.TransformObservation(
+        env, lambda obs: obs[keep], gym.spaces.Box(-1, 1, (len(keep),), np.float64)
+    ))  # fmt: skip
+    env, plain = (make_env("metaworld", TASK, wrappers=given) for given in (
+        [{"name": "Keep", "keep": [3, 1]}], ()
+    ))  # fmt: skip
+    assert np.array_equal(env.reset(seed=5)[0], plain.reset(seed=5)[0][[3, 1]])
+    timed = make_env("metaworld", TASK, wrappers="TimeAwareObservation")  # a bare name
+    assert timed.observation_space.shape == (40,)
+
+
 class OneArray(PendulumEnv):
     """Counts steps in an array that it returns every time."""
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,26 @@ def _no_constant(name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Converts integral floats to integers, at every level.
+    """Converts integral floats and numpy's integers to integers, and tuples to lists, at every
+    level.
 
     Raises:
-        UserError: a string contains a lone surrogate, or a null character, which no path can have.
+        UserError: a string contains a lone surrogate, or a null character, which no path can have;
+            or a key is no string.
         RecursionError: nested too deeply.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
     if isinstance(value, str) and ("\0" in value or not value.isascii()):
         _check_text(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise UserError(f"the key {key!r} is not a string")
         return {plain(key): plain(item) for key, item in value.items()}
     return value
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from torchrl_lite.config.section import Name, Section
 
-Argument = bool | int | float | str | list[float] | None
+Argument = bool | int | float | str | list[int] | list[float] | None
 
 
 class WrapperConfig(Section):
