@@ -86,6 +86,12 @@ def test_recorded_transitions_match_stock_meta_world(recorded: Demonstrations) -
     assert recorded.header.seed == 3 and recorded.lines()[0].endswith(told)
 
 
+def test_an_episode_is_recorded_once_for_each_goal() -> None:
+    demos = record(env_config(TASKS[:1], num_goals=2), episodes=5, seed=3)
+    (evaluation,) = demos.header.episodes
+    assert len({*evaluation.returns}) == len(evaluation.returns) == 2
+
+
 def test_wrappers_and_hidden_goals_do_not_change_what_the_expert_does(
     recorded: Demonstrations,
 ) -> None:

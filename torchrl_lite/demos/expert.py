@@ -22,7 +22,8 @@ from torchrl_lite.types import Block
 def record(
     env: EnvConfig, *, episodes: int, seed: int, versions: dict[str, str] | None = None
 ) -> Demonstrations:
-    """All of ``episodes`` episodes of each task, successful or not, up to their time limit.
+    """``episodes`` episodes of each task, successful or not, up to their time limit; without
+    wrappers at most one per goal, since another one would be the same.
 
     Their goals are spread evenly over those of ``seed``. Actions are clipped to [-1, 1], as
     Meta-World does. The expert sees the goal and Meta-World's own observations also where
@@ -35,6 +36,8 @@ def record(
         raise UserError('--config: env.suite: experts exist only for the suite "metaworld"')
     for task in env.tasks:
         check_task(task, "--task")
+    if not env.wrappers:
+        episodes = min(episodes, env.num_goals)
     recorded = [_record(env, task, episodes, seed) for task in range(len(env.tasks))]
     header = DemoHeader(
         source="metaworld.policies",
