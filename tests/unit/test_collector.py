@@ -3,6 +3,7 @@
 import os
 import signal
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from multiprocessing import active_children, get_context
@@ -399,10 +400,11 @@ NO_SUCH_TASK = SMALL.model_copy(update={"tasks": [TASKS[0], "reach-v9"]})
 def test_a_failure_to_build_environments_leaves_no_process(
     workers: int, error: type[Exception]
 ) -> None:
-    before = active_children()
+    before, threads = active_children(), threading.active_count()
     with pytest.raises(error, match="reach-v9"):
         make_collector(NO_SUCH_TASK, spec=make_spec(SMALL), workers=workers)
     assert started_since(before) == []
+    assert threading.active_count() == threads
 
 
 def test_a_signal_while_a_worker_starts_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Steps groups of environments with a frozen policy, in the main process or in a worker."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from numpy import ndarray
@@ -22,7 +23,12 @@ class Rollout:
         self._environments = environments = Environments(setup, watchdog)
         self._groups = [list(group) for group in setup.groups]
         sites = [site for group in self._groups for site in group]
-        self._runners = {site: environments.runner(site) for site in sites}
+        try:
+            self._runners = {site: environments.runner(site) for site in sites}
+        except BaseException:
+            with suppress(Exception):  # the first error is the cause
+                environments.close()
+            raise
         self._episodes = dict.fromkeys(self._runners, -1)
         self._evaluation = Evaluation(environments)
 
