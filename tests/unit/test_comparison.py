@@ -64,7 +64,7 @@ def test_the_shipped_ablations_change_one_ingredient_at_a_time(
 ) -> None:
     found = trials(tmp_path, "--plan", plan, *argv, "--seeds", "1")
     configs = {trial.folder.parts[-3]: flat(config_of(trial).model_dump()) for trial in found}
-    recipe = configs.pop(plan.removeprefix("compare_"))
+    recipe = configs.pop(next(iter(configs)))
     together = [
         {"env.num_envs", "env.group_size"}, {"env.reward_normalization", "net.critic.bound"}
     ]  # fmt: skip
@@ -87,6 +87,13 @@ def test_a_run_gets_the_fields_of_its_method_and_the_budget(tmp_path: Path) -> N
     assert [t.folder.name for t in found] == ["7", "8"] * 3
     assert found[0].folder == tmp_path / "x" / "small" / "Pendulum-v1" / "7"
     assert parse("sac", found[0].argv, multi_task=False).until == Until("core_hours", 1.5)
+
+
+def test_the_configuration_of_a_plan_may_lie_beside_it(tmp_path: Path) -> None:
+    base = {"extends": str(Path(PENDULUM).parent / "base.json")}
+    (tmp_path / "own.json").write_text(json.dumps(json.loads(Path(PENDULUM).read_text()) | base))
+    (trial, *_) = trials(tmp_path, "--plan", save_plan(tmp_path, config="own.json"))
+    assert config_of(trial).env.tasks == ["Pendulum-v1"]
 
 
 def test_a_run_is_finished_when_its_budget_is_used_up(tmp_path: Path) -> None:

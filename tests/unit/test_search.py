@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import error_of
 from tiny_runs import ROOT, one_line
 
 from torchrl_lite.checkpoint.lock import locked
@@ -18,6 +19,7 @@ from torchrl_lite.checkpoint.traces import NOT_FINITE
 from torchrl_lite.command.flags import parse
 from torchrl_lite.command.options import request, resolve
 from torchrl_lite.config import parse_override
+from torchrl_lite.config.extras import import_extra
 from torchrl_lite.sweep import command
 from torchrl_lite.sweep.plan import STARTERS
 from torchrl_lite.sweep.runner import Signals
@@ -346,6 +348,15 @@ def test_without_optuna_the_error_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert search(TAU, *GRID) == 2
     one_line(capsys.readouterr().err, "pip install -e '.[search]'")
+
+
+def test_an_extra_that_lacks_a_package_of_its_own_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "halved.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = error_of(import_extra, "halved", "search", needed_by="--search")
+    assert "halved cannot be imported (No module named 'no_such_dependency')" in message
 
 
 def test_core_minutes_end_a_run(search: Searches) -> None:

@@ -94,6 +94,7 @@ def test_a_run_is_finished_when_its_result_has_all_epochs(tmp_path: Path) -> Non
         (SAC, ["env.tasks: no task"]),
         ([*SAC, "--tasks", "9-1"], ["--tasks: '9-1'", "of at most 10000"]),
         ([*ONE, "--seeds", "1,1"], ["two runs"]),
+        ([*ONE, "--seeds", ""], ["--seeds: ''"]),
         ([*ONE, "--grid", "sac.plr=3"], ["--grid", "list"]),
         ([*ONE, "--grid", "sac.plr=[1,1]"], ["twice"]),
         ([*ONE, "--grid", "td3.plr=[1]"], ["trains td3"]),

@@ -13,11 +13,16 @@ def how_to_install(extra: str) -> str:
 def import_extra(name: str, extra: str, *, needed_by: str) -> Any:
     """
     Raises:
-        UserError: the package is not installed; ``needed_by`` names the flag or field.
+        UserError: the package is not installed, or cannot be imported; ``needed_by`` names the flag
+            or field.
     """
     try:
         package: Any = import_module(name)
-    except ImportError:
+    except ImportError as error:
+        if error.name != name:  # it is there, but something that it needs is not
+            raise UserError(
+                f"{needed_by}: the package {name} cannot be imported ({error})"
+            ) from None
         package = None
     is_folder = hasattr(package, "__path__") and getattr(package, "__file__", None) is None
     if package is None or is_folder:  # any folder of this name can be imported

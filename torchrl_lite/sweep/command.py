@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> Namespace:
         raise UserError(f"--{error}") from None
     args.starter = [plan.check_starter(name) for name in args.starter]
     args.tasks = [] if args.tasks is None else plan.parse_tasks(args.tasks)
-    args.seeds = plan.parse_seeds(args.seeds or "1")
+    args.seeds = plan.parse_seeds("1" if args.seeds is None else args.seeds)
     args.grid = [plan.parse_grid(text) for text in args.grid]
     args.out = args.out or args.log_dir / ("search" if args.search else "sweep")
     return args

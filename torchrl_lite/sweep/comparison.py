@@ -40,12 +40,13 @@ def fill_in(args: Namespace) -> None:
     """
     plan = read(args.plan)
     try:
-        args.config = config_file(plan.config)
+        beside = args.plan.parent / plan.config  # as ``extends`` is found
+        args.config = beside if beside.is_file() else config_file(plan.config)
         args.until = args.until or until(plan.until)
     except ArgumentTypeError as error:
         raise UserError(f"{args.plan}: {error}") from None
     args.starter = [plan.starter]
     args.methods = {name: plan.set | setting for name, setting in plan.methods.items()}
-    args.seeds = args.seeds or plan.seeds
+    args.seeds = plan.seeds if args.seeds is None else args.seeds
     args.out = args.out or args.log_dir / args.plan.stem
     args.log_dir = args.out  # its runs are in its folder
