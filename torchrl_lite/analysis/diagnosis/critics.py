@@ -16,7 +16,7 @@ def _gentler(run: Evidence) -> str:
 def _categorical(run: Evidence) -> str:
     """Their range has no room for the entropy bonus of a large temperature."""
     also = f", {run.algo}.initial_alpha=0.01" if run.is_entropic else ""
-    return f"categorical critics (net.critic.kind=hl_gauss{also})"
+    return f"categorical critics (net.critic.kind=c51{also})"
 
 
 def diverging_critics(run: Evidence) -> Finding | None:
