@@ -106,9 +106,14 @@ def test_numpys_global_random_state_is_unchanged() -> None:
         ({"reward": "Sparse"}, "make_env: reward: "),
         ({"reward_version": "v3"}, "make_env: reward_version: "),
         ({"num_goals": 60}, "make_env: num_goals: "),
-        ({"horizon": 0}, "make_env: max_episode_frames: "),
+        ({"horizon": 0}, "make_env: horizon: "),
         ({"hide_goals": True}, "make_env: 'hide_goals' is not an option; did you mean 'hide_goal'"),
     ],
 )
 def test_a_wrong_option_is_rejected(options: dict[str, Any], message: str) -> None:
     assert error_of(make_env, "metaworld", "push-v3", **options).startswith(message)
+
+
+def test_options_may_be_numpys_integers() -> None:
+    env = make_env("metaworld", "push-v3", horizon=np.int64(7), num_goals=np.int64(2))  # type: ignore[arg-type]
+    assert env.spec is not None and env.spec.max_episode_steps == 7

@@ -19,7 +19,7 @@ from torchrl_lite.command import train as library
 from torchrl_lite.command.launch import main
 from torchrl_lite.command.report import telling
 from torchrl_lite.config import EnvConfig
-from torchrl_lite.env.failing import of_environment
+from torchrl_lite.env.failing import named, of_environment
 from torchrl_lite.env.make import make_spec
 from torchrl_lite.errors import EpisodeError, RunError
 from torchrl_lite.policies import film
@@ -158,6 +158,12 @@ def test_an_environment_for_gym_is_told_what_gymnasium_expects(
     set_up(where=f"old {method}")
     assert train(tmp_path) == 1
     assert "; Gymnasium's reset returns 2 values, its step 5 (full" in capsys.readouterr().err
+
+
+def test_an_environments_own_unpacking_is_not_blamed_on_gym() -> None:
+    with pytest.raises(EpisodeError) as caught, named("own"):
+        _, _ = [1, 2, 3]
+    assert str(caught.value) == "own: ValueError: too many values to unpack (expected 2)"
 
 
 @pytest.mark.parametrize("success", ["nan", "0.3"])

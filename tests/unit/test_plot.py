@@ -316,7 +316,8 @@ def test_the_heat_map_has_a_row_for_each_task(write: Write) -> None:
         Run(write({"a": [0.1, 0.5, 0.9], "b": [0.0, 0.2, 0.4]}, seed=1)),
         Run(write({"a": [0.3, 0.5, 0.9], "b": [0.2, 0.4, 0.4]}, seed=2)),
     ]
-    x, rows = cells(runs, metric="success", axis="frames")
+    x, rows, notes = cells(runs, metric="success", axis="frames")
+    assert notes == []
     assert x.tolist() == [2000, 4000, 6000]
     assert rows == pytest.approx(np.array([[0.2, 0.5, 0.9], [0.1, 0.3, 0.4]]))
     panel, colorbar = heat_map({"exp": runs}).axes
@@ -343,8 +344,10 @@ def test_seeds_without_a_common_place_are_an_error_that_says_so(
     header, *lines = early.read_text().splitlines(keepends=True)
     early.write_text(header + "".join(lines[:2]))
     late.write_text(header + "".join(lines[2:]))
-    with pytest.raises(UserError, match=r"1 ends at 2,000, another one begins at 4,000$"):
+    with pytest.raises(UserError, match=r"^exp: .*1 ends at 2,000, another one begins at 4,000$"):
         draw({"exp": runs})
+    other = Run(write({"a": [0.1, 0.2]}, experiment="other"))
+    assert draw({"exp": runs, "other": [other]}).axes, "the others are drawn"
 
 
 def test_a_long_curve_is_thinned_to_its_end(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

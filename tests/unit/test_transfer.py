@@ -111,7 +111,8 @@ def test_a_run_directory_loads_its_best_weights(tmp_path: Path) -> None:
 def test_matching_tensors_are_loaded_and_the_rest_is_reported(tmp_path: Path) -> None:
     """From a deeper network with another observation size."""
     other = sequential(SPEC.obs_dim + 1, *HIDDEN, 12, SPEC.act_dim)
-    torch.save(other.state_dict() | {"action_scale": torch.ones(2)}, tmp_path / "other.pt")
+    constants = {"action_scale": torch.ones(2), "actor_logstd": torch.zeros(1, 2)}
+    torch.save(other.state_dict() | constants, tmp_path / "other.pt")
     learner = make_learner("td3", SPEC, hidden=HIDDEN)
     before = learner.actor.body.trunk.layers[0].weight.clone()
     report = load_weights(learner, read_source(tmp_path / "other.pt"))
@@ -178,6 +179,7 @@ def test_a_zip_with_paths_outside_itself_or_a_bomb_is_rejected(tmp_path: Path) -
             nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 2)).state_dict(),
             "1.bias is not of a linear layer",
         ),
+        (sequential(5, 8, 2).state_dict() | {"obs_std": torch.ones(5)}, "obs_std is not of a"),
         (sequential(5, 8, 2).state_dict() | {"9.weight": torch.zeros(3, 4)}, "do not fit"),
         ({"networks": {0: torch.zeros(2)}}, "0 is not a named tensor"),
         ({"learner": 3}, "'learner' is not a named tensor"),

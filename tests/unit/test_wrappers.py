@@ -12,7 +12,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 from stock import SEED, random_actions, stock_env
 from tiny_runs import assert_same_run, one_line, result_of, run_starter, short, train
 
-from torchrl_lite import register_wrapper
+from torchrl_lite import load_config, register_wrapper
 from torchrl_lite.command.launch import main
 from torchrl_lite.config import WrapperConfig
 from torchrl_lite.env import wrappers
@@ -132,6 +132,11 @@ def test_a_wrapper_gets_whole_numbers_as_indices() -> None:
         [{"name": "Keep", "keep": [3, 1]}], ()
     ))  # fmt: skip
     assert np.array_equal(env.reset(seed=5)[0], plain.reset(seed=5)[0][[3, 1]])
+    config = load_config(
+        {"env": {"tasks": [TASK], "wrappers": [{"name": "Keep", "keep": [1.0, 3]}]}}
+    )
+    (given,) = config.env.wrappers
+    assert [*map(type, given.arguments["keep"])] == [int, int], "as make_env gives them"
     timed = make_env("metaworld", TASK, wrappers="TimeAwareObservation")  # a bare name
     assert timed.observation_space.shape == (40,)
 
@@ -201,7 +206,7 @@ def test_invalid_registrations_are_rejected() -> None:
 
 
 MODULE = """
-from torchrl_lite import register_wrapper
+from torchrl_lite import load_config, register_wrapper
 
 def shaped(obs, action, next_obs, reward, info, weight):
     return reward + weight * float(next_obs[0] - obs[0])

@@ -26,18 +26,23 @@ def heat_map(
     averaged. Without any value the figure has no axes.
 
     Raises:
-        UserError: the metric is one value for several tasks, or no task has curves that overlap.
+        UserError: the metric is one value for several tasks, or there are values,
+            but no experiment has curves that overlap.
     """
     for run in (run for runs in experiments.values() for run in runs):
         if len(run.tasks) > 1 and metric in run.log.columns:
             raise UserError(f"--heat_map: {metric} is one value for all tasks, not one of each")
-    panels = {
-        label: (tasks_of(runs), *cells(runs, metric=metric, axis=axis, smooth=smooth))
-        for label, runs in experiments.items()
-    }
-    panels = {label: panel for label, panel in panels.items() if len(panel[1])}
+    panels, notes = {}, list[str]()
+    for label, runs in experiments.items():
+        x, rows, lacking = cells(runs, metric=metric, axis=axis, smooth=smooth)
+        notes += [f"{label}: {note}" for note in lacking]
+        if len(x):
+            panels[label] = tasks_of(runs), x, rows
     if not panels:
+        if notes:
+            raise UserError("; ".join(dict.fromkeys(notes)))
         return Figure()
+    say(notes)
     most = max(len(tasks) for tasks, _, _ in panels.values())
     size = (2.5 + 4.5 * len(panels), 1.2 + 0.22 * most)
     figure = Figure(figsize=size, layout="constrained")
@@ -60,15 +65,12 @@ def heat_map(
 
 def cells(
     runs: Sequence[Run], *, metric: str, axis: Axis, smooth: int = 1
-) -> tuple[Float[ndarray, " N"], Float[ndarray, "T N"]]:
-    """Positions on the axis, and a row of values for each task; nan where it has none."""
+) -> tuple[Float[ndarray, " N"], Float[ndarray, "T N"], list[str]]:
+    """Positions on the axis, a row of values for each task, nan where it has none, and notes on
+    what of the runs is not in them."""
     curves = [
         aggregate(runs, [task], metric=metric, axis=axis, smooth=smooth) for task in tasks_of(runs)
     ]
-    notes = [note for curve in curves for note in curve.notes]
-    if notes and not any(len(curve.x) for curve in curves):
-        raise UserError("; ".join(dict.fromkeys(notes)))
-    say(notes)
     x = np.unique(np.concatenate([curve.x for curve in curves]))
     rows = [
         np.interp(x, curve.x, centres(curve.seeds), left=np.nan, right=np.nan)
@@ -76,7 +78,7 @@ def cells(
         else np.full(len(x), np.nan)
         for curve in curves
     ]
-    return x, np.array(rows)
+    return x, np.array(rows), [note for curve in curves for note in curve.notes]
 
 
 def _edges(x: Float[ndarray, " N"]) -> Float[ndarray, " M"]:

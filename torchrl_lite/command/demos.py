@@ -23,7 +23,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
         help="tasks, rewards, goals and time limit of this configuration",
     )
     parser.add_argument(
-        "--episodes", type=episodes, default=50, metavar="N", help="of each task (default 50)"
+        "--episodes",
+        type=episodes,
+        default=50,
+        metavar="N",
+        help="of each task, at most one per goal (default 50)",
     )
     parser.add_argument(
         "--seed", type=seed, default=1, metavar="N", help="draws the goals, as in training"
@@ -59,6 +63,8 @@ def run(args: Namespace) -> int:
         if path.exists():
             raise UserError(f"--out: {path} exists")
     demos = record(env, episodes=args.episodes, seed=args.seed, versions=versions())
+    if args.episodes > max(len(one.returns) for one in demos.header.episodes):
+        print(f"one episode for each of the {env.num_goals} goals: another one would be the same")
     print(*demos.lines(), sep="\n")
     if args.format == "minari":
         print(*minari.write(demos), sep="\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 from torchrl_lite.errors import EpisodeError, RunError, UserError
 
@@ -11,10 +12,17 @@ RAISED = (Exception, SystemExit)
 
 def of_environment(name: str, error: BaseException) -> EpisodeError:
     """An error that names the environment it came from."""
-    # The unpacking stands in Gymnasium's own wrappers, so the stack frames do not show the cause.
-    old_api = isinstance(error, ValueError) and "to unpack" in str(error)
-    hint = "; Gymnasium's reset returns 2 values, its step 5" if old_api else ""
+    hint = "; Gymnasium's reset returns 2 values, its step 5" if _is_of_gym(error) else ""
     return EpisodeError(f"{name}: {type(error).__name__}: {error}{hint}")
+
+
+def _is_of_gym(error: BaseException) -> bool:
+    """Whether a wrapper of Gymnasium could not unpack what an environment returned. The stack
+    frames of its author's code do not show that."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    where = frames[-1].f_globals.get("__name__", "") if frames else ""
+    unpacking = isinstance(error, ValueError) and "to unpack" in str(error)
+    return unpacking and where.partition(".")[0] in ("gymnasium", "torchrl_lite")
 
 
 @contextmanager

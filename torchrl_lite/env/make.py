@@ -8,6 +8,7 @@ import gymnasium as gym
 from pydantic import ValidationError
 
 from torchrl_lite.config import EnvConfig, WrapperConfig, nearest, validate
+from torchrl_lite.config.files import plain
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.failing import named
 from torchrl_lite.env.imports import import_modules
@@ -84,12 +85,16 @@ def _check_options(options: dict[str, Any], *, suite: str, task: str, **more: An
     for name in options:
         if name not in known:
             raise UserError(f"make_env: {name!r} is not an option{nearest(name, known)}")
-    validate(EnvConfig, {"suite": suite, "tasks": [task], **more, **options}, "make_env")
+    tree = plain({"suite": suite, "tasks": [task], **more, **options})
+    try:
+        validate(EnvConfig, tree, "make_env")
+    except UserError as error:
+        raise UserError(str(error).replace("max_episode_frames", "horizon")) from None
 
 
 def _wrapper(given: WrapperConfig | str | dict[str, Any]) -> WrapperConfig:
     try:
-        return WrapperConfig.model_validate(given)
+        return WrapperConfig.model_validate(plain(given))
     except ValidationError as error:
         raise UserError(f"env.wrappers: {given!r}: {error.errors()[0]['msg']}") from None
 

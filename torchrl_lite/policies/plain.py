@@ -10,8 +10,8 @@ from torch import Tensor
 
 from torchrl_lite.errors import CheckpointError
 
-_CONSTANTS = ("action_scale", "action_bias", "log_std")
-"""Of CleanRL's actors, and a standard deviation that does not depend on the state."""
+_IGNORED = re.compile("action_(scale|bias)|(actor_)?(log_?)?(std|sigma)(_param)?")
+"""The action bounds of CleanRL's actors, and a standard deviation that is the same everywhere."""
 _LOG_STD = re.compile("std|sigma", re.IGNORECASE)
 
 
@@ -57,7 +57,7 @@ def plain_actor(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: has no linear layers of an actor")
     others = tensors.keys() - named - {_bias_of(name) for name in names}
     for name in sorted(others):
-        if name.rpartition(".")[2] not in _CONSTANTS:
+        if not _IGNORED.fullmatch(name.rpartition(".")[2]):
             raise CheckpointError(f"{path}: {name} is not of a linear layer; only these and ReLU")
     if len(layers) > 1 and _are_two_heads(*layers[-2:]):
         mean, log_std = layers[-2:]

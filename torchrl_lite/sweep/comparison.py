@@ -43,7 +43,7 @@ def fill_in(args: Namespace) -> None:
         beside = args.plan.parent / plan.config  # as ``extends`` is found
         args.config = beside if beside.is_file() else config_file(plan.config)
         args.until = args.until or until(plan.until)
-    except ArgumentTypeError as error:
+    except (ArgumentTypeError, OSError) as error:
         raise UserError(f"{args.plan}: {error}") from None
     args.starter = [plan.starter]
     args.methods = {name: plan.set | setting for name, setting in plan.methods.items()}
