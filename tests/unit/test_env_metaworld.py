@@ -115,5 +115,6 @@ def test_a_wrong_option_is_rejected(options: dict[str, Any], message: str) -> No
 
 
 def test_options_may_be_numpys_integers() -> None:
-    env = make_env("metaworld", "push-v3", horizon=np.int64(7), num_goals=np.int64(2))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"horizon": np.int64(7), "num_goals": np.int64(2)}
+    env = make_env("metaworld", "push-v3", **options)
     assert env.spec is not None and env.spec.max_episode_steps == 7

@@ -29,6 +29,12 @@ def traces(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in found)
 
 
+def remove(folder: Path, *names: str) -> None:
+    """Removes those that exist."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
 def _has_rows(log: Path) -> bool:
     with log.open("rb") as file:
         file.readline(2**20)

@@ -10,6 +10,7 @@ from torchrl_lite.config.files import (
     nest,
     parse_json,
     parse_override,
+    plain,
     read_tree,
 )
 from torchrl_lite.config.hints import nearest
@@ -61,6 +62,7 @@ __all__ = [
     "nest",
     "parse_json",
     "parse_override",
+    "plain",
     "read_tree",
     "reference",
     "validate",

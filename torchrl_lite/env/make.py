@@ -7,8 +7,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 from pydantic import ValidationError
 
-from torchrl_lite.config import EnvConfig, WrapperConfig, nearest, validate
-from torchrl_lite.config.files import plain
+from torchrl_lite.config import EnvConfig, WrapperConfig, nearest, plain, validate
 from torchrl_lite.env import gymnasium, metaworld
 from torchrl_lite.env.failing import named
 from torchrl_lite.env.imports import import_modules

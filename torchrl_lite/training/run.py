@@ -13,7 +13,7 @@ from torchrl_lite.analysis.axes import Until
 from torchrl_lite.checkpoint import files
 from torchrl_lite.checkpoint.lock import locked
 from torchrl_lite.checkpoint.store import Saved
-from torchrl_lite.checkpoint.traces import NOT_FINITE, RESULTS, TRACEBACK
+from torchrl_lite.checkpoint.traces import NOT_FINITE, RESULTS, TRACEBACK, remove
 from torchrl_lite.config import Config
 from torchrl_lite.errors import BusyError, RunError, UserError
 from torchrl_lite.reporting.console import Row
@@ -142,7 +142,7 @@ class Run(CallbackRun):
         check_columns(self.folder / "log.csv", self._past.columns, header)
         tracker = None if tracked_as is None else self._tracker(tracked_as)
         self._checkpoints.begin()
-        self._remove(TRACEBACK, NOT_FINITE)  # of an earlier end
+        remove(self.folder, TRACEBACK, NOT_FINITE)  # of an earlier end
         self._logger = Logger(self.folder, header, self._view, keep_until=algo.total_frames)
         self._stack.callback(self._logger.close)
         epochs = self._past.epochs
@@ -151,10 +151,6 @@ class Run(CallbackRun):
         if tracker is not None:
             self._logger.add_sink(tracker)
         self._logger.describe(hyperparameters(config) | {"seed": self._seed})
-
-    def _remove(self, *names: str) -> None:
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
 
     def _tracker(self, name: str) -> Tracker:
         return Tracker(
@@ -193,7 +189,7 @@ class Run(CallbackRun):
 
     def during_epoch(self) -> AbstractContextManager[object]:
         super().during_epoch()
-        self._remove(*RESULTS)  # of a run that is now extended
+        remove(self.folder, *RESULTS)  # of a run that is now extended
         return self._guard.finishing()
 
     def after_evaluation(self, algo: RLAlgo, evaluation: Row) -> None:
