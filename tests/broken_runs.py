@@ -255,6 +255,7 @@ LOGS = {
         None,
         PUSH_AND_REACH | {"curriculum.kind": "sequential"},
     ),
+    "nothing, 20 updates per frame": Log({}, None, {"train.opt_steps": 10_000}),
     "nothing, transferred weights": Log({}, None, {"train.pretrain_epochs": 0}),
     "nothing, a sure policy from the start": Log(
         {"eval/saturated": line(0.97, 0.97), "train/alpha": line(5e-5, 5e-5)},

@@ -109,7 +109,7 @@ def updates_per_frame(run: Evidence) -> Finding | None:
             f"used {uses:.2g} times on average.",
             "Raise train.opt_steps or train.batch_size; 10 to 250 uses are usual.",
         )
-    if ratio > 8:
+    if ratio > 8 and not run.improved():  # ensembles such as REDQ's, and DroQ, learn from 20
         return Finding(
             f"There are too many updates: {ratio:.0f} for each frame. Critics overfit the few "
             "transitions there are.",
