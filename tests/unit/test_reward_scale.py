@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -48,24 +49,46 @@ def growing(tasks: int, frames: int, copies: int = 1, *, seed: int = 0) -> Tenso
     return size * (1 + noise)
 
 
-def test_a_block_counts_as_its_rewards_one_by_one_in_order() -> None:
-    """Frame by frame, and within a frame environment by environment."""
-    scale, rew = DeviationScale(3), growing(3, 40, 5)
+@pytest.mark.parametrize("copies", [1, 5])
+def test_every_environment_counts_its_own_rewards_in_order(copies: int) -> None:
+    scale, rew = DeviationScale(3, copies), growing(3, 40, copies)
     assert scale.update(rewards(rew[:, :0]), [0, 1, 2]).tolist() == [1, 1, 1]
     factors = scale.update(rewards(rew), [0, 1, 2])
     for task in range(3):
-        factor, mean, var = garage(rew[task].flatten().tolist())
-        assert factors[task].item() == pytest.approx(factor, rel=1e-6)
-        assert scale.mean[task] == pytest.approx(mean, rel=1e-12)
-        assert scale.var[task] == pytest.approx(var, rel=1e-12)
+        alone = [garage(one) for one in rew[task].T.tolist()]
+        assert scale.mean[task] == pytest.approx([mean for _, mean, _ in alone], rel=1e-12)
+        assert scale.var[task] == pytest.approx([var for _, _, var in alone], rel=1e-12)
+        variance = fmean(var for _, _, var in alone)
+        assert factors[task].item() == pytest.approx(1 / (sqrt(variance) + 1e-8), rel=1e-6)
+
+
+def test_the_factor_does_not_depend_on_the_number_of_environments() -> None:
+    """Environments that go through the same episodes at the same time are as one."""
+    episode = torch.linspace(-5, 10, 500).repeat(8)[None, :, None]
+    alone, many = (
+        DeviationScale(1, copies).update(rewards(episode.repeat(1, 1, copies)), [0])
+        for copies in (1, 50)
+    )
+    torch.testing.assert_close(alone, many)
+
+
+def test_a_rare_reward_is_not_scaled_beyond_what_it_was_at_first() -> None:
+    """garage divides a reward by a deviation that has just seen it. Here, the reward is still in
+    the buffer when thousands of zeros have let the deviation decay."""
+    scale, rare = DeviationScale(1, 1), torch.zeros(1, 40_000, 1)
+    rare[0, 2000] = 100
+    factor = scale.update(rewards(rare), [0])
+    assert sqrt(scale.var[0, 0]) < 1e-6
+    assert 100 * factor.item() == pytest.approx(1 / sqrt(1e-3), rel=2e-3)
 
 
 def test_a_restored_deviation_is_bit_identical_and_its_state_not_modified() -> None:
-    scale, restored = DeviationScale(2), DeviationScale(2)
+    scale, restored = DeviationScale(2, 1), DeviationScale(2, 1)
     scale.update(rewards(growing(2, 50)), [0, 1])
     state = scale.state_dict()
     saved = through_a_file(state)
     restored.load_state_dict(state)
+    assert (restored.largest == scale.largest).all()
     block = rewards(growing(2, 50, seed=1))
     assert torch.equal(scale.update(block, [0, 1]), restored.update(block, [0, 1]))
     assert_same_bits(state, saved)

@@ -98,8 +98,8 @@ def test_a_reward_scale_is_rebuilt_from_transferred_rewards(copies: int, tmp_pat
     write_run(tmp_path, THREE, blocks=3, copies=copies)
     spec = make_spec(2)._replace(tasks=("pick", "reach"))
     _, rewards = carry_over(tmp_path, ReplayBuffer(spec, 100, CPU), spec, {})
-    for make in (partial(ReturnScale, copies=copies, discount=0.9, bound=5.0), DeviationScale):
-        theirs, mine = make(3), make(2)
+    for make in (partial(ReturnScale, discount=0.9, bound=5.0), DeviationScale):
+        theirs, mine = make(3, copies), make(2, copies)
         for epoch in (1, 2, 3):
             factors = theirs.update(random_block(THREE, 10, copies, seed=epoch), [0, 1, 2])
         for task, seen in rewards.items():

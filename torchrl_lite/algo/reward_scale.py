@@ -41,34 +41,58 @@ class RewardScale(ABC):
 class DeviationScale(RewardScale):
     """Exponential moving standard deviation, as in garage's ``NormalizedEnv``.
 
-    ``mean <- (1 - a) mean + a r``, ``var <- (1 - a) var + a (r - mean)^2``, then
-    ``r / (sqrt(var) + 1e-8)``: scaled, never centred. Unlike in garage, rewards are stored raw and
-    scaled when they are sampled, so that old transitions get the current scale.
+    ``mean <- (1 - a) mean + a r``, ``var <- (1 - a) var + a (r - mean)^2`` in each environment,
+    then ``r / (sqrt(var) + 1e-8)`` with the mean of ``var`` over a task's environments: scaled,
+    never centred. Unlike in garage, rewards are stored raw and scaled when they are sampled, so
+    that old transitions get the current scale. So that constant rewards do not blow up an old one,
+    ``sqrt(var)`` counts as at least ``sqrt(a)`` times the largest ``|r - mean|`` so far, which is
+    what garage's would be just after that reward.
     """
 
     RATE = 1e-3
-    STATISTICS = ("mean", "var")
+    STATISTICS = ("mean", "var", "largest")
 
-    def __init__(self, num_tasks: int) -> None:
-        self.mean = np.zeros(num_tasks)
-        self.var = np.ones(num_tasks)
+    def __init__(self, num_tasks: int, copies: int) -> None:
+        self.mean = np.zeros((num_tasks, copies))
+        self.var = np.ones((num_tasks, copies))
+        self.largest = np.zeros(num_tasks)
 
     def update(self, block: Block, tasks: list[int]) -> Float[Tensor, " T"]:
-        self._add(block.rew.flatten(1, 2).double().numpy()[tasks], tasks)
+        rew = block.rew.double().numpy()[tasks]
+        state = self._add(rew, tasks, mean=self.mean[tasks], var=self.var[tasks])
+        self.mean[tasks], self.var[tasks] = state
         return self.factors()
 
     def factors(self) -> Float[Tensor, " T"]:
-        return torch.from_numpy(1 / (np.sqrt(self.var) + 1e-8)).float()
+        deviation = np.sqrt(np.maximum(self.var.mean(1), self.RATE * self.largest**2))
+        return torch.from_numpy(1 / (deviation + 1e-8)).float()
 
     def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:  # noqa: ARG002
-        self._add(rew.reshape(1, -1), [task])
+        copies, others = self.mean.shape[1], rew.shape[1]
+        shared = np.arange(others) % copies
+        state = self._add(
+            rew[None], [task], mean=self.mean[[task]][:, shared], var=self.var[[task]][:, shared]
+        )
+        for own, there in zip((self.mean, self.var), state, strict=True):
+            own[task] = there[0, np.arange(copies) % others]
 
-    def _add(self, rewards: Float[ndarray, "t N"], tasks: list[int]) -> None:
-        mean, var = self.mean[tasks], self.var[tasks]
-        for rew in rewards.T:
-            mean += self.RATE * (rew - mean)
-            var += self.RATE * (np.square(rew - mean) - var)
-        self.mean[tasks], self.var[tasks] = mean, var
+    def _add(
+        self,
+        rewards: Float[ndarray, "t L K"],
+        tasks: list[int],
+        *,
+        mean: Float[ndarray, "t K"],
+        var: Float[ndarray, "t K"],
+    ) -> tuple[Float[ndarray, "t K"], Float[ndarray, "t K"]]:
+        """Continues these statistics; returns those at the end."""
+        largest = self.largest[tasks]
+        for frame in range(rewards.shape[1]):
+            rew = rewards[:, frame]
+            mean = mean + self.RATE * (rew - mean)
+            var = var + self.RATE * (np.square(rew - mean) - var)
+            largest = np.maximum(largest, np.abs(rew - mean).max(1))
+        self.largest[tasks] = largest
+        return mean, var
 
 
 class ReturnScale(RewardScale):
@@ -120,7 +144,7 @@ class ReturnScale(RewardScale):
 def reward_scale(config: Config) -> RewardScale | None:
     """The scale that ``env.reward_normalization`` selects."""
     if config.reward_normalization == "ema":
-        return DeviationScale(config.num_tasks)
+        return DeviationScale(config.num_tasks, config.env.copies)
     if config.reward_normalization == "return":
         return ReturnScale(
             config.num_tasks,
