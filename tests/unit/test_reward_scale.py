@@ -62,6 +62,17 @@ def test_every_environment_counts_its_own_rewards_in_order(copies: int) -> None:
         assert factors[task].item() == pytest.approx(1 / (sqrt(variance) + 1e-8), rel=1e-6)
 
 
+@pytest.mark.parametrize(("others", "copies", "kept"), [(2, 4, 2), (4, 2, 2), (3, 1, 1)])
+def test_environments_take_over_the_deviations_of_others(
+    others: int, copies: int, kept: int
+) -> None:
+    scale, rew = DeviationScale(2, copies), growing(1, 40, others)[0]
+    scale.recall(1, rew.double().numpy(), torch.zeros(40, others).numpy())
+    variance = fmean(garage(one)[2] for one in rew.T[:kept].tolist())
+    assert scale.factors()[0] == 1
+    assert scale.factors()[1].item() == pytest.approx(1 / (sqrt(variance) + 1e-8), rel=1e-6)
+
+
 def test_the_factor_does_not_depend_on_the_number_of_environments() -> None:
     """Environments that go through the same episodes at the same time are as one."""
     episode = torch.linspace(-5, 10, 500).repeat(8)[None, :, None]

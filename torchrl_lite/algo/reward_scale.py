@@ -45,8 +45,8 @@ class DeviationScale(RewardScale):
     then ``r / (sqrt(var) + 1e-8)`` with the mean of ``var`` over a task's environments: scaled,
     never centred. Unlike in garage, rewards are stored raw and scaled when they are sampled, so
     that old transitions get the current scale. So that constant rewards do not blow up an old one,
-    ``sqrt(var)`` counts as at least ``sqrt(a)`` times the largest ``|r - mean|`` so far, which is
-    what garage's would be just after that reward.
+    ``sqrt(var)`` counts as at least ``sqrt(a)`` times the largest ``|r - mean|`` so far, the least
+    that garage's can be just after that reward.
     """
 
     RATE = 1e-3
@@ -68,6 +68,7 @@ class DeviationScale(RewardScale):
         return torch.from_numpy(1 / (deviation + 1e-8)).float()
 
     def recall(self, task: int, rew: Float[ndarray, "L K"], first: Float[ndarray, "L K"]) -> None:  # noqa: ARG002
+        # Each environment takes over the statistics of one of the others, in turn.
         copies, others = self.mean.shape[1], rew.shape[1]
         shared = np.arange(others) % copies
         state = self._add(
